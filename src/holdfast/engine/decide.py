@@ -1,0 +1,60 @@
+"""Pure: an attempt failed; retry, bury, skip, or run again uncharged?
+
+"Why was it retried?" is answered here. No clock, no ledger, no setting; the jitter is handed in.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from holdfast.model.failure import Failure
+from holdfast.model.policy import Policy
+from holdfast.model.task import LiveTask
+
+POISON = 3
+"""Crashes after which a task is buried."""
+
+_BRIEF = 0.2
+"""A model failure is retried this much sooner than a transient one."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What is to become of a task after a failed attempt.
+
+    Attributes:
+        action: ``retry`` after a wait, ``again`` at once and uncharged, ``bury``, ``skip`` (an optional step), ``cancel``.
+        delay_s: seconds to wait before the retry.
+    """
+
+    action: Literal["retry", "again", "bury", "skip", "cancel"]
+    delay_s: float = 0.0
+
+
+def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitter: float) -> Verdict:
+    """Decide after a failed attempt; ``task`` already counts this attempt's failure or crash.
+
+    Args:
+        failure: what went wrong.
+        charged: False when this attempt was merely beside what went wrong.
+        task: its counts.
+        policy: what its step declares.
+        jitter: a random number from [0, 1).
+    """
+    if failure.error_class == "cancelled":
+        return Verdict("cancel")
+    if not charged or failure.error_class == "infrastructure":
+        return Verdict("again")
+    if failure.error_class == "crash":
+        return _exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
+    if failure.error_class in ("bad-input", "deadline") or task.failures >= policy.retry.attempts:
+        return _exhausted(policy)
+    delay = policy.retry.delay(task.failures, jitter)
+    if failure.error_class == "model":
+        delay *= _BRIEF
+    return Verdict("retry", max(delay, failure.retry_after or 0.0))
+
+
+def _exhausted(policy: Policy) -> Verdict:
+    return Verdict("skip" if policy.optional and policy.exhausted == "skip" else "bury")

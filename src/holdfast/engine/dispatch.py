@@ -1,0 +1,188 @@
+"""Which ready task starts next: deeper steps first, as far as capacity reaches. A start is committed before it runs."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+from holdfast.clock import Clock
+from holdfast.engine.batching import Gathering
+from holdfast.engine.committer import Desk
+from holdfast.engine.passage import Passage, TaskKey
+from holdfast.executor import Executor
+from holdfast.model.outcome import Invocation
+from holdfast.model.step import Step
+from holdfast.model.task import LiveTask, Transition
+
+Ready = tuple[Passage, TaskKey]
+
+SUSPECT = 2
+"""Runner deaths in whose event loop a task was, after which it runs alone in a process."""
+
+
+class Dispatch:
+    """Ready tasks, waiting for capacity.
+
+    Args:
+        executors: by where a step runs: ``loop``, ``process``, ``threads``.
+        desk: where starts are committed.
+        clock: for start times and batch waits.
+    """
+
+    def __init__(self, executors: dict[str, Executor], desk: Desk, clock: Clock) -> None:
+        self.executors = executors
+        self._desk = desk
+        self._clock = clock
+        self._queues: dict[str, list[tuple[int, int, Passage, TaskKey]]] = {name: [] for name in executors}
+        self._gatherings: dict[Step, Gathering[Ready]] = {}
+        self._order = count()
+        self.lost: Callable[[Passage], None] = lambda passage: None
+        """Told when a start was refused: the item's fence no longer holds."""
+
+    def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
+        """A task is ready: start it under this transition when there is capacity now, else queue it."""
+        node = passage.graph.nodes[key[0]]
+        step: Step = node.step
+        if step.policy.batch is None and not self._queues[self._where(passage, key, step)] and self._reserve(passage, key, step):
+            self._begin(passage, key, transition)
+            passage.starting.append(key)
+            return
+        self.queue(passage, key)
+
+    def queue(self, passage: Passage, key: TaskKey) -> None:
+        """A task is ready and waits for capacity."""
+        node = passage.graph.nodes[key[0]]
+        step: Step = node.step
+        passage.ready.add(key)
+        if step.policy.batch is not None:
+            self._gathering(step).add((passage, key), self._clock.monotonic())
+        else:
+            heapq.heappush(self._queues[self._where(passage, key, step)], (-node.rank, next(self._order), passage, key))
+
+    def bisect(self, step: Step, tasks: list[Ready]) -> None:
+        """A batch failed as a whole: its halves run again."""
+        for passage, key in tasks:
+            passage.ready.add(key)
+        self._gathering(step).bisect(tasks)
+
+    def pump(self) -> None:
+        """Start what capacity allows."""
+        for queue in self._queues.values():
+            while queue:
+                _, _, passage, key = queue[0]
+                step: Step = passage.graph.nodes[key[0]].step
+                if passage.closed or key not in passage.ready:
+                    heapq.heappop(queue)
+                    continue
+                if not self._reserve(passage, key, step):
+                    break
+                heapq.heappop(queue)
+                self._start([(passage, key)], step)
+        now = self._clock.monotonic()
+        for step, gathering in self._gatherings.items():
+            while gathering.due(now) and self.executors[step.runs].reserve(step):
+                tasks = [(p, key) for p, key in gathering.take() if not p.closed and key in p.ready]
+                if tasks:
+                    self._start(tasks, step)
+                else:
+                    self.executors[step.runs].release(step)
+
+    def started(self, passage: Passage, keys: list[TaskKey]) -> None:
+        """The starts of these tasks are durable: run them."""
+        for key in keys:
+            step: Step = passage.graph.nodes[key[0]].step
+            if passage.closed or key not in passage.live:
+                self.executors[self._where(passage, key, step)].release(step, self._alone(passage, key))
+            else:
+                self._run([(passage, key)], step)
+
+    def _start(self, tasks: list[Ready], step: Step) -> None:
+        """Commit the starts of one call (a single task, or a batch over several items); run it when all are durable."""
+        waiting = len(tasks)
+        held: list[Ready] = []
+
+        def committed(task: Ready, ok: bool) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if ok and not task[0].closed and task[1] in task[0].live:
+                held.append(task)
+            elif not ok:
+                self.lost(task[0])
+            if waiting == 0:
+                if held:
+                    self._run(held, step)
+                else:
+                    self.executors[self._where(*task, step)].release(step, self._alone(*task))
+
+        again = []
+        for passage, key in tasks:
+            passage.ready.discard(key)
+            if key in passage.live and passage.live[key].state == "running":
+                again.append((passage, key))  # its start is durable already: an uncharged repeat
+        for task in again:
+            committed(task, True)
+        for passage, key in tasks:
+            if (passage, key) not in again:
+                transition = Transition(passage.item, passage.fence, self._clock.now_ms())
+                self._begin(passage, key, transition)
+                self._desk.commit(transition, lambda ok, task=(passage, key): committed(task, ok))  # type: ignore[misc]
+
+    def _begin(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
+        live = passage.live.get(key)
+        if live is None:
+            live = passage.live[key] = LiveTask(key[0], key[1], "running")
+        live.state = "running"
+        live.attempt += 1
+        live.started_at = transition.at
+        live.wake_at = 0
+        transition.live.append(_copy(live))
+
+    def _run(self, tasks: list[Ready], step: Step) -> None:
+        invocations = [self._invocation(passage, key, step) for passage, key in tasks]
+        for passage, key in tasks:
+            passage.running.add(key)
+        self.executors[self._where(*tasks[0], step)].start(step, invocations)
+
+    def _invocation(self, passage: Passage, key: TaskKey, step: Step) -> Invocation:
+        live = passage.live[key]
+        timeout = step.policy.timeout.seconds
+        if passage.deadline is not None:
+            timeout = min(timeout, max((passage.deadline - self._clock.now_ms()) / 1000, 0.001))
+        return Invocation(
+            passage.item,
+            passage.fence,
+            passage.pipeline,
+            passage.version,
+            key[0],
+            key[1],
+            live.attempt,
+            passage.generation,
+            passage.key,
+            passage.arguments(passage.graph.nodes[key[0]], key[1]),
+            timeout,
+            passage.deadline,
+            live.suspect >= SUSPECT,
+        )
+
+    def _reserve(self, passage: Passage, key: TaskKey, step: Step) -> bool:
+        return self.executors[self._where(passage, key, step)].reserve(step, self._alone(passage, key))
+
+    def _alone(self, passage: Passage, key: TaskKey) -> bool:
+        live = passage.live.get(key)
+        return live is not None and live.suspect >= SUSPECT
+
+    def _where(self, passage: Passage, key: TaskKey, step: Step) -> str:
+        return "process" if step.runs == "loop" and self._alone(passage, key) else step.runs
+
+    def _gathering(self, step: Step) -> Gathering[Ready]:
+        batch = step.policy.batch
+        assert batch is not None
+        return self._gatherings.setdefault(step, Gathering(batch))
+
+
+def _copy(live: LiveTask) -> LiveTask:
+    """The row as it is now; the task in memory goes on changing."""
+    return LiveTask(
+        live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at
+    )

@@ -1,0 +1,93 @@
+"""Every error that Holdfast raises, in one tree.
+
+::
+
+    HoldfastError
+    ├── DefinitionError            a step or pipeline is declared wrongly; raised at import
+    │   └── EdgeTypeError          two steps are joined whose types do not fit
+    ├── InputError                 what the caller handed in is refused: payload, key, module, argument
+    │   └── NotFoundError          no such item, pipeline, step or dead letter
+    ├── LedgerError                the ledger cannot serve
+    │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
+    │   ├── LedgerLockedError      another process is the writer
+    │   └── LedgerUnavailableError disk full or I/O error; nothing was acknowledged, try again later
+    ├── StoreError                 an artifact is missing or its bytes are not what its digest says
+    └── StepError                  raised by step bodies to say what kind of failure it is
+        ├── TransientError         try again, not before ``retry_after`` seconds if given
+        ├── ModelError             a model failed: a brief retry, then the fallback
+        ├── BadInputError          this input can never work: no retry
+        └── OutOfMemoryError       too large for this worker: smaller batch or bigger pool
+
+Every message is one line that says what to do.
+"""
+
+from __future__ import annotations
+
+
+class HoldfastError(Exception):
+    """The root: ``except HoldfastError`` catches everything that Holdfast itself raises."""
+
+
+class DefinitionError(HoldfastError):
+    """A step, combinator or pipeline is declared wrongly. Raised when the module is imported."""
+
+
+class EdgeTypeError(DefinitionError):
+    """The output type of one step does not fit the input type of the next; the message names both."""
+
+
+class InputError(HoldfastError):
+    """A payload, key, module name or argument was refused; nothing was stored."""
+
+
+class NotFoundError(InputError):
+    """No such item, pipeline, step or dead letter in this ledger."""
+
+
+class LedgerError(HoldfastError):
+    """The ledger cannot do what was asked."""
+
+
+class LedgerRefusedError(LedgerError):
+    """The ledger must not be opened as it is: unsafe SQLite, newer schema, or a file that is not a ledger."""
+
+
+class LedgerLockedError(LedgerError):
+    """Another process is this ledger's writer."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """The disk is full or failing. What was not acknowledged is not stored; what was acknowledged is safe."""
+
+
+class StoreError(HoldfastError):
+    """An artifact is missing, or its bytes do not match its digest."""
+
+
+class StepError(HoldfastError):
+    """Base of the errors that a step body raises to classify its own failure."""
+
+
+class TransientError(StepError):
+    """A failure that passes: rate limit, timeout, service away.
+
+    Args:
+        message: what happened.
+        retry_after: seconds before which a retry is pointless (a server's ``Retry-After``), or None.
+    """
+
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ModelError(StepError):
+    """Model inference failed; retried briefly, then the fallback is taken."""
+
+
+class BadInputError(StepError):
+    """This input can never succeed: it is not retried."""
+
+
+class OutOfMemoryError(StepError):
+    """The input did not fit into memory."""

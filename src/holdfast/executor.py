@@ -1,0 +1,37 @@
+"""Contract: what runs attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from holdfast.model.outcome import Invocation, Outcome
+from holdfast.model.step import Step
+
+Report = Callable[[list[Outcome]], None]
+"""Called in the runner's loop with what became of attempts; a batch that failed as a whole comes in one list."""
+
+
+class Executor(Protocol):
+    """Runs attempts and reports one outcome for each that it started, whatever happens to it.
+
+    Capacity is reserved before a start is committed, so that a durable start never waits for a slot.
+    """
+
+    def reserve(self, step: Step, alone: bool = False) -> bool:
+        """Take capacity for one call of a step; False when there is none now."""
+
+    def release(self, step: Step, alone: bool = False) -> None:
+        """Give reserved capacity back without a start."""
+
+    def start(self, step: Step, invocations: list[Invocation]) -> None:
+        """Run one call under reserved capacity: one attempt, or the elements of a batch."""
+
+    def cancel(self, item: int, node: int, place: str) -> None:
+        """Stop an attempt; it reports a failure of class ``cancelled``. Unknown ones are ignored."""
+
+    def tick(self) -> None:
+        """Called some ten times a second: kill what has run too long."""
+
+    def close(self) -> None:
+        """Stop at once; nothing is reported any more."""

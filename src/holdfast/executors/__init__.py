@@ -1,0 +1,1 @@
+"""Executors: a file each behind the contract in ``holdfast.executor``."""

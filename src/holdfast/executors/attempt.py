@@ -1,0 +1,65 @@
+"""One attempt, wherever it runs: read the inputs, call the step, keep the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.errors import BadInputError
+from holdfast.model.codec import decode, describe, encode, project
+from holdfast.model.context import Context, idempotency_key
+from holdfast.model.graph import CONSTANT, INPUT, Graph, Node
+from holdfast.model.ids import show
+from holdfast.model.outcome import Argument, Invocation
+from holdfast.model.step import Step
+from holdfast.store import Store
+
+
+def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
+    values = [_read(graph, argument, store) for argument in invocation.arguments]
+    if not node.keywords:
+        return values, {}
+    split = len(values) - len(node.keywords)
+    return values[:split], dict(zip(node.keywords, values[split:], strict=True))
+
+
+def _read(graph: Graph, argument: Argument, store: Store) -> Any:
+    data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
+    if argument.node == CONSTANT:
+        return decode(data, Any)
+    kind = graph.input_type if argument.node == INPUT else graph.nodes[argument.node].element if argument.element else graph.nodes[argument.node].type
+    value = decode(data, kind)
+    return project(value, argument.path) if argument.path else value
+
+
+def checked_output(node: Node, value: Any) -> bytes:
+    """The step's result as JSON, checked against its annotation so that the step at fault is the one blamed.
+
+    Raises:
+        BadInputError: the result does not fit the annotation.
+    """
+    step: Step = node.step
+    try:
+        data = encode(value)
+        decode(data, step.returns)
+    except Exception as error:
+        raise BadInputError(f"step {node.name!r} returned something that is not a {describe(step.returns)}: {error}") from error
+    return data
+
+
+def context_of(node: Node, invocation: Invocation) -> Context:
+    """What a step that asks for its context is given."""
+    item = show(invocation.item)
+    deadline = None if invocation.deadline is None else invocation.deadline / 1000
+    key = idempotency_key(item, node.name, invocation.place)
+    return Context(item, invocation.key, node.name, invocation.attempt, invocation.generation, key, deadline)
+
+
+def call_of(graph: Graph, node: Node, invocation: Invocation, store: Store) -> Callable[[], Any]:
+    """The call of a step with everything that it takes."""
+    step: Step = node.step
+    values, keywords = read_arguments(graph, node, invocation, store)
+    if step.wants_context:
+        values.insert(0, context_of(node, invocation))
+    return lambda: step.instance()(*values, **keywords)

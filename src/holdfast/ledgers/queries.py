@@ -1,0 +1,32 @@
+"""Named queries: ``-- name: claim_queued`` begins one, the next name or the end of the file ends it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+
+
+@cache
+def queries(dialect: str) -> dict[str, str]:
+    """All named queries of a dialect, from ``sql/<dialect>/*.sql``."""
+    found: dict[str, str] = {}
+    folder = files("holdfast.ledgers") / "sql" / dialect
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".sql"):
+            parts = _NAME.split(file.read_text())
+            for name, text in zip(parts[1::2], parts[2::2], strict=True):
+                if name in found:
+                    raise AssertionError(f"query {name} is in two files of sql/{dialect}")
+                found[name] = text.strip().rstrip(";")
+    return found
+
+
+@cache
+def migrations(dialect: str) -> list[tuple[int, str]]:
+    """The numbered migrations of a dialect in order: ``sql/<dialect>/migrations/0001_initial.sql`` is number 1."""
+    folder = files("holdfast.ledgers") / "sql" / dialect / "migrations"
+    found = [(int(file.name[:4]), file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")]
+    return sorted(found)

@@ -1,0 +1,147 @@
+-- name: add_pipeline
+insert into pipelines (name) values (?) on conflict (name) do nothing;
+
+-- name: pipeline_id
+select id from pipelines where name = ?;
+
+-- name: version_known
+select v.id, v.fingerprint, v.shape from versions v join pipelines p on p.id = v.pipeline where p.name = ? and v.label = ?;
+
+-- name: add_version
+insert into versions (pipeline, label, fingerprint, shape, created_at)
+values ((select id from pipelines where name = ?), ?, ?, ?, ?) returning id;
+
+-- name: add_body
+insert into bodies (hash) values (?) on conflict (hash) do nothing;
+
+-- name: body_id
+select id from bodies where hash = ?;
+
+-- name: begin_incarnation
+insert into incarnations (host, pid, started_at, expires_at) values (?, ?, ?, ?) returning id;
+
+-- name: expire_others the writer lock is ours alone, so every other incarnation of this file is over
+update incarnations set expires_at = ?1, ended_at = coalesce(ended_at, ?1) where id <> ?2 and ended_at is null;
+
+-- name: renew_incarnation
+update incarnations set expires_at = ? where id = ? and ended_at is null;
+
+-- name: end_incarnation
+update incarnations set expires_at = ?1, ended_at = ?1 where id = ?2;
+
+-- name: version_of
+select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline where p.name = ? and v.label = ?;
+
+-- name: item_of_key
+select id, state from items where pipeline = ? and key = ?;
+
+-- name: add_item
+insert into items (id, pipeline, version, key, payload, artifact, admitted_at, deadline) values (?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (pipeline, key) do nothing;
+
+-- name: add_receipt
+insert into receipts (item, pipeline, manifest, at) values (?, ?, ?, ?);
+
+-- name: add_manifest
+insert into manifests (name) values (?) on conflict (name) do nothing;
+
+-- name: manifest_id
+select id from manifests where name = ?;
+
+-- name: claimable_orphans an owner other than this incarnation is over; ids of incarnations only grow
+select id from items where state = 'running' and due < ? and version in (select value from carray(?)) limit ?;
+
+-- name: claimable_waiting
+select id from items where state = 'waiting' and due <= ? and version in (select value from carray(?)) order by due, id limit ?;
+
+-- name: claimable_queued
+select id from items where state = 'queued' and version in (select value from carray(?)) order by due, id limit ?;
+
+-- name: claim
+update items set state = 'running', due = ?, fence = fence + 1 where id in (select value from carray(?))
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags;
+
+-- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again
+select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
+from tasks t where item in (select value from carray(?))
+and not exists (
+    select 1 from dead_letters d
+    where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
+)
+order by item, generation;
+
+-- name: live_tasks
+select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
+from live_tasks where item in (select value from carray(?));
+
+-- name: fences
+select id, fence from items where id in (select value from carray(?)) and state = 'running';
+
+-- name: drop_live
+delete from live_tasks where item = ? and node = ? and place = ?;
+
+-- name: drop_all_live
+delete from live_tasks where item = ?;
+
+-- name: write_live
+insert or replace into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_task
+insert into tasks (
+    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib,
+    output, artifact, flag
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_attempt
+insert into attempts (
+    item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
+    incarnation, body, worker, cpu_ms, peak_kib
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_letter
+insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: release_item queued again or waiting, with nobody's lease
+update items set state = ?, due = ? where id = ?;
+
+-- name: finish_item
+update items set state = ?, due = 0, ended_at = ?, output_node = ?, output_place = ?, output = ?, output_artifact = ? where id = ?;
+
+-- name: item_flags
+select flags from items where id = ?;
+
+-- name: flag_item
+update items set flags = ? where id = ?;
+
+-- name: note_command
+update incarnations set command = ? where id = ? and ended_at is null;
+
+-- name: last_command
+select command from incarnations where id = ?;
+
+-- name: open_letters
+select d.id, d.item, i.state from dead_letters d join items i on i.id = d.item
+where d.state = 'open' and d.id in (select value from carray(?)) order by d.id;
+
+-- name: close_letter
+update dead_letters set state = ?, closed_at = ?, reason = ? where id = ?;
+
+-- name: next_generation
+update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null,
+    deadline = case when deadline is null then null else ? + (deadline - admitted_at) end,
+    output_node = null, output_place = null, output = null, output_artifact = null
+where id = ?;
+
+-- name: open_letters_left
+select count(*) from dead_letters where item = ? and state = 'open';
+
+-- name: discard_item
+update items set state = 'discarded' where id = ? and state = 'dead';
+
+-- name: highest_item
+select coalesce(max(id), 0) from items;
+
+-- name: next_wake
+select min(due) from items where state = 'waiting';

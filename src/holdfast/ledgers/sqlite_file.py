@@ -1,0 +1,141 @@
+"""Opening a SQLite ledger: is this SQLite safe, is this file ours, is its schema known, are we its only writer?"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from holdfast.errors import LedgerError, LedgerLockedError, LedgerRefusedError, LedgerUnavailableError
+from holdfast.ledgers.queries import migrations
+from holdfast.model.states import ITEM_TRANSITIONS
+
+APPLICATION_ID = 0x486C6466  # "Hldf"
+
+
+def check_sqlite(version: str) -> None:
+    """Refuse an SQLite with the WAL-reset race (sqlite.org/wal.html#walresetbug), which can lose committed writes.
+
+    Raises:
+        LedgerRefusedError: the version is older than 3.51.3 and none of the mended 3.44.6 and 3.50.7.
+    """
+    number = tuple(int(part) for part in version.split(".")[:3])
+    if number < (3, 51, 3) and number not in ((3, 44, 6), (3, 50, 7)):
+        raise LedgerRefusedError(f"SQLite {version} may lose committed writes in WAL mode: `pip install 'apsw>=3.51.3'`, which carries its own")
+
+
+def acquire_writer(path: Path) -> int:
+    """Become the file's only writer; return the lock's file descriptor.
+
+    Raises:
+        LedgerLockedError: another process is; the message says what to do.
+    """
+    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "?"
+        os.close(handle)
+        raise LedgerLockedError(
+            f"{path} already has a runner (process {owner}): an SQLite ledger takes one. Submit to it with `holdfast submit`, "
+            f"stop it, or name another ledger with HOLDFAST_LEDGER"
+        ) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return handle
+
+
+def open_writer(path: str) -> apsw.Connection:
+    """Open for writing, create or migrate the schema, and set WAL with full durability.
+
+    Raises:
+        LedgerRefusedError: unsafe SQLite, a file that is not a ledger, or a newer schema.
+    """
+    check_sqlite(apsw.sqlite_lib_version())
+    with translated(path):
+        connection = apsw.Connection(path)
+        connection.set_busy_timeout(5_000)
+        _check_file(connection, path)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma wal_autocheckpoint = 4000")
+        connection.execute("pragma cache_size = -32768")
+        migrate(connection, path)
+    return connection
+
+
+def open_reader(path: str) -> apsw.Connection:
+    """Open read-only.
+
+    Raises:
+        LedgerRefusedError: there is no ledger, it is not one, or its schema is newer.
+    """
+    check_sqlite(apsw.sqlite_lib_version())
+    if not os.path.exists(path):
+        raise LedgerRefusedError(f"there is no ledger at {path} yet: `holdfast run` or `holdfast submit` makes it; HOLDFAST_LEDGER names another")
+    with translated(path):
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(5_000)
+        _check_file(connection, path)
+        if _version(connection) == 0:
+            raise LedgerRefusedError(f"{path} is empty: `holdfast run` or `holdfast submit` makes a ledger of it")
+    return connection
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Apply the migrations that are missing, each in a transaction of its own."""
+    for number, text in migrations("sqlite"):
+        if number > _version(connection):
+            with connection:
+                connection.execute(text)
+                connection.execute("delete from item_transitions")
+                pairs = [(before, after) for before, afters in ITEM_TRANSITIONS.items() for after in sorted(afters)]
+                connection.executemany("insert into item_transitions values (?, ?)", pairs)
+                connection.execute(f"pragma application_id = {APPLICATION_ID}")
+                connection.execute(f"pragma user_version = {number}")
+
+
+def _version(connection: apsw.Connection) -> int:
+    return int(next(connection.execute("pragma user_version"))[0])
+
+
+def _check_file(connection: apsw.Connection, path: str) -> None:
+    try:
+        (application,) = next(connection.execute("pragma application_id"))
+        (tables,) = next(connection.execute("select count(*) from sqlite_schema"))
+    except apsw.NotADBError:
+        raise LedgerRefusedError(f"{path} is not an SQLite file: name another with HOLDFAST_LEDGER") from None
+    if application != APPLICATION_ID and tables:
+        raise LedgerRefusedError(f"{path} is an SQLite file of another program: name another with HOLDFAST_LEDGER")
+    newest = migrations("sqlite")[-1][0]
+    if _version(connection) > newest:
+        raise LedgerRefusedError(
+            f"{path} has schema {_version(connection)}, and this Holdfast knows up to {newest}: install the newer release that wrote it"
+        )
+
+
+class translated:
+    """Turn SQLite's errors into the ledger's, in one place.
+
+    Raises:
+        LedgerUnavailableError: disk full, I/O error, or busy.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, apsw.FullError):
+            raise LedgerUnavailableError(f"the disk of {self._path} is full: intake has stopped and resumes when there is space") from error
+        if isinstance(error, apsw.IOError | apsw.CantOpenError | apsw.BusyError | apsw.ReadOnlyError):
+            raise LedgerUnavailableError(f"{self._path} cannot be written ({error}): mend the disk; intake resumes by itself") from error
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            raise LedgerRefusedError(f"{self._path} is damaged ({error}): restore it from a backup") from error
+        if isinstance(error, apsw.Error) and not isinstance(error, apsw.ConstraintError):
+            raise LedgerError(f"{self._path}: {error}") from error

@@ -1,0 +1,66 @@
+"""Does the output type of one step fit the input type of the next? Asked once per edge, at definition."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from holdfast.errors import DefinitionError, EdgeTypeError
+from holdfast.model.codec import decoder, describe
+
+_LISTS = "list, tuple, set, frozenset, Sequence, Iterable or Collection"
+
+
+def fits(produced: Any, wanted: Any) -> bool:
+    """Whether a value of ``produced`` may be passed where ``wanted`` is annotated.
+
+    Beyond subtyping: ``Any`` and bare generics fit everything, and an int fits a float (PEP 484).
+    """
+    if produced is Any or wanted is Any or wanted is object or isinstance(produced, TypeVar) or isinstance(wanted, TypeVar):
+        return True
+    if get_origin(produced) in (Union, types.UnionType):
+        return all(fits(member, wanted) for member in get_args(produced))
+    if get_origin(wanted) in (Union, types.UnionType):
+        return any(fits(produced, member) for member in get_args(wanted))
+    if produced is int and wanted is float:
+        return True
+    if isinstance(produced, type) and not get_args(produced) and get_origin(wanted) is not None and isinstance(get_origin(wanted), type):
+        return issubclass(produced, get_origin(wanted))
+    from beartype.door import is_subhint  # a quarter of a second to import, so only where edges are checked
+
+    return bool(is_subhint(_known(produced), _known(wanted)))
+
+
+def _known(kind: Any) -> Any:
+    return type(None) if kind is None else kind
+
+
+def check_edge(producer: str, produced: Any, consumer: str, parameter: str, wanted: Any) -> None:
+    """Raise :class:`EdgeTypeError` when the edge does not fit; the message names both steps and both types."""
+    if not fits(produced, wanted):
+        raise EdgeTypeError(
+            f"{producer} gives {describe(produced)}, but {consumer} takes {describe(wanted)} as {parameter!r}: "
+            f"change one of the two annotations or put a step between them"
+        )
+
+
+def check_stored(step: str, kind: Any) -> None:
+    """Raise :class:`DefinitionError` when values of a step's output type could not be read back."""
+    try:
+        decoder(kind)
+    except DefinitionError as error:
+        raise DefinitionError(f"{step}: {error}") from None
+
+
+def element_type(produced: Any) -> Any:
+    """The type of an iterable's elements; None when it is no list."""
+    if produced is Any:
+        return Any
+    origin, arguments = get_origin(produced) or produced, get_args(produced)
+    if not isinstance(origin, type) or issubclass(origin, str | bytes | dict) or not hasattr(origin, "__iter__"):
+        return None
+    if not arguments:
+        return Any if origin in (list, tuple, set, frozenset) else None
+    if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
+        return Union[arguments]
+    return arguments[0]

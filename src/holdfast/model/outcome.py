@@ -1,0 +1,79 @@
+"""What an executor is asked to run, and what it reports back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast.model.failure import Failure
+from holdfast.model.task import Usage
+from holdfast.model.values import Value
+
+
+class Argument(msgspec.Struct, frozen=True, array_like=True):
+    """One argument of an invocation: the value, and which node's type (or element type) reads it."""
+
+    value: Value
+    node: int
+    element: bool = False
+    path: tuple[str | int, ...] = ()
+
+
+class Invocation(msgspec.Struct, array_like=True):
+    """One attempt to run.
+
+    Attributes:
+        item: the item's id.
+        fence: the fence under which it runs.
+        pipeline: name of the pipeline.
+        version: label of the version.
+        node: the step's node.
+        place: the task's place.
+        attempt: number of the attempt.
+        generation: the item's generation.
+        key: the item's key.
+        arguments: its inputs.
+        timeout_s: seconds that it may run once begun.
+        deadline: the item's deadline, Unix milliseconds, or None.
+        alone: run in a worker by itself: it is suspected of killing what it shares a process with.
+    """
+
+    item: int
+    fence: int
+    pipeline: str
+    version: str
+    node: int
+    place: str
+    attempt: int
+    generation: int
+    key: str
+    arguments: tuple[Argument, ...]
+    timeout_s: float
+    deadline: int | None = None
+    alone: bool = False
+
+    @property
+    def task(self) -> tuple[int, int, str]:
+        """Item, node and place: what names the task while its runner lives."""
+        return self.item, self.node, self.place
+
+
+class Outcome(msgspec.Struct):
+    """What became of an attempt.
+
+    Attributes:
+        invocation: what was run.
+        output: the value, when it succeeded.
+        failure: why it did not, otherwise.
+        charged: whether a failure counts; one that was merely behind a crash does not.
+        whole: the batch that it was in failed as a whole, so nobody knows yet whose fault it was.
+        ran_s: seconds from begin to end.
+        usage: what it used.
+    """
+
+    invocation: Invocation
+    output: Value | None = None
+    failure: Failure | None = None
+    charged: bool = True
+    whole: bool = False
+    ran_s: float = 0.0
+    usage: Usage = Usage()

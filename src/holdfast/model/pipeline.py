@@ -1,0 +1,110 @@
+"""``pipeline``: a function of steps, traced once at definition into a graph."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from holdfast.errors import DefinitionError, InputError
+from holdfast.model.codec import decode
+from holdfast.model.policy import Duration, seconds
+from holdfast.model.tracing import trace
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+KEY_LIMIT = 512
+
+
+class Pipeline(Generic[A, T]):
+    """A traced pipeline. Called with a real payload it runs as plain Python.
+
+    Attributes:
+        name: its name in the ledger: the function's, or ``name=``.
+        version: the label that items are admitted under.
+        graph: nodes, edges and types.
+        deadline: seconds that an item may take from admission, or None.
+        inputs: turns one argument of ``holdfast run`` into payloads, or None.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[A], T],
+        version: str,
+        key: Callable[[Any], str],
+        deadline: Duration | None,
+        name: str | None,
+        inputs: Callable[[str], Iterable[A]] | None,
+        names: dict[str, Any],
+    ) -> None:
+        self.fn = fn
+        self.name = name or fn.__name__
+        self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", self.name):
+            raise DefinitionError(f"pipeline name {self.name!r}: use letters, digits, '_', '-' and '.', at most 100, beginning with a letter")
+        if not isinstance(version, str) or not version:
+            raise DefinitionError(f"pipeline {self.name!r} needs version='…', the label under which items are admitted")
+        if not callable(key):
+            raise DefinitionError(f"pipeline {self.name!r} needs key=, a function from the payload to a text that names it")
+        self.version = version
+        self.key = key
+        self.deadline = None if deadline is None else seconds(deadline)
+        self.inputs = inputs
+        parameters = list(inspect.signature(fn).parameters)
+        if len(parameters) != 1:
+            raise DefinitionError(f"pipeline {self.name!r} must take one parameter, the payload; it takes {len(parameters)}")
+        try:
+            hints = typing.get_type_hints(fn, localns=names, include_extras=True)
+        except NameError as error:
+            raise DefinitionError(f"pipeline {self.name!r}: {error}; define or import the type before the pipeline") from None
+        self.input_type = hints.get(parameters[0], Any)
+        self.graph = trace(fn, self.name, self.input_type)
+
+    def __call__(self, payload: A) -> T:
+        """Run as plain Python: no retries, no deadlines. Inside another pipeline, its steps are traced inline."""
+        return self.fn(payload)
+
+    def key_of(self, payload: bytes) -> str:
+        """The key of a stored payload.
+
+        Raises:
+            InputError: the key function failed, or gave no text of 1 to 512 characters.
+        """
+        try:
+            key = self.key(decode(payload, self.input_type))
+        except Exception as error:
+            raise InputError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {error}") from error
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT:
+            raise InputError(f"the key function of pipeline {self.name!r} gave {key!r}: give a text of 1 to {KEY_LIMIT} characters")
+        return key
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name} version {self.version}>"
+
+
+def pipeline(
+    *,
+    version: str,
+    key: Callable[[Any], str],
+    deadline: Duration | None = None,
+    name: str | None = None,
+    inputs: Callable[[str], Iterable[Any]] | None = None,
+) -> Callable[[Callable[[A], T]], Pipeline[A, T]]:
+    """Declare a function of steps as a pipeline; it is traced at once.
+
+    Args:
+        version: label of this graph; the same label with another shape is refused by the runner.
+        key: names a payload; two payloads with one key are one item.
+        deadline: how long an item may take from admission, a duration such as ``"2h"``.
+        name: its name, by default the function's.
+        inputs: turns one command-line argument into payloads, for ``holdfast run`` and ``holdfast submit``.
+
+    Raises:
+        DefinitionError: it computes over steps' outputs, or an edge does not fit; the message says what to write instead.
+    """
+    names = dict(sys._getframe(1).f_locals)
+    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names)

@@ -1,0 +1,263 @@
+"""``step``: an ordinary typed function, class or batched class becomes a node that the engine can run."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin, overload
+
+import msgspec
+
+from holdfast.errors import BadInputError, DefinitionError, StepError
+from holdfast.model.context import Context
+from holdfast.model.plain import wait_for
+from holdfast.model.policy import Batch, Exhausted, Policy, Retry, Runs, Timeout
+from holdfast.model.tracing import tracer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A batched step's verdict on one element that failed; the others are kept.
+
+    Attributes:
+        message: what is wrong with this element.
+        retry: False when trying again is pointless (bad input).
+    """
+
+    message: str
+    retry: bool = True
+
+    def error(self) -> StepError:
+        """The verdict as the exception that a single call would have raised."""
+        return StepError(self.message) if self.retry else BadInputError(self.message)
+
+
+class Step:
+    """One declared step. Called while a pipeline is traced it becomes a node; called otherwise it just runs.
+
+    Attributes:
+        name: the function's or class's name.
+        policy: how it is run.
+        parameters: the types of its parameters by name, without the context.
+        returns: the type of its (awaited) result, or of one element's when batched; without ``None`` for optional.
+        wants_context: it takes a :class:`Context` first.
+        runs: ``loop``, ``process`` or ``threads``.
+    """
+
+    def __init__(self, body: Callable[..., Any], policy: Policy, kind: Literal["function", "class", "batched"], names: dict[str, Any]) -> None:
+        self.name: str = getattr(body, "__name__", type(body).__name__)
+        self.__name__, self.__doc__, self.__module__ = self.name, body.__doc__, body.__module__
+        self.policy = policy
+        self.kind = kind
+        self.body = body
+        self._names = names
+        self._instance: Any = None
+        function = body if kind == "function" else getattr(body, "__call__")  # noqa: B004 - the class's method, not callable()
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.runs: Runs = ("loop" if self.is_async else "process") if policy.runs == "auto" else policy.runs
+        if self.runs == "loop" and not self.is_async:
+            raise DefinitionError(f"step {self.name!r} is a plain def, which would block the event loop: leave runs='auto', or take 'threads'")
+        self._read_signature(function)
+
+    def _read_signature(self, function: Callable[..., Any]) -> None:
+        try:
+            hints = typing.get_type_hints(function, localns=self._names, include_extras=True)
+        except NameError as error:
+            raise DefinitionError(f"step {self.name!r}: {error}; define or import the type before the step") from None
+        parameters = list(inspect.signature(function).parameters.values())
+        if self.kind != "function":
+            parameters = parameters[1:]
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+            raise DefinitionError(f"step {self.name!r} takes *args or **kwargs: name its parameters, so that its edges can be checked")
+        self.wants_context = bool(parameters) and hints.get(parameters[0].name) is Context
+        self.signature = inspect.Signature(parameters[1:] if self.wants_context else parameters)
+        self.parameters = {name: hints.get(name, Any) for name in self.signature.parameters}
+        self.returns = hints.get("return", Any)
+        if self.kind == "batched":
+            self._read_batched()
+
+    def _read_batched(self) -> None:
+        if len(self.parameters) != 1 or self.is_async:
+            raise DefinitionError(f"step.batched({self.name}): __call__ must be a plain def that takes one list and returns one list")
+        (name, taken), given = next(iter(self.parameters.items())), self.returns
+        if (get_origin(taken) or taken) is not list or (get_origin(given) or given) is not list:
+            raise DefinitionError(f"step.batched({self.name}): annotate __call__ as (self, {name}: list[A]) -> list[B | Failed]")
+        self.parameters = {name: (get_args(taken) or (Any,))[0]}
+        element = (get_args(given) or (Any,))[0]
+        verdicts = tuple(kind for kind in get_args(element) if kind is not Failed)
+        self.returns = typing.Union[verdicts] if Failed in get_args(element) else element  # noqa: UP007
+
+    @property
+    def output_type(self) -> Any:
+        """The type that the next step sees: ``returns``, or ``None`` too when the step is optional."""
+        return self.returns | None if self.policy.optional and self.returns is not Any else self.returns
+
+    def instance(self) -> Callable[..., Any]:
+        """The callable itself; a class is built once per process, on first use."""
+        if self.kind == "function":
+            return self.body
+        if self._instance is None:
+            self._instance = self.body()
+        return typing.cast(Callable[..., Any], self._instance)
+
+    def body_hash(self) -> str:
+        """SHA-256 of the body's source (of its name where there is none), recorded with every attempt."""
+        try:
+            text = inspect.getsource(self.body)
+        except (OSError, TypeError):
+            text = f"{self.body.__module__}.{self.name}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        active = tracer()
+        if active is None:
+            return self._run_plainly(args, kwargs)
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise DefinitionError(f"step {self.name!r}: {error}") from None
+        keyword_only = {p.name for p in self.signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+        ordered = [name for name in bound.arguments if name not in keyword_only]
+        keywords = [name for name in bound.arguments if name in keyword_only]
+        inputs = tuple(
+            active.argument(bound.arguments[name], f"step {self.name!r}", name, self.parameters[name]) for name in (*ordered, *keywords)
+        )
+        return active.output(active.add("step", self.name, inputs, self.output_type, keywords=tuple(keywords), step=self))
+
+    def _run_plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            if self.kind == "batched":
+                bound = self.signature.bind(*args, **kwargs)
+                verdict = self.instance()([next(iter(bound.arguments.values()))])[0]
+                if isinstance(verdict, Failed):
+                    raise verdict.error()
+                return verdict
+            leading = (Context(step=self.name),) if self.wants_context else ()
+            result = self.instance()(*leading, *args, **kwargs)
+            return wait_for(result) if self.is_async else result
+        except Exception:
+            if self.policy.optional:
+                return None
+            raise
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+
+class _Decorator:
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]], /) -> Callable[P, T]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], T], /) -> Callable[P, T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]: ...
+    def __call__(self, fn: Any, /) -> Any: ...
+
+
+class _OptionalDecorator:
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]], /) -> Callable[P, T | None]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], T], /) -> Callable[P, T | None]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T | None]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> Callable[P, T | None]: ...
+    def __call__(self, fn: Any, /) -> Any: ...
+
+
+class _StepFactory:
+    """``@step(...)`` on a function, ``step.of(Class)`` for a model built once per worker, ``step.batched(Class)`` for batches."""
+
+    @overload
+    def __call__(
+        self,
+        *,
+        optional: Literal[True],
+        flag: str,
+        retry: Retry = ...,
+        timeout: Timeout = ...,
+        exhausted: Exhausted = ...,
+        runs: Runs = ...,
+        pool: str = ...,
+    ) -> _OptionalDecorator: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        optional: Literal[False] = ...,
+        retry: Retry = ...,
+        timeout: Timeout = ...,
+        exhausted: Literal["bury"] = ...,
+        runs: Runs = ...,
+        pool: str = ...,
+    ) -> _Decorator: ...
+    def __call__(self, **options: Any) -> Any:
+        """Declare a function as a step.
+
+        Args:
+            retry: when a failed attempt is tried again; by default 5 attempts with full jitter.
+            timeout: how long an attempt may run before it is killed; by default 10 minutes.
+            optional: failure gives ``None`` and leaves ``flag`` on the item instead of failing it.
+            flag: the quality mark that a failed optional step leaves.
+            exhausted: ``"bury"`` opens a dead letter; ``"skip"`` (the default of optional steps) keeps only the flag and the failure.
+            runs: ``"auto"``: ``async def`` on the event loop, ``def`` in a worker process that can be killed. ``"threads"``: in a
+                thread, which cannot be killed. ``"process"`` also takes ``async def``.
+            pool: the name of the capacity that it uses.
+
+        Raises:
+            DefinitionError: keywords that contradict each other, or a signature that cannot be read.
+        """
+        policy = _policy(options)
+        names = _caller_names()
+        return lambda fn: _make(fn, policy, "function", names)
+
+    def of(self, model: Callable[[], Callable[P, T]], **options: Any) -> Callable[P, T]:
+        """A step from a class whose instance is called: it is built once per worker, so it may load a model. Keywords as for ``@step``."""
+        made: Callable[P, T] = _make(model, _policy(options), "class", _caller_names())
+        return made
+
+    def batched(self, model: Callable[[], Callable[[list[A]], list[B | Failed]]], *, batch: Batch = Batch(), **options: Any) -> Callable[[A], B]:
+        """A step ``A -> B`` from a class that takes ``list[A]`` and returns one verdict per element, gathered across items.
+
+        Keywords as for ``@step``, and ``batch``: how many elements a call takes and how long it waits for them.
+        """
+        made: Callable[[A], B] = _make(model, _policy({**options, "batch": batch}), "batched", _caller_names())
+        return made
+
+
+def _make(body: Any, policy: Policy, kind: Literal["function", "class", "batched"], names: dict[str, Any]) -> Any:
+    if not callable(body) or (kind != "function" and not inspect.isclass(body)):
+        raise DefinitionError(f"{body!r} is no {'function' if kind == 'function' else 'class'}: step.of and step.batched take a class, @step() a function")
+    return Step(body, policy, kind, names)
+
+
+def _policy(options: dict[str, Any]) -> Policy:
+    unknown = set(options) - set(Policy.__struct_fields__)
+    if unknown:
+        raise DefinitionError(f"step() takes no {sorted(unknown)[0]!r}: it takes {', '.join(Policy.__struct_fields__)}")
+    optional = options.get("optional", False)
+    if optional and not options.get("flag"):
+        raise DefinitionError("an optional step needs flag='…': the mark that its failure leaves on the item")
+    if not optional and options.get("flag"):
+        raise DefinitionError("flag= is for optional steps: add optional=True")
+    if not optional and options.get("exhausted") == "skip":
+        raise DefinitionError("exhausted='skip' gives None to the next step: add optional=True and flag='…', so that the types say so")
+    return Policy(**{"exhausted": "skip" if optional else "bury", **options})
+
+
+def _caller_names() -> dict[str, Any]:
+    """Local names where the step is declared, so that annotations inside a function resolve."""
+    return dict(sys._getframe(2).f_locals)
+
+
+step = _StepFactory()
