@@ -77,8 +77,8 @@ class Ledger(Protocol):
             LedgerUnavailableError: disk full or I/O error; nothing was written.
         """
 
-    def confirm(self, incarnation: int, command: int) -> bool:
-        """Whether the group of that command was written."""
+    def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
+        """Re-read a group whose answer was lost: None when it was not written, else which of its fences hold."""
 
     def redrive(self, letters: list[int], now_ms: int) -> list[int]:
         """Send open dead letters back: their items begin the next generation. Returns the letters changed."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from holdfast.errors import HoldfastError, LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, Ledger
+from holdfast.model.ids import show
 from holdfast.model.task import Transition
 
 log = logging.getLogger("holdfast")
@@ -37,22 +38,55 @@ class Desk(Protocol):
         """Run a verb on the ledger; ``then`` gets what it returned, or the :class:`HoldfastError` that it raised."""
 
 
-def commit_group(ledger: Ledger, incarnation: int, command: int, group: list[Transition]) -> list[bool]:
-    """Write a group; when it is refused as a whole, halve it, and refuse only the culprit.
+class GroupWriter:
+    """Writes one group at a time, surely: what was asked for is either written once or known not to be.
 
-    Raises:
-        LedgerUnavailableError, CommitUnknownError: nothing is decided; ask again.
+    Args:
+        ledger: the ledger.
+        incarnation: under which transitions are written.
     """
-    try:
-        return ledger.commit(incarnation, command, group)
-    except (LedgerUnavailableError, CommitUnknownError):
-        raise
-    except Exception as error:
-        if len(group) == 1:
-            log.error("the ledger refused a transition of item %s: %s: %s", group[0].item, type(error).__name__, error)
-            return [False]
-        half = len(group) // 2
-        return commit_group(ledger, incarnation, command, group[:half]) + commit_group(ledger, incarnation, command, group[half:])
+
+    def __init__(self, ledger: Ledger, incarnation: int) -> None:
+        self._ledger = ledger
+        self._incarnation = incarnation
+        self._command = 0
+        self._unknown = 0
+
+    def write(self, group: list[Transition]) -> list[bool]:
+        """Write a group, or find out that it was written. After an error, call it again with the same group.
+
+        Raises:
+            LedgerUnavailableError, CommitUnknownError: nothing is known yet.
+        """
+        if self._unknown:
+            held = self._ledger.confirm(self._incarnation, self._unknown, group)
+            self._unknown = 0
+            if held is not None:
+                return held
+        self._command += 1
+        try:
+            return self._ledger.commit(self._incarnation, self._command, group)
+        except (LedgerUnavailableError, CommitUnknownError):
+            self._unknown = self._command
+            raise
+        except Exception as error:
+            if len(group) == 1:
+                log.error("the ledger refused a transition of item %s: %s: %s", show(group[0].item), type(error).__name__, error)
+                return [False]
+        return self._halves(group)
+
+    def _halves(self, group: list[Transition]) -> list[bool]:
+        """The group was refused as a whole: halve it until the culprit stands alone."""
+        held: list[bool] = []
+        for half in (group[: len(group) // 2], group[len(group) // 2 :]):
+            while True:
+                try:
+                    held += self.write(half)
+                    break
+                except (LedgerUnavailableError, CommitUnknownError) as error:
+                    log.warning("%s", error)
+                    threading.Event().wait(RETRY_S)
+        return held
 
 
 class Committer:
@@ -66,13 +100,12 @@ class Committer:
 
     def __init__(self, ledger: Ledger, incarnation: int, post: Callable[[Callable[[], None]], Any]) -> None:
         self._ledger = ledger
-        self._incarnation = incarnation
+        self._writer = GroupWriter(ledger, incarnation)
         self._post = post
         self._wake = threading.Condition()
         self._transitions: list[tuple[Transition, Then]] = []
         self._calls: list[Call] = []
         self._stopping = False
-        self._command = 0
         self.trouble: str | None = None
         """Why nothing is committed at the moment, or None."""
         self._thread = threading.Thread(target=self._run, name="holdfast-committer", daemon=True)
@@ -122,31 +155,17 @@ class Committer:
             self._post(lambda done=done: [then(answer) for then, answer in done])  # type: ignore[misc]
 
     def _write(self, group: list[Transition]) -> list[bool]:
-        self._command += 1
         while True:
             try:
-                held = commit_group(self._ledger, self._incarnation, self._command, group)
+                held = self._writer.write(group)
                 self.trouble = None
                 return held
             except (LedgerUnavailableError, CommitUnknownError) as error:
                 self.trouble = str(error)
                 log.warning("%s", error)
-            with self._wake:
-                if self._stopping and not self._transitions:
-                    self._wake.wait(RETRY_S)
-                    if self.trouble and not self._transitions:
-                        return [False] * len(group)
-                else:
-                    self._wake.wait(RETRY_S)
-            if self._confirmed():
-                self.trouble = None
-                return [True] * len(group)
-
-    def _confirmed(self) -> bool:
-        try:
-            return self._ledger.confirm(self._incarnation, self._command)
-        except LedgerError:
-            return False
+            if self._stopping:
+                return [False] * len(group)  # not acknowledged: the next incarnation does it again
+            self._wake.wait(RETRY_S)
 
     def _answer(self, verb: Callable[[Ledger], Any]) -> Any:
         try:

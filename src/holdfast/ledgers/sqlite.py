@@ -126,11 +126,15 @@ class SqliteLedger:
         with translated(self.path), self.connection:
             return write_group(self.connection, incarnation, command, transitions)
 
-    def confirm(self, incarnation: int, command: int) -> bool:
+    def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Whether that group was written: commands of an incarnation only grow."""
         with translated(self.path):
             row = self._one("last_command", incarnation)
-        return row is not None and row[0] >= command
+            if row is None or row[0] < command:
+                return None
+            items = numbers(list({one.item for one in transitions}))
+            fences = dict(self._run("all_fences", items).fetchall())
+        return [fences.get(one.item) == one.fence for one in transitions]
 
     def redrive(self, letters: list[int], now_ms: int) -> list[int]:
         """Close letters as redriven and queue their items' next generation."""

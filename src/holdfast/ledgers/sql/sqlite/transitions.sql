@@ -77,6 +77,9 @@ from live_tasks where item in (select value from carray(?));
 -- name: fences
 select id, fence from items where id in (select value from carray(?)) and state = 'running';
 
+-- name: all_fences
+select id, fence from items where id in (select value from carray(?));
+
 -- name: drop_live
 delete from live_tasks where item = ? and node = ? and place = ?;
 

@@ -1,0 +1,226 @@
+"""A worker process: reads shipments of invocations from a pipe, marks each as begun in shared memory, answers one by one.
+
+It holds no database connection and decides nothing. Every answer is written as soon as it is there, so that a hang
+behind it takes nothing along. It ends when its runner does: its pipe closes, and Linux kills it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import importlib.util
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import HoldfastError, StepError
+from holdfast.executors.attempt import call_of, checked_output, read_arguments
+from holdfast.model.failure import Failure, failure_of
+from holdfast.model.graph import Graph, Node
+from holdfast.model.outcome import Invocation
+from holdfast.model.pipeline import Pipeline
+from holdfast.model.step import Failed, Step
+from holdfast.model.task import Usage
+from holdfast.model.values import INLINE_LIMIT, Value
+from holdfast.stores.directory import DirectoryStore
+
+MARK = struct.Struct("<Qd")
+"""What shared memory holds: the number of the call that has begun (0: none), and when, in monotonic seconds."""
+
+LENGTH = struct.Struct("<I")
+_PR_SET_PDEATHSIG = 1
+
+
+class Setup(msgspec.Struct, array_like=True):
+    """The first frame: what a worker needs to know.
+
+    Attributes:
+        path: ``sys.path`` of the runner.
+        modules: where each pipeline is: name, version, module and attribute.
+        artifacts: the artifact directory.
+        runner: process id of the runner.
+    """
+
+    path: list[str]
+    modules: list[tuple[str, str, str, str]]
+    artifacts: str
+    runner: int
+
+
+class Call(msgspec.Struct, array_like=True):
+    """One call: an invocation, or the elements of a batch."""
+
+    number: int
+    invocations: list[Invocation]
+
+
+class Answer(msgspec.Struct, array_like=True):
+    """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict."""
+
+    number: int
+    results: list[Value | Failure]
+    whole: bool
+    ran_s: float
+    usage: Usage
+
+
+def load_pipeline(module: str, attribute: str) -> Pipeline[Any, Any]:
+    """Import a module (a dotted name, or a file of the runner's main program) and return its pipeline."""
+    if module.endswith(".py"):
+        spec = importlib.util.spec_from_file_location("__holdfast_main__", module)
+        if spec is None or spec.loader is None:
+            raise HoldfastError(f"{module} cannot be imported")
+        loaded = importlib.util.module_from_spec(spec)
+        sys.modules["__holdfast_main__"] = loaded
+        spec.loader.exec_module(loaded)
+    else:
+        loaded = importlib.import_module(module)
+    found = getattr(loaded, attribute)
+    if not isinstance(found, Pipeline):
+        raise HoldfastError(f"{module}:{attribute} is no pipeline")
+    return found
+
+
+class Worker:
+    """The loop of a worker process.
+
+    Args:
+        requests: file descriptor that shipments come from.
+        answers: file descriptor that answers go to.
+        mark: file descriptor of the shared page.
+    """
+
+    def __init__(self, requests: int, answers: int, mark: int) -> None:
+        self._in = os.fdopen(requests, "rb", buffering=1 << 18)
+        self._out = answers
+        self._mark = mmap.mmap(mark, mmap.PAGESIZE)
+        self._decode = msgspec.msgpack.Decoder(list[Call]).decode
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._memory = Memory()
+        self._graphs: dict[tuple[str, str], Graph] = {}
+
+    def run(self) -> None:
+        """Work until the pipe closes."""
+        setup = msgspec.msgpack.decode(self._frame(), type=Setup)
+        _die_with(setup.runner)
+        sys.path[:] = setup.path
+        for name, version, module, attribute in setup.modules:
+            self._graphs[name, version] = load_pipeline(module, attribute).graph
+        self._store = DirectoryStore(Path(setup.artifacts))
+        self._send(Answer(0, [], False, 0.0, Usage()))  # ready
+        while frame := self._frame():
+            for call in self._decode(frame):
+                self._send(self._perform(call))
+
+    def _perform(self, call: Call) -> Answer:
+        first = call.invocations[0]
+        graph = self._graphs[first.pipeline, first.version]
+        node = graph.nodes[first.node]
+        self._memory.reset()
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        began = time.monotonic()
+        self._mark[: MARK.size] = MARK.pack(call.number, began)
+        try:
+            results, whole = self._results(graph, node, call), False
+        except Exception as error:
+            step: Step = node.step
+            results, whole = [failure_of(error, step.policy.retry.never)] * len(call.invocations), len(call.invocations) > 1
+        finally:
+            ran = time.monotonic() - began
+            self._mark[: MARK.size] = MARK.pack(0, 0.0)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Answer(call.number, results, whole, ran, Usage(round(cpu, 6), self._memory.peak_kib(ran, after.ru_maxrss), os.getpid()))
+
+    def _results(self, graph: Graph, node: Node, call: Call) -> list[Value | Failure]:
+        step: Step = node.step
+        if step.kind != "batched":
+            value = call_of(graph, node, call.invocations[0], self._store)()
+            return [self._keep(node, asyncio.run(value) if step.is_async else value)]
+        elements = [read_arguments(graph, node, one, self._store)[0][0] for one in call.invocations]
+        verdicts = step.instance()(elements)
+        if not isinstance(verdicts, list) or len(verdicts) != len(elements):
+            raise StepError(f"step {node.name!r} must return one verdict per element: {len(elements)} went in")
+        return [failure_of(one.error()) if isinstance(one, Failed) else self._verdict(node, one) for one in verdicts]
+
+    def _verdict(self, node: Node, value: Any) -> Value | Failure:
+        try:
+            return self._keep(node, value)
+        except Exception as error:
+            return failure_of(error)
+
+    def _keep(self, node: Node, value: Any) -> Value:
+        data = checked_output(node, value)
+        return data if len(data) <= INLINE_LIMIT else self._store.keep(data, node.listed)
+
+    def _frame(self) -> bytes:
+        header = self._in.read(LENGTH.size)
+        return self._in.read(LENGTH.unpack(header)[0]) if len(header) == LENGTH.size else b""
+
+    def _send(self, answer: Answer) -> None:
+        body = self._encode(answer)
+        data = memoryview(LENGTH.pack(len(body)) + body)
+        while data:
+            data = data[os.write(self._out, data) :]
+
+
+class Memory:
+    """Peak resident memory per call, from Linux's high-water mark, which is reset before each (proc(5), clear_refs).
+
+    A call of under a millisecond is not worth two system calls: it is given the process's peak.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._clear: int | None = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+            self._status: int | None = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._clear = self._status = None
+        self._dirty = True
+
+    def reset(self) -> None:
+        """Begin a new high-water mark, unless nothing long has run since the last."""
+        if self._clear is not None and self._dirty:
+            os.write(self._clear, b"5")
+            self._dirty = False
+
+    def peak_kib(self, ran_s: float, process_peak_kib: int) -> int:
+        """KiB of peak resident memory since :meth:`reset`."""
+        if self._status is None or ran_s < 0.001:
+            return process_peak_kib
+        self._dirty = True
+        text = os.pread(self._status, 4096, 0)
+        at = text.find(b"VmHWM:")
+        return int(text[at + 6 : text.index(b"kB", at)]) if at >= 0 else process_peak_kib
+
+
+def _die_with(runner: int) -> None:
+    """Ask Linux to kill this process with its runner, whatever the runner dies of."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != runner:
+        os._exit(1)
+
+
+def main(arguments: list[str], work: Callable[[Worker], None] = Worker.run) -> None:
+    """``python -m holdfast.executors.worker REQUESTS ANSWERS MARK``, with file descriptors."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which drains
+    requests, answers, mark = (int(number) for number in arguments)
+    os.dup2(2, 1)  # what a step prints goes to the log, never into a pipe of ours
+    work(Worker(requests, answers, mark))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,42 @@
+"""``python -m holdfast.testing --seeds 1000``: run the simulator over seeds; ``--seed N`` replays one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+
+from holdfast.testing.pipelines import ALL, payloads
+from holdfast.testing.simulator import InvariantBroken, simulate
+
+
+def main() -> int:
+    """Print one JSON line; exit 1 when a seed breaks an invariant."""
+    parser = argparse.ArgumentParser(prog="python -m holdfast.testing", description="Deterministic simulation of the engine.")
+    parser.add_argument("--seeds", type=int, default=1000, help="how many seeds to run, from --first on")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="run this one twice and compare the traces")
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    seeds = range(arguments.first, arguments.first + arguments.seeds) if arguments.seed is None else [arguments.seed] * 2
+    totals = {"seeds": 0, "events": 0, "kills": 0, "faults": 0, "completed": 0, "dead": 0}
+    traces = set()
+    for seed in seeds:
+        try:
+            result = simulate(seed, ALL, payloads)
+        except InvariantBroken as error:
+            print(f"broken: {error}", file=sys.stderr)
+            return 1
+        traces.add((seed, result.trace))
+        totals["seeds"] += 1
+        for name in ("events", "kills", "faults"):
+            totals[name] += getattr(result, name)
+        for state, number in result.states.items():
+            totals[state] += number
+    print(json.dumps({**totals, "replays_equal": len(traces) == len({seed for seed, _ in traces})}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
