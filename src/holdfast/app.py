@@ -1,1 +1,186 @@
-class App: ...
+"""The composition root: settings in; ledger, store, executors, engine wired; façade verbs out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from holdfast.clock import SystemClock
+from holdfast.control import reach_writer
+from holdfast.errors import InputError
+from holdfast.ledger import VersionSpec
+from holdfast.ledgers.sqlite import SqliteLedger
+from holdfast.ledgers.sqlite_reads import SqliteReads
+from holdfast.model.codec import check_payload
+from holdfast.model.item import Receipt, Submission
+from holdfast.model.pipeline import Pipeline
+from holdfast.session import Session
+from holdfast.settings import Settings, read_settings
+from holdfast.stores.directory import DirectoryStore
+
+log = logging.getLogger("holdfast")
+
+INTAKE = 500
+"""Items admitted in one transaction."""
+
+
+@dataclass
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        received: items newly accepted.
+        known: items whose key was known already.
+        stopped: it was stopped before everything had ended.
+    """
+
+    received: int = 0
+    known: int = 0
+    stopped: bool = False
+
+
+class App:
+    """Holdfast in one process.
+
+    Args:
+        settings: see :class:`holdfast.settings.Settings`; read from the environment when left out. Keyword arguments
+            (``home=…``, ``ledger=…``, ``workers=…``) win over the environment.
+    """
+
+    def __init__(self, settings: Settings | None = None, **given: object) -> None:
+        self.settings = settings or read_settings(**given)
+        self.clock = SystemClock()
+
+    # -- verbs ----------------------------------------------------------------------------------------------------
+
+    def submit(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "") -> Iterator[Receipt]:
+        """Accept payloads durably; yields a receipt for each once it is fsynced. A live runner is handed them over its socket.
+
+        Raises:
+            InputError: a payload does not fit the pipeline's type; those before it stay accepted.
+        """
+        writer = self.writer()
+        try:
+            writer.register(version_spec(pipeline), self.clock.now_ms())
+            source = self.submissions(pipeline, payloads, manifest)
+            while batch := list(islice(source, INTAKE)):
+                yield from writer.admit(batch, self.clock.now_ms())
+        finally:
+            writer.close()
+
+    def run(
+        self,
+        pipelines: list[Pipeline[Any, Any]],
+        payloads: Iterable[tuple[Pipeline[Any, Any], Any]] = (),
+        until_idle: bool = True,
+        manifest: str = "",
+        each_tick: Callable[[Session], None] = lambda session: None,
+        recycle: Callable[[], None] | None = None,
+        receipt: Callable[[Receipt], None] = lambda receipt: None,
+    ) -> RunResult:
+        """Be the runner: accept payloads and drive every item of these pipelines.
+
+        Args:
+            pipelines: what to serve.
+            payloads: pairs of pipeline and payload to accept while running.
+            until_idle: return when nothing is left to do; otherwise go on until stopped by SIGINT or SIGTERM.
+            manifest: the client's name for the list of these payloads.
+            each_tick: called some twenty times a second, for displays.
+            recycle: replaces the process when a step holds the event loop for good; without it that is only logged.
+            receipt: called with each receipt once it is durable.
+
+        Raises:
+            LedgerLockedError: another runner has this ledger.
+            InputError: a payload was refused.
+        """
+        ledger = self.open_ledger()
+        result = RunResult()
+        try:
+            loaded = [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
+            session = Session(self.settings, ledger, self.store(), self.clock, loaded, random.Random(), recycle)
+            intake = self._batches(payloads, manifest)
+
+            def accepted(receipts: list[Receipt]) -> None:
+                for one in receipts:
+                    result.received += one.created
+                    result.known += not one.created
+                    receipt(one)
+
+            result.stopped = _loop_runner()(session.run(intake, accepted, until_idle, lambda: each_tick(session)))
+        finally:
+            ledger.close()
+        return result
+
+    def redrive(self, letters: list[int]) -> list[int]:
+        """Send open dead letters back; returns those that were open."""
+        return self._once(lambda writer: writer.redrive(letters, self.clock.now_ms()))
+
+    def discard(self, letters: list[int], reason: str) -> list[int]:
+        """Close open dead letters with a reason; returns those that were open."""
+        if not reason.strip():
+            raise InputError("a discard needs a reason: it is what the audit trail will say")
+        return self._once(lambda writer: writer.discard(letters, reason, self.clock.now_ms()))
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def open_ledger(self) -> SqliteLedger:
+        """The ledger, as its only writer."""
+        return SqliteLedger(str(self.settings.ledger_path))
+
+    def writer(self) -> Any:
+        """The ledger's writing verbs: a live runner's over its socket, or the ledger itself."""
+        return reach_writer(self.settings.socket_path, self.open_ledger)
+
+    def reads(self) -> SqliteReads:
+        """The reading side of the ledger."""
+        return SqliteReads(str(self.settings.ledger_path))
+
+    def store(self) -> DirectoryStore:
+        """The artifact store."""
+        return DirectoryStore(self.settings.artifacts_path)
+
+    def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str) -> Iterator[Submission]:
+        """Check, encode and (when large) store payloads."""
+        store = self.store()
+        for payload in payloads:
+            data = check_payload(payload, pipeline.input_type)
+            yield Submission(pipeline.name, pipeline.version, pipeline.key_of(data), store.keep(data), pipeline.deadline, manifest)
+
+    def _batches(self, payloads: Iterable[tuple[Pipeline[Any, Any], Any]], manifest: str) -> Iterator[list[Submission]]:
+        """Small batches first, so that work begins at once."""
+        source = (one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest))
+        size = 1
+        while batch := list(islice(source, size)):
+            yield batch
+            size = min(size * 2, INTAKE)
+
+    def _once(self, verb: Callable[[Any], list[int]]) -> list[int]:
+        writer = self.writer()
+        try:
+            return verb(writer)
+        finally:
+            writer.close()
+
+
+def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
+    """A pipeline as the ledger registers it."""
+    graph = pipeline.graph
+    bodies = {node.index: node.step.body_hash() for node in graph.steps()}
+    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies)
+
+
+def _loop_runner() -> Callable[[Any], Any]:
+    """``uvloop.run`` where there is one, else ``asyncio.run``."""
+    if sys.platform == "win32":
+        return asyncio.run
+    import uvloop
+
+    return uvloop.run
+
+

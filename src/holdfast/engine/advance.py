@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from holdfast.engine.passage import Passage, Scope, TaskKey, inside, outer
 from holdfast.model.combinators import no_case
@@ -22,24 +22,24 @@ MISSING = "elements-missing"
 FALLBACK = "fallback"
 
 
-@dataclass(slots=True)
-class Advance:
+class Advance(msgspec.Struct):
     """What follows from an event.
 
     Attributes:
         ready: step tasks (node, place) whose inputs are all settled.
-        cancelled: live tasks that wait for a retry which no longer matters.
+        cancelled: tasks that wait for a retry or for capacity, and no longer matter.
         refused: nodes that could not even start (a route without a case), with why.
         flags: quality marks earned.
         finished: the item's end, if it came.
+        todo: nodes (with place) that settled well or died, and are still to be followed up.
     """
 
-    ready: list[TaskKey] = field(default_factory=list)
-    cancelled: list[TaskKey] = field(default_factory=list)
-    refused: list[tuple[TaskKey, Failure]] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
+    ready: list[TaskKey] = []
+    cancelled: list[TaskKey] = []
+    refused: list[tuple[TaskKey, Failure]] = []
+    flags: list[str] = []
     finished: Literal["completed", "dead"] | None = None
-    _todo: deque[tuple[Node, str, bool]] = field(default_factory=deque)
+    todo: list[tuple[Node, str, bool]] = []
 
 
 def begin(passage: Passage) -> Advance:
@@ -53,14 +53,14 @@ def succeed(passage: Passage, key: TaskKey, value: Value) -> Advance:
     """A step's task settled with a value (``null`` when it was skipped)."""
     out = Advance()
     passage.keep(key, value)
-    out._todo.append((passage.graph.nodes[key[0]], key[1], True))
+    out.todo.append((passage.graph.nodes[key[0]], key[1], True))
     return _run(passage, out)
 
 
 def die(passage: Passage, key: TaskKey) -> Advance:
     """A step's task is dead."""
     out = Advance()
-    out._todo.append((passage.graph.nodes[key[0]], key[1], False))
+    out.todo.append((passage.graph.nodes[key[0]], key[1], False))
     return _run(passage, out)
 
 
@@ -78,8 +78,8 @@ def absorbed(passage: Passage, key: TaskKey) -> bool:
 
 
 def _run(passage: Passage, out: Advance) -> Advance:
-    while out._todo:
-        node, place, well = out._todo.popleft()
+    while out.todo:
+        node, place, well = out.todo.pop()
         scope = passage.scopes[node.region, place]
         scope.active -= 1
         scope.left -= 1
@@ -128,7 +128,7 @@ def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance)
         else:
             if (node.index, place) not in passage.restored:
                 out.refused.append(((node.index, place), Failure("bad-input", "NoCase", no_case(key, node.cases))))
-            out._todo.append((node, place, False))
+            out.todo.append((node, place, False))
     elif node.kind == "first_ok":
         passage.branches[node.index, place] = 0
         _open(passage, node.regions[0], place, out)
@@ -150,7 +150,7 @@ def _restore(passage: Passage, node: Node, place: str, out: Advance) -> bool:
         passage.keep((node.index, place), b"null" if row.output is None else row.output)
         if row.flag:
             out.flags.append(row.flag)
-    out._todo.append((node, place, row.state in ("succeeded", "skipped")))
+    out.todo.append((node, place, row.state in ("succeeded", "skipped")))
     return True
 
 
@@ -169,7 +169,7 @@ def _done(passage: Passage, scope: Scope, out: Advance) -> None:
         passage.generations[owner.index, place] = max(newest, passage.generations.get((owner.index, place), 1))
     if owner.kind != "each":
         passage.keep((owner.index, place), result)
-        out._todo.append((owner, place, True))
+        out.todo.append((owner, place, True))
         return
     progress = passage.eaches[owner.index, place]
     progress.results[int(scope.place.split(".")[owner.depth])] = result
@@ -202,7 +202,7 @@ def _failed(passage: Passage, scope: Scope, out: Advance) -> None:
         out.flags.append(FALLBACK)
         _open(passage, owner.regions[passage.branches[owner.index, place]], place, out)
     else:
-        out._todo.append((owner, place, False))
+        out.todo.append((owner, place, False))
 
 
 def _next_element(passage: Passage, node: Node, place: str, out: Advance) -> None:
@@ -212,7 +212,7 @@ def _next_element(passage: Passage, node: Node, place: str, out: Advance) -> Non
     if doomed:
         if progress.open == 0:
             del passage.eaches[node.index, place]
-            out._todo.append((node, place, False))
+            out.todo.append((node, place, False))
     elif progress.open == 0 and progress.next == progress.count:
         _close_each(passage, node, place, out)
     else:
@@ -221,7 +221,7 @@ def _next_element(passage: Passage, node: Node, place: str, out: Advance) -> Non
 
 def _close_each(passage: Passage, node: Node, place: str, out: Advance) -> None:
     passage.keep((node.index, place), passage.close_each(node, place))
-    out._todo.append((node, place, True))
+    out.todo.append((node, place, True))
 
 
 def _widen(passage: Passage, node: Node, place: str, out: Advance) -> None:
@@ -242,12 +242,12 @@ def _doom(passage: Passage, scope: Scope, out: Advance) -> None:
 
 
 def _cancel_waiting(passage: Passage, node: Node, place: str, out: Advance) -> None:
-    """Call off the retries of a node and of everything inside it."""
+    """Call off what waits for a retry or for capacity, at a node and inside it."""
     if node.kind == "step":
         live = passage.live.get((node.index, place))
         if live is not None and live.state == "retrying" and (node.index, place) not in out.cancelled:
             out.cancelled.append((node.index, place))
-            out._todo.append((node, place, False))
+            out.todo.append((node, place, False))
     for region in node.regions:
         for (number, inner), scope in list(passage.scopes.items()):
             if number == region and outer(inner, node.depth) == place:

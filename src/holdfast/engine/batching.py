@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from holdfast.model.policy import Batch, seconds
+from holdfast.model.policy import Batch
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Gathering(Generic[T]):
 
     def due(self, now: float) -> bool:
         """Whether a call should be made now: a half waits, the size is reached, or the first has waited long enough."""
-        return bool(self.halves) or len(self.loose) >= self.batch.size or (bool(self.loose) and now - self.loose[0][0] >= seconds(self.batch.wait))
+        return bool(self.halves) or len(self.loose) >= self.batch.size or (bool(self.loose) and now - self.loose[0][0] >= self.batch.wait_s)
 
     def take(self) -> list[T]:
         """The tasks of the next call."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,9 +18,6 @@ from holdfast.model.ids import show
 from holdfast.model.task import Transition
 
 log = logging.getLogger("holdfast")
-
-GROUP = 4_000
-"""Most transitions in one transaction."""
 
 RETRY_S = 0.5
 """Seconds between tries while the ledger is unavailable."""
@@ -102,9 +100,10 @@ class Committer:
         self._ledger = ledger
         self._writer = GroupWriter(ledger, incarnation)
         self._post = post
-        self._wake = threading.Condition()
-        self._transitions: list[tuple[Transition, Then]] = []
-        self._calls: list[Call] = []
+        self._wake = threading.Event()
+        self._transitions: deque[tuple[Transition, Then]] = deque()  # appended by the loop, taken by the thread: both atomic
+        self._calls: deque[Call] = deque()
+        self._asleep = False
         self._stopping = False
         self.trouble: str | None = None
         """Why nothing is committed at the moment, or None."""
@@ -113,39 +112,33 @@ class Committer:
 
     def commit(self, transition: Transition, then: Then) -> None:
         """Queue a transition for the next group."""
-        with self._wake:
-            self._transitions.append((transition, then))
-            self._wake.notify()
+        self._transitions.append((transition, then))
+        if self._asleep:
+            self._wake.set()
 
     def call(self, verb: Callable[[Ledger], Any], then: Callable[[Any], None]) -> None:
         """Queue a verb; it runs after the transitions handed in before it."""
-        with self._wake:
-            self._calls.append((verb, then))
-            self._wake.notify()
+        self._calls.append((verb, then))
+        if self._asleep:
+            self._wake.set()
 
     def stop(self) -> None:
         """Write what is queued, then end the thread."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._stopping = True
+        self._wake.set()
         self._thread.join()
-
-    def abandon(self) -> None:
-        """End the thread as soon as it is free; what is queued is not written (and was never acknowledged)."""
-        with self._wake:
-            self._transitions, self._calls, self._stopping = [], [], True
-            self._wake.notify()
-        self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                while not (self._transitions or self._calls or self._stopping):
-                    self._wake.wait()
-                group, self._transitions = self._transitions[:GROUP], self._transitions[GROUP:]
-                calls, self._calls = self._calls, []
-                if not group and not calls and self._stopping:
-                    return
+            self._asleep = True
+            while not (self._transitions or self._calls or self._stopping):
+                self._wake.wait()
+                self._wake.clear()
+            self._asleep = False
+            calls = [self._calls.popleft() for _ in range(len(self._calls))]  # first: their transitions were handed in before them
+            group = [self._transitions.popleft() for _ in range(len(self._transitions))]
+            if not group and not calls:
+                return
             done: list[tuple[Callable[[Any], None], Any]] = []
             if group:
                 held = self._write([transition for transition, _ in group])

@@ -44,11 +44,12 @@ class Dispatch:
         """A task is ready: start it under this transition when there is capacity now, else queue it."""
         node = passage.graph.nodes[key[0]]
         step: Step = node.step
-        if step.policy.batch is None and not self._queues[self._where(passage, key, step)] and self._reserve(passage, key, step):
+        where = self._where(passage, key, step)
+        if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, self._alone(passage, key)):
             self._begin(passage, key, transition)
             passage.starting.append(key)
-            return
-        self.queue(passage, key)
+        else:
+            self.queue(passage, key)
 
     def queue(self, passage: Passage, key: TaskKey) -> None:
         """A task is ready and waits for capacity."""
@@ -136,7 +137,7 @@ class Dispatch:
         live.attempt += 1
         live.started_at = transition.at
         live.wake_at = 0
-        transition.live.append(_copy(live))
+        transition.live.append(live if live.attempt == 1 else _copy(live))  # nothing changes a first start before it is durable
 
     def _run(self, tasks: list[Ready], step: Step) -> None:
         invocations = [self._invocation(passage, key, step) for passage, key in tasks]
@@ -146,7 +147,7 @@ class Dispatch:
 
     def _invocation(self, passage: Passage, key: TaskKey, step: Step) -> Invocation:
         live = passage.live[key]
-        timeout = step.policy.timeout.seconds
+        timeout = step.timeout_s
         if passage.deadline is not None:
             timeout = min(timeout, max((passage.deadline - self._clock.now_ms()) / 1000, 0.001))
         return Invocation(
@@ -169,11 +170,10 @@ class Dispatch:
         return self.executors[self._where(passage, key, step)].reserve(step, self._alone(passage, key))
 
     def _alone(self, passage: Passage, key: TaskKey) -> bool:
-        live = passage.live.get(key)
-        return live is not None and live.suspect >= SUSPECT
+        return passage.suspects and key in passage.live and passage.live[key].suspect >= SUSPECT
 
     def _where(self, passage: Passage, key: TaskKey, step: Step) -> str:
-        return "process" if step.runs == "loop" and self._alone(passage, key) else step.runs
+        return "process" if passage.suspects and step.runs == "loop" and self._alone(passage, key) else step.runs
 
     def _gathering(self, step: Step) -> Gathering[Ready]:
         batch = step.policy.batch

@@ -8,8 +8,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from holdfast.clock import Clock
+from holdfast.model.ids import show
+from holdfast.model.outcome import Invocation
 
 log = logging.getLogger("holdfast")
 
@@ -24,8 +27,8 @@ class Watchdog:
     Args:
         clock: monotonic time.
         loop: the loop to watch.
-        timeout_of: seconds that the attempt with this asyncio task name may take, or None if it is no attempt.
-        stalled: called with the attempt's task name once it has held the loop too long.
+        attempt_of: the attempt that an asyncio task runs, or None.
+        stalled: called with the attempt once it has held the loop past its timeout.
         renew: called every three seconds to renew the lease.
     """
 
@@ -33,13 +36,13 @@ class Watchdog:
         self,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
-        timeout_of: Callable[[str], float | None],
-        stalled: Callable[[str], None],
+        attempt_of: Callable[[asyncio.Task[Any]], Invocation | None],
+        stalled: Callable[[Invocation], None],
         renew: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._loop = loop
-        self._timeout_of = timeout_of
+        self._attempt_of = attempt_of
         self._stalled = stalled
         self._renew = renew
         self._beat = clock.monotonic()
@@ -59,19 +62,21 @@ class Watchdog:
 
     def _run(self) -> None:
         renewed = self._clock.monotonic()
-        reported = ""
+        reported: Invocation | None = None
         while not self._over.wait(TICK_S):
             now = self._clock.monotonic()
             if now - renewed >= RENEW_S:
                 self._renew()
                 renewed = now
             held = asyncio.current_task(self._loop)
-            name = held.get_name() if held is not None else ""
-            limit = self._timeout_of(name) if name else None
-            if limit is not None and now - self._beat > limit and name != reported:
-                reported = name
-                log.error("step %s has held the event loop for %.1f s, past its timeout:\n%s", name, now - self._beat, self._stack())
-                self._stalled(name)
+            attempt = self._attempt_of(held) if held is not None else None
+            if attempt is not None and attempt is not reported and now - self._beat > attempt.timeout_s:
+                reported = attempt
+                log.error(
+                    "item %s: node %d of %s has held the event loop for %.1f s, past its timeout:\n%s",
+                    show(attempt.item), attempt.node, attempt.pipeline, now - self._beat, self._stack(),
+                )  # fmt: skip
+                self._stalled(attempt)
 
     def _stack(self) -> str:
         frame = sys._current_frames().get(self._loop_thread)

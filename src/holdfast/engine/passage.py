@@ -60,7 +60,8 @@ class Passage:
     """An item's passage through one graph under one fence.
 
     ``fetch`` reads a large value from the artifact store. ``ready`` tasks wait for capacity, ``starting`` ones for their
-    commit, ``running`` ones are with an executor; ``pending`` counts transitions that are not durable yet. A ``closed``
+    commit, ``running`` ones are with an executor; ``pending`` counts transitions that are not durable yet;
+    ``suspects`` says that a live task has seen its runner die. A ``closed``
     passage is over for this runner: finished, parked or lost.
     """
 
@@ -88,6 +89,7 @@ class Passage:
     bodies: dict[int, int] = field(default_factory=dict)
     admitted_at: int = 0
     pending: int = 0
+    suspects: bool = False
     closed: bool = False
     bytes: int = 0
 

@@ -150,8 +150,9 @@ class Runner:
         if outcomes[0].whole:
             self._bisect(outcomes)
         else:
+            now = self._clock.now_ms()
             for outcome in outcomes:
-                self._settle(outcome)
+                self._settle(outcome, now)
         self._dispatch.pump()
 
     def idle(self) -> bool:
@@ -222,6 +223,7 @@ class Runner:
         for live in one.live:
             if live.state == "running" and pipeline.graph.nodes[live.node].step.runs == "loop":
                 live.suspect += 1
+                passage.suspects = True
             passage.live[live.node, live.place] = live
         self._items[one.item] = passage
         if passage.deadline is not None:
@@ -241,14 +243,14 @@ class Runner:
 
     # -- settling -------------------------------------------------------------------------------------------------
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: Outcome, now: int) -> None:
         invocation = outcome.invocation
         passage = self._items.get(invocation.item)
         key = (invocation.node, invocation.place)
         if passage is None or passage.closed or passage.fence != invocation.fence or key not in passage.running:
             return  # the item was lost, ended or cancelled: its fence has moved on
         passage.running.discard(key)
-        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
+        transition = Transition(passage.item, passage.fence, now)
         before = passage.bytes
         if outcome.failure is None:
             self.tally.task(passage.pipeline, key[0], "succeeded")
@@ -280,6 +282,7 @@ class Runner:
     def _follow(self, passage: Passage, advance: Advance, transition: Transition) -> None:
         """Write down what an event led to, and start what it made ready."""
         for key in advance.cancelled:
+            passage.ready.discard(key)
             call_off(passage, key, transition)
         for key, failure in advance.refused:
             self.tally.task(passage.pipeline, key[0], "dead")
@@ -313,7 +316,7 @@ class Runner:
         if not held:
             self._lose(passage)
         self._dispatch.started(passage, starts)
-        if not passage.closed:
+        if not passage.closed and not passage.running:
             self._park(passage, Transition(passage.item, passage.fence, self._clock.now_ms()))
 
     def _finish(self, passage: Passage, state: str, transition: Transition) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +36,9 @@ class LoopExecutor:
         self._clock = clock
         self._report = report
         self._free = limit
-        self._tasks: dict[Task, tuple[asyncio.Task[None], Invocation, Step]] = {}
-        self._deadlines: list[tuple[float, Task, int]] = []
+        self._tasks: dict[Task, tuple[asyncio.Task[None], Invocation, float]] = {}
+        self._attempts: dict[asyncio.Task[None], Task] = {}
+        self._look = 0.0
         self._why: dict[Task, Failure] = {}
         self._done: list[Outcome] = []
         self._closed = False
@@ -55,12 +55,12 @@ class LoopExecutor:
         self._free += 1
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
-        """Start an attempt as an asyncio task, named so that the watchdog can say which step holds the loop."""
+        """Start an attempt as an asyncio task."""
         (invocation,) = invocations
         task = invocation.task
-        running = asyncio.get_running_loop().create_task(self._attempt(invocation, step), name=f"{task[0]}/{task[1]}/{task[2]}")
-        self._tasks[task] = (running, invocation, step)
-        heapq.heappush(self._deadlines, (self._clock.monotonic() + invocation.timeout_s, task, invocation.attempt))
+        running = asyncio.get_running_loop().create_task(self._attempt(invocation, step))
+        self._tasks[task] = (running, invocation, self._clock.monotonic())
+        self._attempts[running] = task
 
     def cancel(self, item: int, node: int, place: str) -> None:
         """Cancel the asyncio task; it reports when it has unwound."""
@@ -69,18 +69,17 @@ class LoopExecutor:
     def tick(self) -> None:
         """Cancel what is over its timeout."""
         now = self._clock.monotonic()
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, task, attempt = heapq.heappop(self._deadlines)
-            found = self._tasks.get(task)
-            if found is not None and found[1].attempt == attempt:
-                self._stop(task, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {found[1].timeout_s:g} s"))
+        if now < self._look:
+            return
+        self._look = now + 0.2
+        for task, (_, invocation, began) in self._tasks.items():
+            if now - began > invocation.timeout_s:
+                self._stop(task, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {invocation.timeout_s:g} s"))
 
-    def timeout_of(self, name: str) -> float | None:
-        """Seconds that the attempt with this asyncio task name may take; None if it is no attempt. Called by the watchdog's thread."""
-        item, _, rest = name.partition("/")
-        node, _, place = rest.partition("/")
-        found = self._tasks.get((int(item), int(node), place)) if item.isdigit() and node.isdigit() else None
-        return None if found is None else found[1].timeout_s
+    def attempt_of(self, running: asyncio.Task[Any]) -> Invocation | None:
+        """The attempt that an asyncio task runs, or None. Called by the watchdog's thread."""
+        found = self._tasks.get(self._attempts.get(running, (0, 0, "")))
+        return None if found is None else found[1]
 
     def close(self) -> None:
         """Cancel everything and report nothing more."""
@@ -100,7 +99,9 @@ class LoopExecutor:
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
         try:
-            large = any(not isinstance(argument.value, bytes) or len(argument.value) > INLINE_LIMIT for argument in invocation.arguments)
+            large = False
+            for argument in invocation.arguments:
+                large = large or type(argument.value) is not bytes
             call = await _aside(lambda: call_of(graph, node, invocation, self._store)) if large else call_of(graph, node, invocation, self._store)
             data = checked_output(node, await call())
             outcome.output = data if len(data) <= INLINE_LIMIT else await _aside(lambda: self._store.keep(data, node.listed))
@@ -113,7 +114,8 @@ class LoopExecutor:
 
     def _end(self, outcome: Outcome, step: Step) -> None:
         task = outcome.invocation.task
-        self._tasks.pop(task, None)
+        running, _, _ = self._tasks.pop(task)
+        self._attempts.pop(running, None)
         self._why.pop(task, None)
         self._free += 1
         if self._closed:

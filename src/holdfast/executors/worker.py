@@ -17,7 +17,6 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +213,10 @@ def _die_with(runner: int) -> None:
         os._exit(1)
 
 
-def main(arguments: list[str], work: Callable[[Worker], None] = Worker.run) -> None:
-    """``python -m holdfast.executors.worker REQUESTS ANSWERS MARK``, with file descriptors."""
+def main(arguments: list[str]) -> None:
+    """A worker process's main function; the arguments are the file descriptors of requests, answers and mark."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which drains
     requests, answers, mark = (int(number) for number in arguments)
     os.dup2(2, 1)  # what a step prints goes to the log, never into a pipe of ours
-    work(Worker(requests, answers, mark))
+    Worker(requests, answers, mark).run()
 
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

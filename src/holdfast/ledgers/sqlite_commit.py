@@ -78,7 +78,7 @@ class Group:
             self.attempts.append(
                 (
                     item, failed.node, failed.place, failed.generation, failed.attempt, failed.started_at, failed.ended_at,
-                    failure.error_class, failure.type, failure.message, failure.traceback, int(failed.charged), self.incarnation,
+                    failure.error_class, failure.error, failure.message, failure.traceback, int(failed.charged), self.incarnation,
                     failed.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
                 )
             )  # fmt: skip
@@ -86,7 +86,7 @@ class Group:
             failure = letter.failure
             self.letters.append(
                 (
-                    item, letter.node, letter.place, letter.generation, failure.error_class, failure.type, failure.message,
+                    item, letter.node, letter.place, letter.generation, failure.error_class, failure.error, failure.message,
                     failure.traceback, letter.attempts, letter.at,
                 )
             )  # fmt: skip

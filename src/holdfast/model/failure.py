@@ -15,19 +15,19 @@ _MESSAGE_LIMIT = 2_000
 _TRACE_LIMIT = 16_000
 
 
-class Failure(msgspec.Struct, frozen=True):
+class Failure(msgspec.Struct, frozen=True, tag="failure", array_like=True):
     """One failed attempt's cause.
 
     Attributes:
         error_class: what kind of failure it is; decides whether it is retried.
-        type: the exception's qualified type, or what happened to the process.
+        error: the exception's qualified type, or what happened to the process.
         message: the exception's text, cut to 2,000 characters.
         traceback: the formatted traceback, cut to its last 16,000 characters.
         retry_after: seconds before which a retry is pointless, or None.
     """
 
     error_class: ErrorClass
-    type: str
+    error: str
     message: str
     traceback: str = ""
     retry_after: float | None = None

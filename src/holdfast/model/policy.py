@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -18,6 +19,7 @@ Runs = Literal["auto", "loop", "process", "threads"]
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+@lru_cache
 def seconds(duration: Duration) -> float:
     """Return ``duration`` in seconds.
 
@@ -98,6 +100,11 @@ class Batch(msgspec.Struct, frozen=True):
         if self.size < 1:
             raise DefinitionError(f"Batch(size={self.size}): a batch has at least one element")
         seconds(self.wait)
+
+    @property
+    def wait_s(self) -> float:
+        """The wait in seconds."""
+        return seconds(self.wait)
 
 
 class Policy(msgspec.Struct, frozen=True):

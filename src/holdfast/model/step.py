@@ -49,6 +49,7 @@ class Step:
         returns: the type of its (awaited) result, or of one element's when batched; without ``None`` for optional.
         wants_context: it takes a :class:`Context` first.
         runs: ``loop``, ``process`` or ``threads``.
+        timeout_s: seconds that an attempt may run.
     """
 
     def __init__(self, body: Callable[..., Any], policy: Policy, kind: Literal["function", "class", "batched"], names: dict[str, Any]) -> None:
@@ -64,6 +65,7 @@ class Step:
         self.runs: Runs = ("loop" if self.is_async else "process") if policy.runs == "auto" else policy.runs
         if self.runs == "loop" and not self.is_async:
             raise DefinitionError(f"step {self.name!r} is a plain def, which would block the event loop: leave runs='auto', or take 'threads'")
+        self.timeout_s = policy.timeout.seconds
         self._read_signature(function)
 
     def _read_signature(self, function: Callable[..., Any]) -> None:

@@ -1,0 +1,188 @@
+"""The runner's socket: verbs from other processes reach the one writer of an SQLite ledger.
+
+A unix socket (mode 0600) beside the ledger; each frame is a 32-bit length and a msgpack array: the verb and its
+arguments one way, an error text and the answer the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.engine.committer import Desk
+from holdfast.errors import HoldfastError, InputError, LedgerLockedError
+from holdfast.ledger import Ledger, Registered, VersionSpec
+from holdfast.model.item import Receipt, Submission
+
+_LENGTH = struct.Struct("<I")
+_FRAME_LIMIT = 256 * 1024 * 1024
+
+
+class Admit(msgspec.Struct, tag="admit", array_like=True):
+    """Accept items."""
+
+    submissions: list[Submission]
+
+
+class Register(msgspec.Struct, tag="register", array_like=True):
+    """Make a version known."""
+
+    spec: VersionSpec
+
+
+class Redrive(msgspec.Struct, tag="redrive", array_like=True):
+    """Send dead letters back."""
+
+    letters: list[int]
+
+
+class Discard(msgspec.Struct, tag="discard", array_like=True):
+    """Close dead letters."""
+
+    letters: list[int]
+    reason: str
+
+
+Request = Admit | Register | Redrive | Discard
+
+
+class Reply(msgspec.Struct, array_like=True):
+    """An error text (empty: none), and the answer as msgpack."""
+
+    error: str
+    answer: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+def perform(ledger: Ledger, request: Request, now_ms: int) -> Any:
+    """Run a request's verb on the ledger."""
+    if isinstance(request, Admit):
+        return ledger.admit(request.submissions, now_ms)
+    if isinstance(request, Register):
+        return ledger.register(request.spec, now_ms)
+    if isinstance(request, Redrive):
+        return ledger.redrive(request.letters, now_ms)
+    return ledger.discard(request.letters, request.reason, now_ms)
+
+
+async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callable[[], None]) -> asyncio.AbstractServer:
+    """Listen; every verb goes through the committer, and the runner looks for items after it."""
+    path.unlink(missing_ok=True)  # we hold the writer lock, so whoever left it is gone
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                if size > _FRAME_LIMIT:
+                    return
+                reply = await _answer(await reader.readexactly(size), desk, now_ms)
+                hint()
+                body = msgspec.msgpack.encode(reply)
+                writer.write(_LENGTH.pack(len(body)) + body)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    before = os.umask(0o177)
+    try:
+        return await asyncio.start_unix_server(client, path)
+    finally:
+        os.umask(before)
+
+
+async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int]) -> Reply:
+    try:
+        request = msgspec.msgpack.decode(frame, type=Request)
+    except msgspec.MsgspecError as error:
+        return Reply(f"the runner did not understand the request ({error}): are both of one release?")
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    desk.call(lambda ledger: perform(ledger, request, now_ms()), lambda answer: done.set_result(answer) if not done.done() else None)
+    answer = await done
+    if isinstance(answer, Exception):
+        return Reply(str(answer) or type(answer).__name__)
+    return Reply("", msgspec.Raw(msgspec.msgpack.encode(answer)))
+
+
+class RemoteLedger:
+    """The writing verbs of a live runner's ledger, for other processes.
+
+    Args:
+        path: the socket.
+
+    Raises:
+        ConnectionError, FileNotFoundError: nobody listens there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
+        """Accept items; the runner's clock dates them."""
+        return self._ask(Admit(submissions), list[Receipt])
+
+    def register(self, spec: VersionSpec, now_ms: int) -> Registered:
+        """Make a version known."""
+        return self._ask(Register(spec), Registered)
+
+    def redrive(self, letters: list[int], now_ms: int) -> list[int]:
+        """Send dead letters back."""
+        return self._ask(Redrive(letters), list[int])
+
+    def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
+        """Close dead letters."""
+        return self._ask(Discard(letters, reason), list[int])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def _ask(self, request: Request, kind: Any) -> Any:
+        body = msgspec.msgpack.encode(request)
+        self._socket.sendall(_LENGTH.pack(len(body)) + body)
+        (size,) = _LENGTH.unpack(self._read(_LENGTH.size))
+        reply = msgspec.msgpack.decode(self._read(size), type=Reply)
+        if reply.error:
+            raise InputError(reply.error)
+        return msgspec.msgpack.decode(reply.answer, type=kind)
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = self._socket.recv(size - len(data))
+            if not part:
+                raise HoldfastError("the runner hung up before it answered: what it acknowledged is safe; ask again")
+            data += part
+        return data
+
+
+def reach_writer(socket_path: Path, open_here: Callable[[], Any], patience_s: float = 5.0) -> Any:
+    """The live runner's ledger if there is one, else the ledger opened here; a runner that is just starting is waited for.
+
+    Raises:
+        LedgerLockedError: a process holds the ledger and does not listen.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            return RemoteLedger(socket_path)
+        except OSError:
+            try:
+                return open_here()
+            except LedgerLockedError:
+                if time.monotonic() > until:
+                    raise
+        time.sleep(0.05)

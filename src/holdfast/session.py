@@ -1,0 +1,206 @@
+"""One incarnation from start to end: executors, committer, watchdog, socket and runner around one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from holdfast.clock import Clock
+from holdfast.control import serve
+from holdfast.engine.committer import Committer
+from holdfast.engine.dispatch import SUSPECT
+from holdfast.engine.leases import LEASE_MS, Watchdog
+from holdfast.engine.runner import Limits, Loaded, Runner
+from holdfast.executor import Executor
+from holdfast.executors.loop import LoopExecutor
+from holdfast.executors.processes import ProcessExecutor
+from holdfast.executors.threads import ThreadExecutor
+from holdfast.ledger import Ledger, Registered
+from holdfast.model.item import Receipt, Submission
+from holdfast.model.outcome import Invocation
+from holdfast.model.pipeline import Pipeline
+from holdfast.model.task import LiveTask, Transition
+from holdfast.settings import Settings
+from holdfast.stores.directory import DirectoryStore
+
+log = logging.getLogger("holdfast")
+
+TICK_S = 0.05
+
+
+class Session:
+    """What a runner process does between taking the ledger and giving it back.
+
+    Args:
+        settings: how much at a time.
+        ledger: the ledger, opened as its only writer.
+        store: the artifact store.
+        clock: all time.
+        loaded: the pipelines to serve, with the ledger's numbers for them.
+        rng: all randomness.
+        recycle: replaces the process when a step holds the loop for good, or None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        store: DirectoryStore,
+        clock: Clock,
+        loaded: list[tuple[Pipeline[Any, Any], Registered]],
+        rng: random.Random,
+        recycle: Callable[[], None] | None,
+    ) -> None:
+        self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
+        self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
+        self._rng = rng
+        self._recycle = recycle
+        self._now = False
+        self.intake_open = True
+        """Whether payloads are still being accepted from the caller."""
+
+    async def run(
+        self,
+        intake: Iterator[list[Submission]],
+        accepted: Callable[[list[Receipt]], None],
+        until_idle: bool,
+        each_tick: Callable[[], None],
+    ) -> bool:
+        """Work until idle (if asked to), drained or stopped; True when it was stopped early."""
+        loop = asyncio.get_running_loop()
+        self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), self._clock.now_ms(), LEASE_MS)
+        self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
+        self._build()
+        watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew)
+        server = await serve(self._settings.socket_path, self.committer, self._clock.now_ms, self.runner.hint)
+        self._catch_signals(loop)
+        feeding = loop.create_task(self._feed(intake, accepted))
+        try:
+            while not self._now:
+                watchdog.beat()
+                self.runner.tick()
+                each_tick()
+                if feeding.done() and feeding.exception() is not None:
+                    self.runner.drain()
+                if self.runner.drained() or (until_idle and feeding.done() and self.runner.idle()):
+                    break
+                await asyncio.sleep(TICK_S)
+        finally:
+            each_tick()
+            watchdog.stop()
+            server.close()
+            self._settings.socket_path.unlink(missing_ok=True)
+            for executor in self._executors.values():
+                executor.close()
+            if not feeding.done():
+                feeding.cancel()
+            self.committer.stop()
+            self._ledger.end(self._incarnation, self._clock.now_ms())
+        if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
+            raise error
+        return self._now or self.runner.draining
+
+    def _build(self) -> None:
+        """Executors report to the runner, the runner starts attempts on them."""
+        graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
+        modules = [module_of(one.pipeline) for one in self.loaded]
+
+        def report(outcomes: Any) -> None:
+            self.runner.report(outcomes)
+
+        self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, self._settings.concurrency)
+        self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_path, self._clock, report)
+        self._executors: dict[str, Executor] = {
+            "loop": self._executors_loop,
+            "process": self._processes,
+            "threads": ThreadExecutor(graphs, self._store, self._clock, report),
+        }
+        limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024)
+        self.runner = Runner(
+            self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store.fetch, limits
+        )
+
+    async def _feed(self, intake: Iterator[list[Submission]], accepted: Callable[[list[Receipt]], None]) -> None:
+        """Admit the caller's payloads batch by batch; each is encoded and stored aside, acknowledged once durable."""
+        loop = asyncio.get_running_loop()
+        try:
+            while not self.runner.draining:
+                batch = await loop.run_in_executor(None, lambda: next(intake, None))
+                if batch is None:
+                    return
+                accepted(await self._admit(batch))
+                self.runner.hint()
+        finally:
+            self.intake_open = False
+
+    async def _admit(self, batch: list[Submission]) -> list[Receipt]:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.committer.call(lambda ledger: ledger.admit(batch, self._clock.now_ms()), lambda answer: done.cancelled() or done.set_result(answer))  # type: ignore[func-returns-value]
+        answer = await done
+        if isinstance(answer, Exception):
+            raise answer
+        receipts: list[Receipt] = answer
+        return receipts
+
+    def _renew(self) -> None:
+        """Called by the watchdog's thread."""
+
+        def then(answer: Any) -> None:
+            if answer is False:
+                log.error("this runner's lease was lost: stopping")
+                self._now = True
+
+        self.committer.call(lambda ledger: ledger.renew(self._incarnation, self._clock.now_ms(), LEASE_MS), then)
+
+    def _stalled(self, attempt: Invocation) -> None:
+        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process."""
+        if self._recycle is None:
+            log.error("the event loop cannot be freed from inside this process; `holdfast run` and `holdfast runner` restart themselves")
+            return
+        written = threading.Event()
+        now = self._clock.now_ms()
+        suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
+        self.committer.commit(Transition(attempt.item, attempt.fence, now, live=[suspect]), lambda held: None)
+        self.committer.call(lambda ledger: written.set(), lambda answer: None)
+        written.wait(2.0)
+        for executor in self._executors.values():
+            if isinstance(executor, ProcessExecutor):
+                for pid in executor.pids():
+                    try:
+                        os.killpg(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+        log.error("restarting the runner; every other attempt goes on uncharged")
+        self._recycle()
+
+    def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def stop() -> None:
+            if self.runner.draining:
+                self._now = True
+            else:
+                print("stopping: running attempts may end; once more stops at once. Nothing is lost either way.", file=sys.stderr)
+                self.runner.drain()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+
+
+def module_of(pipeline: Pipeline[Any, Any]) -> tuple[str, str, str, str]:
+    """Where workers find a pipeline: name, version, module (or the main program's file), attribute."""
+    module = sys.modules.get(pipeline.__module__)
+    attribute = next((name for name, value in vars(module).items() if value is pipeline), pipeline.__name__) if module else pipeline.__name__
+    if pipeline.__module__ == "__main__" and module is not None and getattr(module, "__file__", None):
+        return pipeline.name, pipeline.version, str(Path(str(module.__file__)).absolute()), attribute
+    return pipeline.name, pipeline.version, pipeline.__module__, attribute
