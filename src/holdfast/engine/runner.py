@@ -20,6 +20,7 @@ from holdfast.engine.advance import Advance, begin
 from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
 from holdfast.engine.passage import Passage, TaskKey
+from holdfast.engine.rebuild import rebuild
 from holdfast.engine.settle import call_off, expire, refuse, settle_failure, settle_success
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
@@ -167,6 +168,16 @@ class Runner:
         """Items in memory."""
         return len(self._items)
 
+    def live_counts(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """By pipeline and node: tasks that run, and tasks that wait for capacity or a retry."""
+        counts: dict[tuple[str, int], tuple[int, int]] = {}
+        for passage in self._items.values():
+            for key in {*passage.live, *passage.ready}:
+                running, waiting = counts.get((passage.pipeline, key[0]), (0, 0))
+                runs = key in passage.running
+                counts[passage.pipeline, key[0]] = (running + runs, waiting + (not runs))
+        return counts
+
     def drain(self) -> None:
         """Claim and start nothing more; attempts that run may end."""
         self.draining = True
@@ -215,11 +226,8 @@ class Runner:
             return  # it stays with this incarnation, whose end makes it claimable
         loaded = self._loaded[one.version]
         pipeline = loaded.pipeline
-        passage = Passage(
-            one.item, one.fence, pipeline.graph, pipeline.name, pipeline.version, one.key, one.generation, one.payload, self._fetch,
-            one.deadline, bodies=loaded.bodies, admitted_at=one.admitted_at,
-        )  # fmt: skip
-        passage.restored = {(task.node, task.place): task for task in one.settled}
+        passage = rebuild(one, pipeline, self._fetch)
+        passage.bodies = loaded.bodies
         for live in one.live:
             if live.state == "running" and pipeline.graph.nodes[live.node].step.runs == "loop":
                 live.suspect += 1

@@ -118,7 +118,7 @@ class SqliteLedger:
             claimed = {}
             for row in self._run("claim", incarnation, numbers(wanted)).fetchall():
                 claimed[row[0]] = claimed_of(row)
-        load(self.connection, claimed)
+        load(self.connection, {item: one for item, one in claimed.items() if one.fence > 1})  # a first claim has no tasks
         return [claimed[item] for item in wanted]
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
@@ -198,8 +198,8 @@ def claimed_of(row: Any) -> Claimed:
 
 
 def load(connection: apsw.Connection, claimed: dict[int, Claimed]) -> None:
-    """Add settled and live tasks to items that were claimed before (a first claim has none)."""
-    again = [item for item, one in claimed.items() if one.fence > 1]
+    """Add settled and live tasks to items."""
+    again = list(claimed)
     if not again:
         return
     for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in connection.execute(

@@ -1,0 +1,48 @@
+"""The ``holdfast`` command: one file a command group.
+
+Exit codes: 0 done; 1 not balanced (``demo``, ``audit``), or a replayed step failed; 2 refused, with one line that says
+what to do; 3 the ledger cannot serve (locked, unsafe, disk full); 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from holdfast.cli import dead, demo, items, look, replay, run
+from holdfast.cli.output import complain
+from holdfast.errors import HoldfastError, LedgerError
+
+app = typer.Typer(
+    name="holdfast",
+    help="Run AI pipelines without ever losing an item. Exit codes: 0 done, 1 not balanced, 2 refused, 3 ledger cannot serve, 130 stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+demo.register(app)
+run.register(app)
+look.register(app)
+items.register(app)
+dead.register(app)
+replay.register(app)
+
+
+def main() -> None:
+    """Entry point: Holdfast's own errors become one line on stderr and an exit code."""
+    try:
+        app()
+    except LedgerError as error:
+        complain(str(error))
+        sys.exit(3)
+    except HoldfastError as error:
+        complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

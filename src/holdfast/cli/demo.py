@@ -1,0 +1,3 @@
+"""``demo``: filled in below."""
+import typer
+def register(app: typer.Typer) -> None: ...

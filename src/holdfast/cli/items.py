@@ -1,0 +1,83 @@
+"""``items``: list them, and show one with its timeline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.app import App
+from holdfast.cli.loading import find_item
+from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.errors import InputError
+from holdfast.model.states import ITEM_STATES
+
+group = typer.Typer(help="List items, or show one with its timeline.", invoke_without_command=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    app.add_typer(group, name="items")
+
+
+@group.callback()
+def list_items(
+    context: typer.Context,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only items of this pipeline.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help=f"Only items in this state: {', '.join(ITEM_STATES)}.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List items, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    if state is not None and state not in ITEM_STATES:
+        raise InputError(f"there is no state {state!r}: it is one of {', '.join(ITEM_STATES)}")
+    rows = App().reads().items(pipeline, state, limit)
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["item", "pipeline", "version", "key", "state", "generation", "admitted", "ended", "flags"],
+        [
+            [row["item"], row["pipeline"], row["version"], shorten(row["key"], 60), row["state"], row["generation"],
+             moment(row["admitted_at"]), moment(row["ended_at"]), ", ".join(row["flags"])]
+            for row in rows
+        ],
+        "no items",
+    )  # fmt: skip
+
+
+@group.command("show")
+def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id or key.")], json: Json = False) -> None:
+    """Show one item: its timeline with every attempt, its payload, output, flags and dead letters."""
+    app = App()
+    found = app.reads().item(find_item(app, item))
+    if json:
+        print_json(found)
+        return
+    typer.echo(f"item {found['item']}  key {safe(found['key'])}  {found['pipeline']} version {found['version']}")
+    ended = f", ended {moment(found['ended_at'])}" if found["ended_at"] else ""
+    typer.echo(f"{found['state']}, generation {found['generation']}, admitted {moment(found['admitted_at'])}{ended}")
+    if found["wake_at"]:
+        typer.echo(f"waits until {moment(found['wake_at'])}")
+    if found["flags"]:
+        typer.echo(f"flags: {', '.join(found['flags'])}")
+    typer.echo(f"payload: {safe(shorten(found['payload']))}")
+    if found["output"] is not None:
+        typer.echo(f"output: {safe(shorten(found['output'], 1000))}")
+    typer.echo("")
+    print_table(["at", "step", "place", "attempt", "state", "seconds", "cpu_s", "what"], [_row(one) for one in found["timeline"]], "no step has run")
+    for letter in found["letters"]:
+        typer.echo(f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message'], 300))}")
+
+
+def _row(one: dict[str, Any]) -> list[Any]:
+    what = one.get("flag") or ""
+    if one["state"] == "failed":
+        what = f"{one['error_class']}: {one['message']}"
+    elif one["state"] == "retrying":
+        what = f"again at {moment(one['wake_at'])}"
+    elif one.get("output") is not None:
+        what = shorten(one["output"], 60)
+    return [moment(one["started_at"]), one["step"], one["place"], one["attempt"], one["state"], one["s"], one["cpu_s"], shorten(what, 120)]

@@ -1,0 +1,110 @@
+"""``status``, ``audit``, ``graph``: looking at what there is."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.app import App
+from holdfast.cli.drawing import mermaid, svg, text
+from holdfast.cli.loading import load_pipeline, manifest_keys
+from holdfast.cli.output import Json, print_json, print_table, safe
+from holdfast.errors import InputError
+
+
+class Format(str, Enum):
+    """How a graph is drawn."""
+
+    TEXT = "text"
+    MERMAID = "mermaid"
+    SVG = "svg"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command("status")(status)
+    app.command("audit")(audit)
+    app.command("graph")(graph)
+
+
+def status(
+    pipeline: Annotated[str | None, typer.Argument(help="Show the steps of this pipeline too.")] = None,
+    json: Json = False,
+) -> None:
+    """Items by pipeline and state; with a pipeline's name, its steps."""
+    reads = App().reads()
+    rows = reads.status()
+    steps = reads.steps(pipeline) if pipeline else []
+    if pipeline and pipeline not in [row["pipeline"] for row in rows]:
+        raise InputError(f"no pipeline {pipeline!r} in this ledger; it has {', '.join(row['pipeline'] for row in rows) or 'none'}")
+    if json:
+        print_json({"pipelines": rows, "steps": steps} if pipeline else {"pipelines": rows})
+        return
+    states = [state for state in (rows[0] if rows else {}) if state not in ("pipeline", "received") and any(row[state] for row in rows)]
+    print_table(["pipeline", "received", *states], [[row["pipeline"], row["received"], *[row[s] for s in states]] for row in rows], "no pipeline yet")
+    if steps:
+        typer.echo("")
+        print_table(list(steps[0]), [list(step.values()) for step in steps], "no step has run")
+
+
+def audit(
+    manifest: Annotated[Path | None, typer.Option("--manifest", help="File with the keys you sent: one a line, or a JSON array.")] = None,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="The pipeline that the manifest was sent to; needed if there are several.")] = None,
+    json: Json = False,
+) -> None:
+    """Prove that nothing is lost: received = queued + running + … per pipeline, and every rule of the ledger. Exit 1 if not."""
+    app = App()
+    reads = app.reads()
+    found = reads.audit(app.clock.now_ms())
+    if manifest is not None:
+        names = list(found["pipelines"])
+        if pipeline is None and len(names) != 1:
+            raise InputError(f"say which pipeline the manifest was sent to with --pipeline: {', '.join(names)}")
+        sent, there = manifest_keys(manifest), set(reads.keys(pipeline or names[0], None))
+        missing, unexpected = sorted(set(sent) - there), sorted(there - set(sent))
+        found["manifest"] = {"sent": len(set(sent)), "missing": missing, "unexpected": unexpected}
+        found["balanced"] = found["balanced"] and not missing and not unexpected
+    if json:
+        print_json(found)
+    else:
+        _print_audit(found)
+    if not found["balanced"]:
+        raise typer.Exit(1)
+
+
+def _print_audit(found: dict[str, Any]) -> None:
+    for name, terms in found["pipelines"].items():
+        parts = " + ".join(f"{number} {state}" for state, number in terms.items() if state not in ("received", "balanced") and number)
+        sign = "=" if terms["balanced"] else "≠"
+        typer.echo(f"{name}: {terms['received']} received {sign} {parts or '0'}")
+    for rule in found["broken"]:
+        typer.echo(f"broken: {rule['rule']}: {', '.join(rule['items'][:10])}")
+    if "manifest" in found:
+        reconciled = found["manifest"]
+        typer.echo(f"manifest: {reconciled['sent']} keys, {len(reconciled['missing'])} missing, {len(reconciled['unexpected'])} unexpected")
+        for kind in ("missing", "unexpected"):
+            for key in reconciled[kind]:
+                typer.echo(f"  {kind}: {safe(key)}")
+    typer.echo("balanced" if found["balanced"] else "NOT balanced")
+
+
+def graph(
+    target: Annotated[str, typer.Argument(metavar="MODULE:PIPELINE", help="The pipeline.")],
+    format: Annotated[Format, typer.Option("--format", "-f", help="text, mermaid or svg.")] = Format.TEXT,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of printing.")] = None,
+    json: Json = False,
+) -> None:
+    """Draw a pipeline before any run."""
+    pipeline = load_pipeline(target)
+    if json:
+        print_json({"pipeline": pipeline.name, "version": pipeline.version, "nodes": pipeline.graph.shape()})
+        return
+    drawn = {Format.TEXT: text, Format.MERMAID: mermaid, Format.SVG: svg}[format](pipeline)
+    if output is None:
+        typer.echo(drawn)
+    else:
+        output.write_text(drawn, "utf-8")
+        typer.echo(f"wrote {output}", err=True)

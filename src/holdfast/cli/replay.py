@@ -1,0 +1,76 @@
+"""``replay``: one task again, here, with its exact stored input: for a debugger."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from holdfast.app import App
+from holdfast.cli.loading import find_item, load_pipeline
+from holdfast.cli.output import Json, complain, print_json, safe
+from holdfast.engine.passage import Passage
+from holdfast.engine.rebuild import replayed
+from holdfast.errors import InputError, NotFoundError
+from holdfast.executors.attempt import call_of, checked_output, read_arguments
+from holdfast.model.failure import failure_of
+from holdfast.model.outcome import Invocation
+from holdfast.model.plain import wait_for
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("replay")(replay)
+
+
+def replay(
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id or key.")],
+    step: Annotated[str, typer.Argument(metavar="STEP", help="The step's name, as `holdfast items show` prints it.")],
+    target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Where the pipeline is declared.")],
+    place: Annotated[str, typer.Option("--place", help="The element, for a step inside an each.")] = "",
+    debug: Annotated[bool, typer.Option("--debug", help="Stop in the debugger where it fails.")] = False,
+    json: Json = False,
+) -> None:
+    """Run one task again in this process with its exact stored input. Nothing is written to the ledger."""
+    pipeline = load_pipeline(target)
+    app = App()
+    claimed = app.reads().claimed(find_item(app, item))
+    store = app.store()
+    passage: Passage = replayed(claimed, pipeline, store.fetch)
+    node = next((one for one in pipeline.graph.steps() if one.name == step), None)
+    if node is None:
+        raise NotFoundError(f"pipeline {pipeline.name!r} has no step {step!r}: it has {', '.join(one.name for one in pipeline.graph.steps())}")
+    try:
+        arguments = passage.arguments(node, place)
+    except (KeyError, IndexError, ValueError):
+        raise InputError(f"step {step!r} of this item has no input yet at place {place!r}: what comes before it has not succeeded") from None
+    invocation = Invocation(
+        claimed.item, claimed.fence, pipeline.name, pipeline.version, node.index, place, 1, claimed.generation, claimed.key, arguments, 0.0, None
+    )
+    inputs, _ = read_arguments(pipeline.graph, node, invocation, store)
+    try:
+        if node.step.kind == "batched":
+            value = node.step.instance()([inputs[0]])[0]
+        else:
+            value = call_of(pipeline.graph, node, invocation, store)()
+            value = wait_for(value) if node.step.is_async else value
+        output = checked_output(node, value)
+    except Exception as error:
+        if debug:
+            import pdb
+
+            pdb.post_mortem(sys.exc_info()[2])
+        failure = failure_of(error, node.step.policy.retry.never)
+        if json:
+            print_json({"step": step, "place": place, "failed": failure})
+        else:
+            typer.echo(safe(failure.traceback), err=True)
+            complain(f"{step} failed again: {failure.error_class}: {failure.message}")
+        raise typer.Exit(1) from None
+    if json:
+        print_json({"step": step, "place": place, "output": output})
+    else:
+        typer.echo(safe(output.decode("utf-8", "replace")))
+
+

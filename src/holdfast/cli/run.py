@@ -1,0 +1,120 @@
+"""``run``, ``runner``, ``submit``: handing items in and driving them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.app import App, RunResult
+from holdfast.cli.loading import load_pipeline, load_pipelines, read_payloads
+from holdfast.cli.output import Json, complain, print_json, safe
+from holdfast.cli.progress import Progress
+from holdfast.model.ids import show
+from holdfast.model.item import Receipt
+
+Manifest = Annotated[str, typer.Option("--manifest", help="Your name for the list of these items; `holdfast audit` reconciles by it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command("run")(run)
+    app.command("runner")(runner)
+    app.command("submit")(submit)
+
+
+def recycle() -> None:
+    """Replace this process by a fresh start of the same command; items under way are claimed by the new one."""
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "holdfast", *sys.argv[1:]])
+
+
+def tune_garbage_collector() -> None:
+    """Thousands of live objects per item in flight make the default thresholds scan them for nothing."""
+    import gc
+
+    gc.set_threshold(50_000, 20, 50)
+
+
+def run(
+    target: Annotated[str, typer.Argument(metavar="MODULE:PIPELINE", help="The pipeline, such as claims.pipeline:claims or my_file.py:mine.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Payloads: files or folders if the pipeline takes them, JSON, a .jsonl file, or - for lines on stdin.")],
+    manifest: Manifest = "",
+    json: Json = False,
+) -> None:
+    """Accept the inputs, drive them (and whatever else of this pipeline is under way) to the end, and say what became of them."""
+    _log()
+    tune_garbage_collector()
+    pipeline = load_pipeline(target)
+    holdfast = App()
+    with Progress(quiet=json) as progress:
+        result = holdfast.run(
+            [pipeline], ((pipeline, payload) for payload in read_payloads(pipeline, inputs)), True, manifest, progress, recycle
+        )
+    _report(holdfast, [pipeline.name], result, json)
+
+
+def runner(
+    modules: Annotated[list[str], typer.Argument(metavar="MODULE...", help="Modules whose pipelines to serve, or MODULE:PIPELINE.")],
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing is left to do.")] = False,
+    json: Json = False,
+) -> None:
+    """Drive the items of these pipelines; others hand items in with `holdfast submit`. Ctrl-C drains, a second one stops at once."""
+    _log()
+    tune_garbage_collector()
+    pipelines = load_pipelines(modules)
+    holdfast = App()
+    if not json:
+        served = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
+        typer.echo(f"serving {served} on {holdfast.settings.ledger_path}", err=True)
+    with Progress(quiet=json) as progress:
+        result = holdfast.run(pipelines, (), until_idle, "", progress, recycle)
+    _report(holdfast, [one.name for one in pipelines], result, json)
+
+
+def submit(
+    target: Annotated[str, typer.Argument(metavar="MODULE:PIPELINE", help="The pipeline.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="As for `holdfast run`.")],
+    manifest: Manifest = "",
+    json: Json = False,
+) -> None:
+    """Accept the inputs durably and return; a runner drives them. Each line of the answer is a receipt."""
+    pipeline = load_pipeline(target)
+    holdfast = App()
+    receipts: list[Receipt] = []
+    for receipt in holdfast.submit(pipeline, read_payloads(pipeline, inputs), manifest):
+        if json:
+            receipts.append(receipt)
+        else:
+            typer.echo(f"{show(receipt.item)}\t{safe(receipt.key)}\t{'accepted' if receipt.created else f'known, {receipt.state}'}")
+    if json:
+        print_json([{"item": show(one.item), "key": one.key, "created": one.created, "state": one.state} for one in receipts])
+
+
+def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> None:
+    reads = holdfast.reads()
+    rows = [row for row in reads.status() if row["pipeline"] in names]
+    causes: list[dict[str, Any]] = reads.causes(names[0] if len(names) == 1 else None)
+    reads.close()
+    if json:
+        print_json({"received": result.received, "known": result.known, "stopped": result.stopped, "status": rows, "dead": causes})
+    else:
+        for row in rows:
+            counts = ", ".join(f"{row[state]} {state}" for state in row if state not in ("pipeline", "received") and row[state])
+            typer.echo(f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} ({result.received} new, {result.known} known)")
+        for cause in causes[:10]:
+            typer.echo(f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: {safe(cause['error'])}")
+        if causes:
+            typer.echo("  `holdfast dead` lists them, `holdfast dead redrive --all` sends them back")
+    if result.stopped:
+        complain("stopped before everything had ended; the same command goes on from here")
+        raise typer.Exit(130)
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+
+
