@@ -1,3 +1,150 @@
-"""``demo``: filled in below."""
+"""``demo``: the claims pipeline on documents that it makes itself, judged against what it knows of them."""
+
+from __future__ import annotations
+
+import importlib
+import json as jsonlib
+import logging
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
-def register(app: typer.Typer) -> None: ...
+
+from holdfast.app import App
+from holdfast.cli.export import export_outputs
+from holdfast.cli.output import Json, print_json, safe
+from holdfast.cli.progress import Progress
+from holdfast.cli.run import recycle, tune_garbage_collector
+from holdfast.errors import InputError
+
+SEED = 20261122
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("demo")(demo)
+
+
+def examples() -> Path:
+    """Where the examples are: in the wheel, or in the checkout.
+
+    Raises:
+        InputError: neither has them.
+    """
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "examples", package.parent.parent / "examples"):
+        if (folder / "claims" / "pipeline.py").is_file():
+            return folder
+    raise InputError("the claims example is not installed: run from a checkout, or install the wheel")
+
+
+def load_example() -> tuple[Any, Any]:
+    """The claims pipeline and its document generator.
+
+    Raises:
+        InputError: the extra that it needs is not installed.
+    """
+    sys.path.insert(0, str(examples()))
+    try:
+        return importlib.import_module("claims.pipeline"), importlib.import_module("claims.generate")
+    except ModuleNotFoundError as error:
+        raise InputError(f"the demo needs {error.name!r}: pip install 'holdfast[documents]'") from None
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for documents, ledger and records.")] = Path("demo-output"),
+    digital: Annotated[int, typer.Option("--digital", min=0, help="How many digital documents.")] = 40,
+    scanned: Annotated[int, typer.Option("--scanned", min=0, max=40, help="How many scanned documents; these go through OCR.")] = 18,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew. Without it, an interrupted demo goes on where it was.")] = False,
+    json: Json = False,
+) -> None:
+    """Run the seven-step claims pipeline on generated insurance documents, some of them broken, and account for every one."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    tune_garbage_collector()
+    began = time.monotonic()
+    if fresh:
+        for part in ("ledger", "records", "documents"):
+            shutil.rmtree(output / part, ignore_errors=True)
+    pipeline, generate = load_example()
+    _say(json, "making documents …")
+    made = list(generate.documents(SEED, digital, scanned))
+    (output / "documents").mkdir(parents=True, exist_ok=True)
+    for upload, _ in made:
+        (output / "documents" / upload.name).write_bytes(upload.content)
+    (output / "manifest.txt").write_text("".join(f"{upload.name}\n" for upload, _ in made), "utf-8")
+    app = App(home=output / "ledger", ledger="")
+    _say(json, f"{len(made)} documents, {app.settings.worker_count} worker processes; Ctrl-C drains, and the same command goes on from there")
+    with Progress(len(made), json) as progress:
+        result = app.run([pipeline.claims], ((pipeline.claims, upload) for upload, _ in made), True, "demo", progress, recycle)
+    if result.stopped:
+        _say(json, "stopped; the same command goes on from here")
+        raise typer.Exit(130)
+    records = export_outputs(app, "claims", output / "records")
+    report = judge(app, [truth for _, truth in made], output / "records", began) | {"records": records, "folder": str(output / "records")}
+    if json:
+        print_json(report)
+    else:
+        _print(report, output)
+    if not report["balanced"]:
+        raise typer.Exit(1)
+
+
+def judge(app: App, truths: list[Any], records: Path, began: float) -> dict[str, Any]:
+    """Compare the records with the truth, and audit the ledger."""
+    found = {}
+    for file in records.glob("*.json"):
+        record = jsonlib.loads(file.read_bytes())
+        found[record["document"]] = record
+    reads = app.reads()
+    status = next(row for row in reads.status() if row["pipeline"] == "claims")
+    audit = reads.audit(app.clock.now_ms())
+    flags: dict[str, int] = {}
+    flagged = 0
+    for row in reads.items("claims", "completed", 1_000_000):
+        marks = {*row["flags"], *next((r["flags"] for r in found.values() if r["document"] == row["key"]), [])}
+        flagged += bool(marks)
+        for mark in marks:
+            flags[mark] = flags.get(mark, 0) + 1
+    there = set(reads.keys("claims", None))
+    missing = [truth.name for truth in truths if truth.name not in there]
+    accuracy = {"kind": _share([(found.get(t.name, {}).get("kind") == t.kind) for t in truths if t.condition != "broken"])}
+    for condition in ("clean", "degraded"):
+        pairs = [(truth, name) for truth in truths if truth.condition == condition for name in truth.fields]
+        accuracy[f"fields_{condition}"] = _share([_same(found.get(t.name, {}).get(name), t.fields[name]) for t, name in pairs])
+    return {
+        "received": status["received"], "completed": status["completed"], "flagged": flagged, "flags": flags, "dead": status["dead"],
+        "causes": reads.causes("claims"), "accuracy": accuracy, "seconds": round(time.monotonic() - began, 1),
+        "missing": missing, "balanced": audit["balanced"] and not missing,
+    }  # fmt: skip
+
+
+def _same(found: object, true: str) -> bool:
+    return "".join(str(found).split()).casefold() == "".join(true.split()).casefold()
+
+
+def _share(right: list[bool]) -> float | None:
+    return round(sum(right) / len(right), 4) if right else None
+
+
+def _say(json: bool, message: str) -> None:
+    if not json:
+        typer.echo(message, err=True)
+
+
+def _print(report: dict[str, Any], output: Path) -> None:
+    percent = {name: "–" if value is None else f"{100 * value:.1f} %" for name, value in report["accuracy"].items()}
+    flags = ", ".join(f"{number} {flag}" for flag, number in sorted(report["flags"].items())) or "none"
+    typer.echo(f"received   {report['received']}")
+    typer.echo(f"completed  {report['completed']}, of which {report['flagged']} flagged ({flags})")
+    typer.echo(f"dead       {report['dead']}")
+    for cause in report["causes"]:
+        typer.echo(f"           {cause['count']} at {cause['step']}: {cause['error_class']} ({safe(cause['error']).rsplit('.', 1)[-1]})")
+    typer.echo(f"accuracy   kind {percent['kind']}; fields {percent['fields_clean']} on clean, {percent['fields_degraded']} on degraded documents")
+    typer.echo(f"seconds    {report['seconds']}")
+    typer.echo(f"records    {report['records']} in {report['folder']}")
+    typer.echo(f"audit      {'balanced' if report['balanced'] else 'NOT balanced'}")
+    typer.echo(f"\nlook further:  export HOLDFAST_HOME={output / 'ledger'}")
+    typer.echo("               holdfast status claims; holdfast dead; holdfast dead show 1; holdfast items show claim-000.pdf")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from holdfast.app import App
+from holdfast.cli.export import export_outputs
 from holdfast.cli.loading import find_item
 from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
 from holdfast.errors import InputError
@@ -70,6 +72,17 @@ def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item'
     print_table(["at", "step", "place", "attempt", "state", "seconds", "cpu_s", "what"], [_row(one) for one in found["timeline"]], "no step has run")
     for letter in found["letters"]:
         typer.echo(f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message'], 300))}")
+
+
+@group.command("export")
+def export(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to: one JSON file an item, named by its id.")],
+    json: Json = False,
+) -> None:
+    """Write the outputs of all completed items."""
+    written = export_outputs(App(), pipeline, output)
+    print_json({"written": written, "folder": str(output)}) if json else typer.echo(f"wrote {written} outputs to {output}")
 
 
 def _row(one: dict[str, Any]) -> list[Any]:

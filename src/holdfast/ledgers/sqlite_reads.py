@@ -12,9 +12,10 @@ from holdfast.ledgers.queries import queries
 from holdfast.ledgers.sqlite import claimed_of, load
 from holdfast.ledgers.sqlite_file import open_reader, translated
 from holdfast.ledgers.sqlite_values import value_of
-from holdfast.model.ids import show
+from holdfast.model.ids import parse, show
 from holdfast.model.item import Claimed
 from holdfast.model.states import ITEM_STATES
+from holdfast.model.values import Value
 
 SQL = queries("sqlite")
 
@@ -95,14 +96,21 @@ class SqliteReads:
         names = [one["name"] for one in self._versions()[version][2]]
         found |= {"fence": fence, "deadline": deadline, "wake_at": due if found["state"] == "waiting" else None}
         found["payload"] = value_of(row[13], row[14])
-        output = value_of(row[17], row[18])
-        if row[15] is not None:
-            inline, artifact = next(iter(self._rows("task_output", item, row[15], row[16])), (None, None))
-            output = value_of(inline, artifact)
-        found["output"] = output
+        found["output"] = self._output(item, row)
         found["timeline"] = self._timeline(item, names)
         found["letters"] = [self._letter_row(letter) for letter in self._rows("letters", None, None, None, item, 1000)]
         return found
+
+    def item_output(self, item: str) -> Value | None:
+        """A completed item's result."""
+        number = parse(item)
+        return self._output(number, next(iter(self._rows("item", number))))
+
+    def _output(self, item: int, row: Any) -> Value | None:
+        node, place, inline, artifact = row[15:19]
+        if node is not None:
+            inline, artifact = next(iter(self._rows("task_output", item, node, place)), (None, None))
+        return value_of(inline, artifact)
 
     def item_by_key(self, key: str) -> int | None:
         """The newest item with a key, or None."""
