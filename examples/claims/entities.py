@@ -14,7 +14,9 @@ MODEL = Path(__file__).parent / "models" / "entities.crfsuite"
 
 _NUMBER = re.compile(r"\b(CLM|INV|REF)\s*[-–—]?\s*(\d{4})\s*[-–—]?\s*(\d{5})\b", re.IGNORECASE)
 _ISO = re.compile(r"\b(20\d{2})\s?-\s?(\d{2})\s?-\s?(\d{2})\b")
-_WORDS = re.compile(r"\b(\d{1,2})\s*(January|February|March|April|May|June|July|August|September|October|November|December)\s*,?\s*(20\d{2})\b", re.IGNORECASE)
+_WORDS = re.compile(
+    r"\b(\d{1,2})\s*(January|February|March|April|May|June|July|August|September|October|November|December)\s*,?\s*(20\d{2})\b", re.IGNORECASE
+)
 _AMOUNT = re.compile(r"(?:EUR|USD|GBP)\s*([\d.,\s]*\d[.,]\s?\d{2})\b")
 _MAIN = re.compile(r"\b(total|amount claimed|sum of)\b", re.IGNORECASE)
 

@@ -26,8 +26,24 @@ LAST = "Abbott Becker Castell Durand Eriksen Fischer Garrido Holm Ibsen Jansen K
 PLACES = "Northgate Riverside Highland Meridian Oakwood Silverline Westbrook Harbour Summit Lakeside Redfield Stonebridge Ironwood Brightwater Eastham Fairmont Goldcrest Hillcrest Kingsway Larchmont".split()  # noqa: E501
 TRADES = "Insurance,Mutual,Logistics,Motors,Builders,Plumbing,Glass,Engineering,Partners,Services".split(",")
 ENDINGS = "Ltd,Group,GmbH,Inc,AG".split(",")
-DAMAGES = ("water damage in the kitchen", "a broken windscreen", "hail damage to the roof", "a fire in the garage", "theft of a bicycle", "a collision at low speed")
-GOODS = ("Replacement glass", "Labour and travel", "Roof tiles", "Copper pipe", "Paint and sealing", "Transport of goods", "Inspection", "Spare parts")
+DAMAGES = (
+    "water damage in the kitchen",
+    "a broken windscreen",
+    "hail damage to the roof",
+    "a fire in the garage",
+    "theft of a bicycle",
+    "a collision at low speed",
+)
+GOODS = (
+    "Replacement glass",
+    "Labour and travel",
+    "Roof tiles",
+    "Copper pipe",
+    "Paint and sealing",
+    "Transport of goods",
+    "Inspection",
+    "Spare parts",
+)
 MONTHS = "January February March April May June July August September October November December".split()
 
 

@@ -182,5 +182,3 @@ def _loop_runner() -> Callable[[Any], Any]:
     import uvloop
 
     return uvloop.run
-
-

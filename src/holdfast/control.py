@@ -132,19 +132,23 @@ class RemoteLedger:
 
     def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
         """Accept items; the runner's clock dates them."""
-        return self._ask(Admit(submissions), list[Receipt])
+        receipts: list[Receipt] = self._ask(Admit(submissions), list[Receipt])
+        return receipts
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known."""
-        return self._ask(Register(spec), Registered)
+        registered: Registered = self._ask(Register(spec), Registered)
+        return registered
 
     def redrive(self, letters: list[int], now_ms: int) -> list[int]:
         """Send dead letters back."""
-        return self._ask(Redrive(letters), list[int])
+        changed: list[int] = self._ask(Redrive(letters), list[int])
+        return changed
 
     def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
         """Close dead letters."""
-        return self._ask(Discard(letters, reason), list[int])
+        changed: list[int] = self._ask(Discard(letters, reason), list[int])
+        return changed
 
     def close(self) -> None:
         """Hang up."""

@@ -109,6 +109,10 @@ class Session:
             raise error
         return self._now or self.runner.draining
 
+    def stop_now(self) -> None:
+        """Stop without waiting for attempts; the ledger has everything that was acknowledged."""
+        self._now = True
+
     def _build(self) -> None:
         """Executors report to the runner, the runner starts attempts on them."""
         graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
@@ -125,9 +129,7 @@ class Session:
             "threads": ThreadExecutor(graphs, self._store, self._clock, report),
         }
         limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024)
-        self.runner = Runner(
-            self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store.fetch, limits
-        )
+        self.runner = Runner(self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store.fetch, limits)
 
     async def _feed(self, intake: Iterator[list[Submission]], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads batch by batch; each is encoded and stored aside, acknowledged once durable."""
@@ -144,7 +146,7 @@ class Session:
 
     async def _admit(self, batch: list[Submission]) -> list[Receipt]:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.committer.call(lambda ledger: ledger.admit(batch, self._clock.now_ms()), lambda answer: done.cancelled() or done.set_result(answer))  # type: ignore[func-returns-value]
+        self.committer.call(lambda ledger: ledger.admit(batch, self._clock.now_ms()), lambda answer: None if done.done() else done.set_result(answer))
         answer = await done
         if isinstance(answer, Exception):
             raise answer

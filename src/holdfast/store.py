@@ -34,5 +34,3 @@ class Store(Protocol):
 
     def fetch(self, reference: Reference) -> bytes:
         """Return the JSON bytes behind a reference."""
-
-

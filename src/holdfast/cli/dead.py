@@ -76,7 +76,9 @@ def show_letter(letter: Annotated[int, typer.Argument(metavar="LETTER", help="It
     )  # fmt: skip
     if found["traceback"]:
         typer.echo(f"\n{safe(found['traceback'].rstrip())}")
-    typer.echo(f"\n`holdfast replay {found['item']} {found['step']}` runs it here with its exact input; `holdfast dead redrive {letter}` sends it back")
+    typer.echo(
+        f"\n`holdfast replay {found['item']} {found['step']}` runs it here with its exact input; `holdfast dead redrive {letter}` sends it back"
+    )
 
 
 @group.command("redrive")

@@ -187,7 +187,10 @@ def svg(pipeline: Pipeline[Any, Any]) -> str:
     lines = "".join(
         f'<path class="edge" d="M{a:.0f} {b:.0f} C{a:.0f} {b + 16:.0f} {c:.0f} {d - 18:.0f} {c:.0f} {d - 4:.0f}"/>' for a, b, c, d in edges
     )
-    arrow = '<defs><marker id="arrow" markerWidth="8" markerHeight="8" refX="5" refY="3" orient="auto"><path d="M0 0 L6 3 L0 6 z" fill="#6b7a89"/></marker></defs>'
+    arrow = (
+        '<defs><marker id="arrow" markerWidth="8" markerHeight="8" refX="5" refY="3" orient="auto">'
+        '<path d="M0 0 L6 3 L0 6 z" fill="#6b7a89"/></marker></defs>'
+    )
     total_w, total_h = width + 2 * _PAD, bottom + 34 + _PAD
     name = escape(f"{pipeline.name} version {pipeline.version}")
     return (

@@ -71,7 +71,9 @@ def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item'
     typer.echo("")
     print_table(["at", "step", "place", "attempt", "state", "seconds", "cpu_s", "what"], [_row(one) for one in found["timeline"]], "no step has run")
     for letter in found["letters"]:
-        typer.echo(f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message'], 300))}")
+        typer.echo(
+            f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message']))}"
+        )
 
 
 @group.command("export")

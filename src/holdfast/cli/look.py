@@ -52,7 +52,9 @@ def status(
 
 def audit(
     manifest: Annotated[Path | None, typer.Option("--manifest", help="File with the keys you sent: one a line, or a JSON array.")] = None,
-    pipeline: Annotated[str | None, typer.Option("--pipeline", help="The pipeline that the manifest was sent to; needed if there are several.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="The pipeline that the manifest was sent to; needed if there are several.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Prove that nothing is lost: received = queued + running + … per pipeline, and every rule of the ledger. Exit 1 if not."""

@@ -72,5 +72,11 @@ def shorten(value: Any, limit: int = 200) -> str:
     """A value as at most ``limit`` characters of JSON."""
     if value is None:
         return ""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else f"<{type(value).__name__.lower()} of {value.size:,} bytes>" if hasattr(value, "size") else str(value)
+    text = (
+        value.decode("utf-8", "replace")
+        if isinstance(value, bytes)
+        else f"<{type(value).__name__.lower()} of {value.size:,} bytes>"
+        if hasattr(value, "size")
+        else str(value)
+    )
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

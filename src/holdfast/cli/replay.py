@@ -72,5 +72,3 @@ def replay(
         print_json({"step": step, "place": place, "output": output})
     else:
         typer.echo(safe(output.decode("utf-8", "replace")))
-
-

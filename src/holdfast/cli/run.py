@@ -41,7 +41,12 @@ def tune_garbage_collector() -> None:
 
 def run(
     target: Annotated[str, typer.Argument(metavar="MODULE:PIPELINE", help="The pipeline, such as claims.pipeline:claims or my_file.py:mine.")],
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Payloads: files or folders if the pipeline takes them, JSON, a .jsonl file, or - for lines on stdin.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUTS...", help="Payloads: files or folders if the pipeline takes them, JSON, a .jsonl file, or - for lines on stdin."
+        ),
+    ],
     manifest: Manifest = "",
     json: Json = False,
 ) -> None:
@@ -51,9 +56,7 @@ def run(
     pipeline = load_pipeline(target)
     holdfast = App()
     with Progress(quiet=json) as progress:
-        result = holdfast.run(
-            [pipeline], ((pipeline, payload) for payload in read_payloads(pipeline, inputs)), True, manifest, progress, recycle
-        )
+        result = holdfast.run([pipeline], ((pipeline, payload) for payload in read_payloads(pipeline, inputs)), True, manifest, progress, recycle)
     _report(holdfast, [pipeline.name], result, json)
 
 
@@ -116,5 +119,3 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> N
 
 def _log() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-
-

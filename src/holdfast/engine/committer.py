@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from holdfast.errors import HoldfastError, LedgerError, LedgerUnavailableError
@@ -87,6 +88,12 @@ class GroupWriter:
         return held
 
 
+def _tell(answers: list[tuple[Callable[[Any], None], Any]]) -> None:
+    """In the loop: pass on what became durable, and what verbs returned."""
+    for then, answer in answers:
+        then(answer)
+
+
 class Committer:
     """The ledger's thread.
 
@@ -145,7 +152,7 @@ class Committer:
                 done.extend((then, answer) for (_, then), answer in zip(group, held, strict=True))
             for verb, then in calls:
                 done.append((then, self._answer(verb)))
-            self._post(lambda done=done: [then(answer) for then, answer in done])  # type: ignore[misc]
+            self._post(partial(_tell, done))
 
     def _write(self, group: list[Transition]) -> list[bool]:
         while True:

@@ -183,6 +183,4 @@ class Dispatch:
 
 def _copy(live: LiveTask) -> LiveTask:
     """The row as it is now; the task in memory goes on changing."""
-    return LiveTask(
-        live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at
-    )
+    return LiveTask(live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at)

@@ -91,10 +91,10 @@ class Passage:
     pending: int = 0
     suspects: bool = False
     closed: bool = False
-    bytes: int = 0
+    size: int = 0
 
     def __post_init__(self) -> None:
-        self.bytes = 2_000 + weight(self.payload)
+        self.size = 2_000 + weight(self.payload)
 
     def argument(self, ref: Ref, place: str) -> Argument:
         """Where the value of a reference lies, seen from a task at ``place``."""
@@ -129,9 +129,7 @@ class Passage:
     def open_each(self, node: Node, place: str) -> EachProgress:
         """Read the list that an each runs over."""
         argument = self.argument(node.inputs[0], place)
-        elements: list[bytes] | Listing = (
-            argument.value if isinstance(argument.value, Listing) and not argument.path else split(self.json(argument))
-        )
+        elements: list[bytes] | Listing = argument.value if isinstance(argument.value, Listing) and not argument.path else split(self.json(argument))
         count = elements.count if isinstance(elements, Listing) else len(elements)
         progress = EachProgress(count, elements, bearable(node.tolerate, count))
         self.eaches[node.index, place] = progress
@@ -156,7 +154,7 @@ class Passage:
         """Remember a settled node's value."""
         self.values[key] = value
         if not isinstance(value, Argument):
-            self.bytes += weight(value)
+            self.size += weight(value)
 
     def generation_of(self, ref: Ref, place: str) -> int:
         """The generation in which a reference's value came to be."""

@@ -28,7 +28,7 @@ from holdfast.model.item import Claimed
 from holdfast.model.outcome import Outcome
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import Transition
-from holdfast.model.values import Reference, Value, weight
+from holdfast.model.values import Reference, Value
 
 log = logging.getLogger("holdfast")
 
@@ -247,7 +247,7 @@ class Runner:
             del passage.live[key]
             transition.dropped.append(key)
         self._follow(passage, advance, transition)
-        self._bytes += passage.bytes
+        self._bytes += passage.size
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -259,11 +259,11 @@ class Runner:
             return  # the item was lost, ended or cancelled: its fence has moved on
         passage.running.discard(key)
         transition = Transition(passage.item, passage.fence, now)
-        before = passage.bytes
+        before = passage.size
         if outcome.failure is None:
             self.tally.task(passage.pipeline, key[0], "succeeded")
             advance = settle_success(passage, key, outcome, transition)
-            self._bytes += passage.bytes - before
+            self._bytes += passage.size - before
             self._follow(passage, advance, transition)
             return
         verdict, after = settle_failure(passage, key, outcome, transition, self._rng)
@@ -416,4 +416,4 @@ class Runner:
     def _forget(self, passage: Passage) -> None:
         if self._items.get(passage.item) is passage:
             del self._items[passage.item]
-            self._bytes -= passage.bytes
+            self._bytes -= passage.size

@@ -36,9 +36,7 @@ def settle_success(passage: Passage, key: TaskKey, outcome: Outcome, transition:
     return succeed(passage, key, outcome.output)
 
 
-def settle_failure(
-    passage: Passage, key: TaskKey, outcome: Outcome, transition: Transition, rng: random.Random
-) -> tuple[Verdict, Advance | None]:
+def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition: Transition, rng: random.Random) -> tuple[Verdict, Advance | None]:
     """The attempt failed: it is written down, and the task retried, run again, skipped or buried."""
     failure, live = outcome.failure, passage.live[key]
     assert failure is not None
@@ -59,9 +57,7 @@ def settle_failure(
     if verdict.action == "retry":
         live.state = "retrying"
         live.wake_at = transition.at + round(verdict.delay_s * 1000)
-        transition.live.append(
-            LiveTask(*key, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at)
-        )
+        transition.live.append(LiveTask(*key, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at))
         return verdict, None
     if verdict.action == "again":
         return verdict, None
@@ -110,15 +106,11 @@ def call_off(passage: Passage, key: TaskKey, transition: Transition) -> None:
     _close(passage, key, "cancelled", transition, Usage(), None, "", 0)
 
 
-def _close(
-    passage: Passage, key: TaskKey, state: str, transition: Transition, usage: Usage, output: Value | None, flag: str, began: int
-) -> None:
+def _close(passage: Passage, key: TaskKey, state: str, transition: Transition, usage: Usage, output: Value | None, flag: str, began: int) -> None:
     live = passage.live.pop(key, None)
     attempt, started = (live.attempt, began or live.started_at) if live else (0, began or transition.at)
     body = passage.bodies.get(key[0], 0)
-    transition.settled.append(
-        SettledTask(key[0], key[1], passage.generation, state, attempt, started, transition.at, output, usage, flag, body)
-    )
+    transition.settled.append(SettledTask(key[0], key[1], passage.generation, state, attempt, started, transition.at, output, usage, flag, body))
 
 
 def _began(live: LiveTask, outcome: Outcome, now_ms: int) -> int:

@@ -132,4 +132,3 @@ class LoopExecutor:
 async def _aside(work: Callable[[], Any]) -> Any:
     """Run blocking file work in a thread."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
-

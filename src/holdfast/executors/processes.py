@@ -133,7 +133,9 @@ class ProcessExecutor:
             if number in slot.calls and slot.doomed is None:
                 limit = slot.calls[number][0].invocations[0].timeout_s
                 if now - began > limit:
-                    self._kill(slot, number, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s; its process was killed"))
+                    self._kill(
+                        slot, number, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s; its process was killed")
+                    )
 
     def close(self) -> None:
         """Kill all workers and report nothing more."""

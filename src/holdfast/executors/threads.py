@@ -57,7 +57,7 @@ class ThreadExecutor:
         loop = asyncio.get_running_loop()
         self._open[invocation.task] = (invocation, self._clock.monotonic())
         future = self._pool.submit(self._run, invocation, step)
-        future.add_done_callback(lambda done: None if self._closed else loop.call_soon_threadsafe(self._end, invocation, done))  # type: ignore[func-returns-value]
+        future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
 
     def cancel(self, item: int, node: int, place: str) -> None:
         """Give the attempt up; its thread runs on."""
@@ -81,6 +81,10 @@ class ThreadExecutor:
         node = graph.nodes[invocation.node]
         data = checked_output(node, call_of(graph, node, invocation, self._store)())
         return data if len(data) <= INLINE_LIMIT else self._store.keep(data, node.listed)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Any]) -> None:
+        if not self._closed:
+            loop.call_soon_threadsafe(self._end, invocation, done)
 
     def _end(self, invocation: Invocation, done: Future[Any]) -> None:
         self._free += 1

@@ -219,4 +219,3 @@ def main(arguments: list[str]) -> None:
     requests, answers, mark = (int(number) for number in arguments)
     os.dup2(2, 1)  # what a step prints goes to the log, never into a pipe of ours
     Worker(requests, answers, mark).run()
-

@@ -75,7 +75,8 @@ class SqliteLedger:
         """Extend the lease."""
         with translated(self.path), self.connection:
             self._run("renew_incarnation", now_ms + lease_ms, incarnation)
-            return self.connection.changes() == 1
+            held = self.connection.changes() == 1
+        return held
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
@@ -113,10 +114,8 @@ class SqliteLedger:
                 if len(wanted) < limit:
                     rows = self._run(query, *first, numbers(versions), limit - len(wanted))
                     wanted.extend(row[0] for row in rows)
-            if not wanted:
-                return []
             claimed = {}
-            for row in self._run("claim", incarnation, numbers(wanted)).fetchall():
+            for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
                 claimed[row[0]] = claimed_of(row)
         load(self.connection, {item: one for item, one in claimed.items() if one.fence > 1})  # a first claim has no tasks
         return [claimed[item] for item in wanted]
@@ -124,7 +123,8 @@ class SqliteLedger:
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Write a group of transitions."""
         with translated(self.path), self.connection:
-            return write_group(self.connection, incarnation, command, transitions)
+            held = write_group(self.connection, incarnation, command, transitions)
+        return held
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Whether that group was written: commands of an incarnation only grow."""
@@ -175,7 +175,7 @@ class SqliteLedger:
             os.close(self._lock)
             self._lock = None
 
-    def _run(self, query: str, *values: Any) -> apsw.Cursor:
+    def _run(self, query: str, *values: Any) -> Any:
         return self.connection.execute(SQL[query], values)
 
     def _one(self, query: str, *values: Any) -> Any:
@@ -199,16 +199,16 @@ def claimed_of(row: Any) -> Claimed:
 
 def load(connection: apsw.Connection, claimed: dict[int, Claimed]) -> None:
     """Add settled and live tasks to items."""
-    again = list(claimed)
-    if not again:
+    if not claimed:
         return
-    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in connection.execute(
-        SQL["settled_tasks"], (numbers(again),)
-    ):
+    again = list(claimed)
+    rows: Any = connection.execute(SQL["settled_tasks"], (numbers(again),))
+    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in rows:
         task = SettledTask(node, place, generation, state, attempt, started, ended, value_of(output, artifact), flag=flag or "")
         claimed[item].settled.append(task)
-    for item, *columns_ in connection.execute(SQL["live_tasks"], (numbers(again),)):
-        claimed[item].live.append(LiveTask(*columns_))
+    rows = connection.execute(SQL["live_tasks"], (numbers(again),))
+    for item, *row in rows:
+        claimed[item].live.append(LiveTask(*row))
 
 
 def _difference(spec: VersionSpec, known: list[dict[str, Any]]) -> str:

@@ -24,7 +24,8 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
     if connection.changes() != 1:
         raise LedgerError("this runner's incarnation is over: another one has taken the ledger")
     items = list({transition.item for transition in transitions})
-    fences = dict(connection.execute(SQL["fences"], (numbers(items),)).fetchall())
+    rows: Any = connection.execute(SQL["fences"], (numbers(items),))
+    fences: dict[int, int] = dict(rows)
     group = Group(incarnation)
     held = []
     for transition in transitions:
@@ -67,12 +68,12 @@ class Group:
             self._drop(item, task.node, task.place)
         for node, place in one.dropped:
             self._drop(item, node, place)
-        for task in one.live:
+        for live in one.live:
             row = (
-                item, task.node, task.place, task.state, task.attempt, task.failures, task.crashes, task.suspect,
-                task.started_at, task.wake_at,
+                item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
+                live.started_at, live.wake_at,
             )  # fmt: skip
-            self.live[item, task.node, task.place] = row
+            self.live[item, live.node, live.place] = row
         for failed in one.failed:
             failure, usage = failed.failure, failed.usage
             self.attempts.append(
@@ -111,7 +112,7 @@ class Group:
             if rows:
                 connection.executemany(SQL[name], rows)
         for item, flags in self.flags:
-            (known,) = connection.execute(SQL["item_flags"], (item,)).fetchone()
+            known: Any = next(connection.execute(SQL["item_flags"], (item,)))[0]
             merged = sorted({*(known.split("\n") if known else []), *flags})
             connection.execute(SQL["flag_item"], ("\n".join(merged), item))
         for one in self.ends:

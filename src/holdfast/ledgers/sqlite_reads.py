@@ -132,7 +132,10 @@ class SqliteReads:
             one for one in self._timeline(row[1], names)
             if one["step"] == found["step"] and one["place"] == found["place"] and one["generation"] == found["generation"]
         ]  # fmt: skip
-        found["cost"] = {"cpu_s": round(sum(one["cpu_s"] or 0 for one in found["tries"]), 3), "wall_s": round(sum(one["s"] for one in found["tries"]), 3)}
+        found["cost"] = {
+            "cpu_s": round(sum(one["cpu_s"] or 0 for one in found["tries"]), 3),
+            "wall_s": round(sum(one["s"] for one in found["tries"]), 3),
+        }
         return found
 
     def causes(self, pipeline: str | None) -> list[dict[str, Any]]:

@@ -92,7 +92,6 @@ def case(key: K, fn: Callable[[Unpack[Ts]], T]) -> Case[K, Unpack[Ts], T]:
     return Case(key, fn)
 
 
-
 @overload
 def route(a: Case[K, Unpack[Ts], T], /) -> Callable[[K, Unpack[Ts]], T]: ...
 @overload
@@ -161,9 +160,7 @@ def first_ok(a: Callable[[Unpack[Ts]], T], /) -> Callable[[Unpack[Ts]], T]: ...
 @overload
 def first_ok(a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], /) -> Callable[[Unpack[Ts]], T | U]: ...
 @overload
-def first_ok(
-    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], /
-) -> Callable[[Unpack[Ts]], T | U | V]: ...
+def first_ok(a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], /) -> Callable[[Unpack[Ts]], T | U | V]: ...
 @overload
 def first_ok(
     a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], d: Callable[[Unpack[Ts]], W], /

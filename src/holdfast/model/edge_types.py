@@ -62,5 +62,5 @@ def element_type(produced: Any) -> Any:
     if not arguments:
         return Any if origin in (list, tuple, set, frozenset) else None
     if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
-        return Union[arguments]
+        return Union[arguments]  # noqa: UP007 - built at run time
     return arguments[0]

@@ -132,7 +132,9 @@ class Graph(msgspec.Struct):
         for node in self.nodes:
             if node.kind == "each" and node.inputs[0].node >= 0 and not node.inputs[0].path and not node.inputs[0].element:
                 self.nodes[node.inputs[0].node].listed = True
-            needs = sorted({anchor or 0 for ref in self._references(node) if (anchor := self._anchor(ref.node, node.region)) not in (None, node.index)})
+            needs = sorted(
+                {anchor or 0 for ref in self._references(node) if (anchor := self._anchor(ref.node, node.region)) not in (None, node.index)}
+            )
             node.needs = tuple(needs)
             for need in needs:
                 dependents[need].append(node.index)

@@ -128,9 +128,7 @@ class Step:
         keyword_only = {p.name for p in self.signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
         ordered = [name for name in bound.arguments if name not in keyword_only]
         keywords = [name for name in bound.arguments if name in keyword_only]
-        inputs = tuple(
-            active.argument(bound.arguments[name], f"step {self.name!r}", name, self.parameters[name]) for name in (*ordered, *keywords)
-        )
+        inputs = tuple(active.argument(bound.arguments[name], f"step {self.name!r}", name, self.parameters[name]) for name in (*ordered, *keywords))
         return active.output(active.add("step", self.name, inputs, self.output_type, keywords=tuple(keywords), step=self))
 
     def _run_plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -239,7 +237,9 @@ class _StepFactory:
 
 def _make(body: Any, policy: Policy, kind: Literal["function", "class", "batched"], names: dict[str, Any]) -> Any:
     if not callable(body) or (kind != "function" and not inspect.isclass(body)):
-        raise DefinitionError(f"{body!r} is no {'function' if kind == 'function' else 'class'}: step.of and step.batched take a class, @step() a function")
+        raise DefinitionError(
+            f"{body!r} is no {'function' if kind == 'function' else 'class'}: step.of and step.batched take a class, @step() a function"
+        )
     return Step(body, policy, kind, names)
 
 

@@ -67,7 +67,7 @@ class Traced:
     def __eq__(self, other: object) -> NoReturn:
         self._computes("a comparison", "a step that returns the result, or route(case(key, step), …)")
 
-    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__  # type: ignore[assignment]
+    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
     __hash__ = None  # type: ignore[assignment]
 
     def __contains__(self, other: object) -> NoReturn:
@@ -156,10 +156,11 @@ class Tracer:
             raise DefinitionError(f"{where} is a {type(value).__name__} of steps' outputs: pass each by itself, or join them in a step")
         try:
             data = encode(value)
-            decoder(type(value)).decode(data)
+            kind: Any = type(value)
+            decoder(kind).decode(data)
         except (TypeError, ValueError, DefinitionError) as error:
             raise DefinitionError(f"{where} is neither a step's output nor a constant that JSON can carry: {error}") from None
-        return Ref(CONSTANT, constant=data), type(value)
+        return Ref(CONSTANT, constant=data), kind
 
     def argument(self, value: Any, consumer: str, parameter: str, wanted: Any) -> Ref:
         """Return a reference to an argument after checking its edge."""

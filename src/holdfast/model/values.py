@@ -55,7 +55,7 @@ Value = bytes | Stored | Listing | Element
 Reference = Stored | Listing | Element
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Reference)
+_decoder: msgspec.json.Decoder[Reference] = msgspec.json.Decoder(Reference)
 
 
 def encode_reference(reference: Reference) -> str:

@@ -10,7 +10,7 @@ from holdfast.errors import LedgerUnavailableError, ModelError, TransientError
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
 from holdfast.ledger import CommitUnknownError
 from holdfast.ledgers.sqlite import SqliteLedger
-from holdfast.model.failure import Failure, failure_of
+from holdfast.model.failure import ErrorClass, Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Failed, Step
@@ -106,7 +106,7 @@ class FaultyExecutor:
         fault = next((name for name, rate in self._rates.items() if (drawn := drawn - rate) < 0), "")
         outcomes = [Outcome(invocation) for invocation in invocations]
         if fault in ("crash", "whole", "timeout"):
-            kind = "timeout" if fault == "timeout" else "crash" if fault == "crash" else "transient"
+            kind: ErrorClass = "timeout" if fault == "timeout" else "crash" if fault == "crash" else "transient"
             for outcome in outcomes:
                 outcome.failure = Failure(kind, fault, "drawn")
                 outcome.whole = len(outcomes) > 1

@@ -65,7 +65,7 @@ class SimulatedDesk:
 
     def __init__(self, world: World, ledger: FaultyLedger, incarnation: int) -> None:
         self._world, self._ledger = world, ledger
-        self._writer = GroupWriter(ledger, incarnation)  # type: ignore[arg-type]
+        self._writer = GroupWriter(ledger, incarnation)
         self._waiting: list[tuple[Transition, Then]] = []
         self._calls: list[tuple[Callable[[Any], Any], Callable[[Any], None]]] = []
         self._busy = False
@@ -150,9 +150,9 @@ class World:
             data = msgspec.json.encode(payload)
             one = names[name]
             self.real.admit([Submission(name, one.version, one.key_of(data), data, one.deadline)], self.clock.now_ms())
-        self.rates = {
-            name: self.rng.choice((0.0, 0.03, 0.15)) for name in ("transient", "model", "crash", "whole", "timeout", "infrastructure")
-        } | {"twice": 0.05}
+        self.rates = {name: self.rng.choice((0.0, 0.03, 0.15)) for name in ("transient", "model", "crash", "whole", "timeout", "infrastructure")} | {
+            "twice": 0.05
+        }
         self.runner: Runner | None = None
         self._desk: SimulatedDesk | None = None
         self._executors: dict[str, Any] = {}
@@ -283,5 +283,3 @@ def simulate(seed: int, pipelines: list[Pipeline[Any, Any]], payloads: Callable[
         InvariantBroken: a rule was violated.
     """
     return World(seed, pipelines, payloads).run()
-
-

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one JSON line; compare ratios measured in one run, since machines are noisy."""

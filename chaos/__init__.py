@@ -1,0 +1,1 @@
+"""Campaigns that kill real processes under load and audit what is left."""

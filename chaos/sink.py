@@ -1,0 +1,107 @@
+"""The judge: a process of its own that logs what steps and submitters tell it, and never hears of the ledger.
+
+It is an idempotent service: an effect is accepted once per key. It counts an effect that is accepted twice for one task
+(two keys), and a start of a task whose settlement it had seen (the next step of the same item had started before).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import socketserver
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+ORDER = ("receive", "weigh", "polish", "record", "close")
+"""The steps of the chaos pipeline in order."""
+
+
+class Judge:
+    """What the sink knows."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log.open("a", encoding="utf-8")
+        self._lock = threading.Lock()
+        self.accepted: dict[tuple[str, str], str] = {}
+        self.reached: dict[str, int] = {}
+        self.duplicated: list[str] = []
+        self.acknowledged: set[str] = set()
+        self.submitted: set[str] = set()
+        self.starts = 0
+        self.last_start = 0.0
+
+    def hear(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take one message, log it, and answer."""
+        with self._lock:
+            self._log.write(json.dumps({**message, "at": time.time()}) + "\n")
+            self._log.flush()
+            return getattr(self, f"_{message['what']}")(message) or {}
+
+    def _start(self, message: dict[str, Any]) -> None:
+        step = ORDER.index(message["step"])
+        self.starts += 1
+        self.last_start = time.monotonic()
+        if self.reached.get(message["item"], -1) > step:
+            self.duplicated.append(f"{message['item']} started {message['step']} after {ORDER[self.reached[message['item']]]}")
+        self.reached[message["item"]] = max(self.reached.get(message["item"], -1), step)
+
+    def _effect(self, message: dict[str, Any]) -> dict[str, Any]:
+        task = (message["item"], message["step"])
+        first = self.accepted.setdefault(task, message["key"])
+        if first != message["key"]:
+            self.duplicated.append(f"{task} had effects under two keys")
+        return {"accepted": first == message["key"]}
+
+    def _submitted(self, message: dict[str, Any]) -> None:
+        self.submitted.update(message["items"])
+
+    def _acknowledged(self, message: dict[str, Any]) -> None:
+        self.acknowledged.update(message["items"])
+
+    def _report(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "submitted": len(self.submitted),
+            "acknowledged": sorted(self.acknowledged) if message.get("keys") else len(self.acknowledged),
+            "duplicated": self.duplicated,
+            "starts": self.starts,
+            "idle_s": time.monotonic() - self.last_start,
+        }
+
+
+def tell(path: str, message: dict[str, Any]) -> dict[str, Any]:
+    """Send one message to the sink and return its answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.connect(path)
+        line.sendall(json.dumps(message).encode() + b"\n")
+        with line.makefile("rb") as answers:
+            answer: dict[str, Any] = json.loads(answers.readline())
+    return answer
+
+
+def main(path: str, log: str) -> None:
+    """Serve until killed."""
+    judge = Judge(Path(log))
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            try:
+                for line in self.rfile:
+                    self.wfile.write(json.dumps(judge.hear(json.loads(line))).encode() + b"\n")
+            except ConnectionError:
+                return  # the caller was killed in mid-sentence: what was heard counts
+
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+        request_queue_size = 512
+
+    if os.path.exists(path):
+        os.unlink(path)
+    Server(path, Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
