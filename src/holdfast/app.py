@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,13 +14,15 @@ from typing import Any
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
-from holdfast.errors import InputError
+from holdfast.engine.committer import RETRY_S
+from holdfast.errors import InputError, LedgerUnavailableError
 from holdfast.ledger import VersionSpec
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.ledgers.sqlite_reads import SqliteReads
 from holdfast.model.codec import check_payload
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
+from holdfast.model.values import Value
 from holdfast.session import Session
 from holdfast.settings import Settings, read_settings
 from holdfast.stores.directory import DirectoryStore
@@ -145,16 +148,27 @@ class App:
         """The artifact store."""
         return DirectoryStore(self.settings.artifacts_path)
 
-    def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str) -> Iterator[Submission]:
-        """Check, encode and (when large) store payloads."""
+    def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str, patient: bool = False) -> Iterator[Submission]:
+        """Check, encode and (when large) store payloads; ``patient``: wait while the disk is full."""
         store = self.store()
         for payload in payloads:
             data = check_payload(payload, pipeline.input_type)
-            yield Submission(pipeline.name, pipeline.version, pipeline.key_of(data), store.keep(data), pipeline.deadline, manifest)
+            key = pipeline.key_of(data)
+            yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest)
+
+    def _keep(self, store: DirectoryStore, data: bytes, patient: bool) -> Value:
+        while True:
+            try:
+                return store.keep(data)
+            except LedgerUnavailableError as error:
+                if not patient:
+                    raise
+                log.warning("%s", error)
+                time.sleep(RETRY_S)
 
     def _batches(self, payloads: Iterable[tuple[Pipeline[Any, Any], Any]], manifest: str) -> Iterator[list[Submission]]:
         """Small batches first, so that work begins at once."""
-        source = (one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest))
+        source = (one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, patient=True))
         size = 1
         while batch := list(islice(source, size)):
             yield batch

@@ -16,10 +16,11 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.control import serve
-from holdfast.engine.committer import Committer
+from holdfast.engine.committer import RETRY_S, Committer
 from holdfast.engine.dispatch import SUSPECT
 from holdfast.engine.leases import LEASE_MS, Watchdog
 from holdfast.engine.runner import Limits, Loaded, Runner
+from holdfast.errors import LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.processes import ProcessExecutor
@@ -139,10 +140,23 @@ class Session:
                 batch = await loop.run_in_executor(None, lambda: next(intake, None))
                 if batch is None:
                     return
-                accepted(await self._admit(batch))
+                accepted(await self._admit_patiently(batch))
                 self.runner.hint()
         finally:
             self.intake_open = False
+
+    async def _admit_patiently(self, batch: list[Submission]) -> list[Receipt]:
+        """Admit; while the disk is full, say so once, wait, and go on when there is space."""
+        said = False
+        while True:
+            try:
+                return await self._admit(batch)
+            except LedgerUnavailableError as error:
+                if not said:
+                    log.warning("%s", error)
+                said = True
+                self.committer.trouble = str(error)
+                await asyncio.sleep(RETRY_S)
 
     async def _admit(self, batch: list[Submission]) -> list[Receipt]:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

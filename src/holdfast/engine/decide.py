@@ -16,6 +16,9 @@ from holdfast.model.task import LiveTask
 POISON = 3
 """Crashes after which a task is buried."""
 
+PAUSE_S = 0.5
+"""Seconds before an attempt is repeated that the infrastructure failed."""
+
 _BRIEF = 0.2
 """A model failure is retried this much sooner than a transient one."""
 
@@ -44,8 +47,10 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
     """
     if failure.error_class == "cancelled":
         return Verdict("cancel")
-    if not charged or failure.error_class == "infrastructure":
+    if not charged:
         return Verdict("again")
+    if failure.error_class == "infrastructure":
+        return Verdict("again", PAUSE_S)
     if failure.error_class == "crash":
         return _exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
     if failure.error_class in ("bad-input", "deadline") or task.failures >= policy.retry.attempts:

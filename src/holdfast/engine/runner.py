@@ -268,7 +268,7 @@ class Runner:
             return
         verdict, after = settle_failure(passage, key, outcome, transition, self._rng)
         self.tally.task(passage.pipeline, key[0], {"skip": "skipped", "bury": "dead", "cancel": "cancelled"}.get(verdict.action, "retried"))
-        if verdict.action == "again":
+        if verdict.action == "again" and not verdict.delay_s:
             self._dispatch.queue(passage, key)
         elif after is None:
             self._sleep(passage, key)

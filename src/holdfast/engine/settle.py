@@ -46,7 +46,7 @@ def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition:
         live.crashes += 1
     elif charged:
         live.failures += 1
-    verdict = decide(failure, charged, live, step.policy, rng.random())
+    verdict = decide(failure, outcome.charged, live, step.policy, rng.random())
     began = _began(live, outcome, transition.at)
     if charged or verdict.action == "cancel":
         transition.failed.append(
@@ -60,6 +60,8 @@ def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition:
         transition.live.append(LiveTask(*key, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at))
         return verdict, None
     if verdict.action == "again":
+        if verdict.delay_s:  # only in memory: a claim after a crash repeats it as well
+            live.state, live.wake_at = "retrying", transition.at + round(verdict.delay_s * 1000)
         return verdict, None
     if verdict.action == "skip":
         _close(passage, key, "skipped", transition, outcome.usage, b"null", step.policy.flag, began)

@@ -257,7 +257,7 @@ class ProcessExecutor:
         if self._closed or slot not in self._slots:
             return
         self._slots.remove(slot)
-        number, _ = slot.channel.marked()
+        number, began = slot.channel.marked()
         code = slot.channel.reap()
         slot.channel.close()
         if slot.doomed is not None:
@@ -269,10 +269,10 @@ class ProcessExecutor:
             if self._broken_starts == 3:
                 log.error("worker processes end before they are ready (%s); see what they print above", _death(code))
         for found in slot.calls.values():
-            self._hand_back(found, found[0].number == number, why)
+            self._hand_back(found, found[0].number == number, why, self._clock.monotonic() - began)
         self._ship()
 
-    def _hand_back(self, found: tuple[Call, Step, float], guilty: bool, why: Failure) -> None:
+    def _hand_back(self, found: tuple[Call, Step, float], guilty: bool, why: Failure, ran_s: float) -> None:
         call, step, _ = found
         self.release(step, call.invocations[0].alone)
         if guilty and why.error_class == "timeout":
@@ -281,7 +281,7 @@ class ProcessExecutor:
         failure = why if guilty else Failure("infrastructure", "WorkerLost", "its worker was lost before it began")
         for one in call.invocations:
             self._where.pop(one.task, None)
-        self._report([Outcome(one, failure=failure, charged=guilty and not whole, whole=whole) for one in call.invocations])
+        self._report([Outcome(one, failure=failure, charged=guilty and not whole, whole=whole, ran_s=ran_s * guilty) for one in call.invocations])
 
 
 def _death(code: int) -> str:

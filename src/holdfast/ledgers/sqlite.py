@@ -13,7 +13,7 @@ from holdfast.errors import InputError, LedgerError
 from holdfast.ledger import Registered, VersionSpec
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.sqlite_commit import write_group
-from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, translated
+from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
 from holdfast.ledgers.sqlite_values import columns, numbers, value_of
 from holdfast.model.ids import Minter
 from holdfast.model.item import Claimed, Receipt, Submission
@@ -48,7 +48,7 @@ class SqliteLedger:
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             known = self._one("version_known", spec.pipeline, spec.label)
             if known is None:
                 self._run("add_pipeline", spec.pipeline)
@@ -66,27 +66,27 @@ class SqliteLedger:
 
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation. Holding the writer lock, it ends every earlier one."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             (incarnation,) = self._one("begin_incarnation", host, pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
         return int(incarnation)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             self._run("renew_incarnation", now_ms + lease_ms, incarnation)
             held = self.connection.changes() == 1
         return held
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             self._run("end_incarnation", now_ms, incarnation)
 
     def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
         """Accept items and write their receipts in one transaction."""
         receipts = []
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             known: dict[tuple[str, str], tuple[int, int]] = {}
             for one in submissions:
                 if (one.pipeline, one.version) not in known:
@@ -108,7 +108,7 @@ class SqliteLedger:
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             wanted: list[int] = []
             for query, first in (("claimable_orphans", (incarnation,)), ("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
                 if len(wanted) < limit:
@@ -122,7 +122,7 @@ class SqliteLedger:
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Write a group of transitions."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             held = write_group(self.connection, incarnation, command, transitions)
         return held
 
@@ -138,7 +138,7 @@ class SqliteLedger:
 
     def redrive(self, letters: list[int], now_ms: int) -> list[int]:
         """Close letters as redriven and queue their items' next generation."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             rows = [row for row in self._run("open_letters", numbers(letters)).fetchall() if row[2] in ("dead", "completed")]
             for letter, _, _ in rows:
                 self._run("close_letter", "redriven", now_ms, None, letter)
@@ -148,7 +148,7 @@ class SqliteLedger:
 
     def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
         """Close letters with a reason; a dead item without open letters is discarded."""
-        with translated(self.path), self.connection:
+        with transaction(self.connection, self.path):
             rows = [row for row in self._run("open_letters", numbers(letters)).fetchall() if row[2] in ("dead", "completed")]
             for letter, item, _ in rows:
                 self._run("close_letter", "discarded", now_ms, reason, letter)

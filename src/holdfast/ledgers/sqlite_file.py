@@ -117,6 +117,33 @@ def _check_file(connection: apsw.Connection, path: str) -> None:
         )
 
 
+class transaction:
+    """BEGIN, then COMMIT or ROLLBACK, with SQLite's errors turned into the ledger's.
+
+    (Not apsw's own context manager: on a full disk SQLite rolls back by itself, and a second rollback would hide why.)
+
+    Raises:
+        LedgerUnavailableError: disk full, I/O error, or busy; nothing was written.
+    """
+
+    def __init__(self, connection: apsw.Connection, path: str) -> None:
+        self._connection, self._path = connection, path
+
+    def __enter__(self) -> None:
+        with translated(self._path):
+            self._connection.execute("begin immediate")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        with translated(self._path):
+            try:
+                if error is None:
+                    self._connection.execute("commit")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("rollback")
+        translated(self._path).__exit__(kind, error, trace)
+
+
 class translated:
     """Turn SQLite's errors into the ledger's, in one place.
 

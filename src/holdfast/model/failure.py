@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from holdfast.errors import BadInputError, ModelError, OutOfMemoryError, TransientError
+from holdfast.errors import BadInputError, LedgerUnavailableError, ModelError, OutOfMemoryError, TransientError
 
 ErrorClass = Literal["transient", "model", "bad-input", "memory", "crash", "timeout", "deadline", "infrastructure", "cancelled"]
 
@@ -37,6 +37,8 @@ def classify(error: BaseException, never: tuple[type[BaseException], ...] = ()) 
     """Return the class of an exception that a step body raised; unknown ones count as transient."""
     if isinstance(error, never) or isinstance(error, BadInputError | msgspec.ValidationError):
         return "bad-input"
+    if isinstance(error, LedgerUnavailableError):
+        return "infrastructure"  # the disk of the artifact store is full: no fault of the step
     if isinstance(error, MemoryError | OutOfMemoryError):
         return "memory"
     if isinstance(error, ModelError):

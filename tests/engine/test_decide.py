@@ -1,0 +1,48 @@
+"""Every error class against every policy: what becomes of a task after a failed attempt."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.engine.decide import decide
+from holdfast.model.failure import ErrorClass, Failure
+from holdfast.model.policy import Policy, Retry
+from holdfast.model.task import LiveTask
+
+REQUIRED = Policy(retry=Retry(attempts=3, base="10s"))
+OPTIONAL = Policy(retry=Retry(attempts=3, base="10s"), optional=True, flag="f", exhausted="skip")
+KEPT = Policy(retry=Retry(attempts=3, base="10s"), optional=True, flag="f", exhausted="bury")
+
+
+@pytest.mark.parametrize(
+    ("error_class", "charged", "failures", "crashes", "required", "optional", "kept"),
+    [
+        ("transient", True, 1, 0, "retry", "retry", "retry"),
+        ("transient", True, 3, 0, "bury", "skip", "bury"),
+        ("model", True, 1, 0, "retry", "retry", "retry"),
+        ("memory", True, 3, 0, "bury", "skip", "bury"),
+        ("timeout", True, 2, 0, "retry", "retry", "retry"),
+        ("timeout", True, 3, 0, "bury", "skip", "bury"),
+        ("bad-input", True, 1, 0, "bury", "skip", "bury"),
+        ("deadline", True, 1, 0, "bury", "skip", "bury"),
+        ("crash", True, 0, 1, "retry", "retry", "retry"),
+        ("crash", True, 0, 2, "retry", "retry", "retry"),
+        ("crash", True, 0, 3, "bury", "skip", "bury"),
+        ("crash", False, 0, 0, "again", "again", "again"),
+        ("infrastructure", True, 9, 9, "again", "again", "again"),
+        ("infrastructure", False, 0, 0, "again", "again", "again"),
+        ("timeout", False, 9, 0, "again", "again", "again"),
+        ("cancelled", True, 1, 0, "cancel", "cancel", "cancel"),
+    ],
+)
+def test_table(error_class: ErrorClass, charged: bool, failures: int, crashes: int, required: str, optional: str, kept: str) -> None:
+    task = LiveTask(0, "", "running", attempt=1, failures=failures, crashes=crashes)
+    for policy, wanted in ((REQUIRED, required), (OPTIONAL, optional), (KEPT, kept)):
+        assert decide(Failure(error_class, "E", "m"), charged, task, policy, 0.5).action == wanted
+
+
+def test_retry_after_is_honoured_and_models_are_retried_sooner() -> None:
+    task = LiveTask(0, "", "running", failures=1)
+    assert decide(Failure("transient", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 5.0
+    assert decide(Failure("model", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 1.0
+    assert decide(Failure("transient", "E", "m", retry_after=90), True, task, REQUIRED, 0.5).delay_s == 90

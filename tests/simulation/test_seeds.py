@@ -1,0 +1,88 @@
+"""The simulator: some seeds hold, the same seed replays, and planted bugs are found. CI runs a thousand more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from holdfast.engine import dispatch, runner, settle
+from holdfast.ledgers import sqlite_commit
+from holdfast.testing import simulate
+from holdfast.testing.pipelines import ALL, payloads
+from holdfast.testing.simulator import InvariantBroken
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("seed", [*range(20), 163])
+def test_seeds_hold(seed: int) -> None:
+    result = simulate(seed, ALL, payloads)
+    assert sum(result.states.values()) > 0
+
+
+def test_a_seed_replays_exactly() -> None:
+    assert simulate(7, ALL, payloads) == simulate(7, ALL, payloads)
+
+
+def _found(seeds: int = 150) -> str:
+    for seed in range(seeds):
+        try:
+            simulate(seed, ALL, payloads)
+        except (InvariantBroken, Exception) as error:
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_it_finds_a_start_before_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = dispatch.Dispatch._begin
+
+    def begin(self: Any, passage: Any, key: Any, transition: Any) -> None:
+        original(self, passage, key, transition)
+        transition.live.clear()
+
+    monkeypatch.setattr(dispatch.Dispatch, "_begin", begin)
+    assert "I9 durable start" in _found()
+
+
+def test_it_finds_a_missing_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = runner.Runner._settle
+
+    def settle_any(self: Any, outcome: Any, now: int) -> None:
+        passage = self._items.get(outcome.invocation.item)
+        if passage is not None:
+            outcome.invocation.fence = passage.fence
+            passage.running.add((outcome.invocation.node, outcome.invocation.place))
+        original(self, outcome, now)
+
+    monkeypatch.setattr(runner.Runner, "_settle", settle_any)
+    assert _found()
+
+
+def test_it_finds_a_dead_item_without_its_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle, "absorbed", lambda passage, key: True)
+    assert "dead-without-letter" in _found()
+
+
+def test_it_finds_a_settlement_that_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = sqlite_commit.Group.write
+
+    def write(self: Any, connection: Any) -> None:
+        self.tasks = self.tasks[: len(self.tasks) - (len(self.tasks) > 3)]
+        original(self, connection)
+
+    monkeypatch.setattr(sqlite_commit.Group, "write", write)
+    assert _found()
+
+
+def test_it_finds_an_item_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.Runner, "_fire_timers", lambda self, now: None)
+    monkeypatch.setattr(runner, "PARK_MS", 10**12)
+    assert "I10" in _found()

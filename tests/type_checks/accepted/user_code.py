@@ -1,0 +1,85 @@
+"""User code that must type-check, and what the checkers must see in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from typing_extensions import assert_type
+
+from holdfast import Context, Failed, Pipeline, case, each, first_ok, pipeline, route, step
+
+
+@dataclass
+class Document:
+    claim_id: str
+    kind: str
+
+
+@dataclass
+class Page:
+    number: int
+
+
+@dataclass
+class Text:
+    words: str
+
+
+@dataclass
+class Mood:
+    good: bool
+
+
+class OcrModel:
+    def __call__(self, pages: list[Page]) -> list[Text | Failed]:
+        return [Text("") for _ in pages]
+
+
+class Single:
+    def __call__(self, document: Document) -> Text:
+        return Text("")
+
+
+ocr = step.batched(OcrModel)
+single = step.of(Single, pool="models")
+
+
+@step()
+def convert(ctx: Context, document: Document) -> list[Page]:
+    return []
+
+
+@step()
+async def embedded(document: Document) -> Text:
+    return Text("")
+
+
+@step()
+def joined(texts: list[Text]) -> Text:
+    return Text("")
+
+
+@step(optional=True, flag="no-mood")
+async def mood(text: Text) -> Mood:
+    return Mood(True)
+
+
+def scanned(document: Document) -> Text:
+    return joined(each(ocr, tolerate=0.05)(convert(document)))
+
+
+@pipeline(version="1", key=lambda document: document.claim_id, deadline="2h")
+def claims(document: Document) -> Text:
+    assert_type(each(ocr)(convert(document)), list[Text])
+    text = route(case("digital", embedded), case("scanned", scanned))(document.kind, document)
+    assert_type(text, Text)
+    assert_type(mood(text), Mood | None)
+    assert_type(first_ok(embedded, convert)(document), Text | list[Page])
+    assert_type(first_ok(single, embedded, scanned)(document), Text)
+    return text
+
+
+assert_type(claims, Pipeline[Document, Text])
+assert_type(claims(Document("a", "b")), Text)
+plain: Callable[[Document], Text] = embedded
