@@ -19,7 +19,8 @@ from holdfast.control import serve
 from holdfast.engine.committer import RETRY_S, Committer
 from holdfast.engine.dispatch import SUSPECT
 from holdfast.engine.leases import LEASE_MS, Watchdog
-from holdfast.engine.runner import Limits, Loaded, Runner
+from holdfast.engine.runner import Runner
+from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor

@@ -11,7 +11,6 @@ import heapq
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -21,12 +20,12 @@ from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.rebuild import rebuild
+from holdfast.engine.serving import Limits, Loaded, Tally
 from holdfast.engine.settle import call_off, expire, refuse, settle_failure, settle_success
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
 from holdfast.model.item import Claimed
 from holdfast.model.outcome import Outcome
-from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import Transition
 from holdfast.model.values import Reference, Value
 
@@ -37,45 +36,6 @@ PARK_MS = 5_000
 
 REFUSED_MS = 60_000
 """How long an item rests whose transition the ledger refused."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a runner holds in memory.
-
-    Attributes:
-        items: most items in flight.
-        bytes: most bytes of values in flight.
-        claim: most items taken by one claim.
-        poll_ms: longest time between looks for claimable items.
-    """
-
-    items: int = 1_000
-    bytes: int = 256 * 1024 * 1024
-    claim: int = 500
-    poll_ms: int = 1_000
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A pipeline version that this runner serves, with the ledger's numbers for it and for its step bodies."""
-
-    pipeline: Pipeline[Any, Any]
-    version: int
-    bodies: dict[int, int]
-
-
-@dataclass
-class Tally:
-    """What this runner has done since it started, for progress displays: counts by item state and by (pipeline, node, state)."""
-
-    items: dict[str, int] = field(default_factory=dict)
-    tasks: dict[tuple[str, int, str], int] = field(default_factory=dict)
-
-    def task(self, pipeline: str, node: int, state: str) -> None:
-        """One more task of a node ended in a state."""
-        key = (pipeline, node, state)
-        self.tasks[key] = self.tasks.get(key, 0) + 1
 
 
 class Runner:

@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from holdfast.engine.committer import GroupWriter, Then
-from holdfast.engine.runner import Limits, Loaded, Runner
+from holdfast.engine.runner import Runner
+from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import HoldfastError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, VersionSpec
 from holdfast.ledgers.sqlite import SqliteLedger

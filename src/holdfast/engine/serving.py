@@ -1,0 +1,47 @@
+"""What a runner serves, how much it may hold, and what it has done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast.model.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a runner holds in memory.
+
+    Attributes:
+        items: most items in flight.
+        bytes: most bytes of values in flight.
+        claim: most items taken by one claim.
+        poll_ms: longest time between looks for claimable items.
+    """
+
+    items: int = 1_000
+    bytes: int = 256 * 1024 * 1024
+    claim: int = 500
+    poll_ms: int = 1_000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pipeline version that this runner serves, with the ledger's numbers for it and for its step bodies."""
+
+    pipeline: Pipeline[Any, Any]
+    version: int
+    bodies: dict[int, int]
+
+
+@dataclass
+class Tally:
+    """What this runner has done since it started, for progress displays: counts by item state and by (pipeline, node, state)."""
+
+    items: dict[str, int] = field(default_factory=dict)
+    tasks: dict[tuple[str, int, str], int] = field(default_factory=dict)
+
+    def task(self, pipeline: str, node: int, state: str) -> None:
+        """One more task of a node ended in a state."""
+        key = (pipeline, node, state)
+        self.tasks[key] = self.tasks.get(key, 0) + 1

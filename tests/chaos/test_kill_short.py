@@ -1,0 +1,30 @@
+"""A short kill campaign: the long one is ``python -m chaos.kill --kills 300``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from chaos.sink import Judge
+
+
+def test_twelve_kills_lose_nothing_and_double_nothing() -> None:
+    done = subprocess.run([sys.executable, "-m", "chaos.kill", "--kills", "12", "--json"], capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert (result["lost"], result["duplicated_effects"], result["balanced"]) == (0, 0, True)
+    assert result["kills_with_work_in_flight"] >= 0.8 * result["kills"]
+    assert result["completed"] > 0
+
+
+def test_the_judge_sees_a_doubled_effect_and_a_start_after_settlement(tmp_path: Path) -> None:
+    judge = Judge(tmp_path / "log")
+    judge.hear({"what": "effect", "item": "a", "step": "close", "key": "1"})
+    judge.hear({"what": "effect", "item": "a", "step": "close", "key": "1"})
+    assert judge.duplicated == []
+    judge.hear({"what": "effect", "item": "a", "step": "close", "key": "2"})
+    judge.hear({"what": "start", "item": "b", "step": "weigh"})
+    judge.hear({"what": "start", "item": "b", "step": "receive"})
+    assert len(judge.duplicated) == 2
