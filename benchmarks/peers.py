@@ -22,11 +22,11 @@ def dbos_rate(items: int, folder: str) -> float:
     config: DBOSConfig = {"name": "peer", "system_database_url": f"sqlite:///{folder}/dbos.sqlite", "run_admin_server": False, "log_level": "ERROR"}
     DBOS(config=config)
 
-    @DBOS.step()
+    @DBOS.step()  # type: ignore[untyped-decorator]
     def one(given: dict[str, object]) -> dict[str, object]:
         return {**given, "number": int(str(given["number"])) + 1}
 
-    @DBOS.workflow()
+    @DBOS.workflow()  # type: ignore[untyped-decorator]
     def seven(given: dict[str, object]) -> dict[str, object]:
         for _ in range(7):
             given = one(given)

@@ -11,9 +11,11 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Unix time in milliseconds; never smaller than what it returned before."""
+        ...
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start, unaffected by changes of the wall clock."""
+        ...
 
 
 class SystemClock:

@@ -20,18 +20,24 @@ class Executor(Protocol):
 
     def reserve(self, step: Step, alone: bool = False) -> bool:
         """Take capacity for one call of a step; False when there is none now."""
+        ...
 
     def release(self, step: Step, alone: bool = False) -> None:
         """Give reserved capacity back without a start."""
+        ...
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Run one call under reserved capacity: one attempt, or the elements of a batch."""
+        ...
 
     def cancel(self, item: int, node: int, place: str) -> None:
         """Stop an attempt; it reports a failure of class ``cancelled``. Unknown ones are ignored."""
+        ...
 
     def tick(self) -> None:
         """Called some ten times a second: kill what has run too long."""
+        ...
 
     def close(self) -> None:
         """Stop at once; nothing is reported any more."""
+        ...

@@ -53,21 +53,27 @@ class Ledger(Protocol):
         Raises:
             InputError: the label is known with another shape; the message shows the difference and the remedies.
         """
+        ...
 
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation of a runner; return its number."""
+        ...
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
         """Extend the incarnation's lease; False when it was lost."""
+        ...
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation; what it owned is claimable at once."""
+        ...
 
     def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
         """Accept items durably, one receipt each, in order. A known key is answered with the item that has it."""
+        ...
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take up to ``limit`` claimable items of the given versions under a new fence each."""
+        ...
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Write a group of transitions in one transaction; False for each whose fence no longer holds (it changed nothing).
@@ -76,24 +82,31 @@ class Ledger(Protocol):
             CommitUnknownError: whether it was written is not known.
             LedgerUnavailableError: disk full or I/O error; nothing was written.
         """
+        ...
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Re-read a group whose answer was lost: None when it was not written, else which of its fences hold."""
+        ...
 
     def redrive(self, letters: list[int], now_ms: int) -> list[int]:
         """Send open dead letters back: their items begin the next generation. Returns the letters changed."""
+        ...
 
     def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
         """Close open dead letters with a reason. Returns the letters changed."""
+        ...
 
     def highest_item(self) -> int:
         """The highest item id there is, 0 when there is none."""
+        ...
 
     def next_wake(self, versions: list[int]) -> int | None:
         """Unix milliseconds at which the next waiting item may be claimed, or None."""
+        ...
 
     def close(self) -> None:
         """Close, and let another process write."""
+        ...
 
 
 class Reads(Protocol):
@@ -101,12 +114,15 @@ class Reads(Protocol):
 
     def status(self) -> list[dict[str, Any]]:
         """Per pipeline: ``pipeline``, ``received``, and the number of items in each state."""
+        ...
 
     def steps(self, pipeline: str) -> list[dict[str, Any]]:
         """Per step of a pipeline: ``step``, ``succeeded``, ``skipped``, ``dead``, ``running``, ``retrying``, ``mean_s``."""
+        ...
 
     def items(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
         """The newest items: ``item``, ``pipeline``, ``version``, ``key``, ``state``, ``generation``, ``admitted_at``, ``ended_at``, ``flags``."""
+        ...
 
     def item(self, item: int) -> dict[str, Any]:
         """One item with ``timeline`` (tasks and attempts in order), ``payload``, ``output`` and ``letters``.
@@ -114,9 +130,11 @@ class Reads(Protocol):
         Raises:
             NotFoundError: no such item.
         """
+        ...
 
     def letters(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
         """Dead letters, newest first: ``letter``, ``item``, ``pipeline``, ``step``, ``place``, ``error_class``, ``error``, ``message``, …"""
+        ...
 
     def letter(self, letter: int) -> dict[str, Any]:
         """One dead letter with its attempts and the whole failure.
@@ -124,12 +142,16 @@ class Reads(Protocol):
         Raises:
             NotFoundError: no such dead letter.
         """
+        ...
 
     def claimed(self, item: int) -> Claimed:
         """An item as a runner would claim it, unclaimed: for replay."""
+        ...
 
     def audit(self, now_ms: int) -> dict[str, Any]:
         """The terms of conservation per pipeline, every broken rule, and ``balanced``."""
+        ...
 
     def keys(self, pipeline: str, manifest: str | None) -> list[str]:
         """The keys of all receipts of a pipeline, or of one manifest of it."""
+        ...

@@ -16,6 +16,7 @@ class Store(Protocol):
         Raises:
             LedgerUnavailableError: the disk is full or failing.
         """
+        ...
 
     def get(self, digest: str) -> bytes:
         """Return the bytes of a digest, verified.
@@ -23,6 +24,7 @@ class Store(Protocol):
         Raises:
             StoreError: missing, or not what the digest says.
         """
+        ...
 
     def keep(self, data: bytes, as_list: bool = False) -> Value:
         """Return JSON bytes as they are when small, else a reference to where they were put.
@@ -31,6 +33,8 @@ class Store(Protocol):
             data: JSON bytes.
             as_list: the value feeds an ``each``: a large one is kept in chunks whose elements are readable alone.
         """
+        ...
 
     def fetch(self, reference: Reference) -> bytes:
         """Return the JSON bytes behind a reference."""
+        ...

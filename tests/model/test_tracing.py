@@ -151,7 +151,7 @@ def test_without_source_the_stand_ins_still_refuse() -> None:
 
 def test_an_edge_that_does_not_fit_names_both_steps_and_both_types() -> None:
     def wrong(thing: Thing) -> str:
-        return joined(parts(thing))
+        return joined(parts(thing))  # type: ignore[arg-type]
 
     with pytest.raises(EdgeTypeError, match=r"'parts' gives list\[int\], but step 'joined' takes list\[str\]"):
         define(wrong)
@@ -174,7 +174,7 @@ def test_fields_and_fixed_unpacking_become_projections() -> None:
         (lambda thing: named(thing.maybe.real), "may be None"),
         (lambda thing: named(thing.name.upper()), "method"),
         (lambda thing: each(one)(thing.name), "takes a list"),
-        (lambda thing: named(), "missing a required argument"),
+        (lambda thing: named(), "missing a required argument"),  # type: ignore[call-arg]
         (lambda thing: (named(thing.name), named(thing.name)), "tuple of steps"),
         (lambda thing: "constant", "calls no step"),
         (lambda thing: route(case("a", named))(thing.kind, thing.name), r"no case for 'b'"),
@@ -190,17 +190,17 @@ def test_other_mistakes_are_named(fn: Callable[[Any], Any], what: str) -> None:
 @pytest.mark.parametrize(
     "declare",
     [
-        lambda: step(optional=True),
-        lambda: step(flag="x"),
-        lambda: step(exhausted="skip"),
-        lambda: step(nonsense=1),
+        lambda: step(optional=True),  # type: ignore[call-overload]
+        lambda: step(flag="x"),  # type: ignore[call-overload]
+        lambda: step(exhausted="skip"),  # type: ignore[call-overload]
+        lambda: step(nonsense=1),  # type: ignore[call-overload]
         lambda: Retry(attempts=0),
         lambda: Retry(base="soon"),
         lambda: each(one, tolerate=-1),
         lambda: each(one, tolerate=1.5),
-        lambda: route(),
+        lambda: route(),  # type: ignore[call-overload]
         lambda: route(case("a", named), case("a", named)),
-        lambda: first_ok(),
+        lambda: first_ok(),  # type: ignore[call-overload]
     ],
 )
 def test_contradicting_keywords_are_refused(declare: Callable[[], Any]) -> None:

@@ -32,9 +32,11 @@ class Desk(Protocol):
 
     def commit(self, transition: Transition, then: Then) -> None:
         """Write a transition; ``then(held)`` is called in the loop once it is durable, or its fence no longer held."""
+        ...
 
     def call(self, verb: Callable[[Ledger], Any], then: Callable[[Any], None]) -> None:
         """Run a verb on the ledger; ``then`` gets what it returned, or the :class:`HoldfastError` that it raised."""
+        ...
 
 
 class GroupWriter:

@@ -81,7 +81,7 @@ def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transitio
     optional = node.step is not None and node.step.policy.optional
     if not absorbed(passage, key):
         transition.letters.append(DeadLetter(key[0], key[1], passage.generation, failure, attempts, transition.at))
-    flag = node.step.policy.flag if optional else ""
+    flag = str(node.step.policy.flag) if node.step is not None and optional else ""
     _close(passage, key, "skipped" if optional else "dead", transition, usage, b"null" if optional else None, flag, began)
     if optional:
         transition.flags.append(flag)

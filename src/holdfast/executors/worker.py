@@ -129,6 +129,7 @@ class Worker:
         before = resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
         self._mark[: MARK.size] = MARK.pack(call.number, began)
+        results: list[Value | Failure]
         try:
             results, whole = self._results(graph, node, call), False
         except Exception as error:

@@ -113,7 +113,7 @@ class Group:
                 connection.executemany(SQL[name], rows)
         for item, flags in self.flags:
             known: Any = next(connection.execute(SQL["item_flags"], (item,)))[0]
-            merged = sorted({*(known.split("\n") if known else []), *flags})
+            merged: list[str] = sorted({*(known.split("\n") if known else []), *flags})
             connection.execute(SQL["flag_item"], ("\n".join(merged), item))
         for one in self.ends:
             if one.state in ("waiting", "queued", "paused"):

@@ -99,7 +99,8 @@ class Step:
     @property
     def output_type(self) -> Any:
         """The type that the next step sees: ``returns``, or ``None`` too when the step is optional."""
-        return self.returns | None if self.policy.optional and self.returns is not Any else self.returns
+        returns: Any = self.returns
+        return returns | None if self.policy.optional and returns is not Any else returns
 
     def instance(self) -> Callable[..., Any]:
         """The callable itself; a class is built once per process, on first use."""

@@ -66,7 +66,8 @@ class SimulatedDesk:
 
     def __init__(self, world: World, ledger: FaultyLedger, incarnation: int) -> None:
         self._world, self._ledger = world, ledger
-        self._writer = GroupWriter(ledger, incarnation)
+        faulty: Any = ledger
+        self._writer = GroupWriter(faulty, incarnation)
         self._waiting: list[tuple[Transition, Then]] = []
         self._calls: list[tuple[Callable[[Any], Any], Callable[[Any], None]]] = []
         self._busy = False
