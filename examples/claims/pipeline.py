@@ -32,7 +32,7 @@ def convert(document: Document) -> list[Page]:
     return convert_pages(document)
 
 
-ocr = step.of(Reader, timeout=Timeout("3m"), retry=_BRIEF)
+ocr = step.of(Reader, name="ocr", timeout=Timeout("3m"), retry=_BRIEF)
 
 
 @step(timeout=Timeout("30s"))
@@ -47,9 +47,9 @@ def join(pages: list[Text]) -> Text:
     return join_pages(pages)
 
 
-layout = step.of(LayoutModel, optional=True, flag="no-layout", timeout=Timeout("60s"), retry=_BRIEF)
-entities = step.of(Tagger, timeout=Timeout("60s"))
-by_model = step.of(Classifier, timeout=Timeout("60s"), retry=Retry(attempts=1))
+layout = step.of(LayoutModel, name="layout", optional=True, flag="no-layout", timeout=Timeout("60s"), retry=_BRIEF)
+entities = step.of(Tagger, name="entities", timeout=Timeout("60s"))
+by_model = step.of(Classifier, name="by_model", timeout=Timeout("60s"), retry=Retry(attempts=1))
 
 
 @step()

@@ -154,6 +154,18 @@ class _Canvas:
         self.shapes.append(f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}">{escape(words)}</text>')
 
 
+def ancestors(graph: Graph, node: int) -> set[int]:
+    """The nodes of its region that a node follows, directly or not: an edge from them to what follows it goes without saying."""
+    found: set[int] = set()
+    todo = list(graph.nodes[node].needs)
+    while todo:
+        one = todo.pop()
+        if one not in found:
+            found.add(one)
+            todo.extend(graph.nodes[one].needs)
+    return found
+
+
 _STYLE = """
   svg { background: #ffffff; font: 13px system-ui, sans-serif }
   .step { fill: #eef4fb; stroke: #3f6fa3 } .optional { stroke-dasharray: 5 3 } .frame { fill: none; stroke: #8b96a3; stroke-dasharray: 2 3 }
@@ -178,7 +190,8 @@ def svg(pipeline: Pipeline[Any, Any]) -> str:
     for node in graph.nodes:
         x, y, _ = canvas.centre[node.index]
         home = set(graph.regions[node.region].nodes)
-        for need in node.needs:
+        implied = {earlier for need in node.needs for earlier in ancestors(graph, need)}
+        for need in set(node.needs) - implied:
             edges.append((canvas.centre[need][0], canvas.centre[need][2], x, y))
         if not node.needs and node.region == 0:
             edges.append((middle, _PAD + 34, x, y))

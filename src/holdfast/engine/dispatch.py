@@ -170,7 +170,9 @@ class Dispatch:
         return self.executors[self._where(passage, key, step)].reserve(step, self._alone(passage, key))
 
     def _alone(self, passage: Passage, key: TaskKey) -> bool:
-        return passage.suspects and key in passage.live and passage.live[key].suspect >= SUSPECT
+        if passage.suspects and key in passage.live and passage.live[key].suspect >= SUSPECT:
+            passage.alone.add(key)  # kept: what was reserved so is released so, also when the task is gone by then
+        return key in passage.alone
 
     def _where(self, passage: Passage, key: TaskKey, step: Step) -> str:
         return "process" if passage.suspects and step.runs == "loop" and self._alone(passage, key) else step.runs

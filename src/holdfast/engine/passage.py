@@ -61,7 +61,7 @@ class Passage:
 
     ``fetch`` reads a large value from the artifact store. ``ready`` tasks wait for capacity, ``starting`` ones for their
     commit, ``running`` ones are with an executor; ``pending`` counts transitions that are not durable yet;
-    ``suspects`` says that a live task has seen its runner die. A ``closed``
+    ``suspects`` says that a live task has seen its runner die, ``alone`` which tasks run by themselves for that. A ``closed``
     passage is over for this runner: finished, parked or lost.
     """
 
@@ -90,6 +90,7 @@ class Passage:
     admitted_at: int = 0
     pending: int = 0
     suspects: bool = False
+    alone: set[TaskKey] = field(default_factory=set)
     closed: bool = False
     size: int = 0
 

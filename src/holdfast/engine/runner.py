@@ -34,6 +34,9 @@ log = logging.getLogger("holdfast")
 PARK_MS = 5_000
 """A wait longer than this with nothing else running releases the item."""
 
+LOOK_MS = 100
+"""Time between looks at the deadlines of items in flight."""
+
 REFUSED_MS = 60_000
 """How long an item rests whose transition the ledger refused."""
 
@@ -80,11 +83,12 @@ class Runner:
         self._executors = executors
         self._items: dict[int, Passage] = {}
         self._bytes = 0
-        self._timers: list[tuple[int, int, Passage, TaskKey | None]] = []
+        self._timers: list[tuple[int, int, Passage, TaskKey]] = []
         self._order = count()
         self._claiming = False
         self._hungry = True
         self._next_poll = 0
+        self._next_look = 0
         self._wake: int | None = None
         self.draining = False
 
@@ -96,6 +100,7 @@ class Runner:
         for executor in self._executors.values():
             executor.tick()
         self._fire_timers(now)
+        self._look_at_deadlines(now)
         if now >= self._next_poll:
             self._hungry = True
         self._claim(now)
@@ -194,8 +199,6 @@ class Runner:
                 passage.suspects = True
             passage.live[live.node, live.place] = live
         self._items[one.item] = passage
-        if passage.deadline is not None:
-            heapq.heappush(self._timers, (passage.deadline, next(self._order), passage, None))
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         advance = begin(passage)
         if passage.deadline is not None and passage.deadline <= transition.at and advance.ready:
@@ -324,10 +327,15 @@ class Runner:
             _, _, passage, key = heapq.heappop(self._timers)
             if passage.closed or self.draining:
                 continue
-            if key is None:
-                self._expire(passage)
-            elif key in passage.live and passage.live[key].state == "retrying" and key not in passage.ready:
+            if key in passage.live and passage.live[key].state == "retrying" and key not in passage.ready:
                 self._dispatch.queue(passage, key)
+
+    def _look_at_deadlines(self, now: int) -> None:
+        """Some hundreds of items are looked at a few times a second: cheaper than a timer for each that hardly ever fires."""
+        if now >= self._next_look and not self.draining:
+            self._next_look = now + LOOK_MS
+            for passage in [p for p in self._items.values() if p.deadline is not None and p.deadline <= now and not p.closed]:
+                self._expire(passage)
 
     def _park(self, passage: Passage, transition: Transition) -> bool:
         """Release an item that only waits, and for long; the transition that is being written carries it."""

@@ -96,7 +96,7 @@ class ProcessExecutor:
     def release(self, step: Step, alone: bool = False) -> None:
         """Give room back."""
         self._reserved[step, alone] -= 1
-        if not self._reserved[step, alone]:
+        if self._reserved[step, alone] <= 0:
             del self._reserved[step, alone]
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:

@@ -134,8 +134,8 @@ class Worker:
             results, whole = self._results(graph, node, call), False
         except Exception as error:
             step: Step = node.step
-            failure: Value | Failure = failure_of(error, step.policy.retry.never)
-            results, whole = [failure] * len(call.invocations), len(call.invocations) > 1
+            results = [failure_of(error, step.policy.retry.never) for _ in call.invocations]
+            whole = len(call.invocations) > 1
         finally:
             ran = time.monotonic() - began
             self._mark[: MARK.size] = MARK.pack(0, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, TypeVar, get_origin
 
@@ -91,7 +92,7 @@ def project(value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def describe(kind: Any) -> str:
-    """Name a type the way its author wrote it."""
+    """Name a type the way its author wrote it, without its module."""
     if get_origin(kind) is None and isinstance(kind, type):
         return kind.__qualname__
-    return str(kind).replace("typing.", "")
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable, Coroutine
@@ -21,6 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
+Kind = Literal["function", "class", "batched"]
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -52,8 +54,10 @@ class Step:
         timeout_s: seconds that an attempt may run.
     """
 
-    def __init__(self, body: Callable[..., Any], policy: Policy, kind: Literal["function", "class", "batched"], names: dict[str, Any]) -> None:
-        self.name: str = getattr(body, "__name__", type(body).__name__)
+    def __init__(self, body: Callable[..., Any], policy: Policy, kind: Kind, names: dict[str, Any], name: str = "") -> None:
+        self.name: str = name or getattr(body, "__name__", type(body).__name__)
+        if not re.fullmatch(r"[A-Za-z_][\w-]*", self.name):
+            raise DefinitionError(f"step name {self.name!r}: use letters, digits, '_' and '-', beginning with a letter")
         self.__name__, self.__doc__, self.__module__ = self.name, body.__doc__, body.__module__
         self.policy = policy
         self.kind = kind
@@ -187,6 +191,7 @@ class _StepFactory:
         flag: str,
         retry: Retry = ...,
         timeout: Timeout = ...,
+        name: str = ...,
         exhausted: Exhausted = ...,
         runs: Runs = ...,
         pool: str = ...,
@@ -198,6 +203,7 @@ class _StepFactory:
         optional: Literal[False] = ...,
         retry: Retry = ...,
         timeout: Timeout = ...,
+        name: str = ...,
         exhausted: Literal["bury"] = ...,
         runs: Runs = ...,
         pool: str = ...,
@@ -214,17 +220,19 @@ class _StepFactory:
             runs: ``"auto"``: ``async def`` on the event loop, ``def`` in a worker process that can be killed. ``"threads"``: in a
                 thread, which cannot be killed. ``"process"`` also takes ``async def``.
             pool: the name of the capacity that it uses.
+            name: what the step is called, by default as the function or class.
 
         Raises:
             DefinitionError: keywords that contradict each other, or a signature that cannot be read.
         """
-        policy = _policy(options)
-        names = _caller_names()
-        return lambda fn: _make(fn, policy, "function", names)
+        name = options.pop("name", "")
+        policy, names = _policy(options), _caller_names()
+        return lambda fn: _make(fn, policy, "function", names, name)
 
     def of(self, model: Callable[[], Callable[P, T]], **options: Any) -> Callable[P, T]:
         """A step from a class whose instance is called: it is built once per worker, so it may load a model. Keywords as for ``@step``."""
-        made: Callable[P, T] = _make(model, _policy(options), "class", _caller_names())
+        name = options.pop("name", "")
+        made: Callable[P, T] = _make(model, _policy(options), "class", _caller_names(), name)
         return made
 
     def batched(self, model: Callable[[], Callable[[list[A]], list[B | Failed]]], *, batch: Batch = Batch(), **options: Any) -> Callable[[A], B]:
@@ -232,22 +240,23 @@ class _StepFactory:
 
         Keywords as for ``@step``, and ``batch``: how many elements a call takes and how long it waits for them.
         """
-        made: Callable[[A], B] = _make(model, _policy({**options, "batch": batch}), "batched", _caller_names())
+        name = options.pop("name", "")
+        made: Callable[[A], B] = _make(model, _policy({**options, "batch": batch}), "batched", _caller_names(), name)
         return made
 
 
-def _make(body: Any, policy: Policy, kind: Literal["function", "class", "batched"], names: dict[str, Any]) -> Any:
+def _make(body: Any, policy: Policy, kind: Kind, names: dict[str, Any], name: str) -> Any:
     if not callable(body) or (kind != "function" and not inspect.isclass(body)):
         raise DefinitionError(
             f"{body!r} is no {'function' if kind == 'function' else 'class'}: step.of and step.batched take a class, @step() a function"
         )
-    return Step(body, policy, kind, names)
+    return Step(body, policy, kind, names, name)
 
 
 def _policy(options: dict[str, Any]) -> Policy:
     unknown = set(options) - set(Policy.__struct_fields__)
     if unknown:
-        raise DefinitionError(f"step() takes no {sorted(unknown)[0]!r}: it takes {', '.join(Policy.__struct_fields__)}")
+        raise DefinitionError(f"step() takes no {sorted(unknown)[0]!r}: it takes {', '.join(Policy.__struct_fields__)}, name")
     optional = options.get("optional", False)
     if optional and not options.get("flag"):
         raise DefinitionError("an optional step needs flag='…': the mark that its failure leaves on the item")
