@@ -1,5 +1,7 @@
 """The same words as in CI, for local use: ``nox -s gate``, ``nox -s tests``, ``nox -s lint``, ``nox -s seeds``."""
 
+import sys
+
 import nox
 
 nox.options.sessions = ["gate"]
@@ -20,7 +22,13 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Formatting, linting, types, layers."""
-    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["pyright"], ["lint-imports"]):
+    for command in (
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["pyright", "--pythonpath", sys.executable],
+        ["lint-imports"],
+    ):
         session.run(*command, external=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,6 +45,8 @@ GOODS = (
     "Inspection",
     "Spare parts",
 )
+EPOCH = time.gmtime(0)
+"""The date in every PDF, so that the same seed gives the same bytes."""
 MONTHS = "January February March April May June July August September October November December".split()
 
 
@@ -175,7 +178,7 @@ def image_pdf(pages: list[np.ndarray]) -> bytes:
     """Pages of pixels as an image-only PDF."""
     out = io.BytesIO()
     images = [Image.fromarray(page) for page in pages]
-    images[0].save(out, "PDF", resolution=150, save_all=True, append_images=images[1:], quality=80)
+    images[0].save(out, "PDF", resolution=150, save_all=True, append_images=images[1:], quality=80, creationDate=EPOCH, modDate=EPOCH)
     return out.getvalue()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.engine import dispatch, runner, settle
 from holdfast.ledgers import sqlite_commit
+from holdfast.model.task import LiveTask
 from holdfast.testing import simulate
 from holdfast.testing.pipelines import ALL, payloads
 from holdfast.testing.simulator import InvariantBroken
@@ -46,7 +47,8 @@ def test_it_finds_a_start_before_its_commit(monkeypatch: pytest.MonkeyPatch) -> 
 
     def begin(self: Any, passage: Any, key: Any, transition: Any) -> None:
         original(self, passage, key, transition)
-        transition.live.clear()
+        written = transition.live[-1]
+        transition.live[-1] = LiveTask(written.node, written.place, "running", written.attempt - 1)
 
     monkeypatch.setattr(dispatch.Dispatch, "_begin", begin)
     assert "I9 durable start" in _found()
@@ -75,11 +77,11 @@ def test_it_finds_a_settlement_that_is_not_written(monkeypatch: pytest.MonkeyPat
     original = sqlite_commit.Group.write
 
     def write(self: Any, connection: Any) -> None:
-        self.tasks = self.tasks[: len(self.tasks) - (len(self.tasks) > 3)]
+        self.tasks = self.tasks[: len(self.tasks) - (len(self.tasks) > 1)]
         original(self, connection)
 
     monkeypatch.setattr(sqlite_commit.Group, "write", write)
-    assert _found()
+    assert "I2 durable" in _found()
 
 
 def test_it_finds_an_item_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def _mypy(file: Path) -> set[int]:
 
 
 def _pyright(file: Path) -> set[int]:
-    done = subprocess.run([sys.executable, "-m", "pyright", "--outputjson", str(file)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", str(file)], cwd=ROOT, capture_output=True, text=True, check=False)
     return {one["range"]["start"]["line"] + 1 for one in json.loads(done.stdout)["generalDiagnostics"] if one["severity"] == "error"}
 
 

@@ -56,8 +56,8 @@ def load_example() -> tuple[Any, Any]:
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for documents, ledger and records.")] = Path("demo-output"),
-    digital: Annotated[int, typer.Option("--digital", min=0, help="How many digital documents.")] = 40,
-    scanned: Annotated[int, typer.Option("--scanned", min=0, max=40, help="How many scanned documents; these go through OCR.")] = 18,
+    digital: Annotated[int, typer.Option("--digital", min=0, help="How many digital documents.")] = 42,
+    scanned: Annotated[int, typer.Option("--scanned", min=0, max=40, help="How many scanned documents; these go through OCR.")] = 15,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew. Without it, an interrupted demo goes on where it was.")] = False,
     json: Json = False,
 ) -> None:

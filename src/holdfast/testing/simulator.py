@@ -105,7 +105,7 @@ class SimulatedDesk:
                 self._world.later(500, lambda: self._write(group, calls))
                 return
             answers = [(then, answer) for (_, then), answer in zip(group, held, strict=True)]
-            self._world.check_rows()
+            self._world.check_rows([transition for (transition, _), answer in zip(group, held, strict=True) if answer])
         for verb, then in calls:
             try:
                 answers.append((then, verb(self._ledger)))
@@ -192,13 +192,17 @@ class World:
         """Report a violation."""
         raise InvariantBroken(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
 
-    def check_rows(self) -> None:
-        """After a commit: no task is settled twice in a generation (I3), and what was settled stays as it was (I8)."""
+    def check_rows(self, acknowledged: list[Transition]) -> None:
+        """After a commit: what it acknowledged is there (I2), and what was settled stays as it was (I8)."""
         rows = self.real.connection.execute("select item, node, place, generation, state from tasks")
         now = {row[:4]: row[4] for row in rows}
         for key, state in self._settled.items():
             if now.get(key) != state:
                 self.broken("I8 terminal", f"task {key} was {state} and is {now.get(key)}")
+        for transition in acknowledged:
+            for task in transition.settled:
+                if now.get((transition.item, task.node, task.place, task.generation)) != task.state:
+                    self.broken("I2 durable", f"task {task.node} {task.place!r} of {transition.item} was acknowledged as {task.state}")
         self._settled = now
         if self.result.events % 8 == 0:
             self._audit()
