@@ -1,8 +1,8 @@
 """``python -m benchmarks.throughput --items 20000 --json``: durable steps per second of seven trivial steps, and idle latency.
 
 The items are admitted first; the clock runs from the start of the runner to the last item's end. Idle latency is from
-``submit`` to ``completed`` of one item at a time in a running session. ``calibration_mops`` is a plain Python loop's speed
-in the same process, to compare runs on a noisy machine.
+``submit`` to ``completed`` of one item at a time in a running session. ``bare_steps_per_s`` is the yardstick of
+:mod:`benchmarks.bare` before and after, in the same process, and ``ratio_to_bare`` what the engine reaches of it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,11 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.bare import bare_rate
 from benchmarks.pipelines import BY_STEPS, payload
 from holdfast.app import App, version_spec
 from holdfast.model.item import Submission
 from holdfast.session import Session
-
-
-def calibration() -> float:
-    """Millions of additions a second of a plain loop."""
-    began, total = time.perf_counter(), 0
-    for number in range(2_000_000):
-        total += number
-    return 2 / (time.perf_counter() - began)
 
 
 def throughput(items: int, steps: str, home: Path) -> dict[str, float]:
@@ -96,13 +89,16 @@ def main() -> None:
     arguments = parser.parse_args()
     gc.set_threshold(50_000, 20, 50)
     with tempfile.TemporaryDirectory(dir=".") as folder:
+        bare = bare_rate(Path(folder) / "bare-before", arguments.items // 2)
         figures: dict[str, float] = throughput(arguments.items, arguments.steps, Path(folder) / "throughput")
+        bare = (bare + bare_rate(Path(folder) / "bare-after", arguments.items // 2)) / 2
         import uvloop
 
         took = sorted(uvloop.run(_idle(App(home=Path(folder) / "idle"), BY_STEPS[arguments.steps], arguments.idle)))
     figures["idle_p50_ms"] = round(statistics.median(took), 2)
     figures["idle_p99_ms"] = round(took[int(len(took) * 0.99)], 2)
-    figures["calibration_mops"] = round(calibration(), 1)
+    figures["bare_steps_per_s"] = round(bare)
+    figures["ratio_to_bare"] = round(figures["steps_per_s"] / bare, 3)
     print(json.dumps(figures))
 
 

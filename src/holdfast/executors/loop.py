@@ -57,9 +57,9 @@ class LoopExecutor:
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""
         (invocation,) = invocations
-        task = invocation.task
-        running = asyncio.get_running_loop().create_task(self._attempt(invocation, step))
-        self._tasks[task] = (running, invocation, self._clock.monotonic())
+        task, began = invocation.task, self._clock.monotonic()
+        running = asyncio.get_running_loop().create_task(self._attempt(invocation, step, task, began))
+        self._tasks[task] = (running, invocation, began)
         self._attempts[running] = task
 
     def cancel(self, item: int, node: int, place: str) -> None:
@@ -93,8 +93,7 @@ class LoopExecutor:
             self._why[task] = why
             found[0].cancel()
 
-    async def _attempt(self, invocation: Invocation, step: Step) -> None:
-        began = self._clock.monotonic()
+    async def _attempt(self, invocation: Invocation, step: Step, task: Task, began: float) -> None:
         outcome = Outcome(invocation)
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
@@ -106,17 +105,17 @@ class LoopExecutor:
             data = checked_output(node, await call())
             outcome.output = data if len(data) <= INLINE_LIMIT else await _aside(lambda: self._store.keep(data, node.listed))
         except asyncio.CancelledError:
-            outcome.failure = self._why.get(invocation.task) or Failure("cancelled", "Cancelled", "the step cancelled itself")
+            outcome.failure = self._why.get(task) or Failure("cancelled", "Cancelled", "the step cancelled itself")
         except Exception as error:
             outcome.failure = failure_of(error, step.policy.retry.never)
         outcome.ran_s = self._clock.monotonic() - began
-        self._end(outcome, step)
+        self._end(outcome, task)
 
-    def _end(self, outcome: Outcome, step: Step) -> None:
-        task = outcome.invocation.task
+    def _end(self, outcome: Outcome, task: Task) -> None:
         running, _, _ = self._tasks.pop(task)
         self._attempts.pop(running, None)
-        self._why.pop(task, None)
+        if self._why:
+            self._why.pop(task, None)
         self._free += 1
         if self._closed:
             return
