@@ -17,7 +17,7 @@ from pathlib import Path
 
 def dbos_rate(items: int, folder: str) -> float:
     """Durable steps per second of DBOS over an enqueued backlog."""
-    from dbos import DBOS, DBOSConfig, Queue
+    from dbos import DBOS, DBOSConfig
 
     config: DBOSConfig = {"name": "peer", "system_database_url": f"sqlite:///{folder}/dbos.sqlite", "run_admin_server": False, "log_level": "ERROR"}
     DBOS(config=config)
@@ -32,8 +32,8 @@ def dbos_rate(items: int, folder: str) -> float:
             given = one(given)
         return given
 
-    queue = Queue("peers", worker_concurrency=20, polling_interval_sec=0.05)
     DBOS.launch()
+    queue = DBOS.register_queue("peers", worker_concurrency=20, polling_interval_sec=0.05)
     began = time.perf_counter()
     handles = [queue.enqueue(seven, {"id": n, "text": "x" * 160, "number": 0}) for n in range(items)]
     for handle in handles:

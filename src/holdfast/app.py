@@ -84,7 +84,7 @@ class App:
         until_idle: bool = True,
         manifest: str = "",
         each_tick: Callable[[Session], None] = lambda session: None,
-        recycle: Callable[[], None] | None = None,
+        recycle: Callable[[bool], None] | None = None,
         receipt: Callable[[Receipt], None] = lambda receipt: None,
     ) -> RunResult:
         """Be the runner: accept payloads and drive every item of these pipelines.
@@ -95,7 +95,8 @@ class App:
             until_idle: return when nothing is left to do; otherwise go on until stopped by SIGINT or SIGTERM.
             manifest: the client's name for the list of these payloads.
             each_tick: called some twenty times a second, for displays.
-            recycle: replaces the process when a step holds the event loop for good; without it that is only logged.
+            recycle: replaces the process when a step holds the event loop for good (its argument: payloads are still being
+                accepted); without it that is only logged.
             receipt: called with each receipt once it is durable.
 
         Raises:

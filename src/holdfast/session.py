@@ -60,7 +60,7 @@ class Session:
         clock: Clock,
         loaded: list[tuple[Pipeline[Any, Any], Registered]],
         rng: random.Random,
-        recycle: Callable[[], None] | None,
+        recycle: Callable[[bool], None] | None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
         self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
@@ -197,7 +197,7 @@ class Session:
                     except ProcessLookupError:
                         pass
         log.error("restarting the runner; every other attempt goes on uncharged")
-        self._recycle()
+        self._recycle(self.intake_open)
 
     def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         if threading.current_thread() is not threading.main_thread():

@@ -137,6 +137,7 @@ def test_a_waiting_item_is_claimed_when_it_is_due(ledger: SqliteLedger, version:
     incarnation, (one,) = claim(ledger, version)
     ledger.commit(incarnation, 1, [Transition(one.item, one.fence, NOW, state="waiting", wake_at=NOW + 1000)])
     assert ledger.next_wake([version]) == NOW + 1000
+    assert ledger.next_wake([version + 1]) is None
     assert ledger.claim(incarnation, [version], 9, NOW + 999) == []
     assert len(ledger.claim(incarnation, [version], 9, NOW + 1000)) == 1
 

@@ -60,7 +60,7 @@ def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
 
 def complain(message: str) -> None:
     """One line on stderr."""
-    typer.echo(f"holdfast: {safe(message)}", err=True)
+    typer.echo(f"holdfast: {safe(' '.join(message.split()))}", err=True)
 
 
 def moment(ms: int | None) -> str:

@@ -26,8 +26,15 @@ def register(app: typer.Typer) -> None:
     app.command("submit")(submit)
 
 
-def recycle() -> None:
-    """Replace this process by a fresh start of the same command; items under way are claimed by the new one."""
+def recycle(intake_open: bool) -> None:
+    """Replace this process by a fresh start of the same command; items under way are claimed by the new one.
+
+    Args:
+        intake_open: payloads are still being read. From stdin they cannot be read again, so then the process ends and says so.
+    """
+    if intake_open and "-" in sys.argv:
+        complain("stopped before all of stdin was accepted: run the same command with the same input again; what is known is not taken twice")
+        os._exit(130)
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "holdfast", *sys.argv[1:]])
 

@@ -34,6 +34,9 @@ AHEAD_S = 0.020
 """Seconds of learned work that one worker may hold."""
 UNKNOWN_S = 1.0
 """What a step is taken to last before it has run."""
+READY = 2
+"""Calls per worker that may be durably started: one runs, one waits here for whichever worker is free first, so that
+no worker waits for a commit between two calls."""
 DEPTH = 200
 """Most calls that one worker holds."""
 LOOK_S = 0.1
@@ -84,9 +87,9 @@ class ProcessExecutor:
     # -- contract -------------------------------------------------------------------------------------------------
 
     def reserve(self, step: Step, alone: bool = False) -> bool:
-        """Take room: a free worker, or some of the 20 ms that each may hold ahead."""
+        """Take room: a free worker, a place next in line, or some of the 20 ms that each worker may hold ahead."""
         calls = self._reserved.total()
-        if calls >= self._workers:
+        if calls >= READY * self._workers:
             ahead = self._cost(step, alone) + sum(number * self._cost(*key) for key, number in self._reserved.items())
             if ahead > self._workers * AHEAD_S or calls >= self._workers * DEPTH:
                 return False

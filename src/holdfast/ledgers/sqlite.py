@@ -37,7 +37,7 @@ class SqliteLedger:
         self.path = path
         self._lock: int | None = None
         if path != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are nobody else's business
             self._lock = acquire_writer(Path(path))
         try:
             self.connection = open_writer(path)
@@ -162,7 +162,7 @@ class SqliteLedger:
 
     def next_wake(self, versions: list[int]) -> int | None:
         """When the next waiting item is due."""
-        row = self._one("next_wake")
+        row = self._one("next_wake", numbers(versions))
         return None if row is None else row[0]
 
     def close(self) -> None:

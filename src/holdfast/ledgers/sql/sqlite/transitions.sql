@@ -147,4 +147,4 @@ update items set state = 'discarded' where id = ? and state = 'dead';
 select coalesce(max(id), 0) from items;
 
 -- name: next_wake
-select min(due) from items where state = 'waiting';
+select due from items where state = 'waiting' and version in (select value from carray(?)) order by due, id limit 1;
