@@ -7,7 +7,8 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -116,7 +117,7 @@ class App:
                     result.known += not one.created
                     receipt(one)
 
-            result.stopped = _loop_runner()(session.run(intake, accepted, until_idle, lambda: each_tick(session)))
+            result.stopped = _in_a_loop(session.run(intake, accepted, until_idle, lambda: each_tick(session)))
         finally:
             ledger.close()
         return result
@@ -190,10 +191,16 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies)
 
 
-def _loop_runner() -> Callable[[Any], Any]:
-    """``uvloop.run`` where there is one, else ``asyncio.run``."""
-    if sys.platform == "win32":
-        return asyncio.run
-    import uvloop
+def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
+    """Run in an event loop of its own; inside a notebook's loop, in a thread beside it."""
+    run: Callable[[Coroutine[Any, Any, bool]], bool] = asyncio.run
+    if sys.platform != "win32":
+        import uvloop
 
-    return uvloop.run
+        run = uvloop.run
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run(work)
+    with ThreadPoolExecutor(1, thread_name_prefix="holdfast-run") as beside:
+        return beside.submit(run, work).result()

@@ -11,7 +11,8 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def perform(ledger: Ledger, request: Request, now_ms: int) -> Any:
     return ledger.discard(request.letters, request.reason, now_ms)
 
 
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """A name for a socket's path that the kernel takes: it allows 107 bytes, and a deep home is longer."""
+    if len(os.fsencode(path)) < 100:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callable[[], None]) -> asyncio.AbstractServer:
     """Listen; every verb goes through the committer, and the runner looks for items after it."""
     path.unlink(missing_ok=True)  # we hold the writer lock, so whoever left it is gone
@@ -94,7 +108,8 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
 
     before = os.umask(0o177)
     try:
-        return await asyncio.start_unix_server(client, path)
+        with reachable(path) as name:
+            return await asyncio.start_unix_server(client, name)
     finally:
         os.umask(before)
 
@@ -125,7 +140,8 @@ class RemoteLedger:
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.connect(str(path))
+            with reachable(path) as name:
+                self._socket.connect(name)
         except OSError:
             self._socket.close()
             raise
