@@ -98,11 +98,11 @@ async def holdfast_rounds(home: Path, warm: list[Upload], rounds: list[list[Uplo
             if not left:
                 done.set()
 
-        session.runner._ended = ended
+        session.runner.ended = ended
         began = time.perf_counter()
         batches = app.submissions(claims, [Upload(f"{number}/{one.name}", one.content) for one in uploads], "")
         for one in batches:
-            await session._admit([one])
+            await session.admit([one])
             session.runner.hint()
         await done.wait()
         if number:

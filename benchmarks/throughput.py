@@ -64,7 +64,7 @@ async def _idle(app: App, pipeline: Any, count: int) -> list[float]:
     took = []
     for number in range(-20, count):
         done = asyncio.Event()
-        session.runner._ended = lambda item, state, done=done: done.set()  # type: ignore[misc]
+        session.runner.ended = lambda item, state, done=done: done.set()  # type: ignore[misc]
         data = msgspec.json.encode(payload(1_000_000 + number))
         one = Submission(pipeline.name, "1", f"idle-{number}", data)
         began = time.perf_counter()

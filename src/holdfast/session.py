@@ -151,7 +151,7 @@ class Session:
         said = False
         while True:
             try:
-                return await self._admit(batch)
+                return await self.admit(batch)
             except LedgerUnavailableError as error:
                 if not said:
                     log.warning("%s", error)
@@ -159,7 +159,12 @@ class Session:
                 self.committer.trouble = str(error)
                 await asyncio.sleep(RETRY_S)
 
-    async def _admit(self, batch: list[Submission]) -> list[Receipt]:
+    async def admit(self, batch: list[Submission]) -> list[Receipt]:
+        """Admit items through the committer; returns once they are durable.
+
+        Raises:
+            LedgerUnavailableError: disk full or failing; none was accepted.
+        """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.committer.call(lambda ledger: ledger.admit(batch, self._clock.now_ms()), lambda answer: None if done.done() else done.set_result(answer))
         answer = await done

@@ -77,7 +77,7 @@ class Runner:
         self._rng = rng
         self._fetch = fetch
         self._limits = limits
-        self._ended = ended
+        self.ended = ended
         self._dispatch = Dispatch(executors, desk, clock)
         self._dispatch.lost = self._lose
         self._executors = executors
@@ -304,7 +304,7 @@ class Runner:
         self._forget(passage)
         if held:
             self.tally.items[state] = self.tally.items.get(state, 0) + 1
-            self._ended(passage.item, state)
+            self.ended(passage.item, state)
         self._hungry = self._hungry or len(self._items) * 2 <= self._limits.items
         self._claim(self._clock.now_ms())
 

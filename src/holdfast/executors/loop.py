@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.clock import Clock
 from holdfast.executor import Report
 from holdfast.executors.attempt import call_of, checked_output
+from holdfast.executors.places import Places
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
@@ -19,7 +20,7 @@ from holdfast.store import Store
 Task = tuple[int, int, str]
 
 
-class LoopExecutor:
+class LoopExecutor(Places):
     """Runs attempts as asyncio tasks.
 
     Args:
@@ -35,24 +36,13 @@ class LoopExecutor:
         self._store = store
         self._clock = clock
         self._report = report
-        self._free = limit
+        super().__init__(limit)
         self._tasks: dict[Task, tuple[asyncio.Task[None], Invocation, float]] = {}
         self._attempts: dict[asyncio.Task[None], Task] = {}
         self._look = 0.0
         self._why: dict[Task, Failure] = {}
         self._done: list[Outcome] = []
         self._closed = False
-
-    def reserve(self, step: Step, alone: bool = False) -> bool:
-        """Take one of the places."""
-        if self._free <= 0:
-            return False
-        self._free -= 1
-        return True
-
-    def release(self, step: Step, alone: bool = False) -> None:
-        """Give a place back."""
-        self._free += 1
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""

@@ -12,6 +12,7 @@ from typing import Any
 from holdfast.clock import Clock
 from holdfast.executor import Report
 from holdfast.executors.attempt import call_of, checked_output
+from holdfast.executors.places import Places
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
@@ -22,7 +23,7 @@ from holdfast.store import Store
 Task = tuple[int, int, str]
 
 
-class ThreadExecutor:
+class ThreadExecutor(Places):
     """Runs attempts in threads.
 
     Args:
@@ -35,21 +36,10 @@ class ThreadExecutor:
 
     def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, limit: int = 8) -> None:
         self._graphs, self._store, self._clock, self._report = graphs, store, clock, report
-        self._free = limit
+        super().__init__(limit)
         self._pool = ThreadPoolExecutor(limit, thread_name_prefix="holdfast-step")
         self._open: dict[Task, tuple[Invocation, float]] = {}
         self._closed = False
-
-    def reserve(self, step: Step, alone: bool = False) -> bool:
-        """Take a thread."""
-        if self._free <= 0:
-            return False
-        self._free -= 1
-        return True
-
-    def release(self, step: Step, alone: bool = False) -> None:
-        """Give it back."""
-        self._free += 1
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Run one attempt."""
