@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pypdfium2 as pdfium
 
-from holdfast import BadInputError, ModelError
+from holdfast import BadInputError
 
 from .types import Document, Line, Page, Text
 
@@ -39,7 +39,7 @@ class Reader:
             raise BadInputError(f"page {page.number + 1} cannot be decoded")
         found = self._engine(pixels)
         if found.boxes is None or found.txts is None or found.scores is None:
-            raise ModelError(f"no text was found on page {page.number + 1}")
+            raise BadInputError(f"no text was found on page {page.number + 1}")
         height, width = pixels.shape[:2]
         lines = []
         for box, text, score in zip(found.boxes, found.txts, found.scores, strict=True):
