@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from holdfast.engine.committer import GroupWriter
-from holdfast.errors import LedgerUnavailableError
+from holdfast.engine.committer import Committer, GroupWriter
+from holdfast.errors import LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError
 from holdfast.model.task import Transition
 
@@ -46,6 +47,25 @@ def test_a_lost_answer_is_re_read_not_written_twice() -> None:
         writer.write(group(1, 2))
     assert writer.write(group(1, 2)) == [True, True]
     assert ledger.written == [1, 2]
+
+
+def test_a_re_read_that_fails_in_its_own_way_does_not_end_the_committer() -> None:
+    ledger, asked = Scripted("lost"), []
+    confirm = ledger.confirm
+
+    def confirm_later(*given: Any) -> list[bool] | None:
+        asked.append(given)
+        if len(asked) == 1:
+            raise LedgerError("the re-read failed too")
+        return confirm(*given)
+
+    ledger.confirm = confirm_later  # type: ignore[method-assign, assignment]
+    answered = threading.Event()
+    committer = Committer(ledger, 1, lambda tell: tell())  # type: ignore[arg-type]
+    committer.commit(group(1)[0], lambda held: answered.set())
+    assert answered.wait(60)
+    committer.stop()
+    assert (ledger.written, len(asked)) == ([1], 2)
 
 
 def test_a_full_disk_is_tried_again() -> None:

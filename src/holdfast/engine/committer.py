@@ -162,7 +162,7 @@ class Committer:
                 held = self._writer.write(group)
                 self.trouble = None
                 return held
-            except (LedgerUnavailableError, CommitUnknownError) as error:
+            except LedgerError as error:  # of any kind: a re-read may fail otherwise than the write did, and this thread must live
                 self.trouble = str(error)
                 log.warning("%s", error)
             if self._stopping:

@@ -219,7 +219,7 @@ class _StepFactory:
             exhausted: ``"bury"`` opens a dead letter; ``"skip"`` (the default of optional steps) keeps only the flag and the failure.
             runs: ``"auto"``: ``async def`` on the event loop, ``def`` in a worker process that can be killed. ``"threads"``: in a
                 thread, which cannot be killed. ``"process"`` also takes ``async def``.
-            pool: the name of the capacity that it uses.
+            pool: the name of the capacity that it will use; recorded, not limited yet.
             name: what the step is called, by default as the function or class.
 
         Raises:
