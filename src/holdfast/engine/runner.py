@@ -193,14 +193,14 @@ class Runner:
         pipeline = loaded.pipeline
         passage = rebuild(one, pipeline, self._fetch)
         passage.bodies = loaded.bodies
+        self._items[one.item] = passage
+        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
+        advance = begin(passage)  # before the live rows: what has not begun again cannot be called off
         for live in one.live:
             if live.state == "running" and pipeline.graph.nodes[live.node].step.runs == "loop":
                 live.suspect += 1
                 passage.suspects = True
             passage.live[live.node, live.place] = live
-        self._items[one.item] = passage
-        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        advance = begin(passage)
         if passage.deadline is not None and passage.deadline <= transition.at and advance.ready:
             passage.ready.update(advance.ready)
             self._expire(passage)
