@@ -38,6 +38,10 @@ log = logging.getLogger("holdfast")
 
 TICK_S = 0.05
 
+SWITCH_S = 0.0001
+"""The interpreter's switch interval while a runner works: the committer waits for the lock after every statement, and
+with the usual 5 ms it would only come to its turn when the loop has nothing left to do (measured: 15 % of throughput)."""
+
 
 class Session:
     """What a runner process does between taking the ledger and giving it back.
@@ -86,6 +90,8 @@ class Session:
         server = await serve(self._settings.socket_path, self.committer, self._clock.now_ms, self.runner.hint)
         self._catch_signals(loop)
         feeding = loop.create_task(self._feed(intake, accepted))
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
         try:
             while not self._now:
                 watchdog.beat()
@@ -97,6 +103,7 @@ class Session:
                     break
                 await asyncio.sleep(TICK_S)
         finally:
+            sys.setswitchinterval(usual)
             each_tick()
             watchdog.stop()
             server.close()
@@ -191,7 +198,7 @@ class Session:
         written = threading.Event()
         now = self._clock.now_ms()
         suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
-        self.committer.commit(Transition(attempt.item, attempt.fence, now, live=[suspect]), lambda held: None)
+        self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
         for executor in self._executors.values():

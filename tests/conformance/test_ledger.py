@@ -78,7 +78,7 @@ def test_what_a_dead_incarnation_owned_is_claimed_under_a_new_fence_with_its_tas
     submit(ledger, "a")
     incarnation, (one,) = claim(ledger, version)
     live = LiveTask(1, "", "running", 1, started_at=NOW)
-    assert ledger.commit(incarnation, 1, [Transition(one.item, one.fence, NOW, settled=[settled(0)], live=[live])]) == [True]
+    assert ledger.commit(incarnation, 1, [Transition(one.item, one.fence, NOW, settled=(settled(0),), live=(live,))]) == [True]
     _, (again,) = claim(ledger, version)
     assert (again.item, again.fence) == (one.item, one.fence + 1)
     assert [(task.node, task.output) for task in again.settled] == [(0, b"1")]
@@ -89,7 +89,7 @@ def test_a_stale_fence_changes_nothing(ledger: SqliteLedger, version: int) -> No
     submit(ledger, "a", "b")
     incarnation, (a, b) = claim(ledger, version)
     held = ledger.commit(
-        incarnation, 1, [Transition(a.item, a.fence - 1, NOW, settled=[settled(0)]), Transition(b.item, b.fence, NOW, settled=[settled(0)])]
+        incarnation, 1, [Transition(a.item, a.fence - 1, NOW, settled=(settled(0),)), Transition(b.item, b.fence, NOW, settled=(settled(0),))]
     )
     assert held == [False, True]
     _, again = claim(ledger, version)
@@ -101,14 +101,14 @@ def test_an_ended_incarnation_may_not_write(ledger: SqliteLedger, version: int) 
     old, (one,) = claim(ledger, version)
     claim(ledger, version)
     with pytest.raises(Exception, match="incarnation is over"):
-        ledger.commit(old, 1, [Transition(one.item, one.fence, NOW, settled=[settled(0)])])
+        ledger.commit(old, 1, [Transition(one.item, one.fence, NOW, settled=(settled(0),))])
 
 
 def test_nothing_follows_the_end_of_an_item(ledger: SqliteLedger, version: int) -> None:
     submit(ledger, "a")
     incarnation, (one,) = claim(ledger, version)
-    end = Transition(one.item, one.fence, NOW, settled=[settled(0)], state="completed", output=(0, ""))
-    late = Transition(one.item, one.fence, NOW, settled=[settled(1)])
+    end = Transition(one.item, one.fence, NOW, settled=(settled(0),), state="completed", output=(0, ""))
+    late = Transition(one.item, one.fence, NOW, settled=(settled(1),))
     assert ledger.commit(incarnation, 1, [end, late]) == [True, False]
     assert ledger.commit(incarnation, 2, [late]) == [False]
 
@@ -116,7 +116,7 @@ def test_nothing_follows_the_end_of_an_item(ledger: SqliteLedger, version: int) 
 def test_no_task_is_settled_twice(ledger: SqliteLedger, version: int) -> None:
     submit(ledger, "a")
     incarnation, (one,) = claim(ledger, version)
-    twice = Transition(one.item, one.fence, NOW, settled=[settled(0)])
+    twice = Transition(one.item, one.fence, NOW, settled=(settled(0),))
     ledger.commit(incarnation, 1, [twice])
     with pytest.raises(Exception, match=r"(?i)unique"):
         ledger.commit(incarnation, 2, [twice])
@@ -125,7 +125,7 @@ def test_no_task_is_settled_twice(ledger: SqliteLedger, version: int) -> None:
 def test_a_command_is_confirmed_only_if_it_was_written(ledger: SqliteLedger, version: int) -> None:
     submit(ledger, "a")
     incarnation, (one,) = claim(ledger, version)
-    transitions = [Transition(one.item, one.fence, NOW, settled=[settled(0)])]
+    transitions = [Transition(one.item, one.fence, NOW, settled=(settled(0),))]
     assert ledger.confirm(incarnation, 1, transitions) is None
     ledger.commit(incarnation, 1, transitions)
     assert ledger.confirm(incarnation, 1, transitions) == [True]
@@ -148,7 +148,7 @@ def test_a_dead_item_is_redriven_into_the_next_generation_or_discarded(ledger: S
     for number, one in enumerate(claimed, 1):
         letter = DeadLetter(1, "", 1, Failure("transient", "E", "m"), 3, NOW)
         tasks = [settled(0), settled(1, "dead")]
-        ledger.commit(incarnation, number, [Transition(one.item, one.fence, NOW, settled=tasks, letters=[letter], state="dead")])
+        ledger.commit(incarnation, number, [Transition(one.item, one.fence, NOW, settled=tuple(tasks), letters=(letter,), state="dead")])
     assert ledger.redrive([1, 99], NOW) == [1]
     assert ledger.discard([2], "no longer wanted", NOW) == [2]
     assert ledger.redrive([1, 2], NOW) == []

@@ -48,7 +48,7 @@ def test_it_finds_a_start_before_its_commit(monkeypatch: pytest.MonkeyPatch) -> 
     def begin(self: Any, passage: Any, key: Any, transition: Any) -> None:
         original(self, passage, key, transition)
         written = transition.live[-1]
-        transition.live[-1] = LiveTask(written.node, written.place, "running", written.attempt - 1)
+        transition.live = (*transition.live[:-1], LiveTask(written.node, written.place, "running", written.attempt - 1))
 
     monkeypatch.setattr(dispatch.Dispatch, "_begin", begin)
     assert "I9 durable start" in _found()

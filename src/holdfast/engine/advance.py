@@ -35,9 +35,9 @@ class Advance(msgspec.Struct):
     """
 
     ready: list[TaskKey] = []
-    cancelled: list[TaskKey] = []
-    refused: list[tuple[TaskKey, Failure]] = []
-    flags: list[str] = []
+    cancelled: tuple[TaskKey, ...] = ()
+    refused: tuple[tuple[TaskKey, Failure], ...] = ()
+    flags: tuple[str, ...] = ()
     finished: Literal["completed", "dead"] | None = None
     todo: list[tuple[Node, str, bool]] = []
 
@@ -91,7 +91,7 @@ def _run(passage: Passage, out: Advance) -> Advance:
             continue
         for dependent in node.dependents:
             follower = passage.graph.nodes[dependent]
-            if all((need, place) in passage.values for need in follower.needs):
+            if len(follower.needs) == 1 or all((need, place) in passage.values for need in follower.needs):
                 _start(passage, follower, place, scope, out)
         if scope.left == 0:
             _done(passage, scope, out)
@@ -127,7 +127,7 @@ def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance)
             _open(passage, node.regions[node.cases.index(key)], place, out)
         else:
             if (node.index, place) not in passage.restored:
-                out.refused.append(((node.index, place), Failure("bad-input", "NoCase", no_case(key, node.cases))))
+                out.refused += (((node.index, place), Failure("bad-input", "NoCase", no_case(key, node.cases))),)
             out.todo.append((node, place, False))
     elif node.kind == "first_ok":
         passage.branches[node.index, place] = 0
@@ -149,7 +149,7 @@ def _restore(passage: Passage, node: Node, place: str, out: Advance) -> bool:
     if row.state in ("succeeded", "skipped"):
         passage.keep((node.index, place), b"null" if row.output is None else row.output)
         if row.flag:
-            out.flags.append(row.flag)
+            out.flags += (row.flag,)
     out.todo.append((node, place, row.state in ("succeeded", "skipped")))
     return True
 
@@ -193,13 +193,13 @@ def _failed(passage: Passage, scope: Scope, out: Advance) -> None:
         progress.failed += 1
         progress.open -= 1
         if not progress.stopped:
-            out.flags.append(MISSING)
+            out.flags += (MISSING,)
         else:
             _cancel_waiting(passage, owner, place, out)
         _next_element(passage, owner, place, out)
     elif owner.kind == "first_ok" and not doomed and passage.branches[owner.index, place] + 1 < len(owner.regions):
         passage.branches[owner.index, place] += 1
-        out.flags.append(FALLBACK)
+        out.flags += (FALLBACK,)
         _open(passage, owner.regions[passage.branches[owner.index, place]], place, out)
     else:
         out.todo.append((owner, place, False))
@@ -246,7 +246,7 @@ def _cancel_waiting(passage: Passage, node: Node, place: str, out: Advance) -> N
     if node.kind == "step":
         live = passage.live.get((node.index, place))
         if live is not None and live.state == "retrying" and (node.index, place) not in out.cancelled:
-            out.cancelled.append((node.index, place))
+            out.cancelled += ((node.index, place),)
             out.todo.append((node, place, False))
     for region in node.regions:
         for (number, inner), scope in list(passage.scopes.items()):

@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from msgspec.structs import replace
+
 from holdfast.clock import Clock
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
@@ -42,10 +44,9 @@ class Dispatch:
 
     def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task is ready: start it under this transition when there is capacity now, else queue it."""
-        node = passage.graph.nodes[key[0]]
-        step: Step = node.step
-        where = self._where(passage, key, step)
-        if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, self._alone(passage, key)):
+        step: Step = passage.graph.nodes[key[0]].step
+        where, alone = self._where(passage, key, step)
+        if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, alone):
             self._begin(passage, key, transition)
             passage.starting.append(key)
         else:
@@ -59,7 +60,7 @@ class Dispatch:
         if step.policy.batch is not None:
             self._gathering(step).add((passage, key), self._clock.monotonic())
         else:
-            heapq.heappush(self._queues[self._where(passage, key, step)], (-node.rank, next(self._order), passage, key))
+            heapq.heappush(self._queues[self._where(passage, key, step)[0]], (-node.rank, next(self._order), passage, key))
 
     def bisect(self, step: Step, tasks: list[Ready]) -> None:
         """A batch failed as a whole: its halves run again."""
@@ -94,7 +95,7 @@ class Dispatch:
         for key in keys:
             step: Step = passage.graph.nodes[key[0]].step
             if passage.closed or key not in passage.live:
-                self.executors[self._where(passage, key, step)].release(step, self._alone(passage, key))
+                self._release(passage, key, step)
             else:
                 self._run([(passage, key)], step)
 
@@ -114,7 +115,7 @@ class Dispatch:
                 if held:
                     self._run(held, step)
                 else:
-                    self.executors[self._where(*task, step)].release(step, self._alone(*task))
+                    self._release(*task, step)
 
         again = []
         for passage, key in tasks:
@@ -137,13 +138,14 @@ class Dispatch:
         live.attempt += 1
         live.started_at = transition.at
         live.wake_at = 0
-        transition.live.append(live if live.attempt == 1 else _copy(live))  # nothing changes a first start before it is durable
+        transition.live += (live if live.attempt == 1 else replace(live),)  # nothing changes a first start before it is durable
 
     def _run(self, tasks: list[Ready], step: Step) -> None:
-        invocations = [self._invocation(passage, key, step) for passage, key in tasks]
+        invocations = []
         for passage, key in tasks:
+            invocations.append(self._invocation(passage, key, step))
             passage.running.add(key)
-        self.executors[self._where(*tasks[0], step)].start(step, invocations)
+        self.executors[self._where(*tasks[0], step)[0]].start(step, invocations)
 
     def _invocation(self, passage: Passage, key: TaskKey, step: Step) -> Invocation:
         live = passage.live[key]
@@ -167,22 +169,23 @@ class Dispatch:
         )
 
     def _reserve(self, passage: Passage, key: TaskKey, step: Step) -> bool:
-        return self.executors[self._where(passage, key, step)].reserve(step, self._alone(passage, key))
+        where, alone = self._where(passage, key, step)
+        return self.executors[where].reserve(step, alone)
 
-    def _alone(self, passage: Passage, key: TaskKey) -> bool:
-        if passage.suspects and key in passage.live and passage.live[key].suspect >= SUSPECT:
+    def _release(self, passage: Passage, key: TaskKey, step: Step) -> None:
+        where, alone = self._where(passage, key, step)
+        self.executors[where].release(step, alone)
+
+    def _where(self, passage: Passage, key: TaskKey, step: Step) -> tuple[str, bool]:
+        """Which executor runs a task, and whether by itself there: a task that has seen its runner die does."""
+        if not passage.suspects:
+            return step.runs, False
+        if key in passage.live and passage.live[key].suspect >= SUSPECT:
             passage.alone.add(key)  # kept: what was reserved so is released so, also when the task is gone by then
-        return key in passage.alone
-
-    def _where(self, passage: Passage, key: TaskKey, step: Step) -> str:
-        return "process" if passage.suspects and step.runs == "loop" and self._alone(passage, key) else step.runs
+        alone = key in passage.alone
+        return "process" if alone and step.runs == "loop" else step.runs, alone
 
     def _gathering(self, step: Step) -> Gathering[Ready]:
         batch = step.policy.batch
         assert batch is not None
         return self._gatherings.setdefault(step, Gathering(batch))
-
-
-def _copy(live: LiveTask) -> LiveTask:
-    """The row as it is now; the task in memory goes on changing."""
-    return LiveTask(live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at)

@@ -109,13 +109,15 @@ class Passage:
             index = int(place.split(".")[node.depth])
             value = progress.elements.locate(index) if isinstance(progress.elements, Listing) else progress.elements[index]
             return Argument(value, ref.node, True, ref.path)
-        found = self.values[ref.node, outer(place, node.depth)]
+        found = self.values[ref.node, outer(place, node.depth) if place else place]
         if isinstance(found, Argument):  # a route or first_ok: the value of the branch that ran
             return Argument(found.value, found.node, found.element, (*found.path, *ref.path)) if ref.path else found
         return Argument(found, ref.node, False, ref.path)
 
     def arguments(self, node: Node, place: str) -> tuple[Argument, ...]:
         """All arguments of a step's task."""
+        if len(node.inputs) == 1:
+            return (self.argument(node.inputs[0], place),)
         return tuple([self.argument(ref, place) for ref in node.inputs])
 
     def json(self, argument: Argument) -> bytes:
@@ -154,7 +156,9 @@ class Passage:
     def keep(self, key: TaskKey, value: Value | Argument) -> None:
         """Remember a settled node's value."""
         self.values[key] = value
-        if not isinstance(value, Argument):
+        if type(value) is bytes:
+            self.size += len(value)
+        elif not isinstance(value, Argument):
             self.size += weight(value)
 
     def generation_of(self, ref: Ref, place: str) -> int:

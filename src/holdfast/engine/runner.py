@@ -11,6 +11,7 @@ import heapq
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -208,7 +209,7 @@ class Runner:
         stale = set(passage.live) - set(advance.ready)
         for key in stale:
             del passage.live[key]
-            transition.dropped.append(key)
+            transition.dropped += (key,)
         self._follow(passage, advance, transition)
         self._bytes += passage.size
 
@@ -261,7 +262,7 @@ class Runner:
         for flag in advance.flags:
             if flag not in passage.flags:
                 passage.flags.add(flag)
-                transition.flags.append(flag)
+                transition.flags += (flag,)
         if advance.finished is not None:
             self._finish(passage, advance.finished, transition)
             return
@@ -280,7 +281,7 @@ class Runner:
         if not (transition.settled or transition.failed or transition.live or transition.dropped or transition.flags or transition.letters):
             return
         passage.pending += 1
-        self._desk.commit(transition, lambda held: self._committed(passage, starts, held))
+        self._desk.commit(transition, partial(self._committed, passage, starts))
 
     def _committed(self, passage: Passage, starts: list[TaskKey], held: bool) -> None:
         passage.pending -= 1
@@ -298,7 +299,7 @@ class Runner:
         passage.closed = True
         passage.ready.clear()
         passage.pending += 1
-        self._desk.commit(transition, lambda held: self._finished(passage, state, held))
+        self._desk.commit(transition, partial(self._finished, passage, state))
 
     def _finished(self, passage: Passage, state: str, held: bool) -> None:
         self._forget(passage)

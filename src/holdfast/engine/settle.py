@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from msgspec.structs import replace
+
 from holdfast.engine.advance import Advance, absorbed, die, succeed
 from holdfast.engine.decide import Verdict, decide
 from holdfast.engine.passage import Passage, TaskKey
@@ -18,20 +20,9 @@ def settle_success(passage: Passage, key: TaskKey, outcome: Outcome, transition:
     """The attempt succeeded: the task is settled with its value."""
     live = passage.live.pop(key)
     assert outcome.output is not None
-    transition.settled.append(
-        SettledTask(
-            key[0],
-            key[1],
-            passage.generation,
-            "succeeded",
-            live.attempt,
-            _began(live, outcome, transition.at),
-            transition.at,
-            outcome.output,
-            outcome.usage,
-            "",
-            passage.bodies.get(key[0], 0),
-        )
+    began, body = _began(live, outcome, transition.at), passage.bodies.get(key[0], 0)
+    transition.settled += (
+        SettledTask(*key, passage.generation, "succeeded", live.attempt, began, transition.at, outcome.output, outcome.usage, "", body),
     )
     return succeed(passage, key, outcome.output)
 
@@ -49,15 +40,12 @@ def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition:
     verdict = decide(failure, outcome.charged, live, step.policy, rng.random())
     began = _began(live, outcome, transition.at)
     if charged or verdict.action == "cancel":
-        transition.failed.append(
-            FailedAttempt(
-                key[0], key[1], passage.generation, live.attempt, began, transition.at, failure, charged, outcome.usage, passage.bodies.get(key[0], 0)
-            )
-        )
+        body = passage.bodies.get(key[0], 0)
+        transition.failed += (FailedAttempt(*key, passage.generation, live.attempt, began, transition.at, failure, charged, outcome.usage, body),)
     if verdict.action == "retry":
         live.state = "retrying"
         live.wake_at = transition.at + round(verdict.delay_s * 1000)
-        transition.live.append(LiveTask(*key, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at, live.wake_at))
+        transition.live += (replace(live),)
         return verdict, None
     if verdict.action == "again":
         if verdict.delay_s:  # only in memory: a claim after a crash repeats it as well
@@ -65,7 +53,7 @@ def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition:
         return verdict, None
     if verdict.action == "skip":
         _close(passage, key, "skipped", transition, outcome.usage, b"null", step.policy.flag, began)
-        transition.flags.append(step.policy.flag)
+        transition.flags += (step.policy.flag,)
         return verdict, succeed(passage, key, b"null")
     if verdict.action == "cancel":
         _close(passage, key, "cancelled", transition, outcome.usage, None, "", began)
@@ -80,11 +68,11 @@ def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transitio
     node = passage.graph.nodes[key[0]]
     optional = node.step is not None and node.step.policy.optional
     if not absorbed(passage, key):
-        transition.letters.append(DeadLetter(key[0], key[1], passage.generation, failure, attempts, transition.at))
+        transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, attempts, transition.at),)
     flag = str(node.step.policy.flag) if node.step is not None and optional else ""
     _close(passage, key, "skipped" if optional else "dead", transition, usage, b"null" if optional else None, flag, began)
     if optional:
-        transition.flags.append(flag)
+        transition.flags += (flag,)
         return succeed(passage, key, b"null")
     return die(passage, key)
 
@@ -92,14 +80,14 @@ def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transitio
 def expire(passage: Passage, key: TaskKey, failure: Failure, transition: Transition) -> None:
     """The item's deadline cut this task off: it holds the dead letter, whatever would have taken its failure up."""
     live = passage.live.get(key)
-    transition.letters.append(DeadLetter(key[0], key[1], passage.generation, failure, live.attempt if live else 0, transition.at))
+    transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, live.attempt if live else 0, transition.at),)
     _close(passage, key, "dead", transition, Usage(), None, "", 0)
 
 
 def refuse(passage: Passage, key: TaskKey, failure: Failure, transition: Transition) -> None:
     """A combinator could not start (a route without a case): its death is written, its scope is down already."""
     if not absorbed(passage, key):
-        transition.letters.append(DeadLetter(key[0], key[1], passage.generation, failure, 0, transition.at))
+        transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, 0, transition.at),)
     _close(passage, key, "dead", transition, Usage(), None, "", transition.at)
 
 
@@ -112,7 +100,7 @@ def _close(passage: Passage, key: TaskKey, state: str, transition: Transition, u
     live = passage.live.pop(key, None)
     attempt, started = (live.attempt, began or live.started_at) if live else (0, began or transition.at)
     body = passage.bodies.get(key[0], 0)
-    transition.settled.append(SettledTask(key[0], key[1], passage.generation, state, attempt, started, transition.at, output, usage, flag, body))
+    transition.settled += (SettledTask(key[0], key[1], passage.generation, state, attempt, started, transition.at, output, usage, flag, body),)
 
 
 def _began(live: LiveTask, outcome: Outcome, now_ms: int) -> int:

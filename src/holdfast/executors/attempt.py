@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from holdfast.errors import BadInputError
@@ -62,4 +63,4 @@ def call_of(graph: Graph, node: Node, invocation: Invocation, store: Store) -> C
     values, keywords = read_arguments(graph, node, invocation, store)
     if step.wants_context:
         values.insert(0, context_of(node, invocation))
-    return lambda: step.instance()(*values, **keywords)
+    return partial(step.instance(), *values, **keywords)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from holdfast.clock import Clock
@@ -17,7 +18,24 @@ from holdfast.model.step import Step
 from holdfast.model.values import INLINE_LIMIT
 from holdfast.store import Store
 
-Task = tuple[int, int, str]
+LOOK_S = 0.2
+"""Seconds between looks at the timeouts."""
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """An attempt under way: what runs, since when (monotonic seconds), in which asyncio task, and why it is being stopped."""
+
+    invocation: Invocation
+    began: float
+    running: asyncio.Task[None] | None = None
+    why: Failure | None = None
+
+    def stop(self, why: Failure) -> None:
+        """Cancel it, once."""
+        if self.why is None and self.running is not None:
+            self.why = why
+            self.running.cancel()
 
 
 class LoopExecutor(Places):
@@ -37,75 +55,64 @@ class LoopExecutor(Places):
         self._clock = clock
         self._report = report
         super().__init__(limit)
-        self._tasks: dict[Task, tuple[asyncio.Task[None], Invocation, float]] = {}
-        self._attempts: dict[asyncio.Task[None], Task] = {}
+        self._attempts: set[Attempt] = set()
         self._look = 0.0
-        self._why: dict[Task, Failure] = {}
         self._done: list[Outcome] = []
         self._closed = False
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""
-        (invocation,) = invocations
-        task, began = invocation.task, self._clock.monotonic()
-        running = asyncio.get_running_loop().create_task(self._attempt(invocation, step, task, began))
-        self._tasks[task] = (running, invocation, began)
-        self._attempts[running] = task
+        attempt = Attempt(invocations[0], self._clock.monotonic())
+        self._attempts.add(attempt)
+        attempt.running = asyncio.get_running_loop().create_task(self._run(attempt, step))
 
     def cancel(self, item: int, node: int, place: str) -> None:
         """Cancel the asyncio task; it reports when it has unwound."""
-        self._stop((item, node, place), Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
+        for attempt in self._attempts:
+            if attempt.invocation.task == (item, node, place):
+                attempt.stop(Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
 
     def tick(self) -> None:
         """Cancel what is over its timeout."""
         now = self._clock.monotonic()
         if now < self._look:
             return
-        self._look = now + 0.2
-        for task, (_, invocation, began) in self._tasks.items():
-            if now - began > invocation.timeout_s:
-                self._stop(task, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {invocation.timeout_s:g} s"))
+        self._look = now + LOOK_S
+        for attempt in self._attempts:
+            limit = attempt.invocation.timeout_s
+            if now - attempt.began > limit:
+                attempt.stop(Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s"))
 
     def attempt_of(self, running: asyncio.Task[Any]) -> Invocation | None:
         """The attempt that an asyncio task runs, or None. Called by the watchdog's thread."""
-        found = self._tasks.get(self._attempts.get(running, (0, 0, "")))
-        return None if found is None else found[1]
+        return next((attempt.invocation for attempt in list(self._attempts) if attempt.running is running), None)
 
     def close(self) -> None:
         """Cancel everything and report nothing more."""
         self._closed = True
-        for running, _, _ in self._tasks.values():
-            running.cancel()
+        for attempt in self._attempts:
+            if attempt.running is not None:
+                attempt.running.cancel()
 
-    def _stop(self, task: Task, why: Failure) -> None:
-        found = self._tasks.get(task)
-        if found is not None and task not in self._why:
-            self._why[task] = why
-            found[0].cancel()
-
-    async def _attempt(self, invocation: Invocation, step: Step, task: Task, began: float) -> None:
-        outcome = Outcome(invocation)
+    async def _run(self, attempt: Attempt, step: Step) -> None:
+        invocation, output, failure = attempt.invocation, None, None
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
         try:
             large = False
             for argument in invocation.arguments:
                 large = large or type(argument.value) is not bytes
-            call = await _aside(lambda: call_of(graph, node, invocation, self._store)) if large else call_of(graph, node, invocation, self._store)
+            call = await _aside(call_of, graph, node, invocation, self._store) if large else call_of(graph, node, invocation, self._store)
             data = checked_output(node, await call())
-            outcome.output = data if len(data) <= INLINE_LIMIT else await _aside(lambda: self._store.keep(data, node.listed))
+            output = data if len(data) <= INLINE_LIMIT else await _aside(self._store.keep, data, node.listed)
         except asyncio.CancelledError:
-            outcome.failure = self._why.get(task) or Failure("cancelled", "Cancelled", "the step cancelled itself")
+            failure = attempt.why or Failure("cancelled", "Cancelled", "the step cancelled itself")
         except Exception as error:
-            outcome.failure = failure_of(error, step.policy.retry.never)
-        outcome.ran_s = self._clock.monotonic() - began
-        self._end(outcome, task)
+            failure = failure_of(error, step.policy.retry.never)
+        self._end(attempt, Outcome(invocation, output, failure, ran_s=self._clock.monotonic() - attempt.began))
 
-    def _end(self, outcome: Outcome, task: Task) -> None:
-        running, _, _ = self._tasks.pop(task)
-        self._attempts.pop(running, None)
-        if self._why:
-            self._why.pop(task, None)
+    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
+        self._attempts.discard(attempt)
         self._free += 1
         if self._closed:
             return
@@ -118,6 +125,6 @@ class LoopExecutor(Places):
         self._report(done)
 
 
-async def _aside(work: Callable[[], Any]) -> Any:
+async def _aside(work: Callable[..., Any], *given: Any) -> Any:
     """Run blocking file work in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, work)
+    return await asyncio.get_running_loop().run_in_executor(None, work, *given)

@@ -8,6 +8,7 @@ import apsw
 
 from holdfast.errors import LedgerError
 from holdfast.ledgers.queries import queries
+from holdfast.ledgers.sqlite_rows import write_rows
 from holdfast.ledgers.sqlite_values import columns, numbers
 from holdfast.model.task import Transition
 
@@ -50,7 +51,8 @@ class Group:
         self.live: dict[tuple[int, int, str], tuple[Any, ...]] = {}
         self.letters: list[tuple[Any, ...]] = []
         self.flags: list[tuple[int, list[str]]] = []
-        self.ends: list[Transition] = []
+        self.released: list[tuple[Any, ...]] = []
+        self.finished: list[tuple[Any, ...]] = []
 
     def add(self, one: Transition) -> None:
         """Flatten one transition into rows."""
@@ -93,8 +95,11 @@ class Group:
             )  # fmt: skip
         if one.flags:
             self.flags.append((item, one.flags))
-        if one.state is not None:
-            self.ends.append(one)
+        if one.state in ("waiting", "queued", "paused"):
+            self.released.append((item, one.state, one.wake_at))
+        elif one.state is not None:
+            result = (*one.output, None, None) if isinstance(one.output, tuple) else (None, None, *columns(one.output))
+            self.finished.append((item, one.state, one.at, *result))
 
     def _drop(self, item: int, node: int, place: str) -> None:
         self.live.pop((item, node, place), None)
@@ -109,20 +114,11 @@ class Group:
             ("add_attempt", self.attempts),
             ("add_letter", self.letters),
         ):
-            if rows:
-                connection.executemany(SQL[name], rows)
+            write_rows(connection, name, rows)
         for item, flags in self.flags:
             known: Any = next(connection.execute(SQL["item_flags"], (item,)))[0]
             merged: list[str] = sorted({*(known.split("\n") if known else []), *flags})
             connection.execute(SQL["flag_item"], ("\n".join(merged), item))
-        for one in self.ends:
-            if one.state in ("waiting", "queued", "paused"):
-                connection.execute(SQL["release_item"], (one.state, one.wake_at, one.item))
-                continue
-            connection.execute(SQL["drop_all_live"], (one.item,))
-            node, place, inline, artifact = None, None, None, None
-            if isinstance(one.output, tuple):
-                node, place = one.output
-            elif one.output is not None:
-                inline, artifact = columns(one.output)
-            connection.execute(SQL["finish_item"], (one.state, one.at, node, place, inline, artifact, one.item))
+        write_rows(connection, "release_item", self.released)
+        write_rows(connection, "drop_all_live", [(row[0],) for row in self.finished])
+        write_rows(connection, "finish_item", self.finished)

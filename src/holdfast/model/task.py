@@ -108,12 +108,12 @@ class Transition(msgspec.Struct):
     item: int
     fence: int
     at: int = 0
-    settled: list[SettledTask] = []
-    failed: list[FailedAttempt] = []
-    live: list[LiveTask] = []
-    dropped: list[tuple[int, str]] = []
-    letters: list[DeadLetter] = []
-    flags: list[str] = []
+    settled: tuple[SettledTask, ...] = ()
+    failed: tuple[FailedAttempt, ...] = ()
+    live: tuple[LiveTask, ...] = ()
+    dropped: tuple[tuple[int, str], ...] = ()
+    letters: tuple[DeadLetter, ...] = ()
+    flags: tuple[str, ...] = ()
     state: ItemState | None = None
     wake_at: int = 0
     output: tuple[int, str] | Value | None = None

@@ -81,36 +81,40 @@ select id, fence from items where id in (select value from carray(?)) and state 
 select id, fence from items where id in (select value from carray(?));
 
 -- name: drop_live
-delete from live_tasks where item = ? and node = ? and place = ?;
+delete from live_tasks where (item, node, place) in (values (?, ?, ?));
 
 -- name: drop_all_live
-delete from live_tasks where item = ?;
+delete from live_tasks where item in (values (?));
 
 -- name: write_live
 insert or replace into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_task
 insert into tasks (
     item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib,
     output, artifact, flag
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_attempt
 insert into attempts (
     item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
     incarnation, body, worker, cpu_ms, peak_kib
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_letter
 insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: release_item queued again or waiting, with nobody's lease
-update items set state = ?, due = ? where id = ?;
+with released (item, state, due) as (values (?, ?, ?))
+update items set state = released.state, due = released.due from released where id = released.item;
 
 -- name: finish_item
-update items set state = ?, due = 0, ended_at = ?, output_node = ?, output_place = ?, output = ?, output_artifact = ? where id = ?;
+with ended (item, state, at, node, place, output, artifact) as (values (?, ?, ?, ?, ?, ?, ?))
+update items set state = ended.state, due = 0, ended_at = ended.at, output_node = ended.node, output_place = ended.place,
+    output = ended.output, output_artifact = ended.artifact
+from ended where id = ended.item;
 
 -- name: item_flags
 select flags from items where id = ?;

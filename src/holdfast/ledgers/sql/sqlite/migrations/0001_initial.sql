@@ -57,8 +57,6 @@ create table items (
     pipeline integer not null,
     version integer not null,
     key text not null,
-    payload blob,
-    artifact text,
     state text not null default 'queued' check (
         state in ('queued', 'running', 'waiting', 'paused', 'completed', 'dead', 'discarded', 'cancelled', 'archived')
     ),
@@ -72,6 +70,9 @@ create table items (
     flags text,
     output_node integer,
     output_place text,
+    -- Last, so that reading a fence never walks through a large payload.
+    payload blob,
+    artifact text,
     output blob,
     output_artifact text
 );
