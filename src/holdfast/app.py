@@ -109,7 +109,9 @@ class App:
         try:
             loaded = [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
             session = Session(self.settings, ledger, self.store(), self.clock, loaded, random.Random(), recycle)
-            intake = self._batches(payloads, manifest)
+            intake = (
+                one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, patient=lambda: not session.over)
+            )
 
             def accepted(receipts: list[Receipt]) -> None:
                 for one in receipts:
@@ -150,31 +152,25 @@ class App:
         """The artifact store."""
         return DirectoryStore(self.settings.artifacts_path)
 
-    def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str, patient: bool = False) -> Iterator[Submission]:
-        """Check, encode and (when large) store payloads; ``patient``: wait while the disk is full."""
+    def submissions(
+        self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str, patient: Callable[[], bool] = lambda: False
+    ) -> Iterator[Submission]:
+        """Check, encode and (when large) store payloads; a full disk is waited out as long as ``patient`` says so."""
         store = self.store()
         for payload in payloads:
             data = check_payload(payload, pipeline.input_type)
             key = pipeline.key_of(data)
             yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest)
 
-    def _keep(self, store: DirectoryStore, data: bytes, patient: bool) -> Value:
+    def _keep(self, store: DirectoryStore, data: bytes, patient: Callable[[], bool]) -> Value:
         while True:
             try:
                 return store.keep(data)
             except LedgerUnavailableError as error:
-                if not patient:
+                if not patient():
                     raise
                 log.warning("%s", error)
                 time.sleep(RETRY_S)
-
-    def _batches(self, payloads: Iterable[tuple[Pipeline[Any, Any], Any]], manifest: str) -> Iterator[list[Submission]]:
-        """Small batches first, so that work begins at once."""
-        source = (one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, patient=True))
-        size = 1
-        while batch := list(islice(source, size)):
-            yield batch
-            size = min(size * 2, INTAKE)
 
     def _once(self, verb: Callable[[Any], list[int]]) -> list[int]:
         writer = self.writer()
@@ -198,9 +194,15 @@ def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
         import uvloop
 
         run = uvloop.run
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _inside_a_loop():
         return run(work)
     with ThreadPoolExecutor(1, thread_name_prefix="holdfast-run") as beside:
         return beside.submit(run, work).result()
+
+
+def _inside_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

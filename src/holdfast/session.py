@@ -18,6 +18,7 @@ from holdfast.clock import Clock
 from holdfast.control import serve
 from holdfast.engine.committer import RETRY_S, Committer
 from holdfast.engine.dispatch import SUSPECT
+from holdfast.engine.intake import Intake
 from holdfast.engine.leases import LEASE_MS, Watchdog
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
@@ -73,10 +74,12 @@ class Session:
         self._now = False
         self.intake_open = True
         """Whether payloads are still being accepted from the caller."""
+        self.over = False
+        """Whether the run has ended, so that nobody waits for payloads any more."""
 
     async def run(
         self,
-        intake: Iterator[list[Submission]],
+        payloads: Iterator[Submission],
         accepted: Callable[[list[Receipt]], None],
         until_idle: bool,
         each_tick: Callable[[], None],
@@ -89,6 +92,7 @@ class Session:
         watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew)
         server = await serve(self._settings.socket_path, self.committer, self._clock.now_ms, self.runner.hint)
         self._catch_signals(loop)
+        intake = Intake(payloads)
         feeding = loop.create_task(self._feed(intake, accepted))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
@@ -104,6 +108,8 @@ class Session:
                 await asyncio.sleep(TICK_S)
         finally:
             sys.setswitchinterval(usual)
+            self.over = True
+            intake.stop()
             each_tick()
             watchdog.stop()
             server.close()
@@ -140,14 +146,10 @@ class Session:
         limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024)
         self.runner = Runner(self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store.fetch, limits)
 
-    async def _feed(self, intake: Iterator[list[Submission]], accepted: Callable[[list[Receipt]], None]) -> None:
-        """Admit the caller's payloads batch by batch; each is encoded and stored aside, acknowledged once durable."""
-        loop = asyncio.get_running_loop()
+    async def _feed(self, intake: Intake[Submission], accepted: Callable[[list[Receipt]], None]) -> None:
+        """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
         try:
-            while not self.runner.draining:
-                batch = await loop.run_in_executor(None, lambda: next(intake, None))
-                if batch is None:
-                    return
+            while not self.runner.draining and (batch := await intake.next()):
                 accepted(await self._admit_patiently(batch))
                 self.runner.hint()
         finally:

@@ -103,6 +103,31 @@ def test_submit_reaches_a_live_runner_and_ctrl_c_drains(holdfast: Shell) -> None
     assert holdfast.json("audit")["balanced"]
 
 
+def test_ctrl_c_ends_a_run_whose_stdin_stays_open(holdfast: Shell) -> None:
+    command = [sys.executable, "-m", "holdfast", "run", f"{SAMPLES}:average", "-"]
+    run = subprocess.Popen(command, env=holdfast.environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert run.stdin is not None
+        run.stdin.write(f"{order('a', 5)}\n")
+        run.stdin.flush()
+        until = time.monotonic() + 60
+        ledger = Path(holdfast.environment["HOLDFAST_HOME"]) / "ledger.db"
+        while time.monotonic() < until and not (ledger.exists() and holdfast.json("items", "--state", "completed")):
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(30) == 130
+    finally:
+        run.kill()
+        run.communicate()
+    assert holdfast.json("audit")["balanced"]
+
+
+def test_lines_that_are_not_utf_8_are_refused_by_number(holdfast: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + order("a", 1).encode() + b'\n{"id": "b\xff"}\n')
+    assert "is not UTF-8 after line" in holdfast("run", f"{SAMPLES}:average", str(file), code=2)
+
+
 def test_a_killed_run_is_finished_by_the_same_command(holdfast: Shell) -> None:
     lines = "".join(f"{order(f'k{n}', n, kind='x')}\n" for n in range(300))
     command = [sys.executable, "-m", "holdfast", "run", f"{SAMPLES}:average", "-", "--json"]

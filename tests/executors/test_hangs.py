@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,17 @@ def test_an_async_step_that_holds_the_loop_is_named_and_run_alone_in_a_process(t
     payloads = tmp_path / "in.jsonl"
     payloads.write_text(lines)
     command[-1] = str(payloads)
-    began = time.monotonic()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "has held the event loop" in done.stderr
+    held = re.search(r"has held the event loop for ([\d.]+) s", done.stderr)
+    assert held is not None
+    assert float(held[1]) < stalling.graph.nodes[0].step.timeout_s + 3
     app = App(home=tmp_path / "home", ledger="")
     rows = {row["key"]: row["state"] for row in app.reads().items(None, None, 9)}
     assert rows.pop("hung") == "dead"
     assert set(rows.values()) == {"completed"}
     (failed,) = _failed(app)
     assert failed["error_class"] == "timeout"
-    assert time.monotonic() - began < 600, "it was stopped, not waited for"
 
 
 def test_threads_run_in_the_runner(run: Run, app: App, output: Any) -> None:

@@ -73,3 +73,22 @@ def test_artifacts_that_cannot_be_written_are_refused_too(tmp_path: Path, monkey
     with pytest.raises(LedgerUnavailableError, match="No space left"):
         store.put(b"x" * 100)
     assert [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()] == []
+
+
+def test_a_run_can_be_stopped_while_its_payloads_wait_for_space(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    from holdfast.session import Session
+    from holdfast.stores.directory import DirectoryStore
+
+    asked = threading.Event()
+
+    def keep(*_: Any) -> Any:
+        asked.set()
+        raise LedgerUnavailableError("the disk of the artifacts is full")
+
+    def stop(session: Session) -> None:
+        if asked.is_set():
+            session.stop_now()
+
+    monkeypatch.setattr(DirectoryStore, "keep", keep)
+    result = app.run([average], [(average, Order("order-1", numbers=[1] * 300))], each_tick=stop)
+    assert (result.stopped, result.received) == (True, 0)

@@ -90,12 +90,14 @@ def read_payloads(pipeline: Pipeline[Any, Any], arguments: list[str]) -> Iterato
     """
     for argument in arguments:
         if argument == "-":
-            yield from _lines(pipeline, sys.stdin, "stdin")
+            # Not sys.stdin: a thread that blocks in it would keep the interpreter from ending.
+            with open(0, encoding="utf-8-sig", closefd=False) as lines:
+                yield from _lines(pipeline, lines, "stdin")
         elif pipeline.inputs is not None and not argument.startswith("{"):
             yield from pipeline.inputs(argument)
         elif argument.endswith((".jsonl", ".ndjson")):
             try:
-                with open(argument, encoding="utf-8") as file:
+                with open(argument, encoding="utf-8-sig") as file:
                     yield from _lines(pipeline, file, argument)
             except OSError as error:
                 raise InputError(f"{argument} cannot be read: {error.strerror}") from None
@@ -104,9 +106,13 @@ def read_payloads(pipeline: Pipeline[Any, Any], arguments: list[str]) -> Iterato
 
 
 def _lines(pipeline: Pipeline[Any, Any], lines: Any, where: str) -> Iterator[Any]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield _decode(pipeline, line, f"line {number} of {where}")
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _decode(pipeline, line, f"line {number} of {where}")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is not UTF-8 after line {number} ({error.reason}): payloads are read as UTF-8") from None
 
 
 def _decode(pipeline: Pipeline[Any, Any], text: str, where: str) -> Any:

@@ -50,7 +50,7 @@ class Group:
         self.attempts: list[tuple[Any, ...]] = []
         self.live: dict[tuple[int, int, str], tuple[Any, ...]] = {}
         self.letters: list[tuple[Any, ...]] = []
-        self.flags: list[tuple[int, list[str]]] = []
+        self.flags: list[tuple[int, tuple[str, ...]]] = []
         self.released: list[tuple[Any, ...]] = []
         self.finished: list[tuple[Any, ...]] = []
 
