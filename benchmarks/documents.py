@@ -24,6 +24,7 @@ from examples.claims.reading import join_pages, read_embedded
 from examples.claims.types import Record, Upload
 from holdfast import HoldfastError
 from holdfast.app import App, version_spec
+from holdfast.engine.intake import Intake
 from holdfast.session import Session
 
 WORKERS = 2
@@ -83,7 +84,7 @@ async def holdfast_rounds(home: Path, warm: list[Upload], rounds: list[list[Uplo
     ledger = app.open_ledger()
     loaded = [(claims, ledger.register(version_spec(claims), app.clock.now_ms()))]
     session = Session(app.settings, ledger, app.store(), app.clock, loaded, random.Random(1), None)
-    running = asyncio.create_task(session.run(iter(()), lambda receipts: None, False, lambda: None))
+    running = asyncio.create_task(session.run(Intake(iter(())), lambda receipts: None, False, lambda: None))
     await asyncio.sleep(0.3)
     took = []
     for number, uploads in enumerate([warm, *rounds]):

@@ -15,11 +15,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 
-def dbos_rate(items: int, folder: str) -> float:
-    """Durable steps per second of DBOS over an enqueued backlog."""
+def dbos_rate(items: int, folder: str, url: str = "") -> float:
+    """Durable steps per second of DBOS over an enqueued backlog, on SQLite or the PostgreSQL at ``url``."""
     from dbos import DBOS, DBOSConfig
 
-    config: DBOSConfig = {"name": "peer", "system_database_url": f"sqlite:///{folder}/dbos.sqlite", "run_admin_server": False, "log_level": "ERROR"}
+    config: DBOSConfig = {
+        "name": "peer",
+        "system_database_url": url or f"sqlite:///{folder}/dbos.sqlite",
+        "run_admin_server": False,
+        "log_level": "ERROR",
+    }
     DBOS(config=config)
 
     @DBOS.step()  # type: ignore[untyped-decorator]

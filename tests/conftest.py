@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast import App, Pipeline
+from holdfast.testing.postgres import LocalPostgres
 
 Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
+    """A real PostgreSQL for the whole test run."""
+    made = LocalPostgres(tmp_path_factory.mktemp("postgres") / "data")
+    yield made
+    made.stop("immediate")
+
+
+@pytest.fixture
+def postgres(server: LocalPostgres) -> str:
+    """The address of an empty database."""
+    return server.new_database()
 
 
 @pytest.fixture

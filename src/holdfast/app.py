@@ -6,27 +6,31 @@ import asyncio
 import logging
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
 from holdfast.engine.committer import RETRY_S
+from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerUnavailableError
-from holdfast.ledger import VersionSpec
-from holdfast.ledgers.sqlite import SqliteLedger
-from holdfast.ledgers.sqlite_reads import SqliteReads
+from holdfast.ledger import Ledger, VersionSpec
+from holdfast.ledgers.opening import open_ledger, open_reads
+from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.codec import check_payload
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.values import Value
 from holdfast.session import Session
 from holdfast.settings import Settings, read_settings
-from holdfast.stores.directory import DirectoryStore
+from holdfast.store import Store
+from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
 
@@ -108,10 +112,6 @@ class App:
         result = RunResult()
         try:
             loaded = [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
-            session = Session(self.settings, ledger, self.store(), self.clock, loaded, random.Random(), recycle)
-            intake = (
-                one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, patient=lambda: not session.over)
-            )
 
             def accepted(receipts: list[Receipt]) -> None:
                 for one in receipts:
@@ -119,7 +119,14 @@ class App:
                     result.known += not one.created
                     receipt(one)
 
-            result.stopped = _in_a_loop(session.run(intake, accepted, until_idle, lambda: each_tick(session)))
+            def session() -> Session:
+                return Session(self.settings, ledger, self.store(), self.clock, loaded, random.Random(), recycle)
+
+            over = threading.Event()
+            source = (
+                one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, patient=lambda: not over.is_set())
+            )
+            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over))
         finally:
             ledger.close()
         return result
@@ -136,21 +143,22 @@ class App:
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
-    def open_ledger(self) -> SqliteLedger:
-        """The ledger, as its only writer."""
-        return SqliteLedger(str(self.settings.ledger_path))
+    def open_ledger(self) -> Ledger:
+        """The ledger for writing; an SQLite file has one writer."""
+        return open_ledger(self.settings)
 
     def writer(self) -> Any:
-        """The ledger's writing verbs: a live runner's over its socket, or the ledger itself."""
-        return reach_writer(self.settings.socket_path, self.open_ledger)
+        """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
+        path = self.settings.socket_path
+        return self.open_ledger() if path is None else reach_writer(path, self.open_ledger)
 
-    def reads(self) -> SqliteReads:
+    def reads(self) -> LedgerReads:
         """The reading side of the ledger."""
-        return SqliteReads(str(self.settings.ledger_path))
+        return open_reads(self.settings)
 
-    def store(self) -> DirectoryStore:
+    def store(self) -> Store:
         """The artifact store."""
-        return DirectoryStore(self.settings.artifacts_path)
+        return open_store(self.settings.artifacts_place)
 
     def submissions(
         self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str, patient: Callable[[], bool] = lambda: False
@@ -162,7 +170,7 @@ class App:
             key = pipeline.key_of(data)
             yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest)
 
-    def _keep(self, store: DirectoryStore, data: bytes, patient: Callable[[], bool]) -> Value:
+    def _keep(self, store: Store, data: bytes, patient: Callable[[], bool]) -> Value:
         while True:
             try:
                 return store.keep(data)
@@ -185,6 +193,39 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
     return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies)
+
+
+async def _drive(
+    make: Callable[[], Session],
+    payloads: Iterator[Submission],
+    accepted: Callable[[list[Receipt]], None],
+    until_idle: bool,
+    each_tick: Callable[[Session], None],
+    over: threading.Event,
+) -> bool:
+    """One session; after a lease that was lost, another one, as soon as the ledger can be reached. True when stopped early."""
+    intake = Intake(payloads)
+    again = False
+    try:
+        while True:
+            session = make()
+            try:
+                stopped = await session.run(intake, accepted, until_idle, partial(each_tick, session))
+            except LedgerUnavailableError as error:
+                if session.begun or not again:
+                    raise
+                log.info("%s", error)
+                if session.stopping:
+                    return True
+                await asyncio.sleep(RETRY_S)
+                continue
+            if not session.lost:
+                return stopped
+            again = True
+            log.warning("going on as a new incarnation")
+    finally:
+        over.set()
+        intake.stop()
 
 
 def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:

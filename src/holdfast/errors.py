@@ -10,7 +10,8 @@
     ├── LedgerError                the ledger cannot serve
     │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
     │   ├── LedgerLockedError      another process is the writer
-    │   └── LedgerUnavailableError disk full or I/O error; nothing was acknowledged, try again later
+    │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was acknowledged, try again later
+    │   └── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
     ├── StoreError                 an artifact is missing or its bytes are not what its digest says
     └── StepError                  raised by step bodies to say what kind of failure it is
         ├── TransientError         try again, not before ``retry_after`` seconds if given
@@ -57,7 +58,11 @@ class LedgerLockedError(LedgerError):
 
 
 class LedgerUnavailableError(LedgerError):
-    """The disk is full or failing. What was not acknowledged is not stored; what was acknowledged is safe."""
+    """The disk is full or failing, or the server away. What was acknowledged is safe; anything else may be asked again."""
+
+
+class LeaseLostError(LedgerError):
+    """This runner's incarnation is over: its lease ended, and what it held is for others to claim."""
 
 
 class StoreError(HoldfastError):

@@ -6,6 +6,7 @@ A transition either is durable when its method returns, or raises and has change
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -45,7 +46,14 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 class Ledger(Protocol):
-    """Every change of state is one of these verbs."""
+    """Every change of state is one of these verbs.
+
+    Attributes:
+        shared: whether other runners may take what this one holds when its lease ends. A ledger with a writer lock is never
+            shared: the lock is the lease.
+    """
+
+    shared: bool
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known.
@@ -72,7 +80,11 @@ class Ledger(Protocol):
         ...
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
-        """Take up to ``limit`` claimable items of the given versions under a new fence each."""
+        """Take up to ``limit`` claimable items of the given versions under a new fence each.
+
+        Raises:
+            LeaseLostError: the incarnation is over.
+        """
         ...
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
@@ -80,6 +92,7 @@ class Ledger(Protocol):
 
         Raises:
             CommitUnknownError: whether it was written is not known.
+            LeaseLostError: the incarnation is over; nothing was written.
             LedgerUnavailableError: disk full or I/O error; nothing was written.
         """
         ...
@@ -102,6 +115,10 @@ class Ledger(Protocol):
 
     def next_wake(self, versions: list[int]) -> int | None:
         """Unix milliseconds at which the next waiting item may be claimed, or None."""
+        ...
+
+    def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
+        """Call ``hint``, from any thread, when something may be claimable, until the answer is called. Only a hint: polling is the truth."""
         ...
 
     def close(self) -> None:

@@ -10,7 +10,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from holdfast.control import serve
 from holdfast.engine.committer import RETRY_S, Committer
 from holdfast.engine.dispatch import SUSPECT
 from holdfast.engine.intake import Intake
-from holdfast.engine.leases import LEASE_MS, Watchdog
+from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
-from holdfast.errors import LedgerUnavailableError
+from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.processes import ProcessExecutor
@@ -33,7 +35,7 @@ from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
 from holdfast.settings import Settings
-from holdfast.stores.directory import DirectoryStore
+from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
 
@@ -49,7 +51,7 @@ class Session:
 
     Args:
         settings: how much at a time.
-        ledger: the ledger, opened as its only writer.
+        ledger: the ledger, open for writing.
         store: the artifact store.
         clock: all time.
         loaded: the pipelines to serve, with the ledger's numbers for them.
@@ -61,7 +63,7 @@ class Session:
         self,
         settings: Settings,
         ledger: Ledger,
-        store: DirectoryStore,
+        store: Store,
         clock: Clock,
         loaded: list[tuple[Pipeline[Any, Any], Registered]],
         rng: random.Random,
@@ -72,33 +74,39 @@ class Session:
         self._rng = rng
         self._recycle = recycle
         self._now = False
+        self.lost = False
+        """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
+        self.begun = False
+        """Whether its incarnation has begun."""
         self.intake_open = True
         """Whether payloads are still being accepted from the caller."""
-        self.over = False
-        """Whether the run has ended, so that nobody waits for payloads any more."""
 
     async def run(
         self,
-        payloads: Iterator[Submission],
+        intake: Intake[Submission],
         accepted: Callable[[list[Receipt]], None],
         until_idle: bool,
         each_tick: Callable[[], None],
     ) -> bool:
-        """Work until idle (if asked to), drained or stopped; True when it was stopped early."""
+        """Work until idle (if asked to), drained, stopped or lost; True when it was stopped early."""
         loop = asyncio.get_running_loop()
+        self._catch_signals(loop)
+        asked = self._clock.monotonic()
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), self._clock.now_ms(), LEASE_MS)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
         self._build()
-        watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew)
-        server = await serve(self._settings.socket_path, self.committer, self._clock.now_ms, self.runner.hint)
-        self._catch_signals(loop)
-        intake = Intake(payloads)
+        self.begun = True
+        self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
+        self._watchdog.renewed(asked)
+        deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
+        path = self._settings.socket_path
+        server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint)
         feeding = loop.create_task(self._feed(intake, accepted))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         try:
-            while not self._now:
-                watchdog.beat()
+            while not (self._now or self.lost):
+                self._watchdog.beat()
                 self.runner.tick()
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
@@ -106,23 +114,36 @@ class Session:
                 if self.runner.drained() or (until_idle and feeding.done() and self.runner.idle()):
                     break
                 await asyncio.sleep(TICK_S)
+                self.lost = self.lost or self.committer.lost
         finally:
             sys.setswitchinterval(usual)
-            self.over = True
-            intake.stop()
             each_tick()
-            watchdog.stop()
-            server.close()
-            self._settings.socket_path.unlink(missing_ok=True)
+            self._watchdog.stop()
+            deaf()
+            if server is not None and path is not None:
+                server.close()
+                path.unlink(missing_ok=True)
             for executor in self._executors.values():
                 executor.close()
             if not feeding.done():
                 feeding.cancel()
-            self.committer.stop()
-            self._ledger.end(self._incarnation, self._clock.now_ms())
+            await asyncio.get_running_loop().run_in_executor(None, self._leave)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
             raise error
         return self._now or self.runner.draining
+
+    def _leave(self) -> None:
+        """Write what is queued and end the incarnation; where the ledger is away, the lease ends by itself."""
+        self.committer.stop()
+        try:
+            self._ledger.end(self._incarnation, self._clock.now_ms())
+        except LedgerUnavailableError as error:
+            log.warning("%s; what this runner held is claimable when its lease ends", error)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._now
 
     def stop_now(self) -> None:
         """Stop without waiting for attempts; the ledger has everything that was acknowledged."""
@@ -137,7 +158,7 @@ class Session:
             self.runner.report(outcomes)
 
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, self._settings.concurrency)
-        self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_path, self._clock, report)
+        self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_place, self._clock, report)
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
             "process": self._processes,
@@ -150,7 +171,9 @@ class Session:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
         try:
             while not self.runner.draining and (batch := await intake.next()):
-                accepted(await self._admit_patiently(batch))
+                receipts = await self._admit_patiently(batch)
+                intake.done()
+                accepted(receipts)
                 self.runner.hint()
         finally:
             self.intake_open = False
@@ -185,12 +208,20 @@ class Session:
     def _renew(self) -> None:
         """Called by the watchdog's thread."""
 
-        def then(answer: Any) -> None:
-            if answer is False:
-                log.error("this runner's lease was lost: stopping")
-                self._now = True
+        def verb(ledger: Ledger) -> None:
+            asked = self._clock.monotonic()
+            if not ledger.renew(self._incarnation, self._clock.now_ms(), LEASE_MS):
+                raise LeaseLostError("this runner's lease was lost: others may have its items")
+            self._watchdog.renewed(asked)
 
-        self.committer.call(lambda ledger: ledger.renew(self._incarnation, self._clock.now_ms(), LEASE_MS), then)
+        self.committer.call(verb, lambda answer: None)
+
+    def _unsure(self) -> None:
+        """Called by the watchdog's thread: nobody may work on what others may claim soon."""
+        if self._ledger.shared:
+            log.error("the lease could not be renewed for %g s: stopping every attempt before it ends", SURE_S)
+            self._kill_workers()
+            self.lost = True
 
     def _stalled(self, attempt: Invocation) -> None:
         """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process."""
@@ -203,22 +234,23 @@ class Session:
         self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
-        for executor in self._executors.values():
-            if isinstance(executor, ProcessExecutor):
-                for pid in executor.pids():
-                    try:
-                        os.killpg(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+        self._kill_workers()
         log.error("restarting the runner; every other attempt goes on uncharged")
         self._recycle(self.intake_open)
+
+    def _kill_workers(self) -> None:
+        for pid in self._processes.pids():
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
 
         def stop() -> None:
-            if self.runner.draining:
+            if not self.begun or self.runner.draining:
                 self._now = True
             else:
                 print("stopping: running attempts may end; once more stops at once. Nothing is lost either way.", file=sys.stderr)
@@ -226,6 +258,12 @@ class Session:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    """From another thread: run in the loop, if there still is one."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(what)
 
 
 def module_of(pipeline: Pipeline[Any, Any]) -> tuple[str, str, str, str]:

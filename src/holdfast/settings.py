@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -17,15 +18,20 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore")
 
     home: Path = Field(default=Path(".holdfast"), description="Directory of the default ledger and of artifacts.")
-    ledger: str = Field(default="", description="The ledger: sqlite:///PATH; by default a file below HOLDFAST_HOME.")
+    ledger: str = Field(default="", description="The ledger: sqlite:///PATH or postgresql://…; by default a file below HOLDFAST_HOME.")
+    artifacts: str = Field(
+        default="",
+        description="Where large values lie: a directory, or s3://BUCKET/PREFIX (also gs://, az://), which runners on several hosts need; "
+        "by default beside an SQLite file, and HOLDFAST_HOME/artifacts with PostgreSQL.",
+    )
     workers: int = Field(default=0, ge=0, le=1024, description="Worker processes; 0 means one per core.")
     in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")
     in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
     concurrency: int = Field(default=1_000, ge=1, description="Most async attempts at a time.")
 
     @property
-    def ledger_path(self) -> Path:
-        """The SQLite file.
+    def ledger_path(self) -> Path | None:
+        """The SQLite file; None when the ledger is in PostgreSQL.
 
         Raises:
             InputError: the ledger is named by a scheme that this version does not serve.
@@ -34,22 +40,41 @@ class Settings(BaseSettings):
             return (self.home / "ledger.db").absolute()
         if self.ledger.startswith("sqlite:///"):
             return Path(self.ledger.removeprefix("sqlite:///")).absolute()
-        raise InputError(f"HOLDFAST_LEDGER={self.ledger!r}: write sqlite:///PATH")
+        if self.ledger.startswith(("postgresql://", "postgres://")):
+            return None
+        raise InputError(f"HOLDFAST_LEDGER={self.ledger.split(':')[0]!r}…: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
 
     @property
-    def artifacts_path(self) -> Path:
-        """The artifact directory, beside the ledger."""
-        return self.ledger_path.with_name(self.ledger_path.name + ".artifacts")
+    def ledger_name(self) -> str:
+        """The ledger as messages name it."""
+        path = self.ledger_path
+        return hidden(self.ledger) if path is None else str(path)
 
     @property
-    def socket_path(self) -> Path:
-        """The live runner's socket, beside the ledger."""
-        return self.ledger_path.with_name(self.ledger_path.name + ".sock")
+    def artifacts_place(self) -> str:
+        """Where artifacts lie: an absolute directory or a URL."""
+        if "://" in self.artifacts:
+            return self.artifacts
+        if self.artifacts:
+            return str(Path(self.artifacts).absolute())
+        path = self.ledger_path
+        return str((self.home / "artifacts").absolute() if path is None else path.with_name(path.name + ".artifacts"))
+
+    @property
+    def socket_path(self) -> Path | None:
+        """The live runner's socket, beside an SQLite ledger; to PostgreSQL every process writes by itself."""
+        path = self.ledger_path
+        return None if path is None else path.with_name(path.name + ".sock")
 
     @property
     def worker_count(self) -> int:
         """Worker processes."""
         return self.workers or os.cpu_count() or 1
+
+
+def hidden(url: str) -> str:
+    """A ledger's address without its password, for messages."""
+    return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", re.sub(r"password=[^&\s]+", "password=***", url))
 
 
 def read_settings(**given: object) -> Settings:

@@ -15,6 +15,7 @@ async def _all(intake: Intake[int]) -> list[list[int]]:
     batches = []
     while batch := await intake.next():
         batches.append(batch)
+        intake.done()
     return batches
 
 
@@ -54,9 +55,21 @@ def test_a_slow_source_is_handed_on_one_by_one() -> None:
         for _ in range(3):
             more.release()
             got.append(await intake.next())
+            intake.done()
         return [*got, await intake.next()]
 
     assert asyncio.run(main()) == [[0], [1], [2], []]
+
+
+def test_what_was_not_accepted_is_handed_out_again() -> None:
+    async def main() -> None:
+        intake = Intake(iter([1]))
+        assert await intake.next() == [1]
+        assert await intake.next() == [1]
+        intake.done()
+        assert await intake.next() == []
+
+    asyncio.run(main())
 
 
 def test_what_the_source_raises_comes_after_what_it_gave() -> None:
@@ -67,6 +80,7 @@ def test_what_the_source_raises_comes_after_what_it_gave() -> None:
     async def main() -> None:
         intake = Intake(source())
         assert await intake.next() == [1]
+        intake.done()
         with pytest.raises(ValueError, match="the second"):
             await intake.next()
 

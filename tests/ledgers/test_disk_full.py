@@ -22,6 +22,7 @@ def _pages(ledger: SqliteLedger, spare: int | None) -> None:
 
 def test_intake_is_refused_and_goes_on_when_there_is_space(app: App) -> None:
     ledger = app.open_ledger()
+    assert isinstance(ledger, SqliteLedger)
     acknowledged: list[str] = []
     from holdfast.app import version_spec
 

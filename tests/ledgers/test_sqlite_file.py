@@ -99,7 +99,7 @@ def test_migrations_are_numbered_without_gaps_and_every_query_compiles(tmp_path:
     assert [number for number, _ in migrations("sqlite")] == list(range(1, len(migrations("sqlite")) + 1))
     ledger = SqliteLedger(str(tmp_path / "l.db"))
     for text in queries("sqlite").values():
-        bound = re.sub(r"\?\d*", "null", text.replace("carray(?)", "json_each(1)"))
+        bound = re.sub(r"[?$]\d*", "null", text.replace("carray(?)", "json_each(1)"))
         ledger.connection.execute(f"explain {bound}")
     ledger.close()
 

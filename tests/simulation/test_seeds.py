@@ -74,13 +74,13 @@ def test_it_finds_a_dead_item_without_its_letter(monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_finds_a_settlement_that_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = sqlite_commit.Group.write
+    original = sqlite_commit._write
 
-    def write(self: Any, connection: Any) -> None:
-        self.tasks = self.tasks[: len(self.tasks) - (len(self.tasks) > 1)]
-        original(self, connection)
+    def write(connection: Any, group: Any) -> None:
+        group.tasks = group.tasks[: len(group.tasks) - (len(group.tasks) > 1)]
+        original(connection, group)
 
-    monkeypatch.setattr(sqlite_commit.Group, "write", write)
+    monkeypatch.setattr(sqlite_commit, "_write", write)
     assert "I2 durable" in _found()
 
 

@@ -79,7 +79,7 @@ def runner(
     holdfast = App()
     if not json:
         served = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
-        typer.echo(f"serving {served} on {holdfast.settings.ledger_path}", err=True)
+        typer.echo(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
     with Progress(quiet=json) as progress:
         result = holdfast.run(pipelines, (), until_idle, "", progress, recycle)
     _report(holdfast, [one.name for one in pipelines], result, json)

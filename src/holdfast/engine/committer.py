@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from holdfast.errors import HoldfastError, LedgerError, LedgerUnavailableError
+from holdfast.errors import HoldfastError, LeaseLostError, LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, Ledger
 from holdfast.model.ids import show
 from holdfast.model.task import Transition
@@ -52,6 +52,8 @@ class GroupWriter:
         self._incarnation = incarnation
         self._command = 0
         self._unknown = 0
+        self.lost = False
+        """Whether the ledger said that this incarnation is over."""
 
     def write(self, group: list[Transition]) -> list[bool]:
         """Write a group, or find out that it was written. After an error, call it again with the same group.
@@ -70,6 +72,9 @@ class GroupWriter:
         except (LedgerUnavailableError, CommitUnknownError):
             self._unknown = self._command
             raise
+        except LeaseLostError:
+            self.lost = True
+            return [False] * len(group)
         except Exception as error:
             if len(group) == 1:
                 log.error("the ledger refused a transition of item %s: %s: %s", show(group[0].item), type(error).__name__, error)
@@ -131,6 +136,11 @@ class Committer:
         if self._asleep:
             self._wake.set()
 
+    @property
+    def lost(self) -> bool:
+        """Whether the ledger said that this incarnation is over."""
+        return self._writer.lost
+
     def stop(self) -> None:
         """Write what is queued, then end the thread."""
         self._stopping = True
@@ -173,6 +183,7 @@ class Committer:
         try:
             return verb(self._ledger)
         except HoldfastError as error:
+            self._writer.lost |= isinstance(error, LeaseLostError)
             return error
         except Exception as error:
             log.exception("a ledger verb failed")

@@ -31,6 +31,7 @@ class Intake(Generic[T]):
         self._arrived = asyncio.Event()
         self._room = threading.Semaphore(BATCH)
         self._gathered: deque[T] = deque()  # appended by the thread, taken by the loop: both atomic
+        self._handed: list[T] = []
         self._waiting = False
         self._over = False
         self._stopped = False
@@ -38,23 +39,28 @@ class Intake(Generic[T]):
         threading.Thread(target=self._read, name="holdfast-intake", daemon=True).start()
 
     async def next(self) -> list[T]:
-        """Whatever has gathered, at least one; empty at the end of the source.
+        """Whatever has gathered, at least one; empty at the end of the source. The same again until :meth:`done`.
 
         Raises:
             Exception: what the source raised, after everything before it was handed out.
         """
-        while True:
+        while not self._handed:
             self._arrived.clear()
             self._waiting, over = True, self._over  # both before looking: what arrives from now on wakes us
-            gathered = [self._gathered.popleft() for _ in range(len(self._gathered))]
-            if gathered:
-                self._room.release(len(gathered))
-                return gathered
+            self._handed = [self._gathered.popleft() for _ in range(len(self._gathered))]
+            if self._handed:
+                break
             if over and self._error is not None:
                 raise self._error
             if over:
                 return []
             await self._arrived.wait()
+        return self._handed
+
+    def done(self) -> None:
+        """What was handed out last is accepted."""
+        self._room.release(len(self._handed))
+        self._handed = []
 
     def stop(self) -> None:
         """Take nothing more from the source after the payload that is being read."""

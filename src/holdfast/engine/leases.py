@@ -18,6 +18,8 @@ log = logging.getLogger("holdfast")
 
 LEASE_MS = 15_000
 RENEW_S = 3.0
+SURE_S = 12.0
+"""Seconds after the last renewal up to which this runner still counts on its lease; then it stops what it runs, before others may claim it."""
 TICK_S = 0.2
 
 
@@ -30,6 +32,7 @@ class Watchdog:
         attempt_of: the attempt that an asyncio task runs, or None.
         stalled: called with the attempt once it has held the loop past its timeout.
         renew: called every three seconds to renew the lease.
+        unsure: called once when the lease has not been renewed for :data:`SURE_S`.
     """
 
     def __init__(
@@ -39,12 +42,15 @@ class Watchdog:
         attempt_of: Callable[[asyncio.Task[Any]], Invocation | None],
         stalled: Callable[[Invocation], None],
         renew: Callable[[], None],
+        unsure: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._loop = loop
         self._attempt_of = attempt_of
         self._stalled = stalled
         self._renew = renew
+        self._unsure = unsure
+        self._renewed = clock.monotonic()
         self._beat = clock.monotonic()
         self._over = threading.Event()
         self._loop_thread = threading.get_ident()
@@ -55,19 +61,27 @@ class Watchdog:
         """The loop turns: called from it several times a second."""
         self._beat = self._clock.monotonic()
 
+    def renewed(self, asked_at: float) -> None:
+        """The lease was renewed by a request of that monotonic time. Called from any thread."""
+        self._renewed = asked_at
+
     def stop(self) -> None:
         """End the thread."""
         self._over.set()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        renewed = self._clock.monotonic()
+        asked = self._clock.monotonic()
+        told = False
         reported: Invocation | None = None
         while not self._over.wait(TICK_S):
             now = self._clock.monotonic()
-            if now - renewed >= RENEW_S:
+            if now - asked >= RENEW_S:
                 self._renew()
-                renewed = now
+                asked = now
+            if now - self._renewed > SURE_S and not told:
+                told = True
+                self._unsure()
             held = asyncio.current_task(self._loop)
             attempt = self._attempt_of(held) if held is not None else None
             if attempt is not None and attempt is not reported and now - self._beat > attempt.timeout_s:

@@ -16,7 +16,6 @@ import subprocess
 import sys
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
@@ -64,12 +63,12 @@ class ProcessExecutor:
     Args:
         workers: how many.
         modules: where each pipeline is: name, version, module (or main program's file) and attribute.
-        artifacts: the artifact directory, which workers read and write themselves.
+        artifacts: where artifacts lie; workers read and write them themselves.
         clock: monotonic time.
         report: told of outcomes.
     """
 
-    def __init__(self, workers: int, modules: list[tuple[str, str, str, str]], artifacts: Path, clock: Clock, report: Report) -> None:
+    def __init__(self, workers: int, modules: list[tuple[str, str, str, str]], artifacts: str, clock: Clock, report: Report) -> None:
         self._modules, self._artifacts, self._clock, self._report = modules, artifacts, clock, report
         self._workers = workers
         self._slots: list[Slot] = []
@@ -210,7 +209,7 @@ class ProcessExecutor:
         slot = Slot(Channel(process, requests_in, answers_out, mark), began=self._clock.monotonic())
         self._slots.append(slot)
         slot.channel.open(lambda answers: self._answered(slot, answers), lambda: self._gone(slot))
-        slot.channel.send(msgspec.msgpack.encode(Setup(sys.path, self._modules, str(self._artifacts), os.getpid())))
+        slot.channel.send(msgspec.msgpack.encode(Setup(sys.path, self._modules, self._artifacts, os.getpid())))
 
     def _answered(self, slot: Slot, answers: list[Answer]) -> None:
         if self._closed:

@@ -17,7 +17,6 @@ import signal
 import struct
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,7 +30,7 @@ from holdfast.model.pipeline import Pipeline
 from holdfast.model.step import Failed, Step
 from holdfast.model.task import Usage
 from holdfast.model.values import INLINE_LIMIT, Value
-from holdfast.stores.directory import DirectoryStore
+from holdfast.stores.opening import open_store
 
 MARK = struct.Struct("<Qd")
 """What shared memory holds: the number of the call that has begun (0: none), and when, in monotonic seconds."""
@@ -46,7 +45,7 @@ class Setup(msgspec.Struct, array_like=True):
     Attributes:
         path: ``sys.path`` of the runner.
         modules: where each pipeline is: name, version, module and attribute.
-        artifacts: the artifact directory.
+        artifacts: where artifacts lie.
         runner: process id of the runner.
     """
 
@@ -115,7 +114,7 @@ class Worker:
         sys.path[:] = setup.path
         for name, version, module, attribute in setup.modules:
             self._graphs[name, version] = load_pipeline(module, attribute).graph
-        self._store = DirectoryStore(Path(setup.artifacts))
+        self._store = open_store(setup.artifacts)
         self._send(Answer(0, [], False, 0.0, Usage()))  # ready
         while frame := self._frame():
             for call in self._decode(frame):

@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from typing import LiteralString, cast
 
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 
 
 @cache
-def queries(dialect: str) -> dict[str, str]:
-    """All named queries of a dialect, from ``sql/<dialect>/*.sql``."""
-    found: dict[str, str] = {}
-    folder = files("holdfast.ledgers") / "sql" / dialect
-    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+def queries(dialect: str) -> dict[str, LiteralString]:
+    """All named queries of a dialect, from ``sql/shared/*.sql`` and ``sql/<dialect>/*.sql``."""
+    found: dict[str, LiteralString] = {}
+    folder = files("holdfast.ledgers") / "sql"
+    for file in sorted([*(folder / "shared").iterdir(), *(folder / dialect).iterdir()], key=lambda entry: entry.name):
         if file.name.endswith(".sql"):
             parts = _NAME.split(file.read_text())
             for name, text in zip(parts[1::2], parts[2::2], strict=True):
                 if name in found:
-                    raise AssertionError(f"query {name} is in two files of sql/{dialect}")
-                found[name] = text.strip().rstrip(";")
+                    raise AssertionError(f"query {name} is in two files of sql/shared and sql/{dialect}")
+                found[name] = cast(LiteralString, text.strip().rstrip(";"))  # files of this package: what a driver wants to be sure of
     return found
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 
-from holdfast.errors import InputError, LedgerError
+from holdfast.errors import InputError, LeaseLostError
 from holdfast.ledger import Registered, VersionSpec
 from holdfast.ledgers.queries import queries
+from holdfast.ledgers.rows import add_tasks, claimed_of, columns
+from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
-from holdfast.ledgers.sqlite_values import columns, numbers, value_of
+from holdfast.ledgers.sqlite_rows import numbers
 from holdfast.model.ids import Minter
 from holdfast.model.item import Claimed, Receipt, Submission
-from holdfast.model.task import LiveTask, SettledTask, Transition
+from holdfast.model.task import Transition
 
 SQL = queries("sqlite")
 
@@ -32,6 +34,8 @@ class SqliteLedger:
         LedgerLockedError: another process writes to it.
         LedgerRefusedError: it must not be opened as it is.
     """
+
+    shared = False
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -57,7 +61,7 @@ class SqliteLedger:
             else:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
-                    raise InputError(_difference(spec, msgspec.json.decode(shape)))
+                    raise InputError(difference(spec, msgspec.json.decode(shape)))
             bodies = {}
             for node, digest in spec.bodies.items():
                 self._run("add_body", digest)
@@ -109,6 +113,8 @@ class SqliteLedger:
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
         with transaction(self.connection, self.path):
+            if self._one("incarnation_alive", incarnation) is None:
+                raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
             wanted: list[int] = []
             for query, first in (("claimable_orphans", (incarnation,)), ("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
                 if len(wanted) < limit:
@@ -117,7 +123,8 @@ class SqliteLedger:
             claimed = {}
             for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
                 claimed[row[0]] = claimed_of(row)
-        load(self.connection, {item: one for item, one in claimed.items() if one.fence > 1})  # a first claim has no tasks
+        again = numbers([item for item, one in claimed.items() if one.fence > 1])  # a first claim has no tasks
+        add_tasks(claimed, self._run("settled_tasks", again), self._run("live_tasks", again))
         return [claimed[item] for item in wanted]
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
@@ -165,6 +172,10 @@ class SqliteLedger:
         row = self._one("next_wake", numbers(versions))
         return None if row is None else row[0]
 
+    def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
+        """Nobody else writes: the runner's socket hints after each verb that it takes."""
+        return lambda: None
+
     def close(self) -> None:
         """Close and release the writer lock."""
         self.connection.close()
@@ -186,36 +197,3 @@ class SqliteLedger:
             return None
         self._run("add_manifest", name)
         return int((self._one("manifest_id", name) or (0,))[0])
-
-
-def claimed_of(row: Any) -> Claimed:
-    """A row of ``claim`` as an item without its tasks."""
-    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags = row
-    value = value_of(payload, artifact)
-    if value is None:
-        raise LedgerError(f"item {item} has no payload")
-    return Claimed(item, fence, version, key, generation, value, admitted_at, deadline, flags.split("\n") if flags else [])
-
-
-def load(connection: apsw.Connection, claimed: dict[int, Claimed]) -> None:
-    """Add settled and live tasks to items."""
-    if not claimed:
-        return
-    again = list(claimed)
-    rows: Any = connection.execute(SQL["settled_tasks"], (numbers(again),))
-    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in rows:
-        task = SettledTask(node, place, generation, state, attempt, started, ended, value_of(output, artifact), flag=flag or "")
-        claimed[item].settled.append(task)
-    rows = connection.execute(SQL["live_tasks"], (numbers(again),))
-    for item, *row in rows:
-        claimed[item].live.append(LiveTask(*row))
-
-
-def _difference(spec: VersionSpec, known: list[dict[str, Any]]) -> str:
-    was, now = {node["name"]: node for node in known}, {node["name"]: node for node in spec.shape}
-    lines = [f"removed {name}" for name in was if name not in now] + [f"added {name}" for name in now if name not in was]
-    lines += [f"changed {name}" for name in now if name in was and was[name] != now[name]]
-    return (
-        f"pipeline {spec.pipeline!r} version {spec.label!r} has another shape than the items admitted under it "
-        f"({', '.join(lines[:8])}): give the new shape a new version label, or restore the old shape until its items have ended"
-    )

@@ -1,224 +1,29 @@
-"""Reads over a SQLite ledger: short, read-only, from any process."""
+"""Reads over a SQLite ledger, on a read-only connection of their own."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import apsw
-import msgspec
 
-from holdfast.errors import NotFoundError
-from holdfast.ledgers.queries import queries
-from holdfast.ledgers.sqlite import claimed_of, load
+from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.sqlite_file import open_reader, translated
-from holdfast.ledgers.sqlite_values import value_of
-from holdfast.model.ids import parse, show
-from holdfast.model.item import Claimed
-from holdfast.model.states import ITEM_STATES
-from holdfast.model.values import Value
-
-SQL = queries("sqlite")
-
-_ATTEMPT = ("node", "place", "generation", "attempt", "started_at", "ended_at")
-_ITEM = ("item", "pipeline", "version", "key", "state", "generation", "admitted_at", "ended_at", "flags")
-_LETTER = (
-    "letter", "item", "pipeline", "step", "key", "node", "place", "generation", "error_class", "error", "message", "traceback",
-    "attempts", "at", "state", "closed_at", "reason", "item_state",
-)  # fmt: skip
 
 
-class SqliteReads:
-    """Questions to a ledger file.
+def sqlite_reads(path: str, connection: apsw.Connection | None = None) -> LedgerReads:
+    """Open a ledger file for reading.
 
     Args:
         path: the file.
-        connection: an open connection to use instead (tests, simulator).
+        connection: an open connection to use instead (the simulator's).
+
+    Raises:
+        LedgerRefusedError: there is no ledger, it is not one, or its schema is newer.
     """
+    opened = connection or open_reader(path)
 
-    def __init__(self, path: str, connection: apsw.Connection | None = None) -> None:
-        self.path = path
-        self._connection = connection or open_reader(path)
+    def rows(query: str, values: tuple[Any, ...]) -> list[Any]:
+        with translated(path):
+            return opened.execute(query, values).fetchall()
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def status(self) -> list[dict[str, Any]]:
-        """Per pipeline, what was received and the items in each state."""
-        found: dict[str, dict[str, Any]] = {}
-        for name, received, state, number in self._rows("pipeline_counts"):
-            row = found.setdefault(name, {"pipeline": name, "received": received, **dict.fromkeys(ITEM_STATES, 0)})
-            if state is not None:
-                row[state] = number
-        return list(found.values())
-
-    def steps(self, pipeline: str) -> list[dict[str, Any]]:
-        """Per step, in trace order, its tasks by state and the mean duration of those that succeeded."""
-        found: dict[str, dict[str, Any]] = {}
-        names = self.names()
-        for (of, _), name in names.items():
-            if of == pipeline:
-                found.setdefault(name, {"step": name, "succeeded": 0, "skipped": 0, "dead": 0, "running": 0, "retrying": 0, "mean_s": None})
-        total: dict[str, float] = {}
-        versions = self._versions()
-        for query in ("task_counts", "live_counts"):
-            for version, node, state, number, spent in self._rows(query):
-                of, _, shape = versions[version]
-                if of != pipeline:
-                    continue
-                row = found[shape[node]["name"]]
-                row[state] = row.get(state, 0) + number
-                if state == "succeeded":
-                    total[row["step"]] = total.get(row["step"], 0) + spent
-                    row["mean_s"] = round(total[row["step"]] / 1000 / row["succeeded"], 4)
-        return list(found.values())
-
-    def names(self) -> dict[tuple[str, int], str]:
-        """Names of step nodes by pipeline and node, newest version last."""
-        return {
-            (pipeline, node): one["name"]
-            for pipeline, _, shape in self._versions().values()
-            for node, one in enumerate(shape)
-            if one["kind"] == "step"
-        }
-
-    def items(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
-        """The newest items."""
-        return [self._item_row(row) for row in self._rows("items", pipeline, state, limit)]
-
-    def item(self, item: int) -> dict[str, Any]:
-        """One item with its timeline."""
-        row = next(iter(self._rows("item", item)), None)
-        if row is None:
-            raise NotFoundError(f"there is no item {show(item)} in {self.path}: `holdfast items` lists them")
-        found = self._item_row(row[:9])
-        version, fence, due, deadline = row[9:13]
-        names = [one["name"] for one in self._versions()[version][2]]
-        found |= {"fence": fence, "deadline": deadline, "wake_at": due if found["state"] == "waiting" else None}
-        found["payload"] = value_of(row[13], row[14])
-        found["output"] = self._output(item, row)
-        found["timeline"] = self._timeline(item, names)
-        found["letters"] = [self._letter_row(letter) for letter in self._rows("letters", None, None, None, item, 1000)]
-        return found
-
-    def item_output(self, item: str) -> Value | None:
-        """A completed item's result."""
-        number = parse(item)
-        return self._output(number, next(iter(self._rows("item", number))))
-
-    def _output(self, item: int, row: Any) -> Value | None:
-        node, place, inline, artifact = row[15:19]
-        if node is not None:
-            inline, artifact = next(iter(self._rows("task_output", item, node, place)), (None, None))
-        return value_of(inline, artifact)
-
-    def item_by_key(self, key: str) -> int | None:
-        """The newest item with a key, or None."""
-        row = next(iter(self._rows("item_by_key", key)), None)
-        return None if row is None else row[0]
-
-    def letters(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
-        """Dead letters, newest first."""
-        return [self._letter_row(row) for row in self._rows("letters", pipeline, state, None, None, limit)]
-
-    def letter(self, letter: int) -> dict[str, Any]:
-        """One dead letter with its attempts."""
-        row = next(iter(self._rows("letters", None, None, letter, None, 1)), None)
-        if row is None:
-            raise NotFoundError(f"there is no dead letter {letter} in {self.path}: `holdfast dead` lists them")
-        found = self._letter_row(row)
-        names = [one["name"] for one in self._versions()[row[3]][2]]
-        found["tries"] = [
-            one for one in self._timeline(row[1], names)
-            if one["step"] == found["step"] and one["place"] == found["place"] and one["generation"] == found["generation"]
-        ]  # fmt: skip
-        found["cost"] = {
-            "cpu_s": round(sum(one["cpu_s"] or 0 for one in found["tries"]), 3),
-            "wall_s": round(sum(one["s"] for one in found["tries"]), 3),
-        }
-        return found
-
-    def causes(self, pipeline: str | None) -> list[dict[str, Any]]:
-        """Open dead letters counted by step and cause."""
-        versions = self._versions()
-        return [
-            {"step": versions[version][2][node]["name"], "error_class": kind, "error": error, "count": number}
-            for version, node, kind, error, number in self._rows("dead_causes", pipeline)
-        ]
-
-    def claimed(self, item: int) -> Claimed:
-        """An item as a runner would claim it."""
-        row = next(iter(self._rows("claimed_item", item)), None)
-        if row is None:
-            raise NotFoundError(f"there is no item {show(item)} in {self.path}: `holdfast items` lists them")
-        claimed = claimed_of(row)
-        load(self._connection, {item: claimed})
-        return claimed
-
-    def version(self, number: int) -> tuple[str, str]:
-        """Pipeline name and label of a version."""
-        name, label, _ = self._versions()[number]
-        return name, label
-
-    def keys(self, pipeline: str, manifest: str | None) -> list[str]:
-        """Keys of receipts."""
-        return [row[0] for row in self._rows("receipt_keys", pipeline, manifest)]
-
-    def audit(self, now_ms: int) -> dict[str, Any]:
-        """Conservation per pipeline and every broken rule."""
-        pipelines = {name: {"received": number, **dict.fromkeys(ITEM_STATES, 0)} for name, number in self._rows("audit_received")}
-        for name, state, number in self._rows("audit_states"):
-            pipelines[name][state] = number
-        for terms in pipelines.values():
-            terms["balanced"] = terms["received"] == sum(terms[state] for state in ITEM_STATES)
-        broken = []
-        for query in sorted(SQL):
-            if query.startswith("audit_") and query not in ("audit_received", "audit_states"):
-                found = [show(row[0]) for row in self._rows(query)]
-                if found:
-                    broken.append({"rule": query.removeprefix("audit_").replace("_", "-"), "items": found})
-        balanced = not broken and all(terms["balanced"] for terms in pipelines.values())
-        return {"pipelines": pipelines, "broken": broken, "balanced": balanced, "at": now_ms}
-
-    def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
-        tail = ("host", "worker", "body", "cpu_ms", "peak_kib")
-        entries = []
-        for row in self._rows("item_attempts", item):
-            one = dict(zip((*_ATTEMPT, "error_class", "error", "message", "traceback", "charged", *tail), row, strict=True))
-            entries.append({**one, "state": "failed", "flag": None})
-        for row in self._rows("item_tasks", item):
-            one = dict(zip((*_ATTEMPT[:3], "state", *_ATTEMPT[3:], *tail, "output", "artifact", "flag"), row, strict=True))
-            one["output"] = value_of(one.pop("output"), one.pop("artifact"))
-            if one["state"] == "succeeded":
-                entries.append(one)
-            else:
-                one["cpu_ms"] = None  # its last attempt is an entry of its own
-                entries.append({**one, "started_at": one["ended_at"]})
-        for row in self._rows("item_live", item):
-            node, place, state, attempt, failures, crashes, _, started, wake = row
-            entries.append(
-                {"node": node, "place": place, "state": state, "attempt": attempt, "failures": failures, "crashes": crashes,
-                 "started_at": started, "ended_at": None, "generation": None, "wake_at": wake or None, "cpu_ms": None}
-            )  # fmt: skip
-        for one in entries:
-            one["step"] = names[one.pop("node")]
-            one["s"] = 0 if one["ended_at"] is None else (one["ended_at"] - one["started_at"]) / 1000
-            cpu = one.pop("cpu_ms")
-            one["cpu_s"] = None if cpu is None else cpu / 1000
-        return sorted(entries, key=lambda one: (one["started_at"], one["ended_at"] or 1 << 60))
-
-    def _item_row(self, row: Any) -> dict[str, Any]:
-        found = dict(zip(_ITEM, row, strict=True))
-        return {**found, "item": show(found["item"]), "flags": found["flags"].split("\n") if found["flags"] else []}
-
-    def _letter_row(self, row: Any) -> dict[str, Any]:
-        found = dict(zip(_LETTER, row, strict=True))
-        found["step"] = self._versions()[found["step"]][2][found.pop("node")]["name"]
-        return {**found, "item": show(found["item"])}
-
-    def _versions(self) -> dict[int, tuple[str, str, list[dict[str, Any]]]]:
-        return {number: (name, label, msgspec.json.decode(shape)) for name, number, label, shape in self._rows("shapes")}
-
-    def _rows(self, query: str, *values: Any) -> list[Any]:
-        with translated(self.path):
-            return self._connection.execute(SQL[query], values).fetchall()
+    return LedgerReads(path, "sqlite", rows, opened.close)

@@ -7,7 +7,9 @@ statement of many rows runs beside the loop, and costs a third less than as many
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain, repeat
 from typing import Any
@@ -28,7 +30,12 @@ def repeated(name: str, rows: int) -> str:
     return _PARAMETERS.sub(lambda found: ", ".join([found[0]] * rows), queries("sqlite")[name])
 
 
-def write_rows(connection: apsw.Connection, name: str, rows: list[tuple[Any, ...]]) -> None:
+def numbers(values: Sequence[int]) -> Any:
+    """Bind a list of integers as one parameter."""
+    return apsw.carray(array("q", values or [-1]))
+
+
+def write_rows(connection: apsw.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run a query over all rows; the last statement is filled up with rows of NULL, which every such query passes over."""
     for at in range(0, len(rows), SIZES[-1]):
         part = rows[at : at + SIZES[-1]]

@@ -6,7 +6,8 @@ from holdfast.errors import NotFoundError
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE = {letter: number for number, letter in enumerate(_ALPHABET)}
-_EPOCH_MS = 1_577_836_800_000  # 2020-01-01
+EPOCH_MS = 1_577_836_800_000
+"""Unix milliseconds from which ids count: 2020-01-01."""
 _LENGTH = 13
 
 
@@ -22,7 +23,7 @@ class Minter:
 
     def mint(self, now_ms: int) -> int:
         """Return the next id; ``now_ms`` is the Unix time in milliseconds."""
-        self._last = max(self._last + 1, max(now_ms - _EPOCH_MS, 0) << 22)
+        self._last = max(self._last + 1, max(now_ms - EPOCH_MS, 0) << 22)
         return self._last
 
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import struct
 import tempfile
 from pathlib import Path
 
 from holdfast.errors import LedgerUnavailableError, StoreError
-from holdfast.model.codec import join, split
-from holdfast.model.values import CHUNK_BYTES, CHUNK_ELEMENTS, INLINE_LIMIT, Chunk, Element, Listing, Reference, Stored, Value
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_NUMBER = struct.Struct("<Q")
+from holdfast.stores.chunks import ChunkedStore, checked
 
 
-class DirectoryStore:
+class DirectoryStore(ChunkedStore):
     """Files under ``root/ab/cdef…``: written aside, fsynced, linked into place, and the directory fsynced.
 
     Args:
@@ -64,68 +58,23 @@ class DirectoryStore:
             raise StoreError(f"artifact {digest} is damaged in {self._root}: restore it from a backup")
         return data
 
-    def keep(self, data: bytes, as_list: bool = False) -> Value:
-        """Return small JSON bytes as they are, and put large ones."""
-        if len(data) <= INLINE_LIMIT:
-            return data
-        if as_list and data.startswith(b"["):
-            return self._keep_list(data)
-        return Stored(self.put(data), len(data))
-
-    def fetch(self, reference: Reference) -> bytes:
-        """Return the JSON bytes behind a reference; of an element, only its part of the file is read."""
-        if isinstance(reference, Stored):
-            return self.get(reference.digest)
-        if isinstance(reference, Element):
-            return self._element(reference)
-        parts = [self._element(Element(chunk.digest, k)) for chunk in reference.chunks for k in range(chunk.count)]
-        return join(parts)
-
-    def _keep_list(self, data: bytes) -> Listing:
-        """Chunk layout: the elements' JSON, one after the other; their end offsets as 64-bit numbers; how many there are."""
-        chunks: list[Chunk] = []
-        gathered: list[bytes] = []
-        size = 0
-
-        def flush() -> None:
-            ends, position = [], 0
-            for element in gathered:
-                position += len(element)
-                ends.append(_NUMBER.pack(position))
-            body = b"".join([*gathered, *ends, _NUMBER.pack(len(gathered))])
-            chunks.append(Chunk(self.put(body), len(body), len(gathered)))
-
-        for element in split(data):
-            gathered.append(element)
-            size += len(element)
-            if size >= CHUNK_BYTES or len(gathered) >= CHUNK_ELEMENTS:
-                flush()
-                gathered, size = [], 0
-        if gathered:
-            flush()
-        return Listing(sum(chunk.count for chunk in chunks), len(data), tuple(chunks))
-
-    def _element(self, element: Element) -> bytes:
+    def size(self, digest: str) -> int:
+        """How many bytes a digest has."""
         try:
-            handle = os.open(self._path(element.digest), os.O_RDONLY | os.O_NOFOLLOW)
+            return self._path(digest).stat().st_size
         except FileNotFoundError:
-            raise StoreError(f"artifact {element.digest} is not in {self._root}: restore it from a backup") from None
+            raise StoreError(f"artifact {digest} is not in {self._root}: restore it from a backup") from None
+
+    def part(self, digest: str, at: int, length: int) -> bytes:
+        """Some of the bytes of a digest."""
+        handle = os.open(self._path(digest), os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            length = os.fstat(handle).st_size
-            (count,) = _NUMBER.unpack(os.pread(handle, 8, length - 8))
-            if element.index >= count:
-                raise StoreError(f"artifact {element.digest} has {count} elements, not {element.index + 1}")
-            table = length - 8 - 8 * count
-            begin = 0 if element.index == 0 else _NUMBER.unpack(os.pread(handle, 8, table + 8 * (element.index - 1)))[0]
-            (end,) = _NUMBER.unpack(os.pread(handle, 8, table + 8 * element.index))
-            return os.pread(handle, end - begin, begin)
+            return os.pread(handle, length, at)
         finally:
             os.close(handle)
 
     def _path(self, digest: str) -> Path:
-        if not _DIGEST.fullmatch(digest):
-            raise StoreError(f"{digest!r} is no artifact digest")
-        return self._root / digest[:2] / digest[2:]
+        return self._root / checked(digest)[:2] / digest[2:]
 
     def _make_folder(self, folder: Path) -> None:
         if folder.name not in self._made:

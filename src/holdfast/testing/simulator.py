@@ -23,7 +23,7 @@ from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import HoldfastError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, VersionSpec
 from holdfast.ledgers.sqlite import SqliteLedger
-from holdfast.ledgers.sqlite_reads import SqliteReads
+from holdfast.ledgers.sqlite_reads import sqlite_reads
 from holdfast.model.item import Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
@@ -132,7 +132,7 @@ class World:
         self.clock = FakeClock()
         self.store: Store = MemoryStore()
         self.real = SqliteLedger(":memory:")
-        self.reads = SqliteReads(":memory:", self.real.connection)
+        self.reads = sqlite_reads(":memory:", self.real.connection)
         self.ledger = FaultyLedger(self.real, self.rng, self.rng.choice((0.0, 0.02, 0.1)))
         self.result = SimulationResult(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []

@@ -29,6 +29,9 @@ update incarnations set expires_at = ? where id = ? and ended_at is null;
 -- name: end_incarnation
 update incarnations set expires_at = ?1, ended_at = ?1 where id = ?2;
 
+-- name: incarnation_alive
+select id from incarnations where id = ? and ended_at is null;
+
 -- name: version_of
 select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline where p.name = ? and v.label = ?;
 

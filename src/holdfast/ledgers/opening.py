@@ -1,0 +1,49 @@
+"""Which ledger a setting names. PostgreSQL's driver is an extra, so it is imported only when it is named."""
+
+from __future__ import annotations
+
+from holdfast.errors import InputError
+from holdfast.ledger import Ledger
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.ledgers.sqlite import SqliteLedger
+from holdfast.ledgers.sqlite_reads import sqlite_reads
+from holdfast.settings import Settings
+
+_EXTRA = "PostgreSQL needs its driver: pip install 'holdfast[postgres]'"
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Open the ledger for writing.
+
+    Raises:
+        LedgerLockedError: an SQLite file has another writer.
+        LedgerRefusedError: it must not be used as it is.
+        LedgerUnavailableError: a server does not answer.
+        InputError: the driver is not installed.
+    """
+    path = settings.ledger_path
+    if path is not None:
+        return SqliteLedger(str(path))
+    try:
+        from holdfast.ledgers.postgres import PostgresLedger
+    except ModuleNotFoundError:
+        raise InputError(_EXTRA) from None
+    return PostgresLedger(settings.ledger)
+
+
+def open_reads(settings: Settings) -> LedgerReads:
+    """Open the ledger for reading.
+
+    Raises:
+        LedgerRefusedError: there is none yet, it is not one, or its schema is newer.
+        LedgerUnavailableError: a server does not answer.
+        InputError: the driver is not installed.
+    """
+    path = settings.ledger_path
+    if path is not None:
+        return sqlite_reads(str(path))
+    try:
+        from holdfast.ledgers.postgres_reads import postgres_reads
+    except ModuleNotFoundError:
+        raise InputError(_EXTRA) from None
+    return postgres_reads(settings.ledger)

@@ -1,0 +1,288 @@
+"""The ledger in PostgreSQL: every verb of the contract, one transaction each, for any number of runners."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+
+from holdfast.errors import InputError, LeaseLostError, LedgerError, LedgerUnavailableError
+from holdfast.ledger import CommitUnknownError, Registered, VersionSpec
+from holdfast.ledgers.postgres_commit import SQL, numbers, write_group
+from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
+from holdfast.ledgers.postgres_listening import listen
+from holdfast.ledgers.postgres_schema import add_partitions, migrate
+from holdfast.ledgers.rows import add_tasks, claimed_of, columns
+from holdfast.ledgers.shapes import difference
+from holdfast.model.item import Claimed, Receipt, Submission
+from holdfast.model.task import Transition
+from holdfast.settings import hidden
+
+log = logging.getLogger("holdfast")
+
+T = TypeVar("T")
+
+
+class PostgresLedger:
+    """One connection, opened again when it is lost; used from one thread at a time.
+
+    Args:
+        url: ``postgresql://…``, as libpq reads it.
+
+    Raises:
+        LedgerRefusedError: it must not be used as it is.
+        LedgerUnavailableError: it does not answer.
+    """
+
+    shared = True
+
+    def __init__(self, url: str) -> None:
+        self.path = hidden(url)
+        self._url = url
+        self._patience = Patience()
+        self._unanswered: dict[int, int] = {}
+        self._connection: Connection | None = open_connection(url)
+        try:
+            with translated(url):
+                check_server(self._connection, url)
+                migrate(self._connection, url)
+        except BaseException:
+            self.close()
+            raise
+
+    def register(self, spec: VersionSpec, now_ms: int) -> Registered:
+        """Make a version known; refuse the same label with another shape."""
+
+        def work(connection: Connection) -> Registered:
+            connection.execute(SQL["add_pipeline"], (spec.pipeline,))
+            shape = msgspec.json.encode(spec.shape).decode()
+            connection.execute(SQL["add_version"], (spec.pipeline, spec.label, spec.fingerprint, shape, now_ms))
+            known: Any = connection.execute(SQL["version_known"], (spec.pipeline, spec.label)).fetchone()
+            version, fingerprint, shape = known
+            if fingerprint != spec.fingerprint:
+                raise InputError(difference(spec, msgspec.json.decode(shape)))
+            bodies = {}
+            for node, digest in spec.bodies.items():
+                connection.execute(SQL["add_body"], (digest,))
+                bodies[node] = one(connection.execute(SQL["body_id"], (digest,)))
+            return Registered(version, bodies)
+
+        return self._transact(work)
+
+    def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
+        """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
+
+        def work(connection: Connection) -> int:
+            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, lease_ms))))
+
+        incarnation = self._transact(work)
+        try:
+            with translated(self._url):
+                add_partitions(self._connected())
+        except (LedgerError, psycopg.Error) as error:
+            log.warning("partitions for the coming months could not be made (%s): rows go to the default partition meanwhile", error)
+        return incarnation
+
+    def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
+        """Extend the lease."""
+        return self._transact(lambda connection: one(connection.execute(SQL["renew_incarnation"], (incarnation, lease_ms))) is not None)
+
+    def end(self, incarnation: int, now_ms: int) -> None:
+        """End an incarnation."""
+        self._transact(lambda connection: connection.execute(SQL["end_incarnation"], (incarnation,)))
+        self._unanswered.clear()
+
+    def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
+        """Accept items and write their receipts in one transaction."""
+        return self._transact(lambda connection: self._admit(connection, submissions, now_ms))
+
+    def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
+        """Take items: those whose owner is over, those whose wait is over, then queued ones."""
+        picked: dict[int, int] = {}
+
+        def work(connection: Connection) -> list[Claimed]:
+            return self._claim(connection, incarnation, versions, limit, now_ms, picked)
+
+        try:
+            claimed = self._transact(work)
+        except LedgerUnavailableError:
+            self._unanswered |= picked  # the COMMIT may have been written: looked up by the next claim
+            raise
+        self._unanswered.clear()
+        return claimed
+
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+        """Write a group of transitions.
+
+        Raises:
+            CommitUnknownError: the connection was lost; whether the group was written is not known.
+        """
+        try:
+            return self._transact(lambda connection: write_group(connection, incarnation, command, transitions))
+        except LedgerUnavailableError as error:
+            raise CommitUnknownError(str(error)) from error
+
+    def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
+        """Whether that group was written: commands of an incarnation only grow, and it had no other connection."""
+
+        def work(connection: Connection) -> list[bool] | None:
+            last = one(connection.execute(SQL["last_command"], (incarnation,)))
+            if last is None or last < command:
+                return None
+            fences: dict[int, int] = dict(connection.execute(SQL["all_fences"], (numbers({one.item for one in transitions}),)).fetchall())
+            return [fences.get(one.item) == one.fence for one in transitions]
+
+        return self._transact(work)
+
+    def redrive(self, letters: list[int], now_ms: int) -> list[int]:
+        """Close letters as redriven and queue their items' next generation."""
+
+        def work(connection: Connection) -> list[int]:
+            rows = self._closable(connection, letters)
+            for letter, _, _ in rows:
+                connection.execute(SQL["close_letter"], ("redriven", now_ms, None, letter))
+            for item in sorted({row[1] for row in rows}):
+                connection.execute(SQL["next_generation"], (now_ms, item))
+            connection.execute(SQL["announce"])
+            return [row[0] for row in rows]
+
+        return self._transact(work)
+
+    def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
+        """Close letters with a reason; a dead item without open letters is discarded."""
+
+        def work(connection: Connection) -> list[int]:
+            rows = self._closable(connection, letters)
+            for letter, item, _ in rows:
+                connection.execute(SQL["close_letter"], ("discarded", now_ms, reason, letter))
+                if one(connection.execute(SQL["open_letters_left"], (item,))) == 0:
+                    connection.execute(SQL["discard_item"], (item,))
+            return [row[0] for row in rows]
+
+        return self._transact(work)
+
+    def highest_item(self) -> int:
+        """The highest item id."""
+        return int(self._transact(lambda connection: one(connection.execute(SQL["highest_item"]))))
+
+    def next_wake(self, versions: list[int]) -> int | None:
+        """When the next waiting item is due."""
+        wake: int | None = self._transact(lambda connection: one(connection.execute(SQL["next_wake"], (numbers(versions),))))
+        return wake
+
+    def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
+        """Hints by NOTIFY, on a connection and in a thread of their own."""
+        return listen(self._url, hint)
+
+    def close(self) -> None:
+        """Close."""
+        self._patience.stop()
+        if self._connection is not None:
+            self._connection.close()
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def _admit(self, connection: Connection, submissions: list[Submission], now_ms: int) -> list[Receipt]:
+        known: dict[tuple[str, str], tuple[int, int]] = {}
+        for one_ in submissions:
+            if (one_.pipeline, one_.version) not in known:
+                row: Any = connection.execute(SQL["version_of"], (one_.pipeline, one_.version)).fetchone()
+                if row is None:
+                    raise InputError(f"pipeline {one_.pipeline!r} version {one_.version!r} is not registered in {self.path}")
+                known[one_.pipeline, one_.version] = row
+        ids = [known[one_.pipeline, one_.version] for one_ in submissions]
+        values = [columns(one_.payload) for one_ in submissions]
+        deadlines = [None if one_.deadline_s is None else now_ms + int(one_.deadline_s * 1000) for one_ in submissions]
+        keys = [one_.key for one_ in submissions]
+        pipelines = [pipeline for _, pipeline in ids]
+        arrays = (
+            pipelines, [version for version, _ in ids], keys, [inline for inline, _ in values], [artifact for _, artifact in values],
+            [0] * len(keys), deadlines,
+        )  # fmt: skip
+        made = {(pipeline, key): item for item, pipeline, key in connection.execute(SQL["add_items"], (now_ms, *arrays)).fetchall()}
+        there = {
+            (pipeline, key): (item, state)
+            for pipeline, key, item, state in connection.execute(SQL["items_of_keys"], (numbers(pipelines), keys)).fetchall()
+        }
+        manifests = {name: self._manifest(connection, name) for name in {one_.manifest for one_ in submissions}}
+        receipts, rows = [], []
+        for one_, pipeline in zip(submissions, pipelines, strict=True):
+            item, state = there[pipeline, one_.key]
+            created = made.pop((pipeline, one_.key), None) is not None  # the second of one key in a batch is not a new item
+            receipts.append(Receipt(item, one_.key, created, state))
+            if created:
+                rows.append((item, pipeline, manifests[one_.manifest]))
+        if rows:
+            connection.execute(SQL["add_receipts"], (*map(list, zip(*rows, strict=True)), now_ms))
+            connection.execute(SQL["announce"])
+        return receipts
+
+    def _claim(self, connection: Connection, incarnation: int, versions: list[int], limit: int, now_ms: int, picked: dict[int, int]) -> list[Claimed]:
+        if one(connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
+            raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
+        served = numbers(versions)
+        claimed: dict[int, Claimed] = {}
+        if self._unanswered:
+            for row in connection.execute(SQL["claimed_before"], (incarnation, numbers(self._unanswered))).fetchall():
+                if row[1] == self._unanswered[row[0]]:
+                    claimed[row[0]] = claimed_of(row)
+        connection.execute(SQL["end_expired"], (incarnation,))
+        wanted: list[int] = []
+        for (over,) in connection.execute(SQL["ended_unswept"]).fetchall():
+            found = connection.execute(SQL["claimable_orphans"], (over, served, limit - len(wanted))).fetchall() if len(wanted) < limit else []
+            wanted += [row[0] for row in found]
+            if not found and len(wanted) < limit:
+                connection.execute(SQL["mark_swept"], (over,))
+        for query, first in (("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
+            if len(wanted) < limit:
+                wanted += [row[0] for row in connection.execute(SQL[query], (*first, served, limit - len(wanted))).fetchall()]
+        if wanted:
+            taken = {row[0]: claimed_of(row) for row in connection.execute(SQL["claim"], (incarnation, numbers(wanted))).fetchall()}
+            claimed |= {item: taken[item] for item in wanted}
+        again = numbers(item for item, one_ in claimed.items() if one_.fence > 1)  # a first claim has no tasks
+        if again != "{}":
+            add_tasks(claimed, connection.execute(SQL["settled_tasks"], (again,)), connection.execute(SQL["live_tasks"], (again,)))
+        picked |= {item: one_.fence for item, one_ in claimed.items()}
+        return list(claimed.values())
+
+    def _closable(self, connection: Connection, letters: list[int]) -> list[Any]:
+        rows = connection.execute(SQL["open_letters"], (numbers(letters),)).fetchall()
+        return [row for row in rows if row[2] in ("dead", "completed")]
+
+    def _manifest(self, connection: Connection, name: str) -> int | None:
+        if not name:
+            return None
+        connection.execute(SQL["add_manifest"], (name,))
+        return int(one(connection.execute(SQL["manifest_id"], (name,))))
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        """BEGIN, work, COMMIT, with a limit on how long the server may be silent.
+
+        Raises:
+            LedgerUnavailableError: the server is away; for a verb whose COMMIT was sent, it may have been written.
+        """
+        connection = self._connected()
+        with translated(self._url), self._patience.with_(connection):
+            try:
+                connection.execute("begin")
+                result = work(connection)
+                connection.execute("commit")
+            except BaseException:
+                self._roll_back(connection)
+                raise
+        return result
+
+    def _roll_back(self, connection: Connection) -> None:
+        """After a failure: the connection is usable again, or closed."""
+        try:
+            connection.execute("rollback")
+        except psycopg.Error:
+            connection.close()
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = open_connection(self._url)
+        return self._connection

@@ -1,0 +1,90 @@
+"""Group commit on PostgreSQL: items locked by fence, settled tasks copied in, hot rows by lists of keys."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from holdfast.errors import LeaseLostError
+from holdfast.ledgers.postgres_connection import Connection, one
+from holdfast.ledgers.queries import queries
+from holdfast.ledgers.rows import Group, held_of, merged_flags
+from holdfast.model.task import Transition
+
+SQL = queries("postgres")
+
+_TASK_TYPES = (
+    "int8", "int4", "text", "int4", "text", "int4", "int8", "int8", "int8", "int8", "int4", "int8", "int8", "bytea", "text", "text",
+)  # fmt: skip
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Integers as one array parameter, in the text form: five times cheaper to send than a list of numbers."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def words(values: Iterable[str]) -> str:
+    """Places and states as one array parameter; they are ours, and hold nothing that would need quoting."""
+    return '{"' + '","'.join(values) + '"}'
+
+
+def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+    """Write all transitions whose fence holds; return which. Runs inside the caller's transaction, and leaves its last
+    statements in the pipeline with the caller's COMMIT.
+
+    Raises:
+        LeaseLostError: the incarnation is over.
+    """
+    items = sorted({transition.item for transition in transitions})
+    with connection.pipeline():
+        noted = connection.execute(SQL["note_command"], (command, incarnation))
+        locked = connection.execute(SQL["fences"], (numbers(items),))
+    if one(noted) is None:
+        raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
+    fences: dict[int, int] = dict(locked.fetchall())
+    group = Group(incarnation)
+    held = held_of(transitions, fences, group)
+    if group.tasks:
+        with connection.cursor() as cursor, cursor.copy(SQL["copy_tasks"].encode()) as copy:
+            copy.set_types(_TASK_TYPES)
+            for row in group.tasks:
+                copy.write_row(row)
+    with connection.pipeline():
+        _write(connection, group)
+    return held
+
+
+def _write(connection: Connection, group: Group) -> None:
+    if group.drops:
+        items, nodes, places = zip(*group.drops, strict=True)
+        connection.execute(SQL["drop_live"], (numbers(items), numbers(nodes), words(places)))
+    if group.live:
+        columns = list(zip(*group.live.values(), strict=True))
+        lists = [words(column) if isinstance(column[0], str) else numbers(column) for column in columns]
+        connection.execute(SQL["write_live"], lists)
+    for row in group.attempts:
+        connection.execute(SQL["add_attempt"], [_clean(value) for value in row])
+    for row in group.letters:
+        connection.execute(SQL["add_letter"], [_clean(value) for value in row])
+    for item, flags in group.flags:
+        known = one(connection.execute(SQL["item_flags"], (item,)))
+        connection.execute(SQL["flag_item"], (merged_flags(known, flags), item))
+    for row in group.released:
+        connection.execute(SQL["release_item"], row)
+    if group.finished:
+        connection.execute(SQL["drop_all_live"], (numbers(row[0] for row in group.finished),))
+    alike: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for row in group.finished:
+        item, state, at, node, place, output, artifact = row
+        if output is None and artifact is None:
+            alike[state, at, node, place].append(item)
+        else:
+            connection.execute(SQL["finish_item"], row)
+    for end, ended in alike.items():
+        connection.execute(SQL["finish_items"], (numbers(ended), *end))
+
+
+def _clean(value: Any) -> Any:
+    """PostgreSQL's text holds no NUL; error messages and tracebacks may."""
+    return value.replace("\x00", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value

@@ -1,0 +1,154 @@
+"""A connection to a PostgreSQL ledger: is this server safe, are its answers in time, and what do its errors mean?"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Identifier
+
+from holdfast.errors import LedgerError, LedgerRefusedError, LedgerUnavailableError
+from holdfast.settings import hidden
+
+log = logging.getLogger("holdfast")
+
+Connection = psycopg.Connection[TupleRow]
+
+SCHEMA = "holdfast"
+"""The PostgreSQL schema that holds the ledger's tables, so that they never meet the user's own."""
+
+STATEMENT_S = 10
+LOCK_S = 5
+IDLE_S = 15
+CONNECT_S = 5
+SILENCE_S = 12.0
+"""Seconds after which a verb without an answer is given up: a network may swallow packets and say nothing."""
+
+_UNAVAILABLE = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
+"""SQLSTATEs that pass: connection, read-only standby, idle timeout, serialization and deadlock, resources, locks, shutdown, I/O."""
+
+
+def open_connection(url: str, name: str = "holdfast") -> Connection:
+    """Connect with every timeout set, to a server that is primary.
+
+    Raises:
+        LedgerUnavailableError: nobody answers, or a standby does.
+        LedgerRefusedError: the address cannot be read.
+    """
+    try:
+        connection = psycopg.connect(
+            url, autocommit=True, cursor_factory=psycopg.RawCursor, connect_timeout=CONNECT_S, application_name=name,
+            target_session_attrs="read-write", keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=10_000,
+        )  # fmt: skip
+    except psycopg.OperationalError as error:
+        raise LedgerUnavailableError(f"{hidden(url)} does not answer ({first_line(error)}): intake resumes by itself when it does") from error
+    except psycopg.Error as error:
+        raise LedgerRefusedError(f"{hidden(url)}: {first_line(error)}: write postgresql://USER@HOST/DATABASE") from error
+    try:
+        with translated(url):
+            for setting, value in (
+                ("statement_timeout", f"{STATEMENT_S}s"),
+                ("lock_timeout", f"{LOCK_S}s"),
+                ("idle_in_transaction_session_timeout", f"{IDLE_S}s"),
+                ("search_path", SCHEMA),
+                ("enable_seqscan", "off"),  # with the lateral queries: a plan cannot flip on a young table
+                ("plan_cache_mode", "force_generic_plan"),
+            ):
+                connection.execute(SQL("set {} = {}").format(Identifier(setting), value))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_server(connection: Connection, url: str) -> None:
+    """Refuse a server that may lose what it acknowledged; warn of a standby that may.
+
+    Raises:
+        LedgerRefusedError: too old, or a commit is not durable there.
+    """
+    if connection.info.server_version < 140000:
+        raise LedgerRefusedError(f"{hidden(url)} is PostgreSQL {connection.info.server_version // 10000}: Holdfast needs 14 or newer")
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        value = one(connection.execute(f"show {setting}"))
+        if value == "off":
+            raise LedgerRefusedError(
+                f"{hidden(url)} has {setting}=off, so a commit that it answered could be lost: set it on, or for this user with "
+                f"`alter role … set {setting} = on`"
+            )
+    standbys = connection.execute("select application_name from pg_stat_replication where sync_state = 'async'").fetchall()
+    if standbys:
+        names = ", ".join(str(row[0]) for row in standbys)
+        log.warning(
+            "%s has asynchronous standbys (%s): a failover to one may lose acknowledged items; set synchronous_standby_names", hidden(url), names
+        )
+
+
+def one(cursor: Any) -> Any:
+    """The first column of the first row."""
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn the driver's errors into the ledger's.
+
+    Raises:
+        LedgerUnavailableError: nothing is known to be written; try again.
+        LedgerError: anything else but a broken constraint, which stays what it is.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        state = error.sqlstate or ""
+        if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError)):
+            raise LedgerUnavailableError(f"{hidden(url)} cannot be written ({first_line(error)}): intake resumes by itself") from error
+        if isinstance(error, psycopg.IntegrityError | psycopg.DataError):
+            raise
+        raise LedgerError(f"{hidden(url)}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """An error's first line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+class Patience:
+    """Hangs up on a server that has been silent for too long, from a thread of its own, so that no verb waits for ever."""
+
+    def __init__(self) -> None:
+        self._busy: tuple[float, Connection] | None = None
+        self._over = threading.Event()
+        threading.Thread(target=self._run, name="holdfast-patience", daemon=True).start()
+
+    @contextmanager
+    def with_(self, connection: Connection) -> Iterator[None]:
+        """While this is open, the connection must be done within :data:`SILENCE_S`."""
+        self._busy = (time.monotonic(), connection)
+        try:
+            yield
+        finally:
+            self._busy = None
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.5):
+            busy = self._busy
+            if busy is not None and time.monotonic() - busy[0] > SILENCE_S:
+                self._busy = None
+                try:
+                    with socket.socket(fileno=socket.dup(busy[1].fileno())) as line:
+                        line.shutdown(socket.SHUT_RDWR)
+                except (OSError, psycopg.Error):
+                    pass  # it has closed meanwhile

@@ -1,0 +1,41 @@
+"""Reads over a PostgreSQL ledger, on a read-only connection of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.errors import LedgerRefusedError
+from holdfast.ledgers.postgres_connection import one, open_connection, translated
+from holdfast.ledgers.queries import migrations
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.settings import hidden
+
+
+def postgres_reads(url: str) -> LedgerReads:
+    """Open a ledger for reading.
+
+    Raises:
+        LedgerRefusedError: there is no ledger there, or its schema is newer.
+        LedgerUnavailableError: nobody answers.
+    """
+    connection = open_connection(url, "holdfast reads")
+    try:
+        with translated(url):
+            connection.execute("set enable_seqscan = on")
+            connection.execute("set plan_cache_mode = auto")
+            connection.execute("set statement_timeout = '60s'")
+            connection.execute("set default_transaction_read_only = on")
+            if one(connection.execute("select to_regclass('schema_version')::text")) is None:
+                raise LedgerRefusedError(f"there is no ledger at {hidden(url)} yet: `holdfast run` or `holdfast submit` makes it")
+            oldest = one(connection.execute("select coalesce(max(oldest), 0) from schema_version"))
+            if oldest > migrations("postgres")[-1][0]:
+                raise LedgerRefusedError(f"{hidden(url)} has a newer schema than this Holdfast knows: install the newer release that wrote it")
+    except BaseException:
+        connection.close()
+        raise
+
+    def rows(query: str, values: tuple[Any, ...]) -> list[Any]:
+        with translated(url):
+            return connection.execute(query.encode(), values).fetchall()
+
+    return LedgerReads(hidden(url), "postgres", rows, connection.close)

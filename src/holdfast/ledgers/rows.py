@@ -1,0 +1,129 @@
+"""Between rows and model: the columns of values, claimed items with their tasks, and a group of transitions as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from holdfast.errors import LedgerError
+from holdfast.model.item import Claimed
+from holdfast.model.task import LiveTask, SettledTask, Transition
+from holdfast.model.values import Value, decode_reference, encode_reference
+
+Row = tuple[Any, ...]
+
+
+def columns(value: Value | None) -> tuple[bytes | None, str | None]:
+    """A value as its two columns: the bytes inline, or the reference."""
+    return (value, None) if value is None or isinstance(value, bytes) else (None, encode_reference(value))
+
+
+def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
+    """The value of two columns."""
+    return decode_reference(artifact) if artifact is not None else inline
+
+
+def claimed_of(row: Row) -> Claimed:
+    """A row of ``claim`` as an item without its tasks."""
+    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags = row
+    value = value_of(payload, artifact)
+    if value is None:
+        raise LedgerError(f"item {item} has no payload")
+    return Claimed(item, fence, version, key, generation, value, admitted_at, deadline, flags.split("\n") if flags else [])
+
+
+def add_tasks(claimed: dict[int, Claimed], settled: Iterable[Row], live: Iterable[Row]) -> None:
+    """Add settled and live tasks to items."""
+    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in settled:
+        task = SettledTask(node, place, generation, state, attempt, started, ended, value_of(output, artifact), flag=flag or "")
+        claimed[item].settled.append(task)
+    for item, *row in live:
+        claimed[item].live.append(LiveTask(*row))
+
+
+class Group:
+    """The rows of a group of transitions, table by table.
+
+    Args:
+        incarnation: under which they are written.
+    """
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.drops: list[tuple[int, int, str]] = []
+        self.tasks: list[Row] = []
+        self.attempts: list[Row] = []
+        self.live: dict[tuple[int, int, str], Row] = {}
+        self.letters: list[Row] = []
+        self.flags: list[tuple[int, tuple[str, ...]]] = []
+        self.released: list[Row] = []
+        self.finished: list[Row] = []
+
+    def add(self, one: Transition) -> None:
+        """Flatten one transition into rows."""
+        item = one.item
+        for task in one.settled:
+            inline, artifact = columns(task.output)
+            usage = task.usage
+            self.tasks.append(
+                (
+                    item, task.node, task.place, task.generation, task.state, task.attempt, task.started_at, task.ended_at,
+                    self.incarnation, task.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
+                    inline, artifact, task.flag or None,
+                )
+            )  # fmt: skip
+            self._drop(item, task.node, task.place)
+        for node, place in one.dropped:
+            self._drop(item, node, place)
+        for live in one.live:
+            row = (
+                item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
+                live.started_at, live.wake_at,
+            )  # fmt: skip
+            self.live[item, live.node, live.place] = row
+        for failed in one.failed:
+            failure, usage = failed.failure, failed.usage
+            self.attempts.append(
+                (
+                    item, failed.node, failed.place, failed.generation, failed.attempt, failed.started_at, failed.ended_at,
+                    failure.error_class, failure.error, failure.message, failure.traceback, int(failed.charged), self.incarnation,
+                    failed.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
+                )
+            )  # fmt: skip
+        for letter in one.letters:
+            failure = letter.failure
+            self.letters.append(
+                (
+                    item, letter.node, letter.place, letter.generation, failure.error_class, failure.error, failure.message,
+                    failure.traceback, letter.attempts, letter.at,
+                )
+            )  # fmt: skip
+        if one.flags:
+            self.flags.append((item, one.flags))
+        if one.state in ("waiting", "queued", "paused"):
+            self.released.append((item, one.state, one.wake_at))
+        elif one.state is not None:
+            result = (*one.output, None, None) if isinstance(one.output, tuple) else (None, None, *columns(one.output))
+            self.finished.append((item, one.state, one.at, *result))
+
+    def _drop(self, item: int, node: int, place: str) -> None:
+        self.live.pop((item, node, place), None)
+        self.drops.append((item, node, place))
+
+
+def held_of(transitions: list[Transition], fences: dict[int, int], group: Group) -> list[bool]:
+    """Put the transitions whose fence holds into the group; which ones those are. ``fences``: of running items, by id."""
+    held = []
+    for transition in transitions:
+        holds = fences.get(transition.item) == transition.fence
+        held.append(holds)
+        if holds:
+            group.add(transition)
+            if transition.state is not None:
+                del fences[transition.item]  # the lease ends here: nothing may follow under this fence
+    return held
+
+
+def merged_flags(known: str | None, added: Iterable[str]) -> str:
+    """The flags column with further marks in it."""
+    return "\n".join(sorted({*(known.split("\n") if known else []), *added}))

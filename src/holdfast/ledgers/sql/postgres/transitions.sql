@@ -1,0 +1,198 @@
+-- No statement here has a plan that can flip on a young table: rows are found by lists of keys, or by a lateral subquery with
+-- a limit or a lock, which the planner may not turn round.
+
+-- name: add_pipeline
+insert into pipelines (name) values ($1) on conflict (name) do nothing;
+
+-- name: version_known
+select v.id, v.fingerprint, v.shape from versions v join pipelines p on p.id = v.pipeline where p.name = $1 and v.label = $2;
+
+-- name: add_version
+insert into versions (pipeline, label, fingerprint, shape, created_at)
+values ((select id from pipelines where name = $1), $2, $3, $4, $5) on conflict (pipeline, label) do nothing;
+
+-- name: add_body
+insert into bodies (hash) values ($1) on conflict (hash) do nothing;
+
+-- name: body_id
+select id from bodies where hash = $1;
+
+-- name: begin_incarnation
+insert into incarnations (host, pid, started_at, expires_at) values ($1, $2, now_ms(), now_ms() + $3) returning id;
+
+-- name: renew_incarnation
+update incarnations set expires_at = now_ms() + $2 where id = $1 and ended_at is null returning id;
+
+-- name: end_incarnation
+update incarnations set expires_at = now_ms(), ended_at = coalesce(ended_at, now_ms()) where id = $1;
+
+-- name: end_expired irrevocably: whoever finds a lease expired ends it, and from then on nothing is written under it
+update incarnations set ended_at = now_ms() where id = any (array(
+    select id from incarnations where not swept and ended_at is null and expires_at < now_ms() and id <> $1 for update skip locked
+));
+
+-- name: ended_unswept
+select id from incarnations where not swept and ended_at is not null order by id;
+
+-- name: mark_swept only when nothing runs under it, in whatever version
+update incarnations set swept = true where id = $1 and not exists (select from items where state = 'running' and due = $1);
+
+-- name: incarnation_alive
+select id from incarnations where id = $1 and ended_at is null and expires_at > now_ms() for share;
+
+-- name: version_of
+select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline where p.name = $1 and v.label = $2;
+
+-- name: add_items in the order given; a known key is left out
+insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline)
+select (($1::bigint - 1577836800000) << 22) | nextval('item_ids'), w.pipeline, w.version, w.key, w.payload, w.artifact, w.priority, $1, w.deadline
+from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::text[], $7::int[], $8::bigint[])
+    with ordinality as w (pipeline, version, key, payload, artifact, priority, deadline, position)
+order by w.position
+on conflict (pipeline, key) do nothing
+returning id, pipeline, key;
+
+-- name: items_of_keys
+select i.pipeline, i.key, i.id, i.state from unnest($1::bigint[], $2::text[]) as w (pipeline, key)
+cross join lateral (select id, pipeline, key, state from items where pipeline = w.pipeline and key = w.key limit 1) i;
+
+-- name: add_receipts
+insert into receipts (item, pipeline, manifest, at)
+select item, pipeline, manifest, $4 from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as w (item, pipeline, manifest);
+
+-- name: add_manifest
+insert into manifests (name) values ($1) on conflict (name) do nothing;
+
+-- name: manifest_id
+select id from manifests where name = $1;
+
+-- name: announce a hint that something may be claimable; the poll is the truth
+select pg_notify('holdfast', '');
+
+-- name: claimable_orphans of an incarnation that is over
+select i.id from unnest($2::bigint[]) as v (version)
+cross join lateral (
+    select id from items where state = 'running' and due = $1 and version = v.version order by id limit $3 for update skip locked
+) i limit $3;
+
+-- name: claimable_waiting
+select i.id from unnest($2::bigint[]) as v (version)
+cross join lateral (
+    select id, due from items where state = 'waiting' and version = v.version and due <= $1 order by due, id limit $3 for update skip locked
+) i order by i.due, i.id limit $3;
+
+-- name: claimable_queued
+select i.id from unnest($1::bigint[]) as v (version)
+cross join lateral (
+    select id, priority from items where state = 'queued' and version = v.version order by priority desc, id limit $2 for update skip locked
+) i order by i.priority desc, i.id limit $2;
+
+-- name: claim
+update items set state = 'running', due = $1, fence = fence + 1 where id = any ($2::bigint[])
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags;
+
+-- name: claimed_before what an unanswered COMMIT of a claim may have given this incarnation
+select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags
+from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
+
+-- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again
+select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
+from tasks t where item = any ($1::bigint[])
+and not exists (
+    select 1 from dead_letters d
+    where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
+)
+order by item, generation;
+
+-- name: live_tasks
+select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
+from live_tasks where item = any ($1::bigint[]);
+
+-- name: fences locks the rows in the order given
+select i.id, i.fence from unnest($1::bigint[]) as w (id)
+cross join lateral (select id, fence from items where id = w.id and state = 'running' for no key update) i;
+
+-- name: all_fences
+select id, fence from items where id = any ($1::bigint[]);
+
+-- name: drop_live
+delete from live_tasks where ctid = any (array(
+    select l.ctid from unnest($1::bigint[], $2::int[], $3::text[]) as w (item, node, place)
+    cross join lateral (select ctid from live_tasks where item = w.item and node = w.node and place = w.place limit 1) l
+));
+
+-- name: drop_all_live
+delete from live_tasks where item = any ($1::bigint[]);
+
+-- name: write_live
+insert into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+select * from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[], $9::bigint[], $10::bigint[])
+on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
+    crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
+
+-- name: copy_tasks
+copy tasks (
+    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib, output, artifact, flag
+) from stdin (format binary);
+
+-- name: add_attempt
+insert into attempts (
+    item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
+    incarnation, body, worker, cpu_ms, peak_kib
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
+
+-- name: add_letter
+insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: release_item queued again or waiting, with nobody's lease
+update items set state = $2, due = $3 where id = $1;
+
+-- name: finish_items whose result lies in the row of the same task
+update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5 where id = any ($1::bigint[]);
+
+-- name: finish_item
+update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5, output = $6, output_artifact = $7 where id = $1;
+
+-- name: item_flags
+select flags from items where id = $1;
+
+-- name: flag_item
+update items set flags = $1 where id = $2;
+
+-- name: note_command
+update incarnations set command = $1 where id = $2 and ended_at is null returning id;
+
+-- name: last_command
+select command from incarnations where id = $1;
+
+-- name: open_letters
+select d.id, d.item, i.state from dead_letters d join items i on i.id = d.item
+where d.state = 'open' and d.id = any ($1::bigint[]) order by d.id for update;
+
+-- name: close_letter
+update dead_letters set state = $1, closed_at = $2, reason = $3 where id = $4;
+
+-- name: next_generation
+update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null,
+    deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end,
+    output_node = null, output_place = null, output = null, output_artifact = null
+where id = $2;
+
+-- name: open_letters_left
+select count(*) from dead_letters where item = $1 and state = 'open';
+
+-- name: discard_item
+update items set state = 'discarded' where id = $1 and state = 'dead';
+
+-- name: highest_item
+select coalesce(max(id), 0) from items;
+
+-- name: next_wake the next wait that ends; while anybody drives an item, half a second from now, since its lease may end
+select least(
+    (
+        select min(i.due) from unnest($1::bigint[]) as v (version)
+        cross join lateral (select due from items where state = 'waiting' and version = v.version order by due, id limit 1) i
+    ),
+    (select now_ms() + 500 where exists (select from items where state = 'running' and version = any ($1::bigint[])))
+);

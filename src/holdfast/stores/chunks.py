@@ -1,0 +1,100 @@
+"""What every artifact store shares: what is large, and lists kept in chunks whose elements are readable alone.
+
+A chunk is the elements' JSON, one after the other; their end offsets as 64-bit numbers; how many there are.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from abc import ABC, abstractmethod
+
+from holdfast.errors import StoreError
+from holdfast.model.codec import join, split
+from holdfast.model.values import CHUNK_BYTES, CHUNK_ELEMENTS, INLINE_LIMIT, Chunk, Element, Listing, Reference, Stored, Value
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NUMBER = struct.Struct("<Q")
+
+
+def checked(digest: str) -> str:
+    """The digest, if it is one: paths are made of nothing else.
+
+    Raises:
+        StoreError: it is not.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise StoreError(f"{digest!r} is no artifact digest")
+    return digest
+
+
+class ChunkedStore(ABC):
+    """Implements :class:`holdfast.store.Store` over bytes by digest."""
+
+    @abstractmethod
+    def put(self, data: bytes) -> str:
+        """Keep bytes durably; return their digest."""
+
+    @abstractmethod
+    def get(self, digest: str) -> bytes:
+        """Return the bytes of a digest, verified."""
+
+    @abstractmethod
+    def size(self, digest: str) -> int:
+        """How many bytes a digest has."""
+
+    @abstractmethod
+    def part(self, digest: str, at: int, length: int) -> bytes:
+        """Some of the bytes of a digest, without reading the rest."""
+
+    def keep(self, data: bytes, as_list: bool = False) -> Value:
+        """Return small JSON bytes as they are, and put large ones."""
+        if len(data) <= INLINE_LIMIT:
+            return data
+        if as_list and data.startswith(b"["):
+            return self._keep_list(data)
+        return Stored(self.put(data), len(data))
+
+    def fetch(self, reference: Reference) -> bytes:
+        """Return the JSON bytes behind a reference; of an element, only its part of the file is read."""
+        if isinstance(reference, Stored):
+            return self.get(reference.digest)
+        if isinstance(reference, Element):
+            return self._element(reference)
+        parts = [self._element(Element(chunk.digest, k)) for chunk in reference.chunks for k in range(chunk.count)]
+        return join(parts)
+
+    def _keep_list(self, data: bytes) -> Listing:
+        chunks: list[Chunk] = []
+        gathered: list[bytes] = []
+        size = 0
+
+        def flush() -> None:
+            ends, position = [], 0
+            for element in gathered:
+                position += len(element)
+                ends.append(_NUMBER.pack(position))
+            body = b"".join([*gathered, *ends, _NUMBER.pack(len(gathered))])
+            chunks.append(Chunk(self.put(body), len(body), len(gathered)))
+
+        for element in split(data):
+            gathered.append(element)
+            size += len(element)
+            if size >= CHUNK_BYTES or len(gathered) >= CHUNK_ELEMENTS:
+                flush()
+                gathered, size = [], 0
+        if gathered:
+            flush()
+        return Listing(sum(chunk.count for chunk in chunks), len(data), tuple(chunks))
+
+    def _element(self, element: Element) -> bytes:
+        digest = element.digest
+        length = self.size(digest)
+        (count,) = _NUMBER.unpack(self.part(digest, length - 8, 8))
+        if element.index >= count:
+            raise StoreError(f"artifact {digest} has {count} elements, not {element.index + 1}")
+        table = length - 8 - 8 * count
+        first = element.index == 0
+        ends = self.part(digest, table if first else table + 8 * (element.index - 1), 8 if first else 16)
+        begin, end = (0, _NUMBER.unpack(ends)[0]) if first else (_NUMBER.unpack(ends[:8])[0], _NUMBER.unpack(ends[8:])[0])
+        return self.part(digest, begin, end - begin)

@@ -1,0 +1,24 @@
+"""Which artifact store a place names. Object storage is an extra, so it is imported only when it is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.errors import InputError
+from holdfast.store import Store
+from holdfast.stores.directory import DirectoryStore
+
+
+def open_store(place: str) -> Store:
+    """Open a directory, or object storage by its URL.
+
+    Raises:
+        InputError: the library for object storage is not installed, or the URL cannot be read.
+    """
+    if "://" not in place:
+        return DirectoryStore(Path(place))
+    try:
+        from holdfast.stores.objects import ObjectStore
+    except ModuleNotFoundError:
+        raise InputError("object storage needs its library: pip install 'holdfast[objects]'") from None
+    return ObjectStore(place)

