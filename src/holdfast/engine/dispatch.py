@@ -62,6 +62,10 @@ class Dispatch:
         else:
             heapq.heappush(self._queues[self._where(passage, key, step)[0]], (-node.rank, next(self._order), passage, key))
 
+    def waiting(self) -> int:
+        """How many ready tasks wait for capacity (batches that gather do not)."""
+        return sum(map(len, self._queues.values()))
+
     def bisect(self, step: Step, tasks: list[Ready]) -> None:
         """A batch failed as a whole: its halves run again."""
         for passage, key in tasks:

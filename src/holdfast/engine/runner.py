@@ -38,6 +38,9 @@ PARK_MS = 5_000
 LOOK_MS = 100
 """Time between looks at the deadlines of items in flight."""
 
+MORSEL = 8
+"""Items of a first claim; it doubles as long as capacity takes them up."""
+
 REFUSED_MS = 60_000
 """How long an item rests whose transition the ledger refused."""
 
@@ -87,6 +90,7 @@ class Runner:
         self._timers: list[tuple[int, int, Passage, TaskKey]] = []
         self._order = count()
         self._claiming = False
+        self._appetite = MORSEL
         self._hungry = True
         self._next_poll = 0
         self._next_look = 0
@@ -121,6 +125,7 @@ class Runner:
             for outcome in outcomes:
                 self._settle(outcome, now)
         self._dispatch.pump()
+        self._claim(self._clock.now_ms())
 
     def idle(self) -> bool:
         """Nothing in flight, nothing claimable, and no wait that will end by itself."""
@@ -153,10 +158,15 @@ class Runner:
     # -- claiming -------------------------------------------------------------------------------------------------
 
     def _claim(self, now: int) -> None:
-        room = min(self._limits.items - len(self._items), self._limits.claim)
+        """Take as many items as capacity has shown to need: what one runner holds waiting, another one could be working on."""
         if not self._hungry or self._claiming or self.draining or not self._versions:
             return
-        if room < min(self._limits.claim, self._limits.items) // 4 or self._bytes >= self._limits.bytes:
+        waiting = self._dispatch.waiting()
+        if waiting and waiting >= self._appetite // 2:
+            self._appetite = max(self._appetite // 2, MORSEL)
+            return
+        room = min(self._limits.items - len(self._items), self._limits.claim, self._appetite)
+        if room < min(self._limits.claim, self._limits.items, self._appetite) // 4 or room < 1 or self._bytes >= self._limits.bytes:
             return
         self._claiming = True
         self._hungry = False
@@ -181,6 +191,7 @@ class Runner:
             self._next_poll = min(self._next_poll, max(self._wake, now + 1))
         if len(claimed) == room:
             self._hungry = True
+            self._appetite = min(self._appetite * 2, self._limits.claim)
         for one in claimed:
             self._take(one)
         self._claim(now)

@@ -15,6 +15,7 @@ from holdfast.ledgers.postgres_commit import SQL, numbers, write_group
 from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
 from holdfast.ledgers.postgres_listening import listen
 from holdfast.ledgers.postgres_schema import add_partitions, migrate
+from holdfast.ledgers.processes import born, this_place
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.model.item import Claimed, Receipt, Submission
@@ -76,7 +77,7 @@ class PostgresLedger:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
 
         def work(connection: Connection) -> int:
-            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, lease_ms))))
+            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
 
         incarnation = self._transact(work)
         try:
@@ -230,6 +231,9 @@ class PostgresLedger:
                 if row[1] == self._unanswered[row[0]]:
                     claimed[row[0]] = claimed_of(row)
         connection.execute(SQL["end_expired"], (incarnation,))
+        for neighbour, pid, began in connection.execute(SQL["neighbours"], (this_place(),)).fetchall():
+            if born(pid) != began:
+                connection.execute(SQL["end_incarnation"], (neighbour,))
         wanted: list[int] = []
         for (over,) in connection.execute(SQL["ended_unswept"]).fetchall():
             found = connection.execute(SQL["claimable_orphans"], (over, served, limit - len(wanted))).fetchall() if len(wanted) < limit else []

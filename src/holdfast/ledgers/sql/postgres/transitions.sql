@@ -18,7 +18,10 @@ insert into bodies (hash) values ($1) on conflict (hash) do nothing;
 select id from bodies where hash = $1;
 
 -- name: begin_incarnation
-insert into incarnations (host, pid, started_at, expires_at) values ($1, $2, now_ms(), now_ms() + $3) returning id;
+insert into incarnations (host, pid, place, born, started_at, expires_at) values ($1, $2, $3, $4, now_ms(), now_ms() + $5) returning id;
+
+-- name: neighbours
+select id, pid, born from incarnations where not swept and ended_at is null and place = $1 and place <> '' and born > 0;
 
 -- name: renew_incarnation
 update incarnations set expires_at = now_ms() + $2 where id = $1 and ended_at is null returning id;

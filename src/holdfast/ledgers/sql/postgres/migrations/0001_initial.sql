@@ -23,11 +23,13 @@ create table bodies (
 );
 
 -- One start of a runner. Its expiry, by this database's clock, is the lease of every item that it owns; command is its last
--- committed group; swept: it is over, and nothing runs under it any more.
+-- committed group; swept: it is over, and nothing runs under it any more. Place and born tell its neighbours whether it lives.
 create table incarnations (
     id bigint generated always as identity primary key,
     host text not null,
     pid integer not null,
+    place text not null,
+    born bigint not null,
     started_at bigint not null,
     expires_at bigint not null,
     ended_at bigint,

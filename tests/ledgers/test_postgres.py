@@ -1,0 +1,184 @@
+"""What only PostgreSQL can show: several runners, lost connections, a server that is not safe, plans that do not flip."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from holdfast.errors import LeaseLostError, LedgerRefusedError, LedgerUnavailableError
+from holdfast.ledger import CommitUnknownError
+from holdfast.ledgers.postgres import PostgresLedger
+from holdfast.ledgers.postgres_connection import check_server, open_connection
+from holdfast.ledgers.queries import migrations
+from holdfast.model.item import Submission
+from holdfast.model.task import LiveTask, Transition
+from holdfast.settings import hidden
+from holdfast.testing.postgres import LocalPostgres
+from tests.conformance.test_ledger import NOW, SPEC, settled
+
+VERSION = 1
+
+
+@pytest.fixture
+def ledger(postgres: str) -> Iterator[PostgresLedger]:
+    made = PostgresLedger(postgres)
+    made.register(SPEC, NOW)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(ledger: PostgresLedger, postgres: str) -> Iterator[PostgresLedger]:
+    made = PostgresLedger(postgres)
+    yield made
+    made.close()
+
+
+def admit(ledger: PostgresLedger, count: int) -> list[int]:
+    return [one.item for one in ledger.admit([Submission("p", "1", f"k{n}", b"1") for n in range(count)], NOW)]
+
+
+def test_two_runners_share_the_items_and_neither_takes_the_others(ledger: PostgresLedger, other: PostgresLedger) -> None:
+    items = admit(ledger, 10)
+    first, second = ledger.begin("a", os.getpid(), NOW, 15_000), other.begin("b", os.getpid(), NOW, 15_000)
+    mine, theirs = ledger.claim(first, [VERSION], 6, NOW), other.claim(second, [VERSION], 9, NOW)
+    assert [one.item for one in mine] + [one.item for one in theirs] == items
+    stolen = [Transition(one.item, one.fence + 1, NOW, settled=(settled(0),)) for one in mine]
+    assert other.commit(second, 1, stolen) == [False] * 6
+    assert ledger.claim(first, [VERSION], 9, NOW) == []
+
+
+def test_a_neighbour_that_died_is_noticed_before_its_lease_ends(ledger: PostgresLedger, other: PostgresLedger) -> None:
+    admit(ledger, 2)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = other.begin("b", process.pid, NOW, 3_600_000)
+    assert len(other.claim(dead, [VERSION], 9, NOW)) == 2
+    mine = ledger.begin("a", os.getpid(), NOW, 15_000)
+    assert ledger.claim(mine, [VERSION], 9, NOW) == []
+    process.kill()
+    process.wait()
+    assert [one.fence for one in ledger.claim(mine, [VERSION], 9, NOW)] == [2, 2]
+    with pytest.raises(LeaseLostError):
+        other.claim(dead, [VERSION], 9, NOW)
+
+
+def test_an_item_of_a_version_that_the_finder_does_not_serve_waits_for_one_that_does(ledger: PostgresLedger, other: PostgresLedger) -> None:
+    admit(ledger, 1)
+    dead = other.begin("b", 1, NOW, 0)
+    other.end(dead, NOW)
+    owner = other.begin("b", os.getpid(), NOW, 15_000)
+    other.claim(owner, [VERSION], 9, NOW)
+    other.end(owner, NOW)
+    mine = ledger.begin("a", os.getpid(), NOW, 15_000)
+    assert ledger.claim(mine, [VERSION + 1], 9, NOW) == []
+    assert len(ledger.claim(mine, [VERSION], 9, NOW)) == 1
+
+
+def test_a_claim_whose_commit_was_not_answered_is_found_by_the_next(ledger: PostgresLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    admit(ledger, 3)
+    mine = ledger.begin("a", os.getpid(), NOW, 15_000)
+    cut = _cut_at(monkeypatch, "commit", after=True)
+    with pytest.raises(LedgerUnavailableError):
+        ledger.claim(mine, [VERSION], 2, NOW)
+    cut.clear()
+    assert [one.key for one in ledger.claim(mine, [VERSION], 9, NOW)] == ["k0", "k1", "k2"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_commit_whose_answer_was_lost_is_read_again(ledger: PostgresLedger, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+    admit(ledger, 1)
+    mine = ledger.begin("a", os.getpid(), NOW, 15_000)
+    (one,) = ledger.claim(mine, [VERSION], 9, NOW)
+    group = [Transition(one.item, one.fence, NOW, settled=(settled(0),), live=(LiveTask(1, "", "running", 1),))]
+    cut = _cut_at(monkeypatch, "commit", after)
+    with pytest.raises(CommitUnknownError):
+        ledger.commit(mine, 1, group)
+    cut.clear()
+    assert ledger.confirm(mine, 1, group) == ([True] if after else None)
+
+
+def _cut_at(monkeypatch: pytest.MonkeyPatch, statement: str, after: bool) -> list[str]:
+    """Lose the connection just before or just after a statement reached the server; clear the answer to stop."""
+    cut = [statement]
+    original = psycopg.Connection.execute
+
+    def execute(self: Any, query: Any, *rest: Any, **options: Any) -> Any:
+        if query in cut:
+            if after:
+                original(self, query, *rest, **options)
+            self.pgconn.finish()
+            raise psycopg.OperationalError("the connection was lost")
+        return original(self, query, *rest, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", execute)
+    return cut
+
+
+def test_a_server_that_may_lose_a_commit_is_refused(postgres: str) -> None:
+    with open_connection(postgres) as connection:
+        connection.execute("set synchronous_commit = off")
+        with pytest.raises(LedgerRefusedError, match="synchronous_commit=off"):
+            check_server(connection, postgres)
+
+
+def test_a_newer_schema_is_refused_only_when_it_has_contracted(ledger: PostgresLedger, postgres: str) -> None:
+    newest = migrations("postgres")[-1][0]
+    with open_connection(postgres) as connection:
+        connection.execute("insert into schema_version values ($1, $2)", (newest + 1, 1))
+        PostgresLedger(postgres).close()  # it only expanded: runners of this release go on
+        connection.execute("insert into schema_version values ($1, $2)", (newest + 2, newest + 2))
+        with pytest.raises(LedgerRefusedError, match="newer release"):
+            PostgresLedger(postgres)
+
+
+def test_nobody_there_is_one_clear_line_without_the_password() -> None:
+    with pytest.raises(LedgerUnavailableError, match="does not answer") as caught:
+        PostgresLedger("postgresql://me:secret@127.0.0.1:1/nothing")
+    assert "secret" not in str(caught.value)
+    assert hidden("postgresql://me:secret@h/d") == "postgresql://me:***@h/d"
+
+
+def test_history_lies_in_the_partition_of_its_month(ledger: PostgresLedger, postgres: str) -> None:
+    now = int(time.time() * 1000)
+    (item,) = [one.item for one in ledger.admit([Submission("p", "1", "now", b"1")], now)]
+    mine = ledger.begin("a", os.getpid(), now, 15_000)
+    (one,) = ledger.claim(mine, [VERSION], 9, now)
+    ledger.commit(mine, 1, [Transition(one.item, one.fence, now, settled=(settled(0),))])
+    with open_connection(postgres) as connection:
+        tables = connection.execute("select tableoid::regclass::text from tasks where item = $1", (item,)).fetchall()
+    assert tables == [(time.strftime("tasks_%Y_%m", time.gmtime(now / 1000)),)]
+
+
+def test_receipts_are_append_only_and_illegal_transitions_are_refused(ledger: PostgresLedger, postgres: str) -> None:
+    admit(ledger, 1)
+    with open_connection(postgres) as connection:
+        for statement in ("delete from receipts", "update receipts set at = 2"):
+            with pytest.raises(psycopg.errors.CheckViolation, match="append-only"):
+                connection.execute(statement.encode())
+        with pytest.raises(psycopg.errors.CheckViolation, match="illegal item transition from queued to completed"):
+            connection.execute("update items set state = 'completed'")
+
+
+def test_a_server_that_stops_is_waited_for(tmp_path: Path) -> None:
+    server = LocalPostgres(tmp_path / "data")
+    ledger = PostgresLedger(server.new_database())
+    try:
+        ledger.register(SPEC, NOW)
+        receipts = ledger.admit([Submission("p", "1", "k", b"1")], NOW)
+        server.stop("immediate")
+        with pytest.raises(LedgerUnavailableError):
+            ledger.admit([Submission("p", "1", "l", b"1")], NOW)
+        server.start()
+        again = ledger.admit([Submission("p", "1", "k", b"1")], NOW)
+        assert (again[0].created, again[0].item) == (False, receipts[0].item)
+    finally:
+        ledger.close()
+        server.stop("immediate")
