@@ -1,4 +1,4 @@
-"""``python -m chaos.kill --kills 300 --json``: SIGKILL at random instants over runner and workers while items flow.
+"""``python -m chaos.kill --kills 300 --json``: SIGKILL at random instants over runners and workers while items flow.
 
 Judged by the sink (a process of its own) and by the ledger's audit: every acknowledged item must have ended, no effect
 may be doubled, and no settled task may start again.
@@ -16,40 +16,72 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 
+from chaos.faults import Faults
+from chaos.proxy import Proxy
 from chaos.sink import tell
 from holdfast.app import App
 from holdfast.errors import HoldfastError
 from holdfast.model.ids import show
+from holdfast.testing.postgres import LocalPostgres
 
 BACKLOG = 150
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign does: how many kills of how many runners, on which ledger, beside which other faults."""
+
+    kills: int = 300
+    seed: int = 1
+    postgresql: bool = False
+    runners: int = 1
+    database: bool = False
+    network: bool = False
 
 
 class Campaign:
     """One campaign in a folder of its own."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.rng = folder, random.Random(seed)
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.folder, self.plan, self.rng = folder, plan, random.Random(plan.seed)
         self.sink_path = str(folder / "sink.sock")
-        self.environment = {**os.environ, "CHAOS_SINK": self.sink_path, "HOLDFAST_HOME": str(folder / "home"), "HOLDFAST_WORKERS": "2"}
-        os.environ.update(self.environment)
-        self.app = App(home=folder / "home", workers=2)
+        self.server = LocalPostgres(folder / "pg") if plan.postgresql else None
+        url = self.server.new_database() if self.server is not None else ""
+        self.proxy = None
+        theirs = url
+        if plan.network and self.server is not None:
+            self.proxy = Proxy(folder / "net", self.server.socket)
+            theirs = url.replace(f"host={self.server.socket.parent}", f"host={folder / 'net'}")
+        self.environment = {
+            **os.environ, "CHAOS_SINK": self.sink_path, "HOLDFAST_HOME": str(folder / "home"), "HOLDFAST_WORKERS": "2", "HOLDFAST_LEDGER": theirs,
+        }  # fmt: skip
+        os.environ.update({"CHAOS_SINK": self.sink_path})
+        self.app = App(home=folder / "home", ledger=url, workers=2)
         self.sink = subprocess.Popen([sys.executable, "-m", "chaos.sink", self.sink_path, str(folder / "sink.log")])
-        self.runner: subprocess.Popen[bytes] | None = None
-        self.counts = {"kills": 0, "kills_with_work_in_flight": 0, "restarts": 0}
+        self.runners: list[subprocess.Popen[bytes]] = []
+        self.counts = {"kills": 0, "kills_with_work_in_flight": 0, "restarts": 0, "pauses": 0}
         self.reclaims: list[float] = []
+        self.watching: list[threading.Thread] = []
         self.stop = threading.Event()
         self.made = 0
         self.unsure: list[Any] = []
+        self.faults = Faults(self.server, self.proxy, random.Random(plan.seed + 1), self.starts) if self.server is not None else None
 
     def start_runner(self) -> None:
         """Start a runner process."""
         command = [sys.executable, "-m", "holdfast", "runner", "chaos.pipeline", "--json"]
-        self.runner = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=self._log)
+        self.runners.append(subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=self._log))
+
+    def starts(self) -> int:
+        """How many steps have started so far."""
+        return int(tell(self.sink_path, {"what": "report"})["starts"])
 
     @property
     def _log(self) -> Any:
@@ -78,41 +110,47 @@ class Campaign:
     def _open(self) -> int:
         try:
             reads = self.app.reads()
+            try:
+                return sum(row[state] for row in reads.status() for state in ("queued", "running", "waiting"))
+            finally:
+                reads.close()
         except HoldfastError:
-            return 0
-        try:
-            return sum(row[state] for row in reads.status() for state in ("queued", "running", "waiting"))
-        finally:
-            reads.close()
+            return BACKLOG
 
     def in_flight(self) -> bool:
         """Whether the ledger knows of attempts that run right now."""
-        reads = self.app.reads()
         try:
-            return bool(sum(row["running"] for row in reads.steps("parcels")))
-        finally:
-            reads.close()
+            reads = self.app.reads()
+            try:
+                return bool(sum(row["running"] for row in reads.steps("parcels")))
+            finally:
+                reads.close()
+        except HoldfastError:
+            return False  # the database is away
 
     def wait_for_work(self, limit_s: float = 60.0) -> float:
         """Wait until a step has started after now; return how long that took."""
         began = time.monotonic()
-        starts = tell(self.sink_path, {"what": "report"})["starts"]
-        while tell(self.sink_path, {"what": "report"})["starts"] <= starts:
+        starts = self.starts()
+        while self.starts() <= starts:
             if time.monotonic() - began > limit_s:
                 raise SystemExit(f"no progress for {limit_s} s after a kill; see {self.folder}/runner.log")
             time.sleep(0.01)
         return time.monotonic() - began
 
     def kill_one(self) -> None:
-        """Kill the runner, a worker, or both."""
-        assert self.runner is not None
-        process = psutil.Process(self.runner.pid)
+        """Kill a runner, one of its workers, or both; among several, now and then stop one for longer than its lease."""
+        runner = self.rng.choice(self.runners)
+        process = psutil.Process(runner.pid)
         workers = [child for child in process.children() if child.is_running()]
         victim = self.rng.choice(("runner", "worker", "worker", "all"))
         working = self.in_flight()
+        if self.plan.runners > 1 and self.rng.random() < 0.02:
+            return self.pause(process)
         targets = [] if victim == "runner" else workers if victim == "all" else [self.rng.choice(workers)] if workers else []
         if victim != "worker" or not targets:
             targets = [*targets, process]
+        owned = self.owned(runner.pid) if process in targets else []
         for target in targets:
             try:
                 target.send_signal(signal.SIGKILL)
@@ -121,20 +159,75 @@ class Campaign:
         self.counts["kills"] += 1
         self.counts["kills_with_work_in_flight"] += working
         if process in targets:
-            self.runner.wait()
+            runner.wait()
+            self.runners.remove(runner)
+            self.watch(owned)
             self.counts["restarts"] += 1
             self.start_runner()
-        self.reclaims.append(self.wait_for_work())
+        took = self.wait_for_work()
+        if self.server is None:
+            self.reclaims.append(took)
+        return None
+
+    def pause(self, process: psutil.Process) -> None:
+        """Stop a runner in its tracks for longer than its lease, then let it go on: others have its items by then."""
+        owned = self.owned(process.pid)
+        process.suspend()
+        self.counts["pauses"] += 1
+        self.watch(owned)
+
+        def resume() -> None:
+            self.stop.wait(17)
+            if process.is_running():
+                process.resume()
+
+        threading.Thread(target=resume, daemon=True).start()
+
+    def owned(self, pid: int) -> list[tuple[int, int]]:
+        """Items (and fences) that a runner drives right now."""
+        if self.server is None:
+            return []
+        try:
+            with psycopg.connect(self.app.settings.ledger) as connection:
+                return connection.execute(
+                    "select id, fence from holdfast.items where state = 'running' and due in"
+                    " (select id from holdfast.incarnations where pid = %s and ended_at is null)",
+                    (pid,),
+                ).fetchall()
+        except psycopg.Error:
+            return []
+
+    def watch(self, owned: list[tuple[int, int]]) -> None:
+        """Time, in a thread, until somebody else has what a dead runner owned."""
+        if owned:
+            self.watching.append(threading.Thread(target=self._watch, args=(owned, time.monotonic()), daemon=True))
+            self.watching[-1].start()
+
+    def _watch(self, owned: list[tuple[int, int]], began: float) -> None:
+        left = dict(owned)
+        away = 0.0
+        while left and time.monotonic() - began < 120:
+            time.sleep(0.1)
+            try:
+                with psycopg.connect(self.app.settings.ledger) as connection:
+                    rows = connection.execute("select id, fence from holdfast.items where state = 'running' and id = any(%s)", (list(left),))
+                    left = {item: fence for item, fence in rows if left[item] == fence}
+            except psycopg.Error:
+                away += 0.1  # nobody can claim while the database is away
+        self.reclaims.append(time.monotonic() - began - away)
 
     def finish(self) -> dict[str, Any]:
         """Let everything end, then audit."""
         self.stop.set()
-        assert self.runner is not None
         until = time.monotonic() + 300
         while self._open() and time.monotonic() < until:
             time.sleep(0.2)
-        self.runner.send_signal(signal.SIGTERM)
-        self.runner.wait(60)
+        for runner in self.runners:
+            runner.send_signal(signal.SIGTERM)
+        for runner in self.runners:
+            runner.wait(60)
+        for thread in self.watching:
+            thread.join()
         judged = tell(self.sink_path, {"what": "report", "keys": True})
         self.sink.kill()
         reads = self.app.reads()
@@ -142,40 +235,52 @@ class Campaign:
         ended = {row["item"] for state in ("completed", "dead") for row in reads.items("parcels", state, 10_000_000)}
         lost = [item for item in judged["acknowledged"] if item not in ended]
         terms = audit["pipelines"]["parcels"]
+        more: dict[str, Any] = {}
+        if self.faults is not None:
+            after = self.faults.progress_after_s
+            more = {**self.faults.counts, "progress_after_database_s": round(max(after), 2) if after else None}
         return {
             **self.counts,
+            **more,
             "submitted": judged["submitted"],
             "acknowledged": len(judged["acknowledged"]),
             "completed": terms["completed"],
             "dead": terms["dead"],
             "lost": len(lost),
             "duplicated_effects": len(judged["duplicated"]),
-            "reclaim_p99_s": round(sorted(self.reclaims)[min(int(len(self.reclaims) * 0.99), len(self.reclaims) - 1)], 2),
+            "reclaim_p99_s": round(sorted(self.reclaims)[min(int(len(self.reclaims) * 0.99), len(self.reclaims) - 1)], 2) if self.reclaims else None,
             "balanced": audit["balanced"],
             "examples": (lost + judged["duplicated"])[:5],
         }
 
 
-def run(kills: int, seed: int, folder: Path) -> dict[str, Any]:
+def run(plan: Plan, folder: Path) -> dict[str, Any]:
     """Run a campaign."""
-    campaign = Campaign(folder, seed)
+    campaign = Campaign(folder, plan)
     try:
         while not os.path.exists(campaign.sink_path):
             time.sleep(0.02)
-        campaign.start_runner()
+        for _ in range(plan.runners):
+            campaign.start_runner()
         submitting = threading.Thread(target=campaign.submit_all_the_time, daemon=True)
         submitting.start()
         campaign.wait_for_work()
-        while campaign.counts["kills"] < kills:
+        if campaign.faults is not None:
+            campaign.faults.begin(plan.database, plan.network)
+        while campaign.counts["kills"] < plan.kills:
             time.sleep(campaign.rng.random() * 0.4)
             campaign.kill_one()
+        if campaign.faults is not None:
+            campaign.faults.end()
         campaign.stop.set()
         submitting.join(30)
         return campaign.finish()
     finally:
         campaign.sink.kill()
-        if campaign.runner is not None and campaign.runner.poll() is None:
-            campaign.runner.kill()
+        for runner in campaign.runners:
+            runner.kill()
+        if campaign.server is not None:
+            campaign.server.stop("immediate")
 
 
 def main() -> None:
@@ -183,10 +288,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m chaos.kill")
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ledger", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--runners", type=int, default=1, help="runner processes (PostgreSQL)")
+    parser.add_argument("--database", action="store_true", help="also stop the database at once every 2 to 20 s, and terminate backends")
+    parser.add_argument("--network", action="store_true", help="also reset, swallow, delay and half answer what runners and database say")
     parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
     arguments = parser.parse_args()
+    postgresql = arguments.ledger == "postgresql"
+    if not postgresql and (arguments.runners > 1 or arguments.database or arguments.network):
+        parser.error("several runners, and faults of the database and the network, need --ledger postgresql")
+    plan = Plan(arguments.kills, arguments.seed, postgresql, arguments.runners, arguments.database, arguments.network)
     with tempfile.TemporaryDirectory(prefix="hf") as folder:
-        result = run(arguments.kills, arguments.seed, Path(folder))
+        result = run(plan, Path(folder))
     print(json.dumps(result))
     good = result["lost"] == 0 and result["duplicated_effects"] == 0 and result["balanced"] and result["completed"] > 0
     sys.exit(0 if good else 1)

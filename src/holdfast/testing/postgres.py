@@ -53,13 +53,18 @@ class LocalPostgres:
             connection.execute(f'create database "{name}" template "{template}"'.encode())
         return self.url(name)
 
+    @property
+    def socket(self) -> Path:
+        """Its unix socket."""
+        return Path(self._server.get_postmaster_info().socket_dir) / ".s.PGSQL.5432"
+
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; ``immediate`` is what a power cut leaves behind."""
         self._control("-w", "-m", mode, "stop")
 
     def start(self) -> None:
         """Start it again; returns when it takes connections."""
-        self._control("-w", "-o", f'-h "" -k {self._server.get_postmaster_info().socket_dir}', "-l", str(self.folder / "log"), "start")
+        self._control("-w", "-o", f'-h "" -k {self.socket.parent}', "-l", str(self.folder / "log"), "start")
 
     def _control(self, *arguments: str) -> None:
         self._execute("pg_ctl", ("-D", str(self.folder), *arguments), bin_path=self._server.bin_path, user=self._server.system_user)
