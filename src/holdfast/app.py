@@ -67,18 +67,26 @@ class App:
 
     # -- verbs ----------------------------------------------------------------------------------------------------
 
-    def submit(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "") -> Iterator[Receipt]:
-        """Accept payloads durably; yields a receipt for each once it is fsynced. A live runner is handed them over its socket.
+    def submit(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "", priority: int = 0) -> Iterator[Receipt]:
+        """Accept payloads durably; yields a receipt for each once it is durable. A live runner of an SQLite file is handed them over its socket.
+
+        Args:
+            pipeline: for which.
+            payloads: read as they are accepted.
+            manifest: your name for the list of them.
+            priority: items of a higher one are claimed first, from -1000 to 1000.
 
         Raises:
             InputError: a payload does not fit the pipeline's type; those before it stay accepted.
+            BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
         """
         writer = self.writer()
         try:
             writer.register(version_spec(pipeline), self.clock.now_ms())
-            source = self.submissions(pipeline, payloads, manifest)
-            while batch := list(islice(source, INTAKE)):
-                yield from writer.admit(batch, self.clock.now_ms())
+            source = self.submissions(pipeline, payloads, manifest, priority)
+            limit = self.settings.backlog
+            while batch := list(islice(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE)):
+                yield from writer.admit(batch, self.clock.now_ms(), limit)
         finally:
             writer.close()
 
@@ -88,6 +96,7 @@ class App:
         payloads: Iterable[tuple[Pipeline[Any, Any], Any]] = (),
         until_idle: bool = True,
         manifest: str = "",
+        priority: int = 0,
         each_tick: Callable[[Session], None] = lambda session: None,
         recycle: Callable[[bool], None] | None = None,
         receipt: Callable[[Receipt], None] = lambda receipt: None,
@@ -99,6 +108,7 @@ class App:
             payloads: pairs of pipeline and payload to accept while running.
             until_idle: return when nothing is left to do; otherwise go on until stopped by SIGINT or SIGTERM.
             manifest: the client's name for the list of these payloads.
+            priority: items of a higher one are claimed first, from -1000 to 1000.
             each_tick: called some twenty times a second, for displays.
             recycle: replaces the process when a step holds the event loop for good (its argument: payloads are still being
                 accepted); without it that is only logged.
@@ -124,7 +134,7 @@ class App:
 
             over = threading.Event()
             source = (
-                one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, patient=lambda: not over.is_set())
+                one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, priority, lambda: not over.is_set())
             )
             result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over))
         finally:
@@ -161,14 +171,25 @@ class App:
         return open_store(self.settings.artifacts_place)
 
     def submissions(
-        self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str, patient: Callable[[], bool] = lambda: False
+        self,
+        pipeline: Pipeline[Any, Any],
+        payloads: Iterable[Any],
+        manifest: str = "",
+        priority: int = 0,
+        patient: Callable[[], bool] = lambda: False,
     ) -> Iterator[Submission]:
-        """Check, encode and (when large) store payloads; a full disk is waited out as long as ``patient`` says so."""
+        """Check, encode and (when large) store payloads; a full disk is waited out as long as ``patient`` says so.
+
+        Raises:
+            InputError: a payload, or the priority, does not fit.
+        """
+        if not -1000 <= priority <= 1000:
+            raise InputError(f"priority {priority} is out of range: give one from -1000 to 1000")
         store = self.store()
         for payload in payloads:
             data = check_payload(payload, pipeline.input_type)
             key = pipeline.key_of(data)
-            yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest)
+            yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest, priority)
 
     def _keep(self, store: Store, data: bytes, patient: Callable[[], bool]) -> Value:
         while True:

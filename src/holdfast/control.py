@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from holdfast.engine.committer import Desk
-from holdfast.errors import HoldfastError, InputError, LedgerLockedError
+from holdfast.errors import BacklogFullError, HoldfastError, InputError, LedgerLockedError
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.model.item import Receipt, Submission
 
@@ -56,16 +56,17 @@ Request = Admit | Register | Redrive | Discard
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """An error text (empty: none), and the answer as msgpack."""
+    """An error text (empty: none), the answer as msgpack, and of a full backlog its limit and the seconds to wait."""
 
     error: str
     answer: msgspec.Raw = msgspec.Raw(b"\xc0")
+    full: tuple[int, float] | None = None
 
 
-def perform(ledger: Ledger, request: Request, now_ms: int) -> Any:
+def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
     """Run a request's verb on the ledger."""
     if isinstance(request, Admit):
-        return ledger.admit(request.submissions, now_ms)
+        return ledger.admit(request.submissions, now_ms, backlog)
     if isinstance(request, Register):
         return ledger.register(request.spec, now_ms)
     if isinstance(request, Redrive):
@@ -86,7 +87,7 @@ def reachable(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callable[[], None]) -> asyncio.AbstractServer:
+async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callable[[], None], backlog: int) -> asyncio.AbstractServer:
     """Listen; every verb goes through the committer, and the runner looks for items after it."""
     path.unlink(missing_ok=True)  # we hold the writer lock, so whoever left it is gone
 
@@ -96,7 +97,7 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
                 (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 if size > _FRAME_LIMIT:
                     return
-                reply = await _answer(await reader.readexactly(size), desk, now_ms)
+                reply = await _answer(await reader.readexactly(size), desk, now_ms, backlog)
                 hint()
                 body = msgspec.msgpack.encode(reply)
                 writer.write(_LENGTH.pack(len(body)) + body)
@@ -114,14 +115,16 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
         os.umask(before)
 
 
-async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int]) -> Reply:
+async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: int) -> Reply:
     try:
         request = msgspec.msgpack.decode(frame, type=Request)
     except msgspec.MsgspecError as error:
         return Reply(f"the runner did not understand the request ({error}): are both of one release?")
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    desk.call(lambda ledger: perform(ledger, request, now_ms()), lambda answer: done.set_result(answer) if not done.done() else None)
+    desk.call(lambda ledger: perform(ledger, request, now_ms(), backlog), lambda answer: done.set_result(answer) if not done.done() else None)
     answer = await done
+    if isinstance(answer, BacklogFullError):
+        return Reply(str(answer), full=(answer.limit, answer.retry_after))
     if isinstance(answer, Exception):
         return Reply(str(answer) or type(answer).__name__)
     return Reply("", msgspec.Raw(msgspec.msgpack.encode(answer)))
@@ -146,8 +149,8 @@ class RemoteLedger:
             self._socket.close()
             raise
 
-    def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
-        """Accept items; the runner's clock dates them."""
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
+        """Accept items; the runner's clock dates them, and its settings bound the backlog."""
         receipts: list[Receipt] = self._ask(Admit(submissions), list[Receipt])
         return receipts
 
@@ -175,6 +178,8 @@ class RemoteLedger:
         self._socket.sendall(_LENGTH.pack(len(body)) + body)
         (size,) = _LENGTH.unpack(self._read(_LENGTH.size))
         reply = msgspec.msgpack.decode(self._read(size), type=Reply)
+        if reply.full is not None:
+            raise BacklogFullError(*reply.full)
         if reply.error:
             raise InputError(reply.error)
         return msgspec.msgpack.decode(reply.answer, type=kind)

@@ -11,7 +11,8 @@
     │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
     │   ├── LedgerLockedError      another process is the writer
     │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was acknowledged, try again later
-    │   └── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
+    │   ├── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
+    │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
     ├── StoreError                 an artifact is missing or its bytes are not what its digest says
     └── StepError                  raised by step bodies to say what kind of failure it is
         ├── TransientError         try again, not before ``retry_after`` seconds if given
@@ -63,6 +64,19 @@ class LedgerUnavailableError(LedgerError):
 
 class LeaseLostError(LedgerError):
     """This runner's incarnation is over: its lease ended, and what it held is for others to claim."""
+
+
+class BacklogFullError(LedgerError):
+    """As many items wait as ``HOLDFAST_BACKLOG`` allows. None of these was accepted; those before them are safe.
+
+    Args:
+        limit: the setting.
+        retry_after: seconds after which there should be room, going by how long the foremost item has waited.
+    """
+
+    def __init__(self, limit: int, retry_after: float) -> None:
+        self.limit, self.retry_after = limit, retry_after
+        super().__init__(f"the backlog is full: {limit} items wait; come back in {retry_after:g} s, add runners, or raise HOLDFAST_BACKLOG")
 
 
 class StoreError(HoldfastError):

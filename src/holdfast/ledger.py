@@ -75,8 +75,12 @@ class Ledger(Protocol):
         """End an incarnation; what it owned is claimable at once."""
         ...
 
-    def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
-        """Accept items durably, one receipt each, in order. A known key is answered with the item that has it."""
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
+        """Accept items durably, one receipt each, in order. A known key is answered with the item that has it.
+
+        Raises:
+            BacklogFullError: more than ``backlog`` items would wait then; none of these was accepted.
+        """
         ...
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:

@@ -24,7 +24,7 @@ from holdfast.engine.intake import Intake
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
-from holdfast.errors import LeaseLostError, LedgerUnavailableError
+from holdfast.errors import BacklogFullError, LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.processes import ProcessExecutor
@@ -100,7 +100,7 @@ class Session:
         self._watchdog.renewed(asked)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
-        server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint)
+        server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
         feeding = loop.create_task(self._feed(intake, accepted))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
@@ -171,19 +171,22 @@ class Session:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
         try:
             while not self.runner.draining and (batch := await intake.next()):
-                receipts = await self._admit_patiently(batch)
+                size = max(self._settings.backlog // 4, 1) if self._settings.backlog else len(batch)
+                parts = [await self._admit_patiently(batch[at : at + size]) for at in range(0, len(batch), size)]
                 intake.done()
-                accepted(receipts)
+                accepted([receipt for part in parts for receipt in part])
                 self.runner.hint()
         finally:
             self.intake_open = False
 
     async def _admit_patiently(self, batch: list[Submission]) -> list[Receipt]:
-        """Admit; while the disk is full, say so once, wait, and go on when there is space."""
+        """Admit; while the disk or the backlog is full, wait (for a disk, say so once), and go on when there is space."""
         said = False
         while True:
             try:
                 return await self.admit(batch)
+            except BacklogFullError as error:
+                await asyncio.sleep(min(error.retry_after, RETRY_S))
             except LedgerUnavailableError as error:
                 if not said:
                     log.warning("%s", error)
@@ -196,9 +199,13 @@ class Session:
 
         Raises:
             LedgerUnavailableError: disk full or failing; none was accepted.
+            BacklogFullError: too many wait; none was accepted.
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.committer.call(lambda ledger: ledger.admit(batch, self._clock.now_ms()), lambda answer: None if done.done() else done.set_result(answer))
+        self.committer.call(
+            lambda ledger: ledger.admit(batch, self._clock.now_ms(), self._settings.backlog),
+            lambda answer: None if done.done() else done.set_result(answer),
+        )
         answer = await done
         if isinstance(answer, Exception):
             raise answer

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
         "by default beside an SQLite file, and HOLDFAST_HOME/artifacts with PostgreSQL.",
     )
     workers: int = Field(default=0, ge=0, le=1024, description="Worker processes; 0 means one per core.")
+    backlog: int = Field(default=0, ge=0, description="Most items that may wait to be claimed; further ones are refused. 0: any number.")
     in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")
     in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
     concurrency: int = Field(default=1_000, ge=1, description="Most async attempts at a time.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import InputError
+from holdfast.errors import BacklogFullError, InputError
 from holdfast.ledger import Ledger, VersionSpec
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.sqlite import SqliteLedger
@@ -71,6 +71,23 @@ def test_items_are_claimed_once_in_order(ledger: Ledger, version: int) -> None:
     assert [one.item for one in claimed] == items[:2]
     assert [one.item for one in ledger.claim(incarnation, [version], 9, NOW)] == items[2:]
     assert ledger.claim(incarnation, [version], 9, NOW) == []
+
+
+def test_a_higher_priority_is_claimed_first(ledger: Ledger, version: int) -> None:
+    for key, priority in (("low", -5), ("usual", 0), ("high", 7), ("higher", 900)):
+        ledger.admit([Submission("p", "1", key, b"1", priority=priority)], NOW)
+    assert [one.key for one in claim(ledger, version)[1]] == ["higher", "high", "usual", "low"]
+
+
+def test_a_full_backlog_refuses_the_whole_batch_and_says_when_to_come_back(ledger: Ledger, version: int) -> None:
+    ledger.admit([Submission("p", "1", f"k{n}", b"1") for n in range(8)], NOW, backlog=10)
+    more = [Submission("p", "1", f"k{n}", b"1") for n in range(6, 12)]
+    with pytest.raises(BacklogFullError, match="10 items wait") as refused:
+        ledger.admit(more, NOW + 50_000, backlog=10)
+    assert refused.value.retry_after == 20.0  # four new ones; ten have gathered in 50 s
+    assert len(ledger.admit(more[:4], NOW, backlog=10)) == 4
+    claim(ledger, version, limit=4)
+    assert [one.created for one in ledger.admit(more, NOW, backlog=10)] == [False] * 4 + [True] * 2
 
 
 def test_only_versions_that_are_asked_for_are_claimed(ledger: Ledger, version: int) -> None:

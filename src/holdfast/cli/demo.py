@@ -78,7 +78,7 @@ def demo(
     app = App(home=output / "ledger", ledger="")
     _say(json, f"{len(made)} documents, {app.settings.worker_count} worker processes; Ctrl-C drains, and the same command goes on from there")
     with Progress(len(made), json) as progress:
-        result = app.run([pipeline.claims], ((pipeline.claims, upload) for upload, _ in made), True, "demo", progress, recycle)
+        result = app.run([pipeline.claims], ((pipeline.claims, upload) for upload, _ in made), True, "demo", each_tick=progress, recycle=recycle)
     if result.stopped:
         _say(json, "stopped; the same command goes on from here")
         raise typer.Exit(130)

@@ -16,6 +16,7 @@ from holdfast.cli.progress import Progress
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt
 
+Priority = Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Items of a higher one are claimed first.")]
 Manifest = Annotated[str, typer.Option("--manifest", help="Your name for the list of these items; `holdfast audit` reconciles by it.")]
 
 
@@ -55,6 +56,7 @@ def run(
         ),
     ],
     manifest: Manifest = "",
+    priority: Priority = 0,
     json: Json = False,
 ) -> None:
     """Accept the inputs, drive them (and whatever else of this pipeline is under way) to the end, and say what became of them."""
@@ -63,7 +65,9 @@ def run(
     pipeline = load_pipeline(target)
     holdfast = App()
     with Progress(quiet=json) as progress:
-        result = holdfast.run([pipeline], ((pipeline, payload) for payload in read_payloads(pipeline, inputs)), True, manifest, progress, recycle)
+        result = holdfast.run(
+            [pipeline], ((pipeline, payload) for payload in read_payloads(pipeline, inputs)), True, manifest, priority, progress, recycle
+        )
     _report(holdfast, [pipeline.name], result, json)
 
 
@@ -81,7 +85,7 @@ def runner(
         served = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
         typer.echo(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
     with Progress(quiet=json) as progress:
-        result = holdfast.run(pipelines, (), until_idle, "", progress, recycle)
+        result = holdfast.run(pipelines, (), until_idle, each_tick=progress, recycle=recycle)
     _report(holdfast, [one.name for one in pipelines], result, json)
 
 
@@ -89,13 +93,14 @@ def submit(
     target: Annotated[str, typer.Argument(metavar="MODULE:PIPELINE", help="The pipeline.")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="As for `holdfast run`.")],
     manifest: Manifest = "",
+    priority: Priority = 0,
     json: Json = False,
 ) -> None:
     """Accept the inputs durably and return; a runner drives them. Each line of the answer is a receipt."""
     pipeline = load_pipeline(target)
     holdfast = App()
     receipts: list[Receipt] = []
-    for receipt in holdfast.submit(pipeline, read_payloads(pipeline, inputs), manifest):
+    for receipt in holdfast.submit(pipeline, read_payloads(pipeline, inputs), manifest, priority):
         if json:
             receipts.append(receipt)
         else:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 
-from holdfast.errors import InputError, LeaseLostError, LedgerError, LedgerUnavailableError
+from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, Registered, VersionSpec
 from holdfast.ledgers.postgres_commit import SQL, numbers, write_group
 from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
@@ -18,7 +18,7 @@ from holdfast.ledgers.postgres_schema import add_partitions, migrate
 from holdfast.ledgers.processes import born, this_place
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
-from holdfast.model.item import Claimed, Receipt, Submission
+from holdfast.model.item import Claimed, Receipt, Submission, room_in_s
 from holdfast.model.task import Transition
 from holdfast.settings import hidden
 
@@ -96,9 +96,9 @@ class PostgresLedger:
         self._transact(lambda connection: connection.execute(SQL["end_incarnation"], (incarnation,)))
         self._unanswered.clear()
 
-    def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
         """Accept items and write their receipts in one transaction."""
-        return self._transact(lambda connection: self._admit(connection, submissions, now_ms))
+        return self._transact(lambda connection: self._admit(connection, submissions, now_ms, backlog))
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
@@ -186,7 +186,7 @@ class PostgresLedger:
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
-    def _admit(self, connection: Connection, submissions: list[Submission], now_ms: int) -> list[Receipt]:
+    def _admit(self, connection: Connection, submissions: list[Submission], now_ms: int, backlog: int) -> list[Receipt]:
         known: dict[tuple[str, str], tuple[int, int]] = {}
         for one_ in submissions:
             if (one_.pipeline, one_.version) not in known:
@@ -201,7 +201,7 @@ class PostgresLedger:
         pipelines = [pipeline for _, pipeline in ids]
         arrays = (
             pipelines, [version for version, _ in ids], keys, [inline for inline, _ in values], [artifact for _, artifact in values],
-            [0] * len(keys), deadlines,
+            [one_.priority for one_ in submissions], deadlines,
         )  # fmt: skip
         made = {(pipeline, key): item for item, pipeline, key in connection.execute(SQL["add_items"], (now_ms, *arrays)).fetchall()}
         there = {
@@ -216,6 +216,9 @@ class PostgresLedger:
             receipts.append(Receipt(item, one_.key, created, state))
             if created:
                 rows.append((item, pipeline, manifests[one_.manifest]))
+        if backlog and rows and one(connection.execute(SQL["waiting_items"], (backlog + 1,))) > backlog:
+            oldest = one(connection.execute(SQL["foremost_item"]))
+            raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, len(rows)))
         if rows:
             connection.execute(SQL["add_receipts"], (*map(list, zip(*rows, strict=True)), now_ms))
             connection.execute(SQL["announce"])

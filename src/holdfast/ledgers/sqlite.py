@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.errors import InputError, LeaseLostError
+from holdfast.errors import BacklogFullError, InputError, LeaseLostError
 from holdfast.ledger import Registered, VersionSpec
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
@@ -18,7 +18,7 @@ from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
 from holdfast.ledgers.sqlite_rows import numbers
 from holdfast.model.ids import Minter
-from holdfast.model.item import Claimed, Receipt, Submission
+from holdfast.model.item import Claimed, Receipt, Submission, room_in_s
 from holdfast.model.task import Transition
 
 SQL = queries("sqlite")
@@ -87,7 +87,7 @@ class SqliteLedger:
         with transaction(self.connection, self.path):
             self._run("end_incarnation", now_ms, incarnation)
 
-    def admit(self, submissions: list[Submission], now_ms: int) -> list[Receipt]:
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
         """Accept items and write their receipts in one transaction."""
         receipts = []
         with transaction(self.connection, self.path):
@@ -101,13 +101,17 @@ class SqliteLedger:
                 version, pipeline = known[one.pipeline, one.version]
                 item = self._minter.mint(now_ms)
                 deadline = None if one.deadline_s is None else now_ms + int(one.deadline_s * 1000)
-                self._run("add_item", item, pipeline, version, one.key, *columns(one.payload), now_ms, deadline)
+                self._run("add_item", item, pipeline, version, one.key, *columns(one.payload), one.priority, now_ms, deadline)
                 if self.connection.changes():
                     self._run("add_receipt", item, pipeline, self._manifest(one.manifest), now_ms)
                     receipts.append(Receipt(item, one.key, True, "queued"))
                 else:
                     there = self._one("item_of_key", pipeline, one.key) or (0, "")
                     receipts.append(Receipt(there[0], one.key, False, there[1]))
+            created = sum(one.created for one in receipts)
+            if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
+                (oldest,) = self._one("foremost_item") or (now_ms,)
+                raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, created))
         return receipts
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:

@@ -18,6 +18,7 @@ class Submission(msgspec.Struct, frozen=True):
         payload: the value.
         deadline_s: seconds from admission within which the item must end, or None.
         manifest: the client's name for the list that it sent this item with, or empty.
+        priority: items of a higher one are claimed first; 0 unless said otherwise, from -1000 to 1000.
     """
 
     pipeline: str
@@ -26,6 +27,13 @@ class Submission(msgspec.Struct, frozen=True):
     payload: Value
     deadline_s: float | None = None
     manifest: str = ""
+    priority: int = 0
+
+
+def room_in_s(waiting: int, oldest_ms: int, now_ms: int, wanted: int) -> float:
+    """Seconds until ``wanted`` more items find room: the foremost of ``waiting`` items was admitted at ``oldest_ms``, so about that
+    many left in that time (J. Little, "A Proof for the Queuing Formula L = λW", 1961). Between 1 and 300."""
+    return round(min(max((now_ms - oldest_ms) / 1000 * wanted / max(waiting, 1), 1.0), 300.0), 1)
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -55,6 +55,12 @@ order by w.position
 on conflict (pipeline, key) do nothing
 returning id, pipeline, key;
 
+-- name: waiting_items how many wait, counted no further than a limit
+select count(*) from (select from items where state = 'queued' limit $1) w;
+
+-- name: foremost_item
+select admitted_at from items where state = 'queued' order by version, priority desc, id limit 1;
+
 -- name: items_of_keys
 select i.pipeline, i.key, i.id, i.state from unnest($1::bigint[], $2::text[]) as w (pipeline, key)
 cross join lateral (select id, pipeline, key, state from items where pipeline = w.pipeline and key = w.key limit 1) i;

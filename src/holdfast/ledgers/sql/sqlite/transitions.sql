@@ -39,8 +39,15 @@ select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline wh
 select id, state from items where pipeline = ? and key = ?;
 
 -- name: add_item
-insert into items (id, pipeline, version, key, payload, artifact, admitted_at, deadline) values (?, ?, ?, ?, ?, ?, ?, ?)
+insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, -?7, ?8, ?9)
 on conflict (pipeline, key) do nothing;
+
+-- name: waiting_items how many wait, counted no further than a limit
+select count(*) from (select 1 from items where state = 'queued' limit ?);
+
+-- name: foremost_item
+select admitted_at from items where state = 'queued' order by due, id limit 1;
 
 -- name: add_receipt
 insert into receipts (item, pipeline, manifest, at) values (?, ?, ?, ?);
@@ -111,7 +118,8 @@ select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: release_item queued again or waiting, with nobody's lease
 with released (item, state, due) as (values (?, ?, ?))
-update items set state = released.state, due = released.due from released where id = released.item;
+update items set state = released.state, due = case released.state when 'queued' then -priority else released.due end
+from released where id = released.item;
 
 -- name: finish_item
 with ended (item, state, at, node, place, output, artifact) as (values (?, ?, ?, ?, ?, ?, ?))
@@ -139,7 +147,7 @@ where d.state = 'open' and d.id in (select value from carray(?)) order by d.id;
 update dead_letters set state = ?, closed_at = ?, reason = ? where id = ?;
 
 -- name: next_generation
-update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null,
+update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null,
     deadline = case when deadline is null then null else ? + (deadline - admitted_at) end,
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = ?;

@@ -62,7 +62,9 @@ create table items (
     ),
     generation integer not null default 1,
     fence integer not null default 0,
-    -- waiting: when it may be claimed; running: the incarnation that owns it; otherwise 0. One index serves all claims.
+    priority integer not null default 0,
+    -- queued: its priority, negated; waiting: when it may be claimed; running: the incarnation that owns it; ended: 0.
+    -- So one index serves all claims.
     due integer not null default 0,
     deadline integer,
     admitted_at integer not null,
