@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from holdfast.cli import dead, demo, items, look, replay, run
+from holdfast.cli import dead, demo, items, ledger, look, replay, run
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError, LedgerError
 
@@ -29,6 +29,7 @@ look.register(app)
 items.register(app)
 dead.register(app)
 replay.register(app)
+ledger.register(app)
 
 
 def main() -> None:

@@ -72,14 +72,14 @@ class Pipeline(Generic[A, T]):
         """The key of a stored payload.
 
         Raises:
-            InputError: the key function failed, or gave no text of 1 to 512 characters.
+            InputError: the key function failed, or gave no text of 1 to 512 characters without NUL.
         """
         try:
             key = self.key(decode(payload, self.input_type))
         except Exception as error:
             raise InputError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {error}") from error
-        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT:
-            raise InputError(f"the key function of pipeline {self.name!r} gave {key!r}: give a text of 1 to {KEY_LIMIT} characters")
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT or "\x00" in key:
+            raise InputError(f"the key function of pipeline {self.name!r} gave {key!r}: give a text of 1 to {KEY_LIMIT} characters without NUL")
         return key
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.errors import LedgerUnavailableError, StoreError
@@ -72,6 +73,12 @@ class DirectoryStore(ChunkedStore):
             return os.pread(handle, length, at)
         finally:
             os.close(handle)
+
+    def digests(self) -> Iterator[str]:
+        """Every digest that is here."""
+        for path in sorted(self._root.glob("??/*")):
+            if not path.name.startswith("."):
+                yield path.parent.name + path.name
 
     def _path(self, digest: str) -> Path:
         return self._root / checked(digest)[:2] / digest[2:]
