@@ -54,6 +54,9 @@ class Campaign:
         self.sink_path = str(folder / "sink.sock")
         self.server = LocalPostgres(folder / "pg") if plan.postgresql else None
         url = self.server.new_database() if self.server is not None else ""
+        if self.server is not None:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("create table bookings (item text)")
         self.proxy = None
         theirs = url
         if plan.network and self.server is not None:
@@ -76,7 +79,14 @@ class Campaign:
 
     def start_runner(self) -> None:
         """Start a runner process."""
-        command = [sys.executable, "-m", "holdfast", "runner", "chaos.pipeline", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "holdfast",
+            "runner",
+            f"chaos.pipeline:{'booked_parcels' if self.server is not None else 'parcels'}",
+            "--json",
+        ]
         self.runners.append(subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=self._log))
 
     def starts(self) -> int:
@@ -89,8 +99,9 @@ class Campaign:
 
     def submit_all_the_time(self) -> None:
         """Keep a backlog; what was not acknowledged is submitted again under the same key."""
-        from chaos.pipeline import Parcel, parcels
+        from chaos.pipeline import Parcel, booked_parcels, parcels
 
+        pipeline = parcels if self.server is None else booked_parcels
         while not self.stop.is_set():
             batch = self.unsure or [Parcel(f"parcel-{self.made + n}", self.made + n) for n in range(20)]
             if not self.unsure:
@@ -98,7 +109,7 @@ class Campaign:
                 tell(self.sink_path, {"what": "submitted", "items": [one.key for one in batch]})
             self.unsure = batch
             try:
-                receipts = list(self.app.submit(parcels, batch))
+                receipts = list(self.app.submit(pipeline, batch))
             except (HoldfastError, OSError):
                 time.sleep(0.05)
                 continue
@@ -197,6 +208,11 @@ class Campaign:
         except psycopg.Error:
             return []
 
+    def booked(self) -> dict[str, int]:
+        """Rows that the transactional step left, by item."""
+        with psycopg.connect(self.app.settings.ledger) as connection:
+            return dict(connection.execute("select item, count(*) from bookings group by item").fetchall())
+
     def watch(self, owned: list[tuple[int, int]]) -> None:
         """Time, in a thread, until somebody else has what a dead runner owned."""
         if owned:
@@ -236,7 +252,13 @@ class Campaign:
         lost = [item for item in judged["acknowledged"] if item not in ended]
         terms = audit["pipelines"]["parcels"]
         more: dict[str, Any] = {}
+        doubled: list[str] = []
         if self.faults is not None:
+            booked = self.booked()
+            lost += [
+                f"{item} has no booking" for item in (row["item"] for row in reads.items("parcels", "completed", 10_000_000)) if item not in booked
+            ]
+            doubled = [f"{item} was booked {number} times" for item, number in booked.items() if number > 1]
             after = self.faults.progress_after_s
             more = {**self.faults.counts, "progress_after_database_s": round(max(after), 2) if after else None}
         return {
@@ -247,10 +269,10 @@ class Campaign:
             "completed": terms["completed"],
             "dead": terms["dead"],
             "lost": len(lost),
-            "duplicated_effects": len(judged["duplicated"]),
+            "duplicated_effects": len(judged["duplicated"]) + len(doubled),
             "reclaim_p99_s": round(sorted(self.reclaims)[min(int(len(self.reclaims) * 0.99), len(self.reclaims) - 1)], 2) if self.reclaims else None,
             "balanced": audit["balanced"],
-            "examples": (lost + judged["duplicated"])[:5],
+            "examples": (lost + judged["duplicated"] + doubled)[:5],
         }
 
 

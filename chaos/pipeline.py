@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from chaos.sink import tell
-from holdfast import BadInputError, Context, Retry, TransientError, pipeline, step
+from holdfast import BadInputError, Context, Retry, Transaction, TransientError, pipeline, step
 
 SINK = os.environ.get("CHAOS_SINK", "")
 _OFTEN = Retry(attempts=6, base="20ms", cap="200ms")
@@ -68,6 +68,13 @@ async def record(ctx: Context, parcel: Parcel) -> Parcel:
     return parcel
 
 
+@step.transactional(retry=_OFTEN)
+def book(tx: Transaction, ctx: Context, parcel: Parcel) -> Parcel:
+    """Writes a row to a table of its own, which nothing keeps from being written twice."""
+    tx.execute("insert into bookings (item) values (%s)", (ctx.item,))
+    return parcel
+
+
 @step(retry=_OFTEN)
 def close(ctx: Context, parcel: Parcel) -> str:
     """In a worker, with an effect."""
@@ -79,3 +86,9 @@ def close(ctx: Context, parcel: Parcel) -> str:
 def parcels(parcel: Parcel) -> str:
     """Five steps in a row."""
     return close(record(polish(weigh(receive(parcel)))))
+
+
+@pipeline(version="1", name="parcels", key=lambda parcel: parcel.key)
+def booked_parcels(parcel: Parcel) -> str:
+    """The same on PostgreSQL, with a transactional step in between."""
+    return close(record(book(polish(weigh(receive(parcel))))))

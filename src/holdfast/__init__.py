@@ -2,6 +2,7 @@
 
 from holdfast.app import App
 from holdfast.errors import (
+    BacklogFullError,
     BadInputError,
     DefinitionError,
     EdgeTypeError,
@@ -18,9 +19,11 @@ from holdfast.model.context import Context
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry, Timeout
 from holdfast.model.step import Failed, step
+from holdfast.model.transaction import Transaction
 
 __all__ = [
     "App",
+    "BacklogFullError",
     "BadInputError",
     "Batch",
     "Context",
@@ -36,6 +39,7 @@ __all__ = [
     "Retry",
     "StepError",
     "Timeout",
+    "Transaction",
     "TransientError",
     "case",
     "each",

@@ -21,7 +21,7 @@ from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerUnavailableError
 from holdfast.ledger import Ledger, VersionSpec
-from holdfast.ledgers.opening import open_ledger, open_reads
+from holdfast.ledgers.opening import open_ledger, open_reads, open_transactions
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.codec import check_payload
 from holdfast.model.item import Receipt, Submission
@@ -80,6 +80,7 @@ class App:
             InputError: a payload does not fit the pipeline's type; those before it stay accepted.
             BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
         """
+        self._check_transactional(pipeline)
         writer = self.writer()
         try:
             writer.register(version_spec(pipeline), self.clock.now_ms())
@@ -121,6 +122,8 @@ class App:
         ledger = self.open_ledger()
         result = RunResult()
         try:
+            for one in pipelines:
+                self._check_transactional(one)
             loaded = [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
 
             def accepted(receipts: list[Receipt]) -> None:
@@ -130,7 +133,8 @@ class App:
                     receipt(one)
 
             def session() -> Session:
-                return Session(self.settings, ledger, self.store(), self.clock, loaded, random.Random(), recycle)
+                transactions = open_transactions(self.settings)
+                return Session(self.settings, ledger, self.store(), self.clock, loaded, random.Random(), recycle, transactions)
 
             over = threading.Event()
             source = (
@@ -190,6 +194,14 @@ class App:
             data = check_payload(payload, pipeline.input_type)
             key = pipeline.key_of(data)
             yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest, priority)
+
+    def _check_transactional(self, pipeline: Pipeline[Any, Any]) -> None:
+        for node in pipeline.graph.steps():
+            if node.step.runs == "transaction" and self.settings.ledger_path is not None:
+                raise InputError(
+                    f"step {node.name!r} of pipeline {pipeline.name!r} is transactional: it shares the transaction that settles it with your "
+                    f"tables, so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
+                )
 
     def _keep(self, store: Store, data: bytes, patient: Callable[[], bool]) -> Value:
         while True:

@@ -29,6 +29,7 @@ from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.processes import ProcessExecutor
 from holdfast.executors.threads import ThreadExecutor
+from holdfast.executors.transactions import TransactionExecutor
 from holdfast.ledger import Ledger, Registered
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
@@ -36,6 +37,7 @@ from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
 from holdfast.settings import Settings
 from holdfast.store import Store
+from holdfast.transaction import OpenTransactions
 
 log = logging.getLogger("holdfast")
 
@@ -57,6 +59,7 @@ class Session:
         loaded: the pipelines to serve, with the ledger's numbers for them.
         rng: all randomness.
         recycle: replaces the process when a step holds the loop for good, or None.
+        transactions: connects for transactional steps; None where the ledger cannot share a transaction.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Session:
         loaded: list[tuple[Pipeline[Any, Any], Registered]],
         rng: random.Random,
         recycle: Callable[[bool], None] | None,
+        transactions: OpenTransactions | None = None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
         self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
         self._rng = rng
         self._recycle = recycle
+        self._transactions = transactions
         self._now = False
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
@@ -164,6 +169,8 @@ class Session:
             "process": self._processes,
             "threads": ThreadExecutor(graphs, self._store, self._clock, report),
         }
+        if self._transactions is not None:
+            self._executors["transaction"] = TransactionExecutor(graphs, self._store, self._clock, report, self._transactions)
         limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024)
         self.runner = Runner(self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store.fetch, limits)
 

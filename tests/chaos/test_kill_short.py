@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from chaos.sink import Judge
 
 
-def test_twelve_kills_lose_nothing_and_double_nothing() -> None:
-    done = subprocess.run([sys.executable, "-m", "chaos.kill", "--kills", "12", "--json"], capture_output=True, text=True, check=False, timeout=280)
+@pytest.mark.parametrize("options", [[], ["--ledger", "postgresql", "--runners", "2", "--database", "--network"]], ids=["sqlite", "postgresql"])
+def test_twelve_kills_lose_nothing_and_double_nothing(options: list[str]) -> None:
+    command = [sys.executable, "-m", "chaos.kill", "--kills", "12", "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert (result["lost"], result["duplicated_effects"], result["balanced"]) == (0, 0, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from holdfast.model.codec import decode, encode, join, project, split
 from holdfast.model.combinators import bearable
@@ -62,7 +63,8 @@ class Passage:
     ``fetch`` reads a large value from the artifact store. ``ready`` tasks wait for capacity, ``starting`` ones for their
     commit, ``running`` ones are with an executor; ``pending`` counts transitions that are not durable yet;
     ``suspects`` says that a live task has seen its runner die, ``alone`` which tasks run by themselves for that. A ``closed``
-    passage is over for this runner: finished, parked or lost.
+    passage is over for this runner: finished, parked or lost. ``transaction``: the open
+    transaction that the next transition belongs to.
     """
 
     item: int
@@ -91,6 +93,7 @@ class Passage:
     pending: int = 0
     suspects: bool = False
     alone: set[TaskKey] = field(default_factory=set)
+    transaction: Any = None
     closed: bool = False
     size: int = 0
 
@@ -152,6 +155,15 @@ class Passage:
                 del self.values[key]
             for inner in self.graph.nodes[node].regions:
                 self.forget(inner, place)
+
+    def result(self) -> tuple[int, str] | Value:
+        """Where the item's result lies: in a task's row when it is that task's whole output, else spelt out."""
+        argument = self.argument(self.graph.regions[0].result, "")
+        if argument.node >= 0 and not argument.path and not argument.element and self.graph.nodes[argument.node].kind == "step":
+            found = [key for key, value in self.values.items() if key[0] == argument.node and value is argument.value]
+            if found:
+                return found[0]
+        return argument.value if not argument.path else self.json(argument)
 
     def keep(self, key: TaskKey, value: Value | Argument) -> None:
         """Remember a settled node's value."""

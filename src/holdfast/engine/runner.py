@@ -23,12 +23,13 @@ from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.rebuild import rebuild
 from holdfast.engine.serving import Limits, Loaded, Tally
 from holdfast.engine.settle import call_off, expire, refuse, settle_failure, settle_success
+from holdfast.engine.writing import Writing
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
 from holdfast.model.item import Claimed
 from holdfast.model.outcome import Outcome
 from holdfast.model.task import Transition
-from holdfast.model.values import Reference, Value
+from holdfast.model.values import Reference
 
 log = logging.getLogger("holdfast")
 
@@ -84,6 +85,7 @@ class Runner:
         self.ended = ended
         self._dispatch = Dispatch(executors, desk, clock)
         self._dispatch.lost = self._lose
+        self._writing = Writing(incarnation, desk, executors, self._lose)
         self._executors = executors
         self._items: dict[int, Passage] = {}
         self._bytes = 0
@@ -231,12 +233,15 @@ class Runner:
         passage = self._items.get(invocation.item)
         key = (invocation.node, invocation.place)
         if passage is None or passage.closed or passage.fence != invocation.fence or key not in passage.running:
+            self._writing.drop(outcome)
             return  # the item was lost, ended or cancelled: its fence has moved on
         passage.running.discard(key)
         transition = Transition(passage.item, passage.fence, now)
         before = passage.size
         if outcome.failure is None:
             self.tally.task(passage.pipeline, key[0], "succeeded")
+            if outcome.transaction is not None:
+                passage.transaction = outcome.transaction
             advance = settle_success(passage, key, outcome, transition)
             self._bytes += passage.size - before
             self._follow(passage, advance, transition)
@@ -292,7 +297,7 @@ class Runner:
         if not (transition.settled or transition.failed or transition.live or transition.dropped or transition.flags or transition.letters):
             return
         passage.pending += 1
-        self._desk.commit(transition, partial(self._committed, passage, starts))
+        self._writing.commit(passage, transition, partial(self._committed, passage, starts))
 
     def _committed(self, passage: Passage, starts: list[TaskKey], held: bool) -> None:
         passage.pending -= 1
@@ -306,11 +311,11 @@ class Runner:
         """The item's end; its row, dead letters and last task are one transaction."""
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":
-            transition.output = self._output(passage)
+            transition.output = passage.result()
         passage.closed = True
         passage.ready.clear()
         passage.pending += 1
-        self._desk.commit(transition, partial(self._finished, passage, state))
+        self._writing.commit(passage, transition, partial(self._finished, passage, state))
 
     def _finished(self, passage: Passage, state: str, held: bool) -> None:
         self._forget(passage)
@@ -319,15 +324,6 @@ class Runner:
             self.ended(passage.item, state)
         self._hungry = self._hungry or len(self._items) * 2 <= self._limits.items
         self._claim(self._clock.now_ms())
-
-    def _output(self, passage: Passage) -> tuple[int, str] | Value:
-        """Where the result lies: in a task's row when it is that task's whole output, else spelt out."""
-        argument = passage.argument(passage.graph.regions[0].result, "")
-        if argument.node >= 0 and not argument.path and not argument.element and passage.graph.nodes[argument.node].kind == "step":
-            found = [key for key, value in passage.values.items() if key[0] == argument.node and value is argument.value]
-            if found:
-                return found[0]
-        return argument.value if not argument.path else passage.json(argument)
 
     # -- waiting, losing ------------------------------------------------------------------------------------------
 
@@ -362,7 +358,7 @@ class Runner:
         passage.closed = True
         self._wake = wake if self._wake is None else min(self._wake, wake)
         self._next_poll = min(self._next_poll, wake)
-        self._desk.commit(transition, lambda held: self._forget(passage))
+        self._writing.commit(passage, transition, lambda held: self._forget(passage))
         return True
 
     def _expire(self, passage: Passage) -> None:
@@ -377,7 +373,7 @@ class Runner:
             call_off(passage, key, transition)
         self._finish(passage, "dead", transition)
 
-    def _lose(self, passage: Passage) -> None:
+    def _lose(self, passage: Passage, again_ms: int = REFUSED_MS) -> None:
         """The fence no longer holds: somebody else owns the item now. Its attempts are stopped, nothing of them is written."""
         if passage.closed:
             return
@@ -385,7 +381,7 @@ class Runner:
         passage.closed = True
         passage.ready.clear()
         # Where the ledger refused a row rather than the fence, the item is still ours: it is let go, and tried again later.
-        later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + REFUSED_MS)
+        later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + again_ms)
         self._desk.commit(later, lambda held: self._forget(passage))
 
     def _stop(self, passage: Passage) -> None:

@@ -8,6 +8,7 @@ from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.ledgers.sqlite_reads import sqlite_reads
 from holdfast.settings import Settings
+from holdfast.transaction import OpenTransactions
 
 _EXTRA = "PostgreSQL needs its driver: pip install 'holdfast[postgres]'"
 
@@ -47,3 +48,12 @@ def open_reads(settings: Settings) -> LedgerReads:
     except ModuleNotFoundError:
         raise InputError(_EXTRA) from None
     return postgres_reads(settings.ledger)
+
+
+def open_transactions(settings: Settings) -> OpenTransactions | None:
+    """How transactional steps connect; None where the ledger cannot share a transaction with the user's tables."""
+    if settings.ledger_path is not None:
+        return None
+    from holdfast.ledgers.postgres_transactions import PostgresTransactions
+
+    return lambda: PostgresTransactions(settings.ledger)

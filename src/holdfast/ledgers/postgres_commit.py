@@ -45,14 +45,19 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
     fences: dict[int, int] = dict(locked.fetchall())
     group = Group(incarnation)
     held = held_of(transitions, fences, group)
+    write_rows(connection, group)
+    return held
+
+
+def write_rows(connection: Connection, group: Group) -> None:
+    """Send the rows of a group."""
     if group.tasks:
-        with connection.cursor() as cursor, cursor.copy(SQL["copy_tasks"].encode()) as copy:
+        with connection.cursor() as cursor, cursor.copy(SQL["copy_tasks"]) as copy:
             copy.set_types(_TASK_TYPES)
             for row in group.tasks:
                 copy.write_row(row)
     with connection.pipeline():
         _write(connection, group)
-    return held
 
 
 def _write(connection: Connection, group: Group) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from holdfast.model.failure import Failure
@@ -68,6 +70,7 @@ class Outcome(msgspec.Struct):
         whole: the batch that it was in failed as a whole, so nobody knows yet whose fault it was.
         ran_s: seconds from begin to end.
         usage: what it used.
+        transaction: of a transactional step that succeeded, the open transaction in which it wrote.
     """
 
     invocation: Invocation
@@ -77,3 +80,4 @@ class Outcome(msgspec.Struct):
     whole: bool = False
     ran_s: float = 0.0
     usage: Usage = Usage()
+    transaction: Any = None

@@ -14,7 +14,7 @@ Duration = float | int | str
 """Seconds as a number, or text such as ``"50ms"``, ``"60s"``, ``"5m"``, ``"2h"``, ``"7d"``."""
 
 Exhausted = Literal["bury", "skip"]
-Runs = Literal["auto", "loop", "process", "threads"]
+Runs = Literal["auto", "loop", "process", "threads", "transaction"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

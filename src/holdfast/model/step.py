@@ -12,11 +12,12 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, get_
 
 import msgspec
 
-from holdfast.errors import BadInputError, DefinitionError, StepError
+from holdfast.errors import BadInputError, DefinitionError, InputError, StepError
 from holdfast.model.context import Context
 from holdfast.model.plain import wait_for
 from holdfast.model.policy import Batch, Exhausted, Policy, Retry, Runs, Timeout
 from holdfast.model.tracing import tracer
+from holdfast.model.transaction import Transaction, given_transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Step:
         parameters: the types of its parameters by name, without the context.
         returns: the type of its (awaited) result, or of one element's when batched; without ``None`` for optional.
         wants_context: it takes a :class:`Context` first.
-        runs: ``loop``, ``process`` or ``threads``.
+        runs: ``loop``, ``process``, ``threads`` or ``transaction``.
         timeout_s: seconds that an attempt may run.
     """
 
@@ -69,6 +70,8 @@ class Step:
         self.runs: Runs = ("loop" if self.is_async else "process") if policy.runs == "auto" else policy.runs
         if self.runs == "loop" and not self.is_async:
             raise DefinitionError(f"step {self.name!r} is a plain def, which would block the event loop: leave runs='auto', or take 'threads'")
+        if self.runs == "transaction" and self.is_async:
+            raise DefinitionError(f"step {self.name!r} is transactional and runs in a thread: make it a plain def")
         self.timeout_s = policy.timeout.seconds
         self._read_signature(function)
 
@@ -82,6 +85,10 @@ class Step:
             parameters = parameters[1:]
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
             raise DefinitionError(f"step {self.name!r} takes *args or **kwargs: name its parameters, so that its edges can be checked")
+        if self.runs == "transaction":
+            if not parameters or hints.get(parameters[0].name) is not Transaction:
+                raise DefinitionError(f"step {self.name!r} is transactional: its first parameter is the transaction, (tx: holdfast.Transaction, …)")
+            parameters = parameters[1:]
         self.wants_context = bool(parameters) and hints.get(parameters[0].name) is Context
         self.signature = inspect.Signature(parameters[1:] if self.wants_context else parameters)
         self.parameters = {name: hints.get(name, Any) for name in self.signature.parameters}
@@ -144,13 +151,24 @@ class Step:
                 if isinstance(verdict, Failed):
                     raise verdict.error()
                 return verdict
-            leading = (Context(step=self.name),) if self.wants_context else ()
+            leading: tuple[Any, ...] = (Context(step=self.name),) if self.wants_context else ()
+            if self.runs == "transaction":
+                leading = (self._plain_transaction(), *leading)
             result = self.instance()(*leading, *args, **kwargs)
             return wait_for(result) if self.is_async else result
         except Exception:
             if self.policy.optional:
                 return None
             raise
+
+    def _plain_transaction(self) -> Transaction:
+        given = given_transaction()
+        if given is None:
+            raise InputError(
+                f"step {self.name!r} is transactional: in plain Python, give it a connection by "
+                "`with holdfast.testing.plain_transaction(connection):`"
+            )
+        return given
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -177,6 +195,14 @@ class _OptionalDecorator:
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T | None]: ...
     @overload
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T | None]: ...
+    def __call__(self, fn: Any, /) -> Any: ...
+
+
+class _TransactionDecorator:
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Transaction, Context, P], T], /) -> Callable[P, T]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Transaction, P], T], /) -> Callable[P, T]: ...
     def __call__(self, fn: Any, /) -> Any: ...
 
 
@@ -228,6 +254,22 @@ class _StepFactory:
         name = options.pop("name", "")
         policy, names = _policy(options), _caller_names()
         return lambda fn: _make(fn, policy, "function", names, name)
+
+    def transactional(self, **options: Any) -> _TransactionDecorator:
+        """A plain ``def`` whose first parameter is a :class:`Transaction` in the ledger's own PostgreSQL: what it writes there to your
+        tables commits together with the step's settlement, so exactly once. One at a time per runner, on a connection of its own.
+
+        Keywords as for ``@step``, but ``runs``. Refused with any other ledger.
+
+        Raises:
+            DefinitionError: as for ``@step``; or the first parameter is no transaction.
+        """
+        if "runs" in options:
+            raise DefinitionError("step.transactional() takes no runs=: it runs in a thread of the runner")
+        name = options.pop("name", "")
+        policy, names = _policy({**options, "runs": "transaction"}), _caller_names()
+        made: _TransactionDecorator = lambda fn: _make(fn, policy, "function", names, name)  # type: ignore[assignment]  # noqa: E731
+        return made
 
     def of(self, model: Callable[[], Callable[P, T]], **options: Any) -> Callable[P, T]:
         """A step from a class whose instance is called: it is built once per worker, so it may load a model. Keywords as for ``@step``."""

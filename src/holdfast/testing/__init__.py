@@ -1,6 +1,8 @@
-"""The public test kit: a clock that tests own, and the deterministic simulator of the engine."""
+"""The public test kit: a clock that tests own, the deterministic simulator, a PostgreSQL of one's own, connections for plain-Python runs."""
 
+from holdfast.model.transaction import plain_transaction
 from holdfast.testing.clock import FakeClock
+from holdfast.testing.postgres import LocalPostgres
 from holdfast.testing.simulator import SimulationResult, simulate
 
-__all__ = ["FakeClock", "SimulationResult", "simulate"]
+__all__ = ["FakeClock", "LocalPostgres", "SimulationResult", "plain_transaction", "simulate"]

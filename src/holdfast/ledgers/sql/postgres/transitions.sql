@@ -172,6 +172,9 @@ update items set flags = $1 where id = $2;
 -- name: note_command
 update incarnations set command = $1 where id = $2 and ended_at is null returning id;
 
+-- name: task_there
+select 1 from tasks where item = $1 and node = $2 and place = $3 and generation = $4;
+
 -- name: last_command
 select command from incarnations where id = $1;
 

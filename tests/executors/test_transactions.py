@@ -1,0 +1,96 @@
+"""Transactional steps: what they write to one's own tables commits with their settlement, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from holdfast import App, DefinitionError, InputError, Transaction, step
+from holdfast.testing import plain_transaction
+from tests.conftest import Run
+from tests.samples import Order, booked, booked_last
+
+
+@pytest.fixture
+def app(tmp_path: Path, postgres: str) -> App:
+    return App(home=tmp_path / "home", ledger=postgres, workers=1)
+
+
+@pytest.fixture
+def bookings(postgres: str) -> Iterator[Any]:
+    """Rows of the table that the step writes to; a negative number breaks a constraint that is checked at COMMIT."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("create table numbers (n int primary key)")
+        connection.execute("insert into numbers select generate_series(0, 9)")
+        connection.execute("create table bookings (item text, number int references numbers (n) deferrable initially deferred)")
+        yield lambda: connection.execute("select item, number from bookings order by item").fetchall()
+
+
+def test_rows_and_settlement_commit_together(run: Run, app: App, bookings: Any) -> None:
+    status = run(booked, *[Order(f"k{n}", numbers=[n] * 2) for n in range(20)])
+    assert (status["completed"], app.reads().audit(0)["balanced"]) == (20, True)
+    assert len(bookings()) == len({item for item, _ in bookings()}) == 20
+    status = run(booked_last, *[Order(f"k{n}", numbers=[n]) for n in range(5)])
+    assert (status["completed"], len(bookings())) == (5, 25)
+
+
+def test_what_fails_after_it_wrote_leaves_nothing(run: Run, app: App, bookings: Any) -> None:
+    status = run(booked, Order("good", numbers=[1]), Order("bad", kind="bad"), Order("slow", kind="slow"), Order("deferred", kind="deferred"))
+    assert (status["completed"], status["dead"]) == (1, 3)
+    assert [number for _, number in bookings()] == [1]
+    causes = {letter["key"]: (letter["error_class"], letter["attempts"]) for letter in app.reads().letters(None, "open", 9)}
+    assert causes == {"bad": ("bad-input", 1), "slow": ("timeout", 3), "deferred": ("transient", 3)}
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_commit_whose_answer_is_lost_happens_once(run: Run, app: App, bookings: Any, after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = psycopg.Connection.execute
+    cut: list[int] = []
+
+    def execute(self: Any, query: Any, *rest: Any, **options: Any) -> Any:
+        if query == "commit" and not cut and self.info.parameter_status("application_name") == "holdfast transaction":
+            cut.append(1)
+            if after:
+                original(self, query, *rest, **options)
+            self.pgconn.finish()
+            raise psycopg.OperationalError("the connection was lost")
+        return original(self, query, *rest, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", execute)
+    status = run(booked_last, Order("a", numbers=[1]), Order("b", numbers=[1]))
+    assert (status["completed"], len(bookings()), cut) == (2, 2, [1])
+
+
+def test_on_sqlite_it_is_refused_with_the_reason(tmp_path: Path) -> None:
+    app = App(home=tmp_path / "home", ledger="")
+    for refused in (lambda: app.run([booked], [(booked, Order("a"))]), lambda: list(app.submit(booked, [Order("a")]))):
+        with pytest.raises(InputError, match=r"step 'book' of pipeline 'booked' is transactional.*postgresql://"):
+            refused()
+
+
+def test_in_plain_python_it_takes_the_connection_that_it_is_given(postgres: str, bookings: Any) -> None:
+    with pytest.raises(InputError, match="plain_transaction"):
+        booked(Order("a", numbers=[1]))
+    with psycopg.connect(postgres) as connection, plain_transaction(connection):
+        assert booked(Order("a", numbers=[1])) == 1.0
+        connection.rollback()
+    assert bookings() == []
+
+
+def test_what_cannot_be_one_is_refused_where_it_is_declared() -> None:
+    def without(order: Order) -> int:
+        return 1
+
+    async def waiting(tx: Transaction, order: Order) -> int:
+        return 1
+
+    with pytest.raises(DefinitionError, match="its first parameter is the transaction"):
+        step.transactional()(without)  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match="plain def"):
+        step.transactional()(waiting)
+    with pytest.raises(DefinitionError, match="no runs="):
+        step.transactional(runs="threads")
