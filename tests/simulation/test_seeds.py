@@ -13,6 +13,7 @@ from holdfast.ledgers import sqlite_commit
 from holdfast.model.task import LiveTask
 from holdfast.testing import simulate
 from holdfast.testing.pipelines import ALL, payloads
+from holdfast.testing.shared_ledger import SharedLedger
 from holdfast.testing.simulator import InvariantBroken
 
 
@@ -88,3 +89,42 @@ def test_it_finds_an_item_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(runner.Runner, "_fire_timers", lambda self, now: None)
     monkeypatch.setattr(runner, "PARK_MS", 10**12)
     assert "I10" in _found()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_seeds_of_three_runners_hold(seed: int) -> None:
+    result = simulate(seed, ALL, payloads, runners=3)
+    assert sum(result.states.values()) > 0
+
+
+def test_a_seed_of_three_runners_replays_exactly() -> None:
+    assert simulate(5, ALL, payloads, runners=3) == simulate(5, ALL, payloads, runners=3)
+
+
+def _found_among_three(seeds: int = 150) -> str:
+    for seed in range(seeds):
+        try:
+            simulate(seed, ALL, payloads, runners=3)
+        except (InvariantBroken, Exception) as error:
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_it_finds_an_item_that_is_taken_from_a_living_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    def orphans(self: SharedLedger, incarnation: int, versions: list[int], limit: int) -> list[int]:
+        rows = self.connection.execute("select id from items where state = 'running' and due <> ? limit ?", (incarnation, limit))
+        return [row[0] for row in rows]
+
+    monkeypatch.setattr(SharedLedger, "_orphans", orphans)
+    assert "I5 two owners" in _found_among_three()
+
+
+def test_it_finds_writes_of_a_runner_that_slept_past_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    def held(transitions: Any, fences: Any, group: Any) -> list[bool]:
+        for transition in transitions:
+            group.add(transition)
+        return [True] * len(transitions)
+
+    monkeypatch.setattr(sqlite_commit, "held_of", held)
+    monkeypatch.setitem(sqlite_commit.SQL, "note_command", "update incarnations set command = ? where id = ?")
+    assert "I6 fencing" in _found_among_three()

@@ -117,10 +117,10 @@ class SqliteLedger:
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
         with transaction(self.connection, self.path):
-            if self._one("incarnation_alive", incarnation) is None:
+            if not self._alive(incarnation):
                 raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
-            wanted: list[int] = []
-            for query, first in (("claimable_orphans", (incarnation,)), ("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
+            wanted = self._orphans(incarnation, versions, limit)
+            for query, first in (("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
                 if len(wanted) < limit:
                     rows = self._run(query, *first, numbers(versions), limit - len(wanted))
                     wanted.extend(row[0] for row in rows)
@@ -184,6 +184,12 @@ class SqliteLedger:
         """Close and release the writer lock."""
         self.connection.close()
         self._release()
+
+    def _alive(self, incarnation: int) -> bool:
+        return self._one("incarnation_alive", incarnation) is not None
+
+    def _orphans(self, incarnation: int, versions: list[int], limit: int) -> list[int]:
+        return [row[0] for row in self._run("claimable_orphans", incarnation, numbers(versions), limit)]
 
     def _release(self) -> None:
         if self._lock is not None:

@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds to run, from --first on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="run this one twice and compare the traces")
+    parser.add_argument("--runners", type=int, default=1, help="runners that share the ledger")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     seeds = range(arguments.first, arguments.first + arguments.seeds) if arguments.seed is None else [arguments.seed] * 2
@@ -24,7 +25,7 @@ def main() -> int:
     traces = set()
     for seed in seeds:
         try:
-            result = simulate(seed, ALL, payloads)
+            result = simulate(seed, ALL, payloads, arguments.runners)
         except InvariantBroken as error:
             print(f"broken: {error}", file=sys.stderr)
             return 1

@@ -90,6 +90,10 @@ class FaultyExecutor:
         outcomes = self._outcomes(step, invocations)
         self._later(self._rng.choice((0, 1, 5, 50, 400)) * self._rng.random(), lambda: self._end(outcomes))
 
+    def runs(self, task: tuple[int, int, str]) -> bool:
+        """Whether an attempt of a task is under way."""
+        return task in self._open
+
     def cancel(self, item: int, node: int, place: str) -> None:
         """Cancelled attempts report nothing useful: their fence has moved on."""
         self._open.pop((item, node, place), None)

@@ -17,11 +17,8 @@ from typing import Any
 
 import msgspec
 
-from holdfast.engine.committer import GroupWriter, Then
-from holdfast.engine.runner import Runner
-from holdfast.engine.serving import Limits, Loaded
-from holdfast.errors import HoldfastError, LedgerUnavailableError
-from holdfast.ledger import CommitUnknownError, VersionSpec
+from holdfast.engine.serving import Loaded
+from holdfast.ledger import VersionSpec
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.ledgers.sqlite_reads import sqlite_reads
 from holdfast.model.item import Submission
@@ -30,10 +27,10 @@ from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import Transition
 from holdfast.store import Store
 from holdfast.testing.clock import FakeClock
-from holdfast.testing.faults import FaultyExecutor, FaultyLedger
+from holdfast.testing.faults import FaultyLedger
+from holdfast.testing.host import Host
 from holdfast.testing.memory_store import MemoryStore
-
-LEASE_MS = 15_000
+from holdfast.testing.shared_ledger import SharedLedger
 
 
 class InvariantBroken(AssertionError):
@@ -61,84 +58,25 @@ class SimulationResult:
     trace: str = ""
 
 
-class SimulatedDesk:
-    """The committer without its thread: groups form while the last one is being written."""
-
-    def __init__(self, world: World, ledger: FaultyLedger, incarnation: int) -> None:
-        self._world, self._ledger = world, ledger
-        faulty: Any = ledger
-        self._writer = GroupWriter(faulty, incarnation)
-        self._waiting: list[tuple[Transition, Then]] = []
-        self._calls: list[tuple[Callable[[Any], Any], Callable[[Any], None]]] = []
-        self._busy = False
-        self.dead = False
-
-    def commit(self, transition: Transition, then: Then) -> None:
-        """Queue a transition."""
-        self._waiting.append((transition, then))
-        self._turn()
-
-    def call(self, verb: Callable[[Any], Any], then: Callable[[Any], None]) -> None:
-        """Queue a verb."""
-        self._calls.append((verb, then))
-        self._turn()
-
-    def _turn(self) -> None:
-        if not self._busy:
-            self._busy = True
-            self._world.later(self._world.rng.random() * 3, self._take)
-
-    def _take(self) -> None:
-        group, self._waiting = self._waiting, []
-        calls, self._calls = self._calls, []
-        self._write(group, calls)
-
-    def _write(self, group: list[tuple[Transition, Then]], calls: list[Any]) -> None:
-        """Write a group; while that fails, the same group again, as the group writer asks."""
-        if self.dead:
-            return
-        answers: list[tuple[Callable[[Any], None], Any]] = []
-        if group:
-            try:
-                held = self._writer.write([transition for transition, _ in group])
-            except (LedgerUnavailableError, CommitUnknownError):
-                self._world.later(500, lambda: self._write(group, calls))
-                return
-            answers = [(then, answer) for (_, then), answer in zip(group, held, strict=True)]
-            self._world.check_rows([transition for (transition, _), answer in zip(group, held, strict=True) if answer])
-        for verb, then in calls:
-            try:
-                answers.append((then, verb(self._ledger)))
-            except HoldfastError as error:
-                answers.append((then, error))
-        self._world.later(self._world.rng.random() * 2, lambda: self._answer(answers))
-
-    def _answer(self, answers: list[tuple[Callable[[Any], None], Any]]) -> None:
-        if self.dead:
-            return  # the process was killed before it heard
-        self._busy = False
-        for then, answer in answers:
-            then(answer)
-        if self._waiting or self._calls:
-            self._turn()
-
-
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int, pipelines: list[Pipeline[Any, Any]], payloads: Callable[[random.Random], list[tuple[str, Any]]]) -> None:
+    def __init__(
+        self, seed: int, pipelines: list[Pipeline[Any, Any]], payloads: Callable[[random.Random], list[tuple[str, Any]]], runners: int = 1
+    ) -> None:
         self.rng = random.Random(seed)
         self.seed = seed
         self.clock = FakeClock()
         self.store: Store = MemoryStore()
-        self.real = SqliteLedger(":memory:")
+        self.shared = runners > 1
+        self.real = SharedLedger(self.clock) if self.shared else SqliteLedger(":memory:")
         self.reads = sqlite_reads(":memory:", self.real.connection)
         self.ledger = FaultyLedger(self.real, self.rng, self.rng.choice((0.0, 0.02, 0.1)))
         self.result = SimulationResult(seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._trace = hashlib.sha256()
-        self._graphs = {(one.name, one.version): one.graph for one in pipelines}
+        self.graphs = {(one.name, one.version): one.graph for one in pipelines}
         self.loaded = []
         for one in pipelines:
             graph = one.graph
@@ -155,9 +93,7 @@ class World:
         self.rates = {name: self.rng.choice((0.0, 0.03, 0.15)) for name in ("transient", "model", "crash", "whole", "timeout", "infrastructure")} | {
             "twice": 0.05
         }
-        self.runner: Runner | None = None
-        self._desk: SimulatedDesk | None = None
-        self._executors: dict[str, Any] = {}
+        self.hosts = [Host(self, self.rng.randint(-5_000, 5_000) if self.shared else 0) for _ in range(runners)]
         self._healing = False
         self._settled: dict[tuple[int, int, str, int], str] = {}
 
@@ -167,10 +103,13 @@ class World:
 
     def run(self, limit: int = 200_000) -> SimulationResult:
         """Run with faults, then heal, until every item has ended."""
-        self._start()
-        self.later(1, self._tick)
+        for host in self.hosts:
+            host.start()
+            self._tick(host, 1)
         for _ in range(self.rng.choice((0, 1, 3, 6))):
             self.later(self.rng.random() * 3_000, self._kill)
+        for _ in range(self.rng.choice((0, 1, 3)) if self.shared else 0):
+            self.later(self.rng.random() * 30_000, self._pause)
         self.later(60_000, self._heal)
         while self._queue:
             at, _, what = heapq.heappop(self._queue)
@@ -178,7 +117,7 @@ class World:
             what()
             self.result.events += 1
             self._trace.update(f"{at:.3f} {what.__qualname__}".encode())
-            if self._healing and self.runner is not None and self.runner.idle():
+            if self._healing and all(host.runner.idle() for host in self.hosts) and not self._open_items():
                 break
             if self.result.events > limit:
                 self.broken("I10 progress", "the run does not end")
@@ -193,13 +132,16 @@ class World:
         raise InvariantBroken(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
 
     def check_rows(self, acknowledged: list[Transition]) -> None:
-        """After a commit: what it acknowledged is there (I2), and what was settled stays as it was (I8)."""
+        """After a commit: what it acknowledged is there (I2) and its fence held (I6), and what was settled stays as it was (I8)."""
         rows = self.real.connection.execute("select item, node, place, generation, state from tasks")
         now = {row[:4]: row[4] for row in rows}
         for key, state in self._settled.items():
             if now.get(key) != state:
                 self.broken("I8 terminal", f"task {key} was {state} and is {now.get(key)}")
         for transition in acknowledged:
+            (fence,) = self.real.connection.execute("select fence from items where id = ?", (transition.item,)).fetchone()
+            if fence != transition.fence:
+                self.broken("I6 fencing", f"a write to item {transition.item} under fence {transition.fence} was accepted, it has {fence}")
             for task in transition.settled:
                 if now.get((transition.item, task.node, task.place, task.generation)) != task.state:
                     self.broken("I2 durable", f"task {task.node} {task.place!r} of {transition.item} was acknowledged as {task.state}")
@@ -212,51 +154,42 @@ class World:
         if not audit["balanced"]:
             self.broken("I1 conservation", str(audit))
 
-    def _check_start(self, invocation: Invocation) -> None:
-        """Before an attempt: its start is durable (I9), its item runs under this fence (I5, I7), and it was not settled before."""
-        row = self.real.connection.execute("select state, fence, generation from items where id = ?", (invocation.item,)).fetchone()
-        if self.runner is not None and self._desk is not None and row is not None and row[1] == invocation.fence:
-            if row[0] != "running":
-                self.broken("I7 start", f"an attempt started on an item that is {row[0]}")
-            live = self.real.connection.execute(
-                "select attempt from live_tasks where item = ? and node = ? and place = ?", invocation.task
-            ).fetchone()
-            if live is None or live[0] < invocation.attempt:
-                self.broken("I9 durable start", f"attempt {invocation.attempt} of {invocation.task} started, the ledger knows {live}")
-            if (*invocation.task, row[2]) in self._settled:
-                self.broken("I8 settled", f"{invocation.task} had been settled when it started again")
+    def check_start(self, host: Host, invocation: Invocation) -> None:
+        """Before an attempt: its start is durable (I9), its item runs under this fence with this owner (I5, I7), and it was not settled before."""
+        row = self.real.connection.execute("select state, fence, generation, due from items where id = ?", (invocation.item,)).fetchone()
+        if row is None or row[1] != invocation.fence:
+            return  # a zombie, whose fence has moved on: nothing that it does is written
+        if row[0] != "running":
+            self.broken("I7 start", f"an attempt started on an item that is {row[0]}")
+        if row[3] != host.incarnation:
+            self.broken("I5 owner", f"incarnation {host.incarnation} started an attempt on an item of incarnation {row[3]} under its fence")
+        for other in self.hosts:
+            if other is not host and other.works_on(invocation.task):
+                self.broken("I5 two owners", f"{invocation.task} started while incarnation {other.incarnation}, whose lease holds, is running it")
+        live = self.real.connection.execute("select attempt from live_tasks where item = ? and node = ? and place = ?", invocation.task).fetchone()
+        if live is None or live[0] < invocation.attempt:
+            self.broken("I9 durable start", f"attempt {invocation.attempt} of {invocation.task} started, the ledger knows {live}")
+        if (*invocation.task, row[2]) in self._settled:
+            self.broken("I8 settled", f"{invocation.task} had been settled when it started again")
 
-    def _start(self) -> None:
-        incarnation = self.real.begin("simulated", 1, self.clock.now_ms(), LEASE_MS)
-        self._desk = SimulatedDesk(self, self.ledger, incarnation)
-        self._executors = {
-            kind: FaultyExecutor(kind, self._graphs, self.store, self.rng, self.later, self.rates, self._check_start, slots)
-            for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))
-        }
-        self.runner = Runner(
-            incarnation, self.loaded, self._executors, self._desk, self.clock, self.rng, self.store.fetch,
-            Limits(items=self.rng.choice((2, 5, 1000)), claim=self.rng.choice((1, 3, 500))),
-        )  # fmt: skip
-        for executor in self._executors.values():
-            executor.report = self.runner.report
+    def _tick(self, host: Host, ms: float = 50) -> None:
+        def tick() -> None:
+            host.tick()
+            self._tick(host)
 
-    def _tick(self) -> None:
-        if self.runner is not None:
-            self.runner.tick()
-        self.later(50, self._tick)
+        host.later(ms, tick)
 
     def _kill(self) -> None:
-        """The runner dies between two events: what was not committed is gone, what runs is never heard of, or only by a runner that cannot use it."""
-        if self._healing or self._desk is None:
-            return
-        self.result.kills += 1
-        self._desk.dead = True
-        old = self._executors
-        for executor in old.values():
-            executor.close()
-        self._start()
-        for kind, executor in old.items():
-            executor.report = self._executors[kind].report  # a zombie's outcome reaches the next runner
+        if not self._healing:
+            self.result.kills += 1
+            (self.rng.choice(self.hosts) if self.shared else self.hosts[0]).die()
+
+    def _pause(self) -> None:
+        if not self._healing:
+            self.rng.choice(self.hosts).pause(self.rng.choice((1_000, 13_000, 17_000, 25_000)))
+
+    def _open_items(self) -> int:
+        return sum(row[state] for row in self.reads.status() for state in ("queued", "running", "waiting")) if self.shared else 0
 
     def _heal(self) -> None:
         """Faults stop; from here on everything must end (I10)."""
@@ -277,15 +210,18 @@ class World:
             self.broken("I1 conservation", f"{len(self.payloads)} items in, {self.result.states} out")
 
 
-def simulate(seed: int, pipelines: list[Pipeline[Any, Any]], payloads: Callable[[random.Random], list[tuple[str, Any]]]) -> SimulationResult:
+def simulate(
+    seed: int, pipelines: list[Pipeline[Any, Any]], payloads: Callable[[random.Random], list[tuple[str, Any]]], runners: int = 1
+) -> SimulationResult:
     """Run one seed.
 
     Args:
         seed: fixes everything.
         pipelines: what runs.
         payloads: draws (pipeline name, payload) pairs with distinct keys.
+        runners: how many runners share the ledger; several also renew leases, pause past them, and have clocks that differ.
 
     Raises:
         InvariantBroken: a rule was violated.
     """
-    return World(seed, pipelines, payloads).run()
+    return World(seed, pipelines, payloads, runners).run()
