@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,11 +321,12 @@ def main() -> None:
     if not postgresql and (arguments.runners > 1 or arguments.database or arguments.network):
         parser.error("several runners, and faults of the database and the network, need --ledger postgresql")
     plan = Plan(arguments.kills, arguments.seed, postgresql, arguments.runners, arguments.database, arguments.network)
-    with tempfile.TemporaryDirectory(prefix="hf") as folder:
-        result = run(plan, Path(folder))
+    folder = tempfile.mkdtemp(prefix="hf")
+    result = run(plan, Path(folder))
     print(json.dumps(result))
-    good = result["lost"] == 0 and result["duplicated_effects"] == 0 and result["balanced"] and result["completed"] > 0
-    sys.exit(0 if good else 1)
+    if result["lost"] or result["duplicated_effects"] or not result["balanced"] or not result["completed"]:
+        sys.exit(f"see {folder}")
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
