@@ -11,8 +11,9 @@ import pytest
 
 from holdfast import App, DefinitionError, InputError, Transaction, step
 from holdfast.testing import plain_transaction
+from tests.booking import booked, booked_last
 from tests.conftest import Run
-from tests.samples import Order, booked, booked_last
+from tests.samples import Order
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from holdfast.errors import LeaseLostError, LedgerRefusedError, LedgerUnavailabl
 from holdfast.ledger import CommitUnknownError
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import check_server, open_connection
-from holdfast.ledgers.queries import migrations
+from holdfast.ledgers.queries import migrations, queries
 from holdfast.model.item import Submission
 from holdfast.model.task import LiveTask, Transition
 from holdfast.settings import hidden
@@ -165,6 +165,34 @@ def test_receipts_are_append_only_and_illegal_transitions_are_refused(ledger: Po
                 connection.execute(statement.encode())
         with pytest.raises(psycopg.errors.CheckViolation, match="illegal item transition from queued to completed"):
             connection.execute("update items set state = 'completed'")
+
+
+HOT: dict[str, tuple[Any, ...]] = {
+    "claimable_queued": ("{1}", 5), "claimable_waiting": (NOW, "{1}", 5), "claimable_orphans": (1, "{1}", 5),
+    "fences": ("{1,2}",), "drop_live": ("{1}", "{1}", '{""}'), "drop_all_live": ("{1}",), "finish_items": ("{1}", "completed", 1, 1, ""),
+    "settled_tasks": ("{1}",), "live_tasks": ("{1}",), "items_of_keys": ("{1}", "{k}"), "next_wake": ("{1}",), "all_fences": ("{1}",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("analyzed", ["never", "when empty", "when full"])
+def test_plans_of_hot_statements_do_not_flip(ledger: PostgresLedger, postgres: str, analyzed: str) -> None:
+    with open_connection(postgres) as connection:
+        if analyzed == "when empty":
+            connection.execute("vacuum analyze")
+        connection.execute(
+            "insert into items (id, pipeline, version, key, state, admitted_at, payload)"
+            " select n, 1, 1, n::text, (array['queued', 'running', 'completed'])[n % 3 + 1], 1, '' from generate_series(1, 20000) n"
+        )
+        connection.execute("insert into live_tasks select n, 1, '', 'running', 1, 0, 0, 0, 1, 0 from generate_series(1, 2000) n;")
+        if analyzed == "when full":
+            connection.execute("vacuum analyze")
+        for name, values in HOT.items():
+            plan = "\n".join(row[0] for row in connection.execute(b"explain " + queries("postgres")[name].encode(), values))
+            assert "Seq Scan" not in plan, f"{name}\n{plan}"
+            assert "Hash Join" not in plan, f"{name}\n{plan}"
+            assert "Merge Join" not in plan, f"{name}\n{plan}"
+            if "Nested Loop" in plan and "Function Scan on unnest" in plan:  # the list drives the lookups, never the table
+                assert plan.index("Function Scan on unnest") < plan.index("Index"), f"{name}\n{plan}"
 
 
 def test_a_server_that_stops_is_waited_for(tmp_path: Path) -> None:

@@ -3,9 +3,6 @@
 -- name: audit_received
 select p.name, count(r.id) from pipelines p left join receipts r on r.pipeline = p.id group by p.name;
 
--- name: audit_states
-select p.name, i.state, count(*) from items i join pipelines p on p.id = i.pipeline group by p.name, i.state;
-
 -- name: audit_receipt_without_item each receipt has one item
 select r.item from receipts r left join items i on i.id = r.item where i.id is null or i.pipeline <> r.pipeline limit 100;
 

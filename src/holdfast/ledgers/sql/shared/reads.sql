@@ -1,8 +1,3 @@
--- name: pipeline_counts
-select p.name, (select count(*) from receipts r where r.pipeline = p.id) as received, i.state, count(i.id)
-from pipelines p left join items i on i.pipeline = p.id
-group by p.id, p.name, i.state order by p.name;
-
 -- name: shapes
 select p.name, v.id, v.label, v.shape from versions v join pipelines p on p.id = v.pipeline order by v.id;
 

@@ -92,11 +92,11 @@ create unique index items_key on items (pipeline, key);
 create index items_queued on items (version, priority desc, id) where state = 'queued';
 create index items_waiting on items (version, due, id) where state = 'waiting';
 create index items_running on items (due, id) where state = 'running';
-create index items_state on items (pipeline, state);
+create index items_ended on items (pipeline, state) where state in ('completed', 'dead', 'discarded', 'cancelled', 'archived', 'paused');
 
 create function check_item_transition() returns trigger language plpgsql as $$
 begin
-    if not exists (select from item_transitions where before = old.state and after = new.state) then
+    if not exists (select from holdfast.item_transitions where before = old.state and after = new.state) then
         raise exception 'illegal item transition from % to %', old.state, new.state using errcode = 'check_violation';
     end if;
     return new;
