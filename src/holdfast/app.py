@@ -20,7 +20,7 @@ from holdfast.control import reach_writer
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerUnavailableError
-from holdfast.ledger import Ledger, VersionSpec
+from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_ledger, open_reads, open_transactions
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.codec import check_payload
@@ -101,6 +101,7 @@ class App:
         each_tick: Callable[[Session], None] = lambda session: None,
         recycle: Callable[[bool], None] | None = None,
         receipt: Callable[[Receipt], None] = lambda receipt: None,
+        wait: bool = False,
     ) -> RunResult:
         """Be the runner: accept payloads and drive every item of these pipelines.
 
@@ -114,17 +115,18 @@ class App:
             recycle: replaces the process when a step holds the event loop for good (its argument: payloads are still being
                 accepted); without it that is only logged.
             receipt: called with each receipt once it is durable.
+            wait: wait for a ledger that is away when the run begins; one that goes away later is waited for in any case.
 
         Raises:
             LedgerLockedError: another runner has this ledger.
+            LedgerUnavailableError: its server does not answer, and ``wait`` was not asked for.
             InputError: a payload was refused.
         """
-        ledger = self.open_ledger()
+        for one in pipelines:
+            self._check_transactional(one)
+        ledger, loaded = self._open_and_register(pipelines, wait)
         result = RunResult()
         try:
-            for one in pipelines:
-                self._check_transactional(one)
-            loaded = [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
 
             def accepted(receipts: list[Receipt]) -> None:
                 for one in receipts:
@@ -140,7 +142,7 @@ class App:
             source = (
                 one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, priority, lambda: not over.is_set())
             )
-            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over))
+            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
         finally:
             ledger.close()
         return result
@@ -213,6 +215,24 @@ class App:
                 log.warning("%s", error)
                 time.sleep(RETRY_S)
 
+    def _open_and_register(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
+        said = False
+        while True:
+            try:
+                ledger = self.open_ledger()
+                try:
+                    return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
+                except BaseException:
+                    ledger.close()
+                    raise
+            except LedgerUnavailableError as error:
+                if not wait:
+                    raise
+                if not said:
+                    log.warning("%s", error)
+                said = True
+                time.sleep(RETRY_S)
+
     def _once(self, verb: Callable[[Any], list[int]]) -> list[int]:
         writer = self.writer()
         try:
@@ -235,10 +255,11 @@ async def _drive(
     until_idle: bool,
     each_tick: Callable[[Session], None],
     over: threading.Event,
+    again: bool,
 ) -> bool:
-    """One session; after a lease that was lost, another one, as soon as the ledger can be reached. True when stopped early."""
+    """One session; after a lease that was lost (or when ``again`` says so from the first), as soon as the ledger can be reached. True when
+    stopped early."""
     intake = Intake(payloads)
-    again = False
     try:
         while True:
             session = make()

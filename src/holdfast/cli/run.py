@@ -85,7 +85,7 @@ def runner(
         served = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
         typer.echo(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
     with Progress(quiet=json) as progress:
-        result = holdfast.run(pipelines, (), until_idle, each_tick=progress, recycle=recycle)
+        result = holdfast.run(pipelines, (), until_idle, each_tick=progress, recycle=recycle, wait=True)
     _report(holdfast, [one.name for one in pipelines], result, json)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from abc import ABC, abstractmethod
+from itertools import pairwise
 
 from holdfast.errors import StoreError
 from holdfast.model.codec import join, split
@@ -61,8 +62,7 @@ class ChunkedStore(ABC):
             return self.get(reference.digest)
         if isinstance(reference, Element):
             return self._element(reference)
-        parts = [self._element(Element(chunk.digest, k)) for chunk in reference.chunks for k in range(chunk.count)]
-        return join(parts)
+        return join([element for chunk in reference.chunks for element in self._elements(chunk.digest)])
 
     def _keep_list(self, data: bytes) -> Listing:
         chunks: list[Chunk] = []
@@ -86,6 +86,14 @@ class ChunkedStore(ABC):
         if gathered:
             flush()
         return Listing(sum(chunk.count for chunk in chunks), len(data), tuple(chunks))
+
+    def _elements(self, digest: str) -> list[bytes]:
+        """All elements of a chunk, read at once."""
+        data = self.get(digest)
+        (count,) = _NUMBER.unpack_from(data, len(data) - 8)
+        table = len(data) - 8 - 8 * count
+        ends = [0, *(_NUMBER.unpack_from(data, table + 8 * k)[0] for k in range(count))]
+        return [data[begin:end] for begin, end in pairwise(ends)]
 
     def _element(self, element: Element) -> bytes:
         digest = element.digest

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
@@ -17,6 +18,9 @@ from holdfast.errors import InputError, LedgerUnavailableError, StoreError
 from holdfast.stores.chunks import ChunkedStore, checked
 
 T = TypeVar("T")
+
+_RETRY: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
+"""Longer troubles are the engine's to wait out: it keeps the attempt and says what is wrong."""
 
 
 class ObjectStore(ChunkedStore):
@@ -32,7 +36,7 @@ class ObjectStore(ChunkedStore):
     def __init__(self, url: str) -> None:
         self._url = url
         try:
-            self._store = from_url(url)
+            self._store = from_url(url) if url.startswith(("file:", "memory:")) else from_url(url, retry_config=_RETRY)
         except (BaseError, ValueError, TypeError) as error:
             raise InputError(f"HOLDFAST_ARTIFACTS={url!r}: {error}: write s3://BUCKET/PREFIX, gs://… or az://…") from error
 
