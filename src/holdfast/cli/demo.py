@@ -8,12 +8,14 @@ import logging
 import shutil
 import sys
 import time
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from holdfast.app import App
+from holdfast.cli.demo_runners import drive, start_ledger
 from holdfast.cli.export import export_outputs
 from holdfast.cli.output import Json, print_json, safe
 from holdfast.cli.progress import Progress
@@ -21,6 +23,13 @@ from holdfast.cli.run import recycle, tune_garbage_collector
 from holdfast.errors import InputError
 
 SEED = 20261122
+
+
+class Kind(str, Enum):
+    """Which ledger the demo uses."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +68,9 @@ def demo(
     digital: Annotated[int, typer.Option("--digital", min=0, help="How many digital documents.")] = 42,
     scanned: Annotated[int, typer.Option("--scanned", min=0, max=40, help="How many scanned documents; these go through OCR.")] = 15,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew. Without it, an interrupted demo goes on where it was.")] = False,
+    ledger: Annotated[Kind, typer.Option("--ledger", help="Where the ledger lies; postgresql starts a server of the demo's own.")] = Kind.SQLITE,
+    runners: Annotated[int, typer.Option("--runners", min=1, max=8, help="Runner processes, with --ledger postgresql.")] = 2,
+    kill: Annotated[bool, typer.Option("--kill", help="With --ledger postgresql: SIGKILL one of the runners on the way.")] = False,
     json: Json = False,
 ) -> None:
     """Run the seven-step claims pipeline on generated insurance documents, some of them broken, and account for every one."""
@@ -66,7 +78,7 @@ def demo(
     tune_garbage_collector()
     began = time.monotonic()
     if fresh:
-        for part in ("ledger", "records", "documents"):
+        for part in ("ledger", "records", "documents", "postgres"):
             shutil.rmtree(output / part, ignore_errors=True)
     pipeline, generate = load_example()
     _say(json, "making documents …")
@@ -75,11 +87,19 @@ def demo(
     for upload, _ in made:
         (output / "documents" / upload.name).write_bytes(upload.content)
     (output / "manifest.txt").write_text("".join(f"{upload.name}\n" for upload, _ in made), "utf-8")
-    app = App(home=output / "ledger", ledger="")
+    if ledger is Kind.POSTGRESQL:
+        _say(json, "starting PostgreSQL …")
+    server = start_ledger(output / "postgres") if ledger is Kind.POSTGRESQL else None
+    app = App(home=(output / "ledger").absolute(), ledger="" if server is None else server.url("demo"))
     _say(json, f"{len(made)} documents, {app.settings.worker_count} worker processes; Ctrl-C drains, and the same command goes on from there")
-    with Progress(len(made), json) as progress:
-        result = app.run([pipeline.claims], ((pipeline.claims, upload) for upload, _ in made), True, "demo", each_tick=progress, recycle=recycle)
-    if result.stopped:
+    if server is not None:
+        list(app.submit(pipeline.claims, (upload for upload, _ in made), "demo"))
+        stopped = drive(app, "claims.pipeline:claims", examples(), runners, kill, lambda line: _say(json, line))
+    else:
+        with Progress(len(made), json) as progress:
+            payloads = ((pipeline.claims, upload) for upload, _ in made)
+            stopped = app.run([pipeline.claims], payloads, True, "demo", each_tick=progress, recycle=recycle).stopped
+    if stopped:
         _say(json, "stopped; the same command goes on from here")
         raise typer.Exit(130)
     records = export_outputs(app, "claims", output / "records")
@@ -87,7 +107,9 @@ def demo(
     if json:
         print_json(report)
     else:
-        _print(report, output)
+        _print(report, output, server is not None)
+    if server is not None:
+        server.stop()
     if not report["balanced"]:
         raise typer.Exit(1)
 
@@ -134,7 +156,7 @@ def _say(json: bool, message: str) -> None:
         typer.echo(message, err=True)
 
 
-def _print(report: dict[str, Any], output: Path) -> None:
+def _print(report: dict[str, Any], output: Path, postgresql: bool) -> None:
     percent = {name: "–" if value is None else f"{100 * value:.1f} %" for name, value in report["accuracy"].items()}
     flags = ", ".join(f"{number} {flag}" for flag, number in sorted(report["flags"].items())) or "none"
     typer.echo(f"received   {report['received']}")
@@ -146,5 +168,8 @@ def _print(report: dict[str, Any], output: Path) -> None:
     typer.echo(f"seconds    {report['seconds']}")
     typer.echo(f"records    {report['records']} in {report['folder']}")
     typer.echo(f"audit      {'balanced' if report['balanced'] else 'NOT balanced'}")
+    if postgresql:
+        typer.echo(f"ledger     {output / 'postgres'}: PostgreSQL's data; the same command starts its server again")
+        return
     typer.echo(f"\nlook further:  export HOLDFAST_HOME={output / 'ledger'}")
     typer.echo("               holdfast status claims; holdfast dead; holdfast dead show 1; holdfast items show claim-000.pdf")

@@ -53,6 +53,14 @@ class LocalPostgres:
             connection.execute(f'create database "{name}" template "{template}"'.encode())
         return self.url(name)
 
+    def ensure_database(self, name: str) -> None:
+        """Make a database of this name, unless it is there."""
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            if connection.execute("select from pg_database where datname = %s", (name,)).fetchone() is None:
+                connection.execute(f'create database "{name}"'.encode())
+
     @property
     def socket(self) -> Path:
         """Its unix socket."""
