@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from holdfast import App
 from holdfast.errors import LeaseLostError, LedgerRefusedError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError
 from holdfast.ledgers.postgres import PostgresLedger
@@ -23,6 +24,7 @@ from holdfast.model.task import LiveTask, Transition
 from holdfast.settings import hidden
 from holdfast.testing.postgres import LocalPostgres
 from tests.conformance.test_ledger import NOW, SPEC, settled
+from tests.samples import Order, average
 
 VERSION = 1
 
@@ -193,6 +195,22 @@ def test_plans_of_hot_statements_do_not_flip(ledger: PostgresLedger, postgres: s
             assert "Merge Join" not in plan, f"{name}\n{plan}"
             if "Nested Loop" in plan and "Function Scan on unnest" in plan:  # the list drives the lookups, never the table
                 assert plan.index("Function Scan on unnest") < plan.index("Index"), f"{name}\n{plan}"
+
+
+def test_a_runner_keeps_few_connections_and_its_workers_none(postgres: str, tmp_path: Path) -> None:
+    app = App(home=tmp_path, ledger=postgres, workers=3)
+    seen: set[tuple[str, ...]] = set()
+
+    def look(session: Any) -> None:
+        with psycopg.connect(postgres) as connection:
+            rows = connection.execute(
+                "select application_name from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and backend_type ="
+                " 'client backend' order by 1"
+            ).fetchall()
+        seen.add(tuple(row[0] for row in rows))
+
+    app.run([average], [(average, Order(f"k{n}", numbers=[n])) for n in range(50)], each_tick=look)
+    assert max(seen, key=len) == ("holdfast", "holdfast listener")
 
 
 def test_a_server_that_stops_is_waited_for(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ log = logging.getLogger("holdfast")
 
 T = TypeVar("T")
 
+DAY_S = 86_400.0
+
 
 class PostgresLedger:
     """One connection, opened again when it is lost; used from one thread at a time.
@@ -45,6 +48,7 @@ class PostgresLedger:
         self._url = url
         self._patience = Patience()
         self._unanswered: dict[int, int] = {}
+        self._partitioned = time.monotonic()
         self._connection: Connection | None = open_connection(url)
         try:
             with translated(url):
@@ -79,17 +83,19 @@ class PostgresLedger:
         def work(connection: Connection) -> int:
             return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
 
-        incarnation = self._transact(work)
-        try:
-            with translated(self._url):
-                add_partitions(self._connected())
-        except (LedgerError, psycopg.Error) as error:
-            log.warning("partitions for the coming months could not be made (%s): rows go to the default partition meanwhile", error)
-        return incarnation
+        return self._transact(work)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
-        """Extend the lease."""
-        return self._transact(lambda connection: one(connection.execute(SQL["renew_incarnation"], (incarnation, lease_ms))) is not None)
+        """Extend the lease; once a day, make the partitions of the coming months."""
+        held = self._transact(lambda connection: one(connection.execute(SQL["renew_incarnation"], (incarnation, lease_ms))) is not None)
+        if time.monotonic() - self._partitioned > DAY_S:
+            self._partitioned = time.monotonic()
+            try:
+                with translated(self._url):
+                    add_partitions(self._connected())
+            except (LedgerError, psycopg.Error) as error:
+                log.warning("partitions for the coming months could not be made (%s): rows go to the default partition meanwhile", error)
+        return held
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""

@@ -41,6 +41,7 @@ def migrate(connection: Connection, url: str) -> None:
         for number, text in known:
             if number > version:
                 with connection.transaction():
+                    connection.execute("set local statement_timeout = 0")
                     connection.execute(text.encode())
                     connection.execute("delete from item_transitions")
                     for before, afters in ITEM_TRANSITIONS.items():
