@@ -299,3 +299,18 @@ async def slow(order: Order) -> Order:
 def hurried(order: Order) -> Order:
     """An item deadline that is always missed."""
     return slow(order)
+
+
+@step()
+def linger(order: Order) -> int:
+    """Says in a file that it began, and takes three seconds."""
+    with Path(order.folder).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(3)
+    return os.getpid()
+
+
+@pipeline(version="1", key=lambda order: order.id)
+def lingering(order: Order) -> int:
+    """One step that takes a while."""
+    return linger(order)

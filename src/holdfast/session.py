@@ -160,7 +160,8 @@ class Session:
         modules = [module_of(one.pipeline) for one in self.loaded]
 
         def report(outcomes: Any) -> None:
-            self.runner.report(outcomes)
+            if not self.lost:
+                self.runner.report(outcomes)
 
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, self._settings.concurrency)
         self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_place, self._clock, report)
@@ -234,8 +235,8 @@ class Session:
         """Called by the watchdog's thread: nobody may work on what others may claim soon."""
         if self._ledger.shared:
             log.error("the lease could not be renewed for %g s: stopping every attempt before it ends", SURE_S)
+            self.lost = True  # first: what these kills do to attempts is nobody's fault, and is not heard
             self._kill_workers()
-            self.lost = True
 
     def _stalled(self, attempt: Invocation) -> None:
         """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process."""

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from holdfast import App
+from holdfast.engine import leases
 from holdfast.errors import LeaseLostError, LedgerRefusedError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError
 from holdfast.ledgers.postgres import PostgresLedger
@@ -24,7 +25,7 @@ from holdfast.model.task import LiveTask, Transition
 from holdfast.settings import hidden
 from holdfast.testing.postgres import LocalPostgres
 from tests.conformance.test_ledger import NOW, SPEC, settled
-from tests.samples import Order, average
+from tests.samples import Order, average, lingering
 
 VERSION = 1
 
@@ -129,6 +130,55 @@ def test_a_server_that_may_lose_a_commit_is_refused(postgres: str) -> None:
         connection.execute("set synchronous_commit = off")
         with pytest.raises(LedgerRefusedError, match="synchronous_commit=off"):
             check_server(connection, postgres)
+
+
+def test_an_asynchronous_standby_is_warned_of(server: LocalPostgres, postgres: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    receiving = server.replicate(tmp_path / "wal")
+    try:
+        with open_connection(postgres) as connection:
+            until = time.monotonic() + 20
+            while not caplog.records and time.monotonic() < until:
+                check_server(connection, postgres)
+                time.sleep(0.1)
+    finally:
+        receiving.kill()
+        receiving.wait()
+    assert "asynchronous standbys" in caplog.text
+    assert "synchronous_standby_names" in caplog.text
+
+
+def test_every_timeout_is_set(ledger: PostgresLedger, postgres: str) -> None:
+    with open_connection(postgres) as connection:
+        names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        assert [connection.execute(f"show {name}".encode()).fetchone() for name in names] == [("10s",), ("5s",), ("15s",)]
+
+
+def test_a_runner_that_cannot_renew_stops_its_attempts_and_begins_anew(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leases, "RENEW_S", 0.3)
+    monkeypatch.setattr(leases, "SURE_S", 1.2)
+    original = PostgresLedger.renew
+    refused: list[int] = []
+
+    def renew(self: PostgresLedger, incarnation: int, now_ms: int, lease_ms: int) -> bool:
+        if incarnation == 1:
+            refused.append(incarnation)
+            raise LedgerUnavailableError("the network is away")
+        return original(self, incarnation, now_ms, lease_ms)
+
+    monkeypatch.setattr(PostgresLedger, "renew", renew)
+    app = App(home=tmp_path, ledger=postgres, workers=2)
+    pids = tmp_path / "pids"
+    app.run([lingering], [(lingering, Order(f"k{n}", folder=str(pids))) for n in range(2)])
+    assert refused
+    assert "stopping every attempt before it ends" in caplog.text
+    assert "going on as a new incarnation" in caplog.text
+    item = app.reads().item(app.reads().item_by_key("k0") or 0)
+    assert (item["state"], item["fence"]) == ("completed", 2)
+    assert [one["state"] for one in item["timeline"]] == ["succeeded"], "stopped for no fault of its own: nothing is charged"
+    lines = pids.read_text().split()
+    assert len(lines) == len(set(lines)) == 4, "each attempt began in a process of its own; those of the first incarnation were killed"
 
 
 def test_a_newer_schema_is_refused_only_when_it_has_contracted(ledger: PostgresLedger, postgres: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ class LocalPostgres:
     def socket(self) -> Path:
         """Its unix socket."""
         return Path(self._server.get_postmaster_info().socket_dir) / ".s.PGSQL.5432"
+
+    def replicate(self, folder: Path) -> subprocess.Popen[bytes]:
+        """Start a receiver of the server's write-ahead log, which is an asynchronous standby in its eyes."""
+        folder.mkdir()
+        command = [str(self._server.bin_path / "pg_receivewal"), "-d", self.url(), "-D", str(folder), "--no-loop"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; ``immediate`` is what a power cut leaves behind."""
