@@ -124,6 +124,7 @@ class App:
         """
         for one in pipelines:
             self._check_transactional(one)
+        store = self.store()
         ledger, loaded = self._open_and_register(pipelines, wait)
         result = RunResult()
         try:
@@ -136,7 +137,7 @@ class App:
 
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                return Session(self.settings, ledger, self.store(), self.clock, loaded, random.Random(), recycle, transactions)
+                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions)
 
             over = threading.Event()
             source = (

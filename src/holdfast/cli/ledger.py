@@ -40,7 +40,7 @@ def copy(
         raise InputError(f"there is no ledger at {path}: name it as sqlite:///PATH")
     try:
         from holdfast.ledgers.copying import copy_ledger
-    except ModuleNotFoundError:
+    except ImportError:
         raise InputError("PostgreSQL needs its driver: pip install 'holdfast[postgres]'") from None
     ledger = SqliteLedger(str(path))
     try:

@@ -27,7 +27,7 @@ def open_ledger(settings: Settings) -> Ledger:
         return SqliteLedger(str(path))
     try:
         from holdfast.ledgers.postgres import PostgresLedger
-    except ModuleNotFoundError:
+    except ImportError:
         raise InputError(_EXTRA) from None
     return PostgresLedger(settings.ledger)
 
@@ -45,7 +45,7 @@ def open_reads(settings: Settings) -> LedgerReads:
         return sqlite_reads(str(path))
     try:
         from holdfast.ledgers.postgres_reads import postgres_reads
-    except ModuleNotFoundError:
+    except ImportError:
         raise InputError(_EXTRA) from None
     return postgres_reads(settings.ledger)
 

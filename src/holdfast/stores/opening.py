@@ -19,6 +19,6 @@ def open_store(place: str) -> Store:
         return DirectoryStore(Path(place))
     try:
         from holdfast.stores.objects import ObjectStore
-    except ModuleNotFoundError:
+    except ImportError:
         raise InputError("object storage needs its library: pip install 'holdfast[objects]'") from None
     return ObjectStore(place)
