@@ -128,7 +128,7 @@ class PostgresLedger:
             CommitUnknownError: the connection was lost; whether the group was written is not known.
         """
         try:
-            return self._transact(lambda connection: write_group(connection, incarnation, command, transitions))
+            return self._transact(lambda connection: write_group(connection, incarnation, command, transitions), whole=True)
         except LedgerUnavailableError as error:
             raise CommitUnknownError(str(error)) from error
 
@@ -271,8 +271,8 @@ class PostgresLedger:
         connection.execute(SQL["add_manifest"], (name,))
         return int(one(connection.execute(SQL["manifest_id"], (name,))))
 
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        """BEGIN, work, COMMIT, with a limit on how long the server may be silent.
+    def _transact(self, work: Callable[[Connection], T], whole: bool = False) -> T:
+        """BEGIN, work, COMMIT (unless ``whole``: the work does these itself), with a limit on how long the server may be silent.
 
         Raises:
             LedgerUnavailableError: the server is away; for a verb whose COMMIT was sent, it may have been written.
@@ -280,6 +280,8 @@ class PostgresLedger:
         connection = self._connected()
         with translated(self._url), self._patience.with_(connection):
             try:
+                if whole:
+                    return work(connection)
                 connection.execute("begin")
                 result = work(connection)
                 connection.execute("commit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, LiteralString
 
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.postgres_connection import Connection, one
@@ -30,14 +30,15 @@ def words(values: Iterable[str]) -> str:
 
 
 def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
-    """Write all transitions whose fence holds; return which. Runs inside the caller's transaction, and leaves its last
-    statements in the pipeline with the caller's COMMIT.
+    """Write all transitions whose fence holds, in a transaction; return which. BEGIN and COMMIT travel with their neighbours: three
+    round trips in all.
 
     Raises:
         LeaseLostError: the incarnation is over.
     """
     items = sorted({transition.item for transition in transitions})
     with connection.pipeline():
+        connection.execute("begin")
         noted = connection.execute(SQL["note_command"], (command, incarnation))
         locked = connection.execute(SQL["fences"], (numbers(items),))
     if one(noted) is None:
@@ -45,12 +46,12 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
     fences: dict[int, int] = dict(locked.fetchall())
     group = Group(incarnation)
     held = held_of(transitions, fences, group)
-    write_rows(connection, group)
+    write_rows(connection, group, "commit")
     return held
 
 
-def write_rows(connection: Connection, group: Group) -> None:
-    """Send the rows of a group."""
+def write_rows(connection: Connection, group: Group, last: LiteralString = "") -> None:
+    """Send the rows of a group, and a last statement with them."""
     if group.tasks:
         with connection.cursor() as cursor, cursor.copy(SQL["copy_tasks"]) as copy:
             copy.set_types(_TASK_TYPES)
@@ -58,6 +59,8 @@ def write_rows(connection: Connection, group: Group) -> None:
                 copy.write_row(row)
     with connection.pipeline():
         _write(connection, group)
+        if last:
+            connection.execute(last)
 
 
 def _write(connection: Connection, group: Group) -> None:
