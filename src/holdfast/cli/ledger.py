@@ -48,10 +48,10 @@ def copy(
         counts = copy_ledger(ledger, target, new.clock.now_ms(), lambda table, rows: _say(json, f"{table}: {rows} rows"))
         before, after = old.reads().audit(0), new.reads().audit(0)
         same = before["pipelines"] == after["pipelines"] and before["balanced"] == after["balanced"]
-        if same:
-            os.replace(path, f"{path}.moved")
     finally:
         ledger.close()
+    if same:
+        os.replace(path, f"{path}.moved")
     if json:
         print_json({"rows": counts, "artifacts": artifacts, "same": same, "source": before, "target": after})
     else:

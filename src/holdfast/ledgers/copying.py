@@ -46,11 +46,9 @@ def copy_ledger(source: SqliteLedger, url: str, now_ms: int, copied: Callable[[s
         if one(connection.execute("select count(*) from pipelines")):
             raise InputError("the target holds a ledger already: name an empty database")
         with connection.transaction():
-            connection.execute("alter table receipts disable trigger user")
             for table in TABLES:
                 counts[table] = _copy_table(source, connection, table, now_ms)
                 copied(table, counts[table])
-            connection.execute("alter table receipts enable trigger user")
             for table in _NUMBERED:
                 last = one(connection.execute(SQL("select coalesce(max(id), 0) + 1 from {}").format(Identifier(table))))
                 connection.execute(SQL("select setval(pg_get_serial_sequence($1, 'id'), $2, false)"), (f"{SCHEMA}.{table}", last))

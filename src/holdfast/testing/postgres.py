@@ -1,6 +1,7 @@
 """A real PostgreSQL of one's own, from a package, for tests, benchmarks and the demo: no server to install, no port opened.
 
-It listens on a unix socket in its folder, with fsync on, and belongs to the process that started it.
+It listens on a unix socket in its folder, with fsync on, and belongs to the process that started it. Started by root, it runs as a
+user of its own (``pgserver``), for whom the folders above its data are made passable.
 """
 
 from __future__ import annotations
