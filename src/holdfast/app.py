@@ -270,11 +270,11 @@ async def _drive(
                 if session.begun or not again:
                     raise
                 log.info("%s", error)
+                await asyncio.sleep(RETRY_S)
                 if session.stopping:
                     return True
-                await asyncio.sleep(RETRY_S)
                 continue
-            if not session.lost:
+            if stopped or not session.lost:
                 return stopped
             again = True
             log.warning("going on as a new incarnation")

@@ -189,3 +189,20 @@ def test_text_of_items_is_never_obeyed_by_the_terminal(holdfast: Shell) -> None:
 def test_every_command_has_help(holdfast: Shell) -> None:
     for words in ([], ["demo"], ["run"], ["runner"], ["submit"], ["status"], ["items"], ["dead"], ["audit"], ["graph"], ["replay"]):
         assert "Usage" in holdfast(*words, "--help")
+
+
+def test_a_runner_waits_for_a_server_that_is_away_and_can_be_stopped_meanwhile(holdfast: Shell) -> None:
+    environment = {**holdfast.environment, "HOLDFAST_LEDGER": "postgresql://nobody@127.0.0.1:1/none"}
+    runner = subprocess.Popen([sys.executable, "-m", "holdfast", "runner", f"{SAMPLES}:average"], env=environment, stderr=subprocess.PIPE, text=True)
+    assert runner.stderr is not None
+    try:
+        said = ""
+        while "does not answer" not in said:
+            line = runner.stderr.readline()
+            assert line, f"it ended: {said}"
+            said += line
+        runner.send_signal(signal.SIGINT)
+        assert runner.wait(30) == 130
+    finally:
+        runner.kill()
+        runner.communicate()
