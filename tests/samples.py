@@ -303,10 +303,10 @@ def hurried(order: Order) -> Order:
 
 @step()
 def linger(order: Order) -> int:
-    """Says in a file that it began, and takes three seconds."""
+    """Says in a file that it began, and takes five seconds."""
     with Path(order.folder).open("a") as file:
         file.write(f"{os.getpid()}\n")
-    time.sleep(3)
+    time.sleep(5)
     return os.getpid()
 
 

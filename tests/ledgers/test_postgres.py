@@ -158,18 +158,17 @@ def test_a_runner_that_cannot_renew_stops_its_attempts_and_begins_anew(
 ) -> None:
     monkeypatch.setattr(leases, "RENEW_S", 0.3)
     monkeypatch.setattr(leases, "SURE_S", 1.2)
-    original = PostgresLedger.renew
+    original, pids = PostgresLedger.renew, tmp_path / "pids"
     refused: list[int] = []
 
     def renew(self: PostgresLedger, incarnation: int, now_ms: int, lease_ms: int) -> bool:
-        if incarnation == 1:
+        if incarnation == 1 and pids.exists() and len(pids.read_text().split()) == 2:  # both attempts have begun
             refused.append(incarnation)
             raise LedgerUnavailableError("the network is away")
         return original(self, incarnation, now_ms, lease_ms)
 
     monkeypatch.setattr(PostgresLedger, "renew", renew)
     app = App(home=tmp_path, ledger=postgres, workers=2)
-    pids = tmp_path / "pids"
     app.run([lingering], [(lingering, Order(f"k{n}", folder=str(pids))) for n in range(2)])
     assert refused
     assert "stopping every attempt before it ends" in caplog.text

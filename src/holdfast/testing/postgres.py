@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import subprocess
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class LocalPostgres:
     """
 
     def __init__(self, folder: Path) -> None:
+        _own_runtime_folder()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it complains about a missing XDG_RUNTIME_DIR, and does without
@@ -84,3 +86,14 @@ class LocalPostgres:
 
     def _control(self, *arguments: str) -> None:
         self._execute("pg_ctl", ("-D", str(self.folder), *arguments), bin_path=self._server.bin_path, user=self._server.system_user)
+
+
+def _own_runtime_folder() -> None:
+    """The package locks a file in the user's runtime folder, or, where there is none, one in /tmp that all users would share."""
+    if "XDG_RUNTIME_DIR" not in os.environ:
+        folder = Path(tempfile.gettempdir()) / f"holdfast-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            folder = Path(tempfile.mkdtemp(prefix="holdfast-"))
+        (folder / "python_PostgresServer").mkdir(exist_ok=True)
+        os.environ["XDG_RUNTIME_DIR"] = str(folder)
