@@ -206,3 +206,22 @@ def test_a_runner_waits_for_a_server_that_is_away_and_can_be_stopped_meanwhile(h
     finally:
         runner.kill()
         runner.communicate()
+
+
+def test_a_live_runner_bounds_the_backlog_of_those_who_submit_to_it(holdfast: Shell) -> None:
+    environment = {**holdfast.environment, "HOLDFAST_BACKLOG": "2"}
+    command = [sys.executable, "-m", "holdfast", "runner", f"{SAMPLES}:squares"]  # it serves others: what is submitted stays queued
+    runner = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        socket = Path(holdfast.environment["HOLDFAST_HOME"]) / "ledger.db.sock"
+        until = time.monotonic() + 60
+        while not socket.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        holdfast("submit", f"{SAMPLES}:average", order("a"), order("b"))
+        refused = holdfast("submit", f"{SAMPLES}:average", order("c"), code=3)
+        assert "the backlog is full: 2 items wait; come back in 1 s" in refused
+        assert "known" in holdfast("submit", f"{SAMPLES}:average", order("a"))
+    finally:
+        runner.kill()
+        runner.wait()
+    assert [row["key"] for row in holdfast.json("items")] == ["b", "a"]
