@@ -24,7 +24,7 @@ def _holdfast(home: Path, *words: str, code: int = 0) -> Any:
 def test_live_items_and_artifacts_move_and_go_on(tmp_path: Path, postgres: str) -> None:
     home = tmp_path / "home"
     old = App(home=home, workers=1)
-    old.run([large, retried], [(large, Order("big")), (retried, Order("r", kind="bad"))])
+    old.run([large, retried], [(large, Order("big")), (retried, Order("r", kind="bad", folder=str(tmp_path)))])
     receipts = list(old.submit(average, [Order(f"k{n}", numbers=[n]) for n in range(50)], "monday", priority=3))
     ledger = old.open_ledger()
     incarnation = ledger.begin("gone", 1, old.clock.now_ms(), 15_000)
