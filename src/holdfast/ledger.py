@@ -113,10 +113,6 @@ class Ledger(Protocol):
         """Close open dead letters with a reason. Returns the letters changed."""
         ...
 
-    def highest_item(self) -> int:
-        """The highest item id there is, 0 when there is none."""
-        ...
-
     def next_wake(self, versions: list[int]) -> int | None:
         """Unix milliseconds at which the next waiting item may be claimed, or None."""
         ...

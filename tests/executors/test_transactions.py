@@ -13,6 +13,7 @@ from holdfast import App, DefinitionError, InputError, Transaction, step
 from holdfast.testing import plain_transaction
 from tests.booking import booked, booked_last
 from tests.conftest import Run
+from tests.lost_answers import cut_at_commit
 from tests.samples import Order
 
 
@@ -49,21 +50,9 @@ def test_what_fails_after_it_wrote_leaves_nothing(run: Run, app: App, bookings: 
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_commit_whose_answer_is_lost_happens_once(run: Run, app: App, bookings: Any, after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = psycopg.Connection.execute
-    cut: list[int] = []
-
-    def execute(self: Any, query: Any, *rest: Any, **options: Any) -> Any:
-        if query == "commit" and not cut and self.info.parameter_status("application_name") == "holdfast transaction":
-            cut.append(1)
-            if after:
-                original(self, query, *rest, **options)
-            self.pgconn.finish()
-            raise psycopg.OperationalError("the connection was lost")
-        return original(self, query, *rest, **options)
-
-    monkeypatch.setattr(psycopg.Connection, "execute", execute)
+    cut = cut_at_commit(monkeypatch, after, "holdfast transaction")
     status = run(booked_last, Order("a", numbers=[1]), Order("b", numbers=[1]))
-    assert (status["completed"], len(bookings()), cut) == (2, 2, [1])
+    assert (status["completed"], len(bookings()), len(cut)) == (2, 2, 1)
 
 
 def test_on_sqlite_it_is_refused_with_the_reason(tmp_path: Path) -> None:

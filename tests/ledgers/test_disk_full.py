@@ -93,3 +93,20 @@ def test_a_run_can_be_stopped_while_its_payloads_wait_for_space(app: App, monkey
     monkeypatch.setattr(DirectoryStore, "keep", keep)
     result = app.run([average], [(average, Order("order-1", numbers=[1] * 300))], each_tick=stop)
     assert (result.stopped, result.received) == (True, 0)
+
+
+def test_no_claimed_item_is_forgotten_when_the_ledger_fails_beside_the_claim(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = SqliteLedger.next_wake
+    failed: list[int] = []
+
+    def next_wake(self: SqliteLedger, versions: list[int]) -> int | None:
+        if len(failed) < 3:
+            failed.append(1)
+            raise LedgerUnavailableError("the disk failed for a moment")
+        return original(self, versions)
+
+    monkeypatch.setattr(SqliteLedger, "next_wake", next_wake)
+    list(app.submit(average, [Order(f"order-{n}", numbers=[n]) for n in range(20)]))
+    app.run([average])
+    (row,) = app.reads().status()
+    assert (row["completed"], len(failed)) == (20, 3)

@@ -25,6 +25,7 @@ from holdfast.model.task import LiveTask, Transition
 from holdfast.settings import hidden
 from holdfast.testing.postgres import LocalPostgres
 from tests.conformance.test_ledger import NOW, SPEC, settled
+from tests.lost_answers import cut_at_commit
 from tests.samples import Order, average, lingering
 
 VERSION = 1
@@ -88,10 +89,9 @@ def test_an_item_of_a_version_that_the_finder_does_not_serve_waits_for_one_that_
 def test_a_claim_whose_commit_was_not_answered_is_found_by_the_next(ledger: PostgresLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     admit(ledger, 3)
     mine = ledger.begin("a", os.getpid(), NOW, 15_000)
-    cut = _cut_at(monkeypatch, "commit", after=True)
+    cut_at_commit(monkeypatch, after=True)
     with pytest.raises(LedgerUnavailableError):
         ledger.claim(mine, [VERSION], 2, NOW)
-    cut.clear()
     assert [one.key for one in ledger.claim(mine, [VERSION], 9, NOW)] == ["k0", "k1", "k2"]
 
 
@@ -101,28 +101,10 @@ def test_a_commit_whose_answer_was_lost_is_read_again(ledger: PostgresLedger, mo
     mine = ledger.begin("a", os.getpid(), NOW, 15_000)
     (one,) = ledger.claim(mine, [VERSION], 9, NOW)
     group = [Transition(one.item, one.fence, NOW, settled=(settled(0),), live=(LiveTask(1, "", "running", 1),))]
-    cut = _cut_at(monkeypatch, "commit", after)
+    cut_at_commit(monkeypatch, after)
     with pytest.raises(CommitUnknownError):
         ledger.commit(mine, 1, group)
-    cut.clear()
     assert ledger.confirm(mine, 1, group) == ([True] if after else None)
-
-
-def _cut_at(monkeypatch: pytest.MonkeyPatch, statement: str, after: bool) -> list[str]:
-    """Lose the connection just before or just after a statement reached the server; clear the answer to stop."""
-    cut = [statement]
-    original = psycopg.Connection.execute
-
-    def execute(self: Any, query: Any, *rest: Any, **options: Any) -> Any:
-        if query in cut:
-            if after:
-                original(self, query, *rest, **options)
-            self.pgconn.finish()
-            raise psycopg.OperationalError("the connection was lost")
-        return original(self, query, *rest, **options)
-
-    monkeypatch.setattr(psycopg.Connection, "execute", execute)
-    return cut
 
 
 def test_a_server_that_may_lose_a_commit_is_refused(postgres: str) -> None:

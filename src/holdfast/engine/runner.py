@@ -42,6 +42,9 @@ LOOK_MS = 100
 MORSEL = 8
 """Items of a first claim; it doubles as long as capacity takes them up."""
 
+AGAIN_MS = 200
+"""Time after which a claim that failed is tried again."""
+
 REFUSED_MS = 60_000
 """How long an item rests whose transition the ledger refused."""
 
@@ -175,8 +178,8 @@ class Runner:
         versions, incarnation = self._versions, self.incarnation
 
         def ask(ledger: Any) -> tuple[list[Claimed], int | None]:
-            claimed = ledger.claim(incarnation, versions, room, self._clock.now_ms())
-            return claimed, ledger.next_wake(versions)
+            wake = ledger.next_wake(versions)  # first: if it fails, nothing has been claimed that nobody would hear of
+            return ledger.claim(incarnation, versions, room, self._clock.now_ms()), wake
 
         self._desk.call(ask, lambda answer: self._claimed(answer, room))
 
@@ -186,7 +189,7 @@ class Runner:
         self._next_poll = now + self._limits.poll_ms
         if isinstance(answer, Exception):
             log.warning("claiming failed: %s", answer)
-            self._next_poll = now + 200
+            self._wake = self._next_poll = now + AGAIN_MS  # not idle: nobody knows what is claimable
             return
         claimed, self._wake = answer
         if self._wake is not None:

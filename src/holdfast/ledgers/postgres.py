@@ -171,10 +171,6 @@ class PostgresLedger:
 
         return self._transact(work)
 
-    def highest_item(self) -> int:
-        """The highest item id."""
-        return int(self._transact(lambda connection: one(connection.execute(SQL["highest_item"]))))
-
     def next_wake(self, versions: list[int]) -> int | None:
         """When the next waiting item is due."""
         wake: int | None = self._transact(lambda connection: one(connection.execute(SQL["next_wake"], (numbers(versions),))))

@@ -20,7 +20,7 @@ _TASK_TYPES = (
 
 
 def numbers(values: Iterable[int]) -> str:
-    """Integers as one array parameter, in the text form: five times cheaper to send than a list of numbers."""
+    """Integers as one array parameter, in its text form."""
     return "{" + ",".join(map(str, values)) + "}"
 
 

@@ -48,7 +48,7 @@ class SqliteLedger:
         except BaseException:
             self._release()
             raise
-        self._minter = Minter(self.highest_item())
+        self._minter = Minter((self._one("highest_item") or (0,))[0])
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
@@ -166,10 +166,6 @@ class SqliteLedger:
                 if (self._one("open_letters_left", item) or (0,))[0] == 0:
                     self._run("discard_item", item)
         return [row[0] for row in rows]
-
-    def highest_item(self) -> int:
-        """The highest item id."""
-        return int((self._one("highest_item") or (0,))[0])
 
     def next_wake(self, versions: list[int]) -> int | None:
         """When the next waiting item is due."""

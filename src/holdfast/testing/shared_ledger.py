@@ -8,8 +8,10 @@ from holdfast.testing.clock import FakeClock
 
 
 class SharedLedger(SqliteLedger):
-    """Args:
-    clock: the ledger's own; the runners' may differ.
+    """The SQLite ledger with shared leases.
+
+    Args:
+        clock: the ledger's own; the runners' may differ.
     """
 
     shared = True

@@ -197,9 +197,6 @@ select count(*) from dead_letters where item = $1 and state = 'open';
 -- name: discard_item
 update items set state = 'discarded' where id = $1 and state = 'dead';
 
--- name: highest_item
-select coalesce(max(id), 0) from items;
-
 -- name: next_wake the next wait that ends; while anybody drives an item, half a second from now, since its lease may end
 select least(
     (

@@ -3,6 +3,9 @@
 -- name: audit_received
 select p.name, count(r.id) from pipelines p left join receipts r on r.pipeline = p.id group by p.name order by p.name;
 
+-- name: audit_states
+select p.name, c.state, c.number from item_counts c join pipelines p on p.id = c.pipeline;
+
 -- name: audit_receipt_without_item each receipt has one item
 select r.item from receipts r left join items i on i.id = r.item where i.id is null or i.pipeline <> r.pipeline limit 100;
 

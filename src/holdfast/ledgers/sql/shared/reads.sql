@@ -1,3 +1,7 @@
+-- name: pipeline_counts
+select p.name, (select count(*) from receipts r where r.pipeline = p.id) as received, c.state, coalesce(c.number, 0)
+from pipelines p left join item_counts c on c.pipeline = p.id order by p.name;
+
 -- name: shapes
 select p.name, v.id, v.label, v.shape from versions v join pipelines p on p.id = v.pipeline order by v.id;
 

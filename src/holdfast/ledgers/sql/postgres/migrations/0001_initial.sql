@@ -193,3 +193,16 @@ create index dead_letters_state on dead_letters (state, id);
 create function now_ms() returns bigint language sql stable as $$
     select (extract(epoch from clock_timestamp()) * 1000)::bigint
 $$;
+
+-- Items by pipeline and state, counted by the partial indexes, so that a large ledger is not read through.
+create view item_counts as
+select pipeline, state, count(*) as number from items
+where state in ('completed', 'dead', 'discarded', 'cancelled', 'archived', 'paused') group by pipeline, state
+union all
+select v.pipeline, 'queued', sum(q.number)::bigint from versions v
+cross join lateral (select count(*) as number from items where state = 'queued' and version = v.id) q group by v.pipeline
+union all
+select v.pipeline, 'waiting', sum(q.number)::bigint from versions v
+cross join lateral (select count(*) as number from items where state = 'waiting' and version = v.id) q group by v.pipeline
+union all
+select pipeline, state, count(*) from items where state = 'running' group by pipeline, state;

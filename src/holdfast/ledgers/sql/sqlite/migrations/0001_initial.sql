@@ -175,3 +175,5 @@ create table dead_letters (
 );
 create index dead_letters_item on dead_letters (item);
 create index dead_letters_state on dead_letters (state, id);
+
+create view item_counts as select pipeline, state, count(*) as number from items group by pipeline, state;
