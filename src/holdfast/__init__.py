@@ -14,7 +14,14 @@ from holdfast.errors import (
     StepError,
     TransientError,
 )
-from holdfast.model.combinators import case, each, first_ok, route
+from holdfast.model.combinators.child import child
+from holdfast.model.combinators.each import each
+from holdfast.model.combinators.events import emit, on, wait_for
+from holdfast.model.combinators.first_ok import first_ok
+from holdfast.model.combinators.gather import branch, gather
+from holdfast.model.combinators.refine import refine
+from holdfast.model.combinators.review import review
+from holdfast.model.combinators.route import case, route
 from holdfast.model.context import Context
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry, Timeout
@@ -41,10 +48,18 @@ __all__ = [
     "Timeout",
     "Transaction",
     "TransientError",
+    "branch",
     "case",
+    "child",
     "each",
+    "emit",
     "first_ok",
+    "gather",
+    "on",
     "pipeline",
+    "refine",
+    "review",
     "route",
     "step",
+    "wait_for",
 ]

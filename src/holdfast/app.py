@@ -246,7 +246,7 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     """A pipeline as the ledger registers it."""
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
-    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies)
+    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
 
 
 async def _drive(

@@ -1,4 +1,5 @@
-"""Contracts: the ledger, in two protocols. Transitions are for the engine, reads for people and pages.
+"""Contracts: the ledger, in three protocols. Transitions are for the engine, the mail room for what comes from outside an item,
+reads for people and pages.
 
 A transition either is durable when its method returns, or raises and has changed nothing, or raises
 :class:`CommitUnknownError` and must be re-read with :meth:`Ledger.confirm`.
@@ -12,8 +13,10 @@ from typing import Any, Protocol
 import msgspec
 
 from holdfast.errors import LedgerError
-from holdfast.model.item import Claimed, Receipt, Submission
-from holdfast.model.task import Transition
+from holdfast.model.claimed import Claimed
+from holdfast.model.events import Delivery, Event
+from holdfast.model.item import Receipt, Submission
+from holdfast.model.task import Answer, Transition
 
 
 class CommitUnknownError(LedgerError):
@@ -29,6 +32,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
         fingerprint: SHA-256 of its shape.
         shape: nodes, edges and types as plain data.
         bodies: for each step node, the SHA-256 of its body.
+        listens: names of the events that start the pipeline.
     """
 
     pipeline: str
@@ -36,6 +40,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
     fingerprint: str
     shape: list[dict[str, Any]]
     bodies: dict[int, str]
+    listens: tuple[str, ...] = ()
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -51,9 +56,15 @@ class Ledger(Protocol):
     Attributes:
         shared: whether other runners may take what this one holds when its lease ends. A ledger with a writer lock is never
             shared: the lock is the lease.
+        mail: its mail room.
     """
 
     shared: bool
+
+    @property
+    def mail(self) -> Mailroom:
+        """What goes between items, and between them and the world."""
+        ...
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known.
@@ -123,6 +134,73 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Close, and let another process write."""
+        ...
+
+
+class Mailroom(Protocol):
+    """What goes between items, and between them and the world. Each verb is one transaction, and safe to repeat."""
+
+    def distribute(self, now_ms: int, limit: int = 200) -> int:
+        """Hand out what is new: events to the tasks that wait for them and the pipelines that listen, ends of children to their parents,
+        cancellations to children. Returns how many there were; call it again while it is not 0."""
+        ...
+
+    def answers(self, incarnation: int, limit: int = 1_000) -> list[Answer]:
+        """Answers to waiting tasks of items that an incarnation drives. (Of other items they come with the claim.) The same again until
+        the task is settled."""
+        ...
+
+    def decide(self, review: int, answer: Any, digest: str, who: str, roles: tuple[str, ...], now_ms: int) -> str:
+        """Take a person's decision, once: ``decided``, or ``proposed`` when a second person must agree.
+
+        Args:
+            review: its number.
+            answer: plain data that fits the form.
+            digest: of what was shown, or at least its first eight characters.
+            who: the person's name.
+            roles: the person's roles.
+            now_ms: Unix milliseconds.
+
+        Raises:
+            NotFoundError: no such review.
+            InputError: it is decided, the person may not, what was shown is something else, or the answer does not fit.
+        """
+        ...
+
+    def publish(self, events: list[Event]) -> list[bool]:
+        """Keep events from outside, durably; False for each whose id is known."""
+        ...
+
+    def deliveries(self, pipelines: list[str], limit: int = 100) -> list[Delivery]:
+        """Events for these pipelines that are no items yet. The same again until they are accepted."""
+        ...
+
+    def accept(self, delivery: int, submission: Submission | None, reason: str, now_ms: int) -> None:
+        """Make an item of a delivery, in one transaction; without one, close it as not of interest, or (with a reason) as refused."""
+        ...
+
+    def redeliver(self, deliveries: list[int]) -> list[int]:
+        """Open refused deliveries again; returns those that were refused."""
+        ...
+
+    def outgoing(self, limit: int = 100) -> list[Event]:
+        """Events that the broker has not got yet, the oldest first."""
+        ...
+
+    def sent(self, events: list[str]) -> None:
+        """The broker has acknowledged the events with these ids."""
+        ...
+
+    def cancel(self, items: list[int], now_ms: int) -> list[int]:
+        """Cancel items that have not ended, and their children; returns those that it changed."""
+        ...
+
+    def learn(self, name: str, value: float, now_ms: int) -> None:
+        """Keep what the engine has learned, under a name."""
+        ...
+
+    def learned(self) -> dict[str, float]:
+        """All that the engine has learned."""
         ...
 
 

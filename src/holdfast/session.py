@@ -173,7 +173,7 @@ class Session:
         if self._transactions is not None:
             self._executors["transaction"] = TransactionExecutor(graphs, self._store, self._clock, report, self._transactions)
         limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024)
-        self.runner = Runner(self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store.fetch, limits)
+        self.runner = Runner(self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits)
 
     async def _feed(self, intake: Intake[Submission], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from holdfast.model.values import Reference, Value
+from holdfast.model.values import Chunk, Reference, Value
 
 
 class Store(Protocol):
@@ -33,6 +33,10 @@ class Store(Protocol):
             data: JSON bytes.
             as_list: the value feeds an ``each``: a large one is kept in chunks whose elements are readable alone.
         """
+        ...
+
+    def chunk(self, elements: list[bytes]) -> Chunk:
+        """Keep the JSON of some elements of a list, each readable alone."""
         ...
 
     def fetch(self, reference: Reference) -> bytes:

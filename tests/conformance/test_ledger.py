@@ -12,8 +12,9 @@ from holdfast.errors import BacklogFullError, InputError
 from holdfast.ledger import Ledger, VersionSpec
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.sqlite import SqliteLedger
+from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
-from holdfast.model.item import Claimed, Submission
+from holdfast.model.item import Submission
 from holdfast.model.task import DeadLetter, FailedAttempt, LiveTask, SettledTask, Transition
 from holdfast.model.values import Stored
 

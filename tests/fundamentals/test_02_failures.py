@@ -70,7 +70,7 @@ def test_a_fallback_takes_up_a_failure_and_leaves_a_flag(run: Run, app: App, out
     run(fallback, Order("a"), Order("b", kind="fancy"), Order("c", kind="hopeless"))
     assert (output("a"), output("b")) == ("small", "big")
     rows = {row["key"]: row for row in app.reads().items(None, None, 9)}
-    assert (rows["a"]["flags"], rows["b"]["flags"], rows["c"]["state"]) == (["fallback"], [], "dead")
+    assert (rows["a"]["flags"], rows["b"]["flags"], rows["c"]["state"]) == (["fallback-small"], [], "dead")
     assert [letter["step"] for letter in app.reads().letters(None, None, 9)] == ["first_ok/small"]
 
 

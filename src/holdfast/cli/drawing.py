@@ -24,8 +24,17 @@ def labels(graph: Graph, node: Node) -> list[str]:
         return [f"if {json.dumps(decode(case, Any))}" for case in node.cases]
     if node.kind == "first_ok":
         return ["first", *[f"else {n}" for n in range(2, len(node.regions) + 1)]]
-    borne = f", bears {node.tolerate:g}" if node.tolerate else ""
-    return [f"for each element{borne}"]
+    if node.kind == "gather":
+        return [_branch(graph, node, number) for number in range(len(node.regions))]
+    if node.kind == "refine":
+        return [f"up to {node.spec.maximum} passes", *["when none was good enough"] * (len(node.regions) - 1)]
+    borne = " / ".join(f"{stage.tolerate:g}" for stage in node.stages) if any(stage.tolerate for stage in node.stages) else ""
+    return [f"for each element{f', bears {borne}' if borne else ''}"]
+
+
+def _branch(graph: Graph, node: Node, number: int) -> str:
+    rule = node.spec.rules[number]
+    return graph.regions[node.regions[number]].name + {"fail": "", "wait": ", waited for", "proceed": ", if it is there"}[rule]
 
 
 def remarks(node: Node) -> str:

@@ -27,11 +27,12 @@ class Verdict(msgspec.Struct, frozen=True):
     """What is to become of a task after a failed attempt.
 
     Attributes:
-        action: ``retry`` after a wait, ``again`` at once and uncharged, ``bury``, ``skip`` (an optional step), ``cancel``.
+        action: ``retry`` after a wait, ``again`` at once and uncharged, ``bury``, ``skip`` (an optional step), ``cancel``,
+            ``review``: a person decides.
         delay_s: seconds to wait before the retry.
     """
 
-    action: Literal["retry", "again", "bury", "skip", "cancel"]
+    action: Literal["retry", "again", "bury", "skip", "cancel", "review"]
     delay_s: float = 0.0
 
 
@@ -49,11 +50,13 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
         return Verdict("cancel")
     if not charged:
         return Verdict("again")
+    if policy.effects == "unsafe" and failure.error_class not in ("bad-input", "deadline"):
+        return Verdict("review")  # it began, and may have taken effect: never blindly again
     if failure.error_class == "infrastructure":
         return Verdict("again", PAUSE_S)
     if failure.error_class == "crash":
         return _exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
-    if failure.error_class in ("bad-input", "deadline") or task.failures >= policy.retry.attempts:
+    if failure.error_class in ("bad-input", "deadline", "child") or task.failures >= policy.retry.attempts:
         return _exhausted(policy)
     delay = policy.retry.delay(task.failures, jitter)
     if failure.error_class == "model":
@@ -62,4 +65,6 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
 
 
 def _exhausted(policy: Policy) -> Verdict:
+    if policy.exhausted == "review":
+        return Verdict("review")
     return Verdict("skip" if policy.optional and policy.exhausted == "skip" else "bury")

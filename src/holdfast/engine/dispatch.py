@@ -13,6 +13,7 @@ from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.executor import Executor
+from holdfast.model.failure import Failure
 from holdfast.model.outcome import Invocation
 from holdfast.model.step import Step
 from holdfast.model.task import LiveTask, Transition
@@ -41,6 +42,10 @@ class Dispatch:
         self._order = count()
         self.lost: Callable[[Passage], None] = lambda passage: None
         """Told when a start was refused: the item's fence no longer holds."""
+        self.shrunk: Callable[[Step, int], None] = lambda step, size: None
+        """Told when batches of a step have become smaller for lack of memory."""
+        self.sizes: dict[str, int] = {}
+        """Batch sizes that earlier runs have learned, by :func:`batch_name`."""
 
     def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task is ready: start it under this transition when there is capacity now, else queue it."""
@@ -66,11 +71,17 @@ class Dispatch:
         """How many ready tasks wait for capacity (batches that gather do not)."""
         return sum(map(len, self._queues.values()))
 
-    def bisect(self, step: Step, tasks: list[Ready]) -> None:
-        """A batch failed as a whole: its halves run again."""
-        for passage, key in tasks:
-            passage.ready.add(key)
-        self._gathering(step).bisect(tasks)
+    def bisect(self, tasks: list[Ready], failure: Failure | None) -> None:
+        """A batch failed as a whole: its halves run again; one that did not fit into memory is not tried at that size again."""
+        if tasks:
+            step: Step = tasks[0][0].graph.nodes[tasks[0][1][0]].step
+            for passage, key in tasks:
+                passage.ready.add(key)
+            gathering = self._gathering(step)
+            gathering.bisect(tasks)
+            if failure is not None and failure.error_class == "memory":
+                gathering.shrink(len(tasks))
+                self.shrunk(step, gathering.size)
 
     def pump(self) -> None:
         """Start what capacity allows."""
@@ -192,4 +203,12 @@ class Dispatch:
     def _gathering(self, step: Step) -> Gathering[Ready]:
         batch = step.policy.batch
         assert batch is not None
-        return self._gatherings.setdefault(step, Gathering(batch))
+        found = self._gatherings.get(step)
+        if found is None:
+            found = self._gatherings[step] = Gathering(batch, min(self.sizes.get(batch_name(step), batch.size), batch.size))
+        return found
+
+
+def batch_name(step: Step) -> str:
+    """Under which name the ledger keeps the batch size that fits a step: a changed body learns anew."""
+    return f"batch {step.name} {step.body_hash()[:16]}"

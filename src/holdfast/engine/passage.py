@@ -6,54 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from holdfast.engine.progress import EachProgress, Join, Refinement, Scope, outer
 from holdfast.model.codec import decode, encode, join, project, split
-from holdfast.model.combinators import bearable
-from holdfast.model.graph import CONSTANT, INPUT, Graph, Node, Ref
+from holdfast.model.graph import CONSTANT, INPUT, TASKS, Graph, Node, Ref
 from holdfast.model.outcome import Argument
-from holdfast.model.task import LiveTask, SettledTask
+from holdfast.model.task import EachPart, Effect, LiveTask, SettledTask
 from holdfast.model.values import Listing, Reference, Value, weight
 
 TaskKey = tuple[int, str]
 """Node and place."""
 
-
-def inside(place: str, index: int) -> str:
-    """The place of the ``index``-th element of an each at ``place``."""
-    return f"{place}.{index}" if place else str(index)
-
-
-def outer(place: str, depth: int) -> str:
-    """The part of a place that names the enclosing ``depth`` eaches."""
-    return place if not place else ".".join(place.split(".")[:depth])
-
-
-@dataclass(slots=True)
-class Scope:
-    """A region that has started at a place: how many of its nodes are unsettled, and how many of those have started."""
-
-    region: int
-    place: str
-    left: int
-    active: int = 0
-    failed: bool = False
-
-
-@dataclass(slots=True)
-class EachProgress:
-    """An each under way: its elements, how far the window has come, and the results so far."""
-
-    count: int
-    elements: list[bytes] | Listing
-    bearable: int
-    next: int = 0
-    open: int = 0
-    failed: int = 0
-    results: dict[int, Argument] = field(default_factory=dict)
-
-    @property
-    def stopped(self) -> bool:
-        """More elements failed than are borne."""
-        return self.failed > self.bearable
+Kept = Value | Argument | tuple[Argument, ...]
+"""A settled node's value: a task's own, that of a branch that ran, or those of a join."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +28,9 @@ class Passage:
     commit, ``running`` ones are with an executor; ``pending`` counts transitions that are not durable yet;
     ``suspects`` says that a live task has seen its runner die, ``alone`` which tasks run by themselves for that. A ``closed``
     passage is over for this runner: finished, parked or lost. ``transaction``: the open
-    transaction that the next transition belongs to.
+    transaction that the next transition belongs to. ``restored``: tasks that earlier claims settled, until they are taken up;
+    ``redriven``: those of redriven dead letters. ``late``: joins whose other branches go on. ``weighed``: the size that the
+    runner has counted. ``forgets``: values inside what is done are dropped (not when one looks back at them, in a replay).
     """
 
     item: int
@@ -77,12 +43,21 @@ class Passage:
     payload: Value
     fetch: Callable[[Reference], bytes]
     deadline: int | None = None
-    values: dict[TaskKey, Value | Argument] = field(default_factory=dict)
+    parent: int = 0
+    correlation: str = ""
+    trace: str = ""
+    values: dict[TaskKey, Kept] = field(default_factory=dict)
     live: dict[TaskKey, LiveTask] = field(default_factory=dict)
     scopes: dict[tuple[int, str], Scope] = field(default_factory=dict)
     eaches: dict[TaskKey, EachProgress] = field(default_factory=dict)
-    branches: dict[TaskKey, int] = field(default_factory=dict)
+    joins: dict[TaskKey, Join] = field(default_factory=dict)
+    refinements: dict[TaskKey, Refinement] = field(default_factory=dict)
+    answered: set[TaskKey] = field(default_factory=set)
+    late: set[TaskKey] = field(default_factory=set)
     restored: dict[TaskKey, SettledTask] = field(default_factory=dict)
+    redriven: dict[TaskKey, int] = field(default_factory=dict)
+    parts: dict[TaskKey, list[EachPart]] = field(default_factory=dict)
+    effects: dict[TaskKey, list[Effect]] = field(default_factory=dict)
     generations: dict[TaskKey, int] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
     ready: set[TaskKey] = field(default_factory=set)
@@ -96,9 +71,25 @@ class Passage:
     transaction: Any = None
     closed: bool = False
     size: int = 0
+    weighed: int = 0
+    forgets: bool = True
 
     def __post_init__(self) -> None:
         self.size = 2_000 + weight(self.payload)
+
+    def resume(self, live: list[LiveTask]) -> set[TaskKey]:
+        """Take over the live tasks of an earlier claim. What ran in an event loop is suspected of its death; returns those that began,
+        have not ended, and must not simply run again."""
+        uncertain = set()
+        for task in live:
+            step = self.graph.nodes[task.node].step
+            if task.state == "running" and step.runs == "loop":
+                task.suspect += 1
+                self.suspects = True
+            if task.state == "running" and step.policy.effects == "unsafe":
+                uncertain.add((task.node, task.place))
+            self.live[task.node, task.place] = task
+        return uncertain
 
     def argument(self, ref: Ref, place: str) -> Argument:
         """Where the value of a reference lies, seen from a task at ``place``."""
@@ -108,14 +99,26 @@ class Passage:
             return Argument(ref.constant, CONSTANT)
         node = self.graph.nodes[ref.node]
         if ref.element:
-            progress = self.eaches[ref.node, outer(place, node.depth)]
-            index = int(place.split(".")[node.depth])
-            value = progress.elements.locate(index) if isinstance(progress.elements, Listing) else progress.elements[index]
-            return Argument(value, ref.node, True, ref.path)
+            return self._element(node, ref, place)
         found = self.values[ref.node, outer(place, node.depth) if place else place]
-        if isinstance(found, Argument):  # a route or first_ok: the value of the branch that ran
-            return Argument(found.value, found.node, found.element, (*found.path, *ref.path)) if ref.path else found
+        if isinstance(found, Argument):  # the value of the branch that ran
+            return deeper(found, ref.path)
+        if isinstance(found, tuple):
+            if ref.path:
+                return deeper(found[int(ref.path[0])], ref.path[1:])
+            return Argument(join([self.json(one) for one in found]), ref.node)
         return Argument(found, ref.node, False, ref.path)
+
+    def _element(self, node: Node, ref: Ref, place: str) -> Argument:
+        """What a body is given anew each time: an element of an each, the feedback or the best draft of a refine."""
+        owner = (node.index, outer(place, node.depth))
+        if node.kind == "refine":
+            known = self.refinements[owner]
+            best = ref.path[:1] == ("best",)
+            found = known.best if best else known.feedback
+            return deeper(found, ref.path[best:]) if found is not None else Argument(b"null", CONSTANT)
+        value = self.eaches[owner].element(int(place.split(".")[node.depth]), self.fetch)
+        return Argument(value, ref.node, True, ref.path)
 
     def arguments(self, node: Node, place: str) -> tuple[Argument, ...]:
         """All arguments of a step's task."""
@@ -137,44 +140,71 @@ class Passage:
         argument = self.argument(node.inputs[0], place)
         elements: list[bytes] | Listing = argument.value if isinstance(argument.value, Listing) and not argument.path else split(self.json(argument))
         count = elements.count if isinstance(elements, Listing) else len(elements)
-        progress = EachProgress(count, elements, bearable(node.tolerate, count))
-        self.eaches[node.index, place] = progress
+        progress = self.eaches[node.index, place] = EachProgress(count, elements, node.stages)
         return progress
 
-    def close_each(self, node: Node, place: str) -> bytes:
-        """Join the results of an each, in order; what failed and was borne is left out."""
-        progress = self.eaches[node.index, place]
-        joined = join([self.json(progress.results[index]) for index in sorted(progress.results)])
-        del self.eaches[node.index, place]
-        return joined
+    def join_each(self, progress: EachProgress, part: int = 0) -> bytes:
+        """The results of a stretch of an each, in order; what failed and was borne is left out."""
+        results = progress.results.get(part, {})
+        return join([self.json(results[index]) for index in sorted(results)])
 
     def forget(self, region: int, place: str) -> None:
-        """Drop the values inside an element that is done."""
+        """Drop the values inside an element or a pass that is done."""
+        if not self.forgets:
+            return
         for node in self.graph.regions[region].nodes:
-            for key in [key for key in self.values if key[0] == node and key[1] == place]:
-                del self.values[key]
+            value = self.values.pop((node, place), None)
+            if value is not None:
+                self.size -= self.weigh(value)
+            self.generations.pop((node, place), None)
             for inner in self.graph.nodes[node].regions:
-                self.forget(inner, place)
+                if self.graph.regions[inner].depth == self.graph.nodes[node].depth:
+                    self.forget(inner, place)
 
     def result(self) -> tuple[int, str] | Value:
         """Where the item's result lies: in a task's row when it is that task's whole output, else spelt out."""
         argument = self.argument(self.graph.regions[0].result, "")
-        if argument.node >= 0 and not argument.path and not argument.element and self.graph.nodes[argument.node].kind == "step":
+        if argument.node >= 0 and not argument.path and not argument.element and self.graph.nodes[argument.node].kind in TASKS:
             found = [key for key, value in self.values.items() if key[0] == argument.node and value is argument.value]
             if found:
                 return found[0]
         return argument.value if not argument.path else self.json(argument)
 
-    def keep(self, key: TaskKey, value: Value | Argument) -> None:
+    def keep(self, key: TaskKey, value: Kept) -> None:
         """Remember a settled node's value."""
         self.values[key] = value
-        if type(value) is bytes:
-            self.size += len(value)
-        elif not isinstance(value, Argument):
-            self.size += weight(value)
+        self.size += len(value) if type(value) is bytes else self.weigh(value)
+
+    def weigh(self, value: Kept) -> int:
+        """Bytes of memory that a value holds."""
+        if isinstance(value, Argument):
+            return weight(value.value)
+        return 100 * len(value) if isinstance(value, tuple) else weight(value)
 
     def generation_of(self, ref: Ref, place: str) -> int:
         """The generation in which a reference's value came to be."""
-        if ref.node < 0 or ref.element:
+        if ref.node < 0:
             return 1
-        return self.generations.get((ref.node, outer(place, self.graph.nodes[ref.node].depth)), 1)
+        node = self.graph.nodes[ref.node]
+        at = outer(place, node.depth)
+        if ref.element and node.kind == "each":
+            return self.generation_of(node.inputs[0], at)
+        return self.generations.get((ref.node, at), 1)
+
+    def decided(self, node: Node, place: str) -> SettledTask | None:
+        """What an earlier claim wrote down that a combinator decided, if it still holds: nothing that it reads is newer, and nothing
+        inside it was redriven."""
+        row = self.restored.pop((node.index, place), None)
+        if row is None or row.state != "succeeded" or row.output is None or row.generation == self.generation:
+            return row if row is not None and row.state == "succeeded" else None
+        if any(self.generation_of(ref, place) > row.generation for ref in node.reads):
+            return None
+        for (number, inner), generation in self.redriven.items():
+            if node.index < number <= node.last and generation >= row.generation and outer(inner, node.depth) == place:
+                return None
+        return row
+
+
+def deeper(argument: Argument, path: tuple[str | int, ...]) -> Argument:
+    """An argument with a further way into its value."""
+    return Argument(argument.value, argument.node, argument.element, (*argument.path, *path)) if path else argument

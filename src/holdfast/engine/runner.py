@@ -7,29 +7,33 @@ before its start is durable.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import random
 from collections.abc import Callable
 from functools import partial
-from itertools import count
-from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.engine.advance import Advance, begin
+from holdfast.engine.advance import begin, come_due
+from holdfast.engine.answers import settle_answer, settle_lost, settle_overdue
+from holdfast.engine.claiming import Claiming
 from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
+from holdfast.engine.flow import Advance
+from holdfast.engine.notes import note, set_timer
+from holdfast.engine.outside import ask, ask_about, emit
+from holdfast.engine.parts import Parts
 from holdfast.engine.passage import Passage, TaskKey
+from holdfast.engine.post import Post
 from holdfast.engine.rebuild import rebuild
-from holdfast.engine.serving import Limits, Loaded, Tally
+from holdfast.engine.serving import Limits, Loaded, Tally, counted
 from holdfast.engine.settle import call_off, expire, refuse, settle_failure, settle_success
+from holdfast.engine.timers import Timers
 from holdfast.engine.writing import Writing
 from holdfast.executor import Executor
-from holdfast.model.failure import Failure
-from holdfast.model.item import Claimed
+from holdfast.model.claimed import Claimed
 from holdfast.model.outcome import Outcome
-from holdfast.model.task import Transition
-from holdfast.model.values import Reference
+from holdfast.model.task import NEVER, Answer, Transition
+from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
 
@@ -38,12 +42,6 @@ PARK_MS = 5_000
 
 LOOK_MS = 100
 """Time between looks at the deadlines of items in flight."""
-
-MORSEL = 8
-"""Items of a first claim; it doubles as long as capacity takes them up."""
-
-AGAIN_MS = 200
-"""Time after which a claim that failed is tried again."""
 
 REFUSED_MS = 60_000
 """How long an item rests whose transition the ledger refused."""
@@ -59,7 +57,7 @@ class Runner:
         desk: the committer.
         clock: all time.
         rng: all randomness (the jitter of retries).
-        fetch: reads a large value from the artifact store.
+        artifacts: where large values lie.
         limits: what it may hold.
         ended: called with an item's id and state once its end is durable.
     """
@@ -72,18 +70,17 @@ class Runner:
         desk: Desk,
         clock: Clock,
         rng: random.Random,
-        fetch: Callable[[Reference], bytes],
+        artifacts: Store,
         limits: Limits = Limits(),
         ended: Callable[[int, str], None] = lambda item, state: None,
     ) -> None:
         self.incarnation = incarnation
         self.tally = Tally()
         self._loaded = {one.version: one for one in loaded}
-        self._versions = list(self._loaded)
         self._desk = desk
         self._clock = clock
         self._rng = rng
-        self._fetch = fetch
+        self._artifacts = artifacts
         self._limits = limits
         self.ended = ended
         self._dispatch = Dispatch(executors, desk, clock)
@@ -92,17 +89,12 @@ class Runner:
         self._executors = executors
         self._items: dict[int, Passage] = {}
         self._bytes = 0
-        self._timers: list[tuple[int, int, Passage, TaskKey]] = []
-        self._order = count()
-        self._claiming = False
-        self._appetite = MORSEL
-        self._hungry = True
-        self._next_poll = 0
+        self._timers = Timers()
+        self._parts = Parts(desk, clock, artifacts, self._follow)
+        self._claiming = Claiming(incarnation, list(self._loaded), desk, clock, limits, self._take, self._taken)
+        self._post = Post(incarnation, desk, clock, limits.poll_ms, self._answered, self._moved)
         self._next_look = 0
-        self._wake: int | None = None
         self.draining = False
-
-    # -- events ---------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Time passed: wake what is due, look for items, start what capacity allows."""
@@ -111,30 +103,37 @@ class Runner:
             executor.tick()
         self._fire_timers(now)
         self._look_at_deadlines(now)
-        if now >= self._next_poll:
-            self._hungry = True
-        self._claim(now)
+        self._parts.again()
+        self._claiming.poll(now)
+        self._claim()
+        self._visit()
         self._dispatch.pump()
 
     def hint(self) -> None:
         """Something may be claimable: look at once."""
-        self._hungry = True
-        self._claim(self._clock.now_ms())
+        self._claiming.hunger()
+        self._claim()
+        self._post.due()
+        self._visit()
+
+    def _visit(self) -> None:
+        if not self.draining:
+            self._post.visit(any(live.state == "waiting" for passage in self._items.values() for live in passage.live.values()))
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Attempts ended."""
         if outcomes[0].whole:
-            self._bisect(outcomes)
+            self._dispatch.bisect([ready for outcome in outcomes if (ready := self._ended(outcome)) is not None], outcomes[0].failure)
         else:
             now = self._clock.now_ms()
             for outcome in outcomes:
                 self._settle(outcome, now)
         self._dispatch.pump()
-        self._claim(self._clock.now_ms())
+        self._claim()
 
     def idle(self) -> bool:
         """Nothing in flight, nothing claimable, and no wait that will end by itself."""
-        return not self._items and not self._claiming and not self._hungry and self._wake is None
+        return not self._items and self._claiming.idle() and self._post.idle()
 
     def drained(self) -> bool:
         """Draining, and every attempt has ended and is settled."""
@@ -146,13 +145,7 @@ class Runner:
 
     def live_counts(self) -> dict[tuple[str, int], tuple[int, int]]:
         """By pipeline and node: tasks that run, and tasks that wait for capacity or a retry."""
-        counts: dict[tuple[str, int], tuple[int, int]] = {}
-        for passage in self._items.values():
-            for key in {*passage.live, *passage.ready}:
-                running, waiting = counts.get((passage.pipeline, key[0]), (0, 0))
-                runs = key in passage.running
-                counts[passage.pipeline, key[0]] = (running + runs, waiting + (not runs))
-        return counts
+        return counted(self._items.values())
 
     def drain(self) -> None:
         """Claim and start nothing more; attempts that run may end."""
@@ -160,46 +153,18 @@ class Runner:
         for passage in self._items.values():
             passage.ready.clear()
 
-    # -- claiming -------------------------------------------------------------------------------------------------
+    def _claim(self) -> None:
+        if not self.draining:
+            self._claiming.ask(len(self._items), self._dispatch.waiting(), self._bytes >= self._limits.bytes)
 
-    def _claim(self, now: int) -> None:
-        """Take as many items as capacity has shown to need: what one runner holds waiting, another one could be working on."""
-        if not self._hungry or self._claiming or self.draining or not self._versions:
-            return
-        waiting = self._dispatch.waiting()
-        if waiting and waiting >= self._appetite // 2:
-            self._appetite = max(self._appetite // 2, MORSEL)
-            return
-        room = min(self._limits.items - len(self._items), self._limits.claim, self._appetite)
-        if room < min(self._limits.claim, self._limits.items, self._appetite) // 4 or room < 1 or self._bytes >= self._limits.bytes:
-            return
-        self._claiming = True
-        self._hungry = False
-        versions, incarnation = self._versions, self.incarnation
+    def _moved(self) -> None:
+        """Something was handed out: items may have become claimable."""
+        self._claiming.hunger()
+        self._claim()
+        self._visit()
 
-        def ask(ledger: Any) -> tuple[list[Claimed], int | None]:
-            wake = ledger.next_wake(versions)  # first: if it fails, nothing has been claimed that nobody would hear of
-            return ledger.claim(incarnation, versions, room, self._clock.now_ms()), wake
-
-        self._desk.call(ask, lambda answer: self._claimed(answer, room))
-
-    def _claimed(self, answer: Any, room: int) -> None:
-        self._claiming = False
-        now = self._clock.now_ms()
-        self._next_poll = now + self._limits.poll_ms
-        if isinstance(answer, Exception):
-            log.warning("claiming failed: %s", answer)
-            self._wake = self._next_poll = now + AGAIN_MS  # not idle: nobody knows what is claimable
-            return
-        claimed, self._wake = answer
-        if self._wake is not None:
-            self._next_poll = min(self._next_poll, max(self._wake, now + 1))
-        if len(claimed) == room:
-            self._hungry = True
-            self._appetite = min(self._appetite * 2, self._limits.claim)
-        for one in claimed:
-            self._take(one)
-        self._claim(now)
+    def _taken(self) -> None:
+        self._claim()
         self._dispatch.pump()
 
     def _take(self, one: Claimed) -> None:
@@ -208,98 +173,109 @@ class Runner:
             return  # it stays with this incarnation, whose end makes it claimable
         loaded = self._loaded[one.version]
         pipeline = loaded.pipeline
-        passage = rebuild(one, pipeline, self._fetch)
+        passage = rebuild(one, pipeline, self._artifacts.fetch)
         passage.bodies = loaded.bodies
         self._items[one.item] = passage
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         advance = begin(passage)  # before the live rows: what has not begun again cannot be called off
-        for live in one.live:
-            if live.state == "running" and pipeline.graph.nodes[live.node].step.runs == "loop":
-                live.suspect += 1
-                passage.suspects = True
-            passage.live[live.node, live.place] = live
+        uncertain = passage.resume(one.live)
         if passage.deadline is not None and passage.deadline <= transition.at and advance.ready:
             passage.ready.update(advance.ready)
             self._expire(passage)
             return
-        stale = set(passage.live) - set(advance.ready)
-        for key in stale:
+        for key in set(passage.live) - {*advance.ready, *advance.asks, *(key for key, _ in advance.timers)}:
             del passage.live[key]
             transition.dropped += (key,)
+        for key in uncertain & set(passage.live):
+            settle_lost(passage, key, transition, self._artifacts.keep)
+        passage.pending += 1  # it is not parked before the answers that came with it are heard
         self._follow(passage, advance, transition)
-        self._bytes += passage.size
+        passage.pending -= 1
+        for answer in one.answers:
+            self._answered(Answer(one.item, answer.node, answer.place, answer.value, answer.failure, one.fence))
+        self._rest(passage)
 
-    # -- settling -------------------------------------------------------------------------------------------------
+    def _ended(self, outcome: Outcome) -> Ready | None:
+        """The task whose attempt this was; None when the item was lost, ended or cancelled: its fence has moved on."""
+        passage, key = self._items.get(outcome.invocation.item), (outcome.invocation.node, outcome.invocation.place)
+        if passage is None or passage.closed or passage.fence != outcome.invocation.fence or key not in passage.running:
+            return None
+        passage.running.discard(key)
+        return passage, key
 
     def _settle(self, outcome: Outcome, now: int) -> None:
-        invocation = outcome.invocation
-        passage = self._items.get(invocation.item)
-        key = (invocation.node, invocation.place)
-        if passage is None or passage.closed or passage.fence != invocation.fence or key not in passage.running:
+        ended = self._ended(outcome)
+        if ended is None:
             self._writing.drop(outcome)
-            return  # the item was lost, ended or cancelled: its fence has moved on
-        passage.running.discard(key)
+            return
+        passage, key = ended
         transition = Transition(passage.item, passage.fence, now)
-        before = passage.size
         if outcome.failure is None:
             self.tally.task(passage.pipeline, key[0], "succeeded")
             if outcome.transaction is not None:
                 passage.transaction = outcome.transaction
-            advance = settle_success(passage, key, outcome, transition)
-            self._bytes += passage.size - before
-            self._follow(passage, advance, transition)
+            self._follow(passage, settle_success(passage, key, outcome, transition), transition)
             return
         verdict, after = settle_failure(passage, key, outcome, transition, self._rng)
         self.tally.task(passage.pipeline, key[0], {"skip": "skipped", "bury": "dead", "cancel": "cancelled"}.get(verdict.action, "retried"))
         if verdict.action == "again" and not verdict.delay_s:
             self._dispatch.queue(passage, key)
         elif after is None:
-            self._sleep(passage, key)
+            if verdict.action == "review":
+                ask_about(passage, key, outcome.failure, transition, self._artifacts.keep)
+            self._timers.set(passage, key)
             self._follow(passage, Advance(), transition)
         else:
             self._follow(passage, after, transition)
 
-    def _bisect(self, outcomes: list[Outcome]) -> None:
-        """A batch failed as a whole: run its halves, charging nobody."""
-        tasks: list[Ready] = []
-        for outcome in outcomes:
-            passage, key = self._items.get(outcome.invocation.item), (outcome.invocation.node, outcome.invocation.place)
-            if passage is not None and not passage.closed and passage.fence == outcome.invocation.fence and key in passage.running:
-                passage.running.discard(key)
-                tasks.append((passage, key))
-        if tasks:
-            self._dispatch.bisect(tasks[0][0].graph.nodes[tasks[0][1][0]].step, tasks)
-
     def _follow(self, passage: Passage, advance: Advance, transition: Transition) -> None:
         """Write down what an event led to, and start what it made ready."""
         for key in advance.cancelled:
-            passage.ready.discard(key)
-            call_off(passage, key, transition)
+            self._call_off(passage, key, transition)
         for key, failure in advance.refused:
             self.tally.task(passage.pipeline, key[0], "dead")
             refuse(passage, key, failure, transition)
-        for flag in advance.flags:
-            if flag not in passage.flags:
-                passage.flags.add(flag)
-                transition.flags += (flag,)
+        note(passage, advance, transition)
+        for key in advance.emits:
+            emit(passage, key, transition, self._artifacts.keep, self._limits.relays)
         if advance.finished is not None:
             self._finish(passage, advance.finished, transition)
             return
+        for key in advance.asks:
+            ask(passage, key, transition, self._artifacts.keep)
+            self._timers.set(passage, key)
+        for key, seconds in advance.timers:
+            set_timer(passage, key, seconds, transition)
+            self._timers.set(passage, key)
+        for part in advance.parts:
+            self._parts.keep(passage, *part)
         for key in advance.ready:
             live = passage.live.get(key)
-            if live is not None and live.state == "retrying" and live.wake_at > transition.at:
-                self._sleep(passage, key)
+            if live is not None and (live.state == "waiting" or (live.state == "retrying" and live.wake_at > transition.at)):
+                self._timers.set(passage, key)
             elif not self.draining:
                 self._dispatch.offer(passage, key, transition)
+        self._bytes += passage.size - passage.weighed
+        passage.weighed = passage.size
         if self._park(passage, transition):
             return
         self._commit(passage, transition)
 
+    def _call_off(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
+        """A task no longer matters: what runs is stopped."""
+        passage.ready.discard(key)
+        if key in passage.running:
+            passage.running.discard(key)
+            self._stop(passage.item, [key])
+        call_off(passage, key, transition)
+
     def _commit(self, passage: Passage, transition: Transition) -> None:
         starts, passage.starting = passage.starting, []
-        if not (transition.settled or transition.failed or transition.live or transition.dropped or transition.flags or transition.letters):
+        if transition.empty:
             return
         passage.pending += 1
+        if transition.mail:
+            self._post.due()
         self._writing.commit(passage, transition, partial(self._committed, passage, starts))
 
     def _committed(self, passage: Passage, starts: list[TaskKey], held: bool) -> None:
@@ -307,11 +283,20 @@ class Runner:
         if not held:
             self._lose(passage)
         self._dispatch.started(passage, starts)
+        self._rest(passage)
+
+    def _rest(self, passage: Passage) -> None:
+        """Nothing more is to be written: release the item if it only waits."""
         if not passage.closed and not passage.running:
             self._park(passage, Transition(passage.item, passage.fence, self._clock.now_ms()))
 
     def _finish(self, passage: Passage, state: str, transition: Transition) -> None:
         """The item's end; its row, dead letters and last task are one transaction."""
+        for key in {*passage.live, *passage.ready}:
+            self._call_off(passage, key, transition)
+        transition.told = passage.parent != 0
+        if transition.mail:
+            self._post.due()
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":
             transition.output = passage.result()
@@ -325,21 +310,46 @@ class Runner:
         if held:
             self.tally.items[state] = self.tally.items.get(state, 0) + 1
             self.ended(passage.item, state)
-        self._hungry = self._hungry or len(self._items) * 2 <= self._limits.items
-        self._claim(self._clock.now_ms())
-
-    # -- waiting, losing ------------------------------------------------------------------------------------------
-
-    def _sleep(self, passage: Passage, key: TaskKey) -> None:
-        heapq.heappush(self._timers, (passage.live[key].wake_at, next(self._order), passage, key))
+        if len(self._items) * 2 <= self._limits.items:
+            self._claiming.hunger()
+        self._claim()
 
     def _fire_timers(self, now: int) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            _, _, passage, key = heapq.heappop(self._timers)
-            if passage.closed or self.draining:
+        for passage, key in self._timers.due(now):
+            live = passage.live.get(key)
+            if self.draining or passage.closed or live is None or live.wake_at > now or key in passage.ready:
                 continue
-            if key in passage.live and passage.live[key].state == "retrying" and key not in passage.ready:
+            if live.state == "retrying":
                 self._dispatch.queue(passage, key)
+            elif live.state == "waiting":
+                self._overdue(passage, key)
+
+    def _overdue(self, passage: Passage, key: TaskKey) -> None:
+        """The deadline of a join, a review or a wait has come."""
+        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
+        if passage.graph.nodes[key[0]].kind == "gather":
+            self._follow(passage, come_due(passage, key), transition)
+            return
+        advance = settle_overdue(passage, key, transition)
+        if advance is None:
+            self._timers.set(passage, key)
+        self._follow(passage, advance or Advance(), transition)
+
+    def _answered(self, answer: Answer) -> None:
+        """Somebody or something outside has answered a waiting task."""
+        passage, key = self._items.get(answer.item), (answer.node, answer.place)
+        if passage is None or passage.closed or self.draining or passage.fence != answer.fence:
+            return
+        if key not in passage.live or passage.live[key].state != "waiting":
+            return  # heard before
+        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
+        advance = settle_answer(passage, key, answer, transition)
+        if advance is None:
+            self._dispatch.queue(passage, key)  # a person says: again
+            self._follow(passage, Advance(), transition)
+            self._dispatch.pump()
+        else:
+            self._follow(passage, advance, transition)
 
     def _look_at_deadlines(self, now: int) -> None:
         """Some hundreds of items are looked at a few times a second: cheaper than a timer for each that hardly ever fires."""
@@ -352,47 +362,45 @@ class Runner:
         """Release an item that only waits, and for long; the transition that is being written carries it."""
         if passage.running or passage.starting or passage.ready or passage.pending or not passage.live:
             return False
-        wake = min(live.wake_at for live in passage.live.values())
+        wake = min((live.wake_at for live in passage.live.values() if live.wake_at), default=NEVER)
         if passage.deadline is not None:
             wake = min(wake, passage.deadline)
-        if any(live.state != "retrying" for live in passage.live.values()) or wake - transition.at <= PARK_MS:
+        if any(live.state == "running" for live in passage.live.values()) or wake - transition.at <= PARK_MS:
             return False
         transition.state, transition.wake_at = "waiting", wake
         passage.closed = True
-        self._wake = wake if self._wake is None else min(self._wake, wake)
-        self._next_poll = min(self._next_poll, wake)
+        if wake != NEVER:
+            self._claiming.expect(wake)
+        if transition.mail:
+            self._post.due()
         self._writing.commit(passage, transition, lambda held: self._forget(passage))
         return True
 
     def _expire(self, passage: Passage) -> None:
         """The item's deadline passed: stop its attempts and bury what was cut off."""
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        over = (transition.at - passage.admitted_at) / 1000
-        failure = Failure("deadline", "DeadlineExceeded", f"the item's deadline passed {over:.1f} s after it was admitted")
-        self._stop(passage)
-        unfinished = sorted({*passage.live, *passage.ready})
-        expire(passage, unfinished[0], failure, transition)
-        for key in unfinished[1:]:
-            call_off(passage, key, transition)
-        self._finish(passage, "dead", transition)
+        if expire(passage, transition):
+            self._stop(passage.item, list(passage.running))
+            passage.running.clear()
+            self._finish(passage, "dead", transition)
 
     def _lose(self, passage: Passage, again_ms: int = REFUSED_MS) -> None:
         """The fence no longer holds: somebody else owns the item now. Its attempts are stopped, nothing of them is written."""
         if passage.closed:
             return
-        self._stop(passage)
+        self._stop(passage.item, list(passage.running))
         passage.closed = True
         passage.ready.clear()
         # Where the ledger refused a row rather than the fence, the item is still ours: it is let go, and tried again later.
         later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + again_ms)
         self._desk.commit(later, lambda held: self._forget(passage))
 
-    def _stop(self, passage: Passage) -> None:
-        for node, place in list(passage.running):
+    def _stop(self, item: int, keys: list[TaskKey]) -> None:
+        for node, place in keys:
             for executor in self._executors.values():
-                executor.cancel(passage.item, node, place)
+                executor.cancel(item, node, place)
 
     def _forget(self, passage: Passage) -> None:
         if self._items.get(passage.item) is passage:
             del self._items[passage.item]
-            self._bytes -= passage.size
+            self._bytes -= passage.weighed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from holdfast.engine.passage import Passage
 from holdfast.model.pipeline import Pipeline
 
 
@@ -17,12 +19,14 @@ class Limits:
         bytes: most bytes of values in flight.
         claim: most items taken by one claim.
         poll_ms: longest time between looks for claimable items.
+        relays: events that items emit are for a broker too.
     """
 
     items: int = 1_000
     bytes: int = 256 * 1024 * 1024
     claim: int = 500
     poll_ms: int = 1_000
+    relays: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,17 @@ class Loaded:
     pipeline: Pipeline[Any, Any]
     version: int
     bodies: dict[int, int]
+
+
+def counted(passages: Iterable[Passage]) -> dict[tuple[str, int], tuple[int, int]]:
+    """By pipeline and node: tasks that run, and tasks that wait for capacity or a retry."""
+    counts: dict[tuple[str, int], tuple[int, int]] = {}
+    for passage in passages:
+        for key in {*passage.live, *passage.ready}:
+            running, waiting = counts.get((passage.pipeline, key[0]), (0, 0))
+            runs = key in passage.running
+            counts[passage.pipeline, key[0]] = (running + runs, waiting + (not runs))
+    return counts
 
 
 @dataclass

@@ -6,10 +6,12 @@ import random
 
 from msgspec.structs import replace
 
-from holdfast.engine.advance import Advance, absorbed, die, succeed
+from holdfast.engine.advance import absorbed, die, succeed
 from holdfast.engine.decide import Verdict, decide
+from holdfast.engine.flow import Advance
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.model.failure import Failure
+from holdfast.model.graph import TASKS
 from holdfast.model.outcome import Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import DeadLetter, FailedAttempt, LiveTask, SettledTask, Transition, Usage
@@ -42,6 +44,8 @@ def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition:
     if charged or verdict.action == "cancel":
         body = passage.bodies.get(key[0], 0)
         transition.failed += (FailedAttempt(*key, passage.generation, live.attempt, began, transition.at, failure, charged, outcome.usage, body),)
+    if verdict.action == "review":
+        return verdict, None
     if verdict.action == "retry":
         live.state = "retrying"
         live.wake_at = transition.at + round(verdict.delay_s * 1000)
@@ -52,11 +56,11 @@ def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition:
             live.state, live.wake_at = "retrying", transition.at + round(verdict.delay_s * 1000)
         return verdict, None
     if verdict.action == "skip":
-        _close(passage, key, "skipped", transition, outcome.usage, b"null", step.policy.flag, began)
+        close(passage, key, "skipped", transition, outcome.usage, b"null", step.policy.flag, began)
         transition.flags += (step.policy.flag,)
         return verdict, succeed(passage, key, b"null")
     if verdict.action == "cancel":
-        _close(passage, key, "cancelled", transition, outcome.usage, None, "", began)
+        close(passage, key, "cancelled", transition, outcome.usage, None, "", began)
         return verdict, die(passage, key)
     return verdict, bury(passage, key, failure, transition, outcome.usage, began)
 
@@ -70,34 +74,45 @@ def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transitio
     if not absorbed(passage, key):
         transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, attempts, transition.at),)
     flag = str(node.step.policy.flag) if node.step is not None and optional else ""
-    _close(passage, key, "skipped" if optional else "dead", transition, usage, b"null" if optional else None, flag, began)
+    close(passage, key, "skipped" if optional else "dead", transition, usage, b"null" if optional else None, flag, began)
     if optional:
         transition.flags += (flag,)
         return succeed(passage, key, b"null")
     return die(passage, key)
 
 
-def expire(passage: Passage, key: TaskKey, failure: Failure, transition: Transition) -> None:
-    """The item's deadline cut this task off: it holds the dead letter, whatever would have taken its failure up."""
-    live = passage.live.get(key)
+def expire(passage: Passage, transition: Transition) -> bool:
+    """The item's deadline passed: the task that it cut off holds the dead letter, whatever would have taken its failure up. False when
+    nothing is under way: the last task has settled, and the item's end is being written."""
+    unfinished = sorted({*passage.live, *passage.ready}, key=lambda key: (passage.graph.nodes[key[0]].kind not in TASKS, key))
+    if not unfinished:
+        return False
+    key, live = unfinished[0], passage.live.get(unfinished[0])
+    over = (transition.at - passage.admitted_at) / 1000
+    failure = Failure("deadline", "DeadlineExceeded", f"the item's deadline passed {over:.1f} s after it was admitted")
     transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, live.attempt if live else 0, transition.at),)
-    _close(passage, key, "dead", transition, Usage(), None, "", 0)
+    close(passage, key, "dead", transition, Usage(), None, "", 0)
+    passage.ready.discard(key)
+    return True
 
 
 def refuse(passage: Passage, key: TaskKey, failure: Failure, transition: Transition) -> None:
     """A combinator could not start (a route without a case): its death is written, its scope is down already."""
     if not absorbed(passage, key):
         transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, 0, transition.at),)
-    _close(passage, key, "dead", transition, Usage(), None, "", transition.at)
+    close(passage, key, "dead", transition, Usage(), None, "", transition.at)
 
 
 def call_off(passage: Passage, key: TaskKey, transition: Transition) -> None:
     """A retry no longer matters: the task is cancelled."""
-    _close(passage, key, "cancelled", transition, Usage(), None, "", 0)
+    close(passage, key, "cancelled", transition, Usage(), None, "", 0)
 
 
-def _close(passage: Passage, key: TaskKey, state: str, transition: Transition, usage: Usage, output: Value | None, flag: str, began: int) -> None:
+def close(passage: Passage, key: TaskKey, state: str, transition: Transition, usage: Usage, output: Value | None, flag: str, began: int) -> None:
+    """Write a task's settlement; what waited for something outside waits no more."""
     live = passage.live.pop(key, None)
+    if live is not None and live.state == "waiting" and passage.graph.nodes[key[0]].kind != "gather":
+        transition.ended += (key,)
     attempt, started = (live.attempt, began or live.started_at) if live else (0, began or transition.at)
     body = passage.bodies.get(key[0], 0)
     transition.settled += (SettledTask(key[0], key[1], passage.generation, state, attempt, started, transition.at, output, usage, flag, body),)

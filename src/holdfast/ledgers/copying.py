@@ -14,10 +14,11 @@ from holdfast.ledgers.sqlite import SqliteLedger
 
 TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
+    "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned",
 )  # fmt: skip
 """In the order of their references."""
 
-_NUMBERED = ("pipelines", "versions", "bodies", "incarnations", "manifests", "receipts", "dead_letters")
+_NUMBERED = ("pipelines", "versions", "bodies", "incarnations", "manifests", "receipts", "dead_letters", "waits", "mail", "events", "deliveries")
 _EXTRA: dict[str, dict[str, Any]] = {"incarnations": {"place": "", "born": 0, "swept": False}}
 
 

@@ -11,15 +11,18 @@ import msgspec
 import psycopg
 
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerUnavailableError
-from holdfast.ledger import CommitUnknownError, Registered, VersionSpec
-from holdfast.ledgers.postgres_commit import SQL, numbers, write_group
+from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
+from holdfast.ledgers.mailroom import LedgerMailroom
+from holdfast.ledgers.patterns import Run
+from holdfast.ledgers.postgres_commit import SQL, numbers, runner_of, write_group
 from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
 from holdfast.ledgers.postgres_listening import listen
 from holdfast.ledgers.postgres_schema import add_partitions, migrate
 from holdfast.ledgers.processes import born, this_place
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
-from holdfast.model.item import Claimed, Receipt, Submission, room_in_s
+from holdfast.model.claimed import Claimed
+from holdfast.model.item import Receipt, Submission, room_in_s
 from holdfast.model.task import Transition
 from holdfast.settings import hidden
 
@@ -50,6 +53,7 @@ class PostgresLedger:
         self._unanswered: dict[int, int] = {}
         self._partitioned = time.monotonic()
         self._connection: Connection | None = open_connection(url)
+        self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, self._redrive)
         try:
             with translated(url):
                 check_server(self._connection, url)
@@ -69,6 +73,9 @@ class PostgresLedger:
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
+            connection.execute(SQL["unsubscribe"], (spec.pipeline,))
+            for event in spec.listens:
+                connection.execute(SQL["subscribe"], (spec.pipeline, event))
             bodies = {}
             for node, digest in spec.bodies.items():
                 connection.execute(SQL["add_body"], (digest,))
@@ -146,24 +153,24 @@ class PostgresLedger:
 
     def redrive(self, letters: list[int], now_ms: int) -> list[int]:
         """Close letters as redriven and queue their items' next generation."""
+        return self._transact(lambda connection: self._redrive(runner_of(connection), letters, now_ms))
 
-        def work(connection: Connection) -> list[int]:
-            rows = self._closable(connection, letters)
-            for letter, _, _ in rows:
-                connection.execute(SQL["close_letter"], ("redriven", now_ms, None, letter))
-            for item in sorted({row[1] for row in rows}):
-                connection.execute(SQL["next_generation"], (now_ms, item))
-            connection.execute(SQL["announce"])
-            return [row[0] for row in rows]
-
-        return self._transact(work)
+    def _redrive(self, run: Run, letters: list[int], now_ms: int) -> list[int]:
+        rows = [row for row in run("open_letters", numbers(letters)) if row[2] in ("dead", "completed")]
+        for letter, item, _, node, place in rows:
+            run("close_letter", "redriven", now_ms, None, letter)
+            run("drop_parts", item, node, place)
+        for item in sorted({row[1] for row in rows}):
+            run("next_generation", now_ms, item)
+        run("announce")
+        return [row[0] for row in rows]
 
     def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
         """Close letters with a reason; a dead item without open letters is discarded."""
 
         def work(connection: Connection) -> list[int]:
             rows = self._closable(connection, letters)
-            for letter, item, _ in rows:
+            for letter, item, *_ in rows:
                 connection.execute(SQL["close_letter"], ("discarded", now_ms, reason, letter))
                 if one(connection.execute(SQL["open_letters_left"], (item,))) == 0:
                     connection.execute(SQL["discard_item"], (item,))
@@ -198,7 +205,7 @@ class PostgresLedger:
                 known[one_.pipeline, one_.version] = row
         ids = [known[one_.pipeline, one_.version] for one_ in submissions]
         values = [columns(one_.payload) for one_ in submissions]
-        deadlines = [None if one_.deadline_s is None else now_ms + int(one_.deadline_s * 1000) for one_ in submissions]
+        deadlines = [one_.due(now_ms) for one_ in submissions]
         keys = [one_.key for one_ in submissions]
         pipelines = [pipeline for _, pipeline in ids]
         arrays = (
@@ -253,7 +260,7 @@ class PostgresLedger:
             claimed |= {item: taken[item] for item in wanted}
         again = numbers(item for item, one_ in claimed.items() if one_.fence > 1)  # a first claim has no tasks
         if again != "{}":
-            add_tasks(claimed, connection.execute(SQL["settled_tasks"], (again,)), connection.execute(SQL["live_tasks"], (again,)))
+            add_tasks(claimed, lambda query: connection.execute(SQL[query], (again,)))
         picked |= {item: one_.fence for item, one_ in claimed.items()}
         return list(claimed.values())
 
@@ -285,6 +292,17 @@ class PostgresLedger:
                 self._roll_back(connection)
                 raise
         return result
+
+    def _transact_named(self, work: Callable[[Run], T], tell: bool = False) -> T:
+        """For the mail room; what it hands out may concern any runner, so all of them are hinted."""
+
+        def announced(connection: Connection) -> T:
+            result = work(runner_of(connection))
+            if tell and result != 0:
+                connection.execute(SQL["announce"])
+            return result
+
+        return self._transact(announced)
 
     def _roll_back(self, connection: Connection) -> None:
         """After a failure: the connection is usable again, or closed."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, LiteralString
 
 from holdfast.errors import LeaseLostError
+from holdfast.ledgers.patterns import Run, write_patterns
 from holdfast.ledgers.postgres_connection import Connection, one
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
@@ -59,6 +60,12 @@ def write_rows(connection: Connection, group: Group, last: LiteralString = "") -
                 copy.write_row(row)
     with connection.pipeline():
         _write(connection, group)
+        if last and not group.patterns:
+            connection.execute(last)
+    if group.patterns:
+        write_patterns(runner_of(connection), lambda at: at, group.incarnation, group.patterns)
+        connection.execute(SQL["announce"])
+        _release(connection, group)
         if last:
             connection.execute(last)
 
@@ -78,8 +85,8 @@ def _write(connection: Connection, group: Group) -> None:
     for item, flags in group.flags:
         known = one(connection.execute(SQL["item_flags"], (item,)))
         connection.execute(SQL["flag_item"], (merged_flags(known, flags), item))
-    for row in group.released:
-        connection.execute(SQL["release_item"], row)
+    if not group.patterns:
+        _release(connection, group)
     if group.finished:
         connection.execute(SQL["drop_all_live"], (numbers(row[0] for row in group.finished),))
     alike: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
@@ -91,6 +98,22 @@ def _write(connection: Connection, group: Group) -> None:
             connection.execute(SQL["finish_item"], row)
     for end, ended in alike.items():
         connection.execute(SQL["finish_items"], (numbers(ended), *end))
+
+
+def _release(connection: Connection, group: Group) -> None:
+    """After the waits: an answer that came meanwhile wakes the item at once."""
+    for row in group.released:
+        connection.execute(SQL["release_item"], row)
+
+
+def runner_of(connection: Connection) -> Run:
+    """What runs named queries on a connection."""
+
+    def run(query: str, *values: Any) -> list[Any]:
+        cursor = connection.execute(SQL[query], values)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    return run
 
 
 def _clean(value: Any) -> Any:

@@ -10,10 +10,13 @@ import msgspec
 from holdfast.errors import NotFoundError
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
+from holdfast.model.claimed import Claimed
 from holdfast.model.ids import parse, show
-from holdfast.model.item import Claimed
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.values import Value
+
+_OF_ONE = {"settled_tasks": "item_settled", "live_tasks": "item_live_rows", "effects_of": "item_effects"}
+"""For looking at an item, what a claim asks of many."""
 
 _ATTEMPT = ("node", "place", "generation", "attempt", "started_at", "ended_at")
 _ITEM = ("item", "pipeline", "version", "key", "state", "generation", "admitted_at", "ended_at", "flags")
@@ -148,7 +151,7 @@ class LedgerReads:
         if row is None:
             raise NotFoundError(f"there is no item {show(item)} in {self.where}: `holdfast items` lists them")
         claimed = claimed_of(row)
-        add_tasks({item: claimed}, self._rows("item_settled", item), self._rows("item_live_rows", item))
+        add_tasks({item: claimed}, lambda name: self._rows(_OF_ONE[name], item) if name in _OF_ONE else ())
         return claimed
 
     def version(self, number: int) -> tuple[str, str]:

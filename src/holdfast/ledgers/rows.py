@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from holdfast.errors import LedgerError
-from holdfast.model.item import Claimed
-from holdfast.model.task import LiveTask, SettledTask, Transition
-from holdfast.model.values import Value, decode_reference, encode_reference
+from holdfast.model.claimed import Claimed
+from holdfast.model.failure import Failure
+from holdfast.model.task import Answer, EachPart, Effect, LiveTask, SettledTask, Transition
+from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
 Row = tuple[Any, ...]
 
@@ -25,20 +28,39 @@ def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
 
 def claimed_of(row: Row) -> Claimed:
     """A row of ``claim`` as an item without its tasks."""
-    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags = row
+    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace = row
     value = value_of(payload, artifact)
     if value is None:
         raise LedgerError(f"item {item} has no payload")
-    return Claimed(item, fence, version, key, generation, value, admitted_at, deadline, flags.split("\n") if flags else [])
+    marks = flags.split("\n") if flags else []
+    return Claimed(item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "")
 
 
-def add_tasks(claimed: dict[int, Claimed], settled: Iterable[Row], live: Iterable[Row]) -> None:
-    """Add settled and live tasks to items."""
-    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in settled:
+def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]]) -> None:
+    """Add what earlier claims left behind to items.
+
+    Args:
+        claimed: the items by id.
+        rows: runs a named query over these items.
+    """
+    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in rows("settled_tasks"):
         task = SettledTask(node, place, generation, state, attempt, started, ended, value_of(output, artifact), flag=flag or "")
         claimed[item].settled.append(task)
-    for item, *row in live:
+    for item, *row in rows("live_tasks"):
         claimed[item].live.append(LiveTask(*row))
+    for item, node, place, generation in rows("redriven_letters"):
+        known = claimed[item].redriven
+        known[node, place] = max(generation, known.get((node, place), 0))
+    for item, node, place, output, artifact, failure in rows("answers_of"):
+        why = None if failure is None else msgspec.json.decode(failure, type=Failure)
+        claimed[item].answers.append(Answer(item, node, place, value_of(output, artifact), why))
+    for item, node, place, label, value in rows("effects_of"):
+        claimed[item].effects.append(Effect(node, place, label, bytes(value)))
+    for item, node, place, part, last, generation, chunk, failed in rows("parts_of"):
+        kept = EachPart(
+            node, place, part, last, generation, msgspec.json.decode(chunk, type=Chunk), msgspec.json.decode(failed, type=tuple[int, ...])
+        )
+        claimed[item].parts.append(kept)
 
 
 class Group:
@@ -58,6 +80,7 @@ class Group:
         self.flags: list[tuple[int, tuple[str, ...]]] = []
         self.released: list[Row] = []
         self.finished: list[Row] = []
+        self.patterns: list[Transition] = []
 
     def add(self, one: Transition) -> None:
         """Flatten one transition into rows."""
@@ -100,6 +123,8 @@ class Group:
             )  # fmt: skip
         if one.flags:
             self.flags.append((item, one.flags))
+        if one.patterns:
+            self.patterns.append(one)
         if one.state in ("waiting", "queued", "paused"):
             self.released.append((item, one.state, one.wake_at))
         elif one.state is not None:

@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError
-from holdfast.ledger import Registered, VersionSpec
+from holdfast.ledger import Mailroom, Registered, VersionSpec
+from holdfast.ledgers.mailroom import LedgerMailroom
+from holdfast.ledgers.patterns import Run
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
 from holdfast.ledgers.sqlite_rows import numbers
+from holdfast.model.claimed import Claimed
 from holdfast.model.ids import Minter
-from holdfast.model.item import Claimed, Receipt, Submission, room_in_s
+from holdfast.model.item import Receipt, Submission, room_in_s
 from holdfast.model.task import Transition
 
 SQL = queries("sqlite")
+
+T = TypeVar("T")
 
 
 class SqliteLedger:
@@ -49,6 +54,7 @@ class SqliteLedger:
             self._release()
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
+        self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, self._redrive)
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
@@ -62,6 +68,9 @@ class SqliteLedger:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
+            self._run("unsubscribe", spec.pipeline)
+            for event in spec.listens:
+                self._run("subscribe", spec.pipeline, event)
             bodies = {}
             for node, digest in spec.bodies.items():
                 self._run("add_body", digest)
@@ -100,8 +109,7 @@ class SqliteLedger:
                     known[one.pipeline, one.version] = row
                 version, pipeline = known[one.pipeline, one.version]
                 item = self._minter.mint(now_ms)
-                deadline = None if one.deadline_s is None else now_ms + int(one.deadline_s * 1000)
-                self._run("add_item", item, pipeline, version, one.key, *columns(one.payload), one.priority, now_ms, deadline)
+                self._run("add_item", item, pipeline, version, one.key, *columns(one.payload), one.priority, now_ms, one.due(now_ms))
                 if self.connection.changes():
                     self._run("add_receipt", item, pipeline, self._manifest(one.manifest), now_ms)
                     receipts.append(Receipt(item, one.key, True, "queued"))
@@ -127,14 +135,15 @@ class SqliteLedger:
             claimed = {}
             for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
                 claimed[row[0]] = claimed_of(row)
-        again = numbers([item for item, one in claimed.items() if one.fence > 1])  # a first claim has no tasks
-        add_tasks(claimed, self._run("settled_tasks", again), self._run("live_tasks", again))
+        again = [item for item, one in claimed.items() if one.fence > 1]  # a first claim has no tasks
+        if again:
+            add_tasks(claimed, lambda query: self._run(query, numbers(again)))
         return [claimed[item] for item in wanted]
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Write a group of transitions."""
         with transaction(self.connection, self.path):
-            held = write_group(self.connection, incarnation, command, transitions)
+            held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint)
         return held
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
@@ -150,18 +159,23 @@ class SqliteLedger:
     def redrive(self, letters: list[int], now_ms: int) -> list[int]:
         """Close letters as redriven and queue their items' next generation."""
         with transaction(self.connection, self.path):
-            rows = [row for row in self._run("open_letters", numbers(letters)).fetchall() if row[2] in ("dead", "completed")]
-            for letter, _, _ in rows:
-                self._run("close_letter", "redriven", now_ms, None, letter)
-            for item in {row[1] for row in rows}:
-                self._run("next_generation", now_ms, item)
+            redriven = self._redrive(self._all, letters, now_ms)
+        return redriven
+
+    def _redrive(self, run: Run, letters: list[int], now_ms: int) -> list[int]:
+        rows = [row for row in run("open_letters", numbers(letters)) if row[2] in ("dead", "completed")]
+        for letter, item, _, node, place in rows:
+            run("close_letter", "redriven", now_ms, None, letter)
+            run("drop_parts", item, node, place)
+        for item in {row[1] for row in rows}:
+            run("next_generation", now_ms, item)
         return [row[0] for row in rows]
 
     def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
         """Close letters with a reason; a dead item without open letters is discarded."""
         with transaction(self.connection, self.path):
             rows = [row for row in self._run("open_letters", numbers(letters)).fetchall() if row[2] in ("dead", "completed")]
-            for letter, item, _ in rows:
+            for letter, item, *_ in rows:
                 self._run("close_letter", "discarded", now_ms, reason, letter)
                 if (self._one("open_letters_left", item) or (0,))[0] == 0:
                     self._run("discard_item", item)
@@ -194,6 +208,15 @@ class SqliteLedger:
 
     def _run(self, query: str, *values: Any) -> Any:
         return self.connection.execute(SQL[query], values)
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        rows: list[Any] = self.connection.execute(SQL[query], values).fetchall()
+        return rows
+
+    def _transact(self, work: Callable[[Run], T], tell: bool = False) -> T:
+        with transaction(self.connection, self.path):
+            result = work(self._all)
+        return result
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._run(query, *values).fetchone()

@@ -7,6 +7,7 @@ from typing import Any
 import apsw
 
 from holdfast.errors import LeaseLostError
+from holdfast.ledgers.patterns import Mint, Run, write_patterns
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
 from holdfast.ledgers.sqlite_rows import numbers, write_rows
@@ -15,8 +16,16 @@ from holdfast.model.task import Transition
 SQL = queries("sqlite")
 
 
-def write_group(connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+def write_group(connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition], run: Run, mint: Mint) -> list[bool]:
     """Write all transitions whose fence holds; return which. Runs inside the caller's transaction.
+
+    Args:
+        connection: the writer's.
+        incarnation: under which they are written.
+        command: the group's number.
+        transitions: the group.
+        run: runs a named query.
+        mint: gives ids of items.
 
     Raises:
         LeaseLostError: the incarnation is over.
@@ -30,6 +39,9 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
     group = Group(incarnation)
     held = held_of(transitions, fences, group)
     _write(connection, group)
+    if group.patterns:
+        write_patterns(run, mint, incarnation, group.patterns)
+    write_rows(connection, "release_item", group.released)
     return held
 
 
@@ -45,6 +57,5 @@ def _write(connection: apsw.Connection, group: Group) -> None:
     for item, flags in group.flags:
         known: Any = next(connection.execute(SQL["item_flags"], (item,)))[0]
         connection.execute(SQL["flag_item"], (merged_flags(known, flags), item))
-    write_rows(connection, "release_item", group.released)
     write_rows(connection, "drop_all_live", [(row[0],) for row in group.finished])
     write_rows(connection, "finish_item", group.finished)

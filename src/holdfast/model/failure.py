@@ -9,7 +9,7 @@ import msgspec
 
 from holdfast.errors import BadInputError, LedgerUnavailableError, ModelError, OutOfMemoryError, TransientError
 
-ErrorClass = Literal["transient", "model", "bad-input", "memory", "crash", "timeout", "deadline", "infrastructure", "cancelled"]
+ErrorClass = Literal["transient", "model", "bad-input", "memory", "crash", "timeout", "deadline", "infrastructure", "cancelled", "child"]
 
 _MESSAGE_LIMIT = 2_000
 _TRACE_LIMIT = 16_000

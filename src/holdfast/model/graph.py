@@ -14,7 +14,10 @@ import msgspec
 
 from holdfast.model.codec import describe
 
-NodeKind = Literal["step", "each", "route", "first_ok", "gather", "refine", "review", "emit", "on", "wait", "child"]
+NodeKind = Literal["step", "each", "route", "first_ok", "gather", "refine", "review", "emit", "wait", "child"]
+
+TASKS = ("step", "review", "wait", "child", "emit")
+"""Kinds of nodes whose tasks have a value of their own; the others pass on the values of what is inside them."""
 
 INPUT = -1
 """The node number by which a reference names the item's payload."""
@@ -38,6 +41,18 @@ class Ref(msgspec.Struct, frozen=True):
     constant: bytes = b""
 
 
+class Stage(msgspec.Struct, frozen=True):
+    """One of the eaches that follow each other element by element in one body.
+
+    Attributes:
+        last: the number of the last node that belongs to it.
+        tolerate: the failures that it bears: a share of its elements below 1, or a count.
+    """
+
+    last: int
+    tolerate: float = 0.0
+
+
 class Node(msgspec.Struct):
     """One step or combinator of the graph.
 
@@ -46,7 +61,7 @@ class Node(msgspec.Struct):
         name: its stable name, a path such as ``route/each/ocr``.
         kind: what it does.
         region: the number of the region that it is in.
-        depth: how many eaches enclose it, which is the length of its tasks' places.
+        depth: how many eaches and refinements enclose it, which is the length of its tasks' places.
         inputs: where each argument comes from, in order.
         keywords: for the last arguments, the keyword under which each is passed.
         type: the type of its output (a type, not JSON).
@@ -54,11 +69,14 @@ class Node(msgspec.Struct):
         step: the declared step, for kind ``step``.
         regions: the numbers of its bodies; for a route in the order of ``cases``.
         cases: for a route, the JSON bytes of each case's key.
-        tolerate: for an each, the failures that are borne: a share below 1, or a count.
+        stages: for an each, itself and the eaches that its elements go on to.
+        spec: what another combinator declares, see :mod:`holdfast.model.specs`.
         listed: its output feeds an each, so a large one is kept in chunks.
         rank: the length of the longest way to it; deeper steps are run first.
         needs: nodes of its own region that must settle before it starts.
         dependents: nodes of its own region that wait for it.
+        last: the highest number of a node inside it.
+        reads: what it and the nodes inside it refer to that lies outside.
     """
 
     index: int
@@ -73,19 +91,23 @@ class Node(msgspec.Struct):
     step: Any = None
     regions: tuple[int, ...] = ()
     cases: tuple[bytes, ...] = ()
-    tolerate: float = 0.0
+    stages: tuple[Stage, ...] = ()
+    spec: Any = None
     listed: bool = False
     rank: int = 0
     needs: tuple[int, ...] = ()
     dependents: tuple[int, ...] = ()
+    last: int = -1
+    reads: tuple[Ref, ...] = ()
 
 
 class Region(msgspec.Struct):
-    """The nodes that start together, and which of their values is the result."""
+    """The nodes that start together, and which of their values is the result. ``name``: what the author calls it."""
 
     index: int
     owner: int
     depth: int
+    name: str = ""
     nodes: tuple[int, ...] = ()
     result: Ref = Ref(CONSTANT, constant=b"null")
 
@@ -116,6 +138,8 @@ class Graph(msgspec.Struct):
                 "type": describe(node.type),
                 "inputs": [[ref.node, list(ref.path), ref.element, ref.constant.decode()] for ref in node.inputs],
                 "regions": list(node.regions),
+                **({"event": node.spec.event} if node.kind in ("emit", "wait") else {}),
+                **({"pipeline": node.spec.pipeline.name} if node.kind == "child" else {}),
                 "cases": [case.decode() for case in node.cases],
                 "result": [[self.regions[r].result.node, list(self.regions[r].result.path)] for r in node.regions],
             }
@@ -139,6 +163,8 @@ class Graph(msgspec.Struct):
             for need in needs:
                 dependents[need].append(node.index)
         for node in self.nodes:
+            node.last = self._last(node)
+            node.reads = tuple(dict.fromkeys(ref for ref in self._references(node) if not node.index <= ref.node <= node.last))
             node.dependents = tuple(dependents[node.index])
             owner = self.regions[node.region].owner
             node.rank = max([self.nodes[n].rank + 1 for n in node.needs] + [self.nodes[owner].rank + 1 if owner >= 0 else 0])
@@ -150,6 +176,10 @@ class Graph(msgspec.Struct):
             yield self.regions[region].result
             for inner in self.regions[region].nodes:
                 yield from self._references(self.nodes[inner])
+
+    def _last(self, node: Node) -> int:
+        inner = [self.nodes[index] for region in node.regions for index in self.regions[region].nodes]
+        return max([node.index, *(self._last(one) for one in inner)])
 
     def _anchor(self, producer: int, region: int) -> int | None:
         """The node of ``region`` that is or contains ``producer``; None when the producer lies outside the region."""

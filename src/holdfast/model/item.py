@@ -1,10 +1,9 @@
-"""What comes in and what a runner claims."""
+"""What comes in, and the proof that it was accepted."""
 
 from __future__ import annotations
 
 import msgspec
 
-from holdfast.model.task import LiveTask, SettledTask
 from holdfast.model.values import Value
 
 
@@ -19,6 +18,10 @@ class Submission(msgspec.Struct, frozen=True):
         deadline_s: seconds from admission within which the item must end, or None.
         manifest: the client's name for the list that it sent this item with, or empty.
         priority: items of a higher one are claimed first; 0 unless said otherwise, from -1000 to 1000.
+        deadline: Unix milliseconds by which it must have ended in any case (a parent's deadline), or None.
+        parent: the item that it is a child of, or 0.
+        correlation: of the item or event that set it off; empty: it sets something off itself.
+        trace: W3C trace id of what set it off, or empty.
     """
 
     pipeline: str
@@ -28,6 +31,15 @@ class Submission(msgspec.Struct, frozen=True):
     deadline_s: float | None = None
     manifest: str = ""
     priority: int = 0
+    deadline: int | None = None
+    parent: int = 0
+    correlation: str = ""
+    trace: str = ""
+
+    def due(self, now_ms: int) -> int | None:
+        """Unix milliseconds by which an item admitted now must have ended, or None."""
+        own = None if self.deadline_s is None else now_ms + int(self.deadline_s * 1000)
+        return min(own, self.deadline) if own is not None and self.deadline is not None else own or self.deadline
 
 
 def room_in_s(waiting: int, oldest_ms: int, now_ms: int, wanted: int) -> float:
@@ -50,19 +62,3 @@ class Receipt(msgspec.Struct, frozen=True):
     key: str
     created: bool
     state: str
-
-
-class Claimed(msgspec.Struct):
-    """An item that this runner now owns, with all that is known of its passage."""
-
-    item: int
-    fence: int
-    version: int
-    key: str
-    generation: int
-    payload: Value
-    admitted_at: int
-    deadline: int | None = None
-    flags: list[str] = []
-    settled: list[SettledTask] = []
-    live: list[LiveTask] = []

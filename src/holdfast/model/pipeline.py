@@ -9,6 +9,8 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from holdfast.errors import DefinitionError, InputError
 from holdfast.model.codec import decode
 from holdfast.model.policy import Duration, seconds
@@ -20,6 +22,13 @@ T = TypeVar("T")
 KEY_LIMIT = 512
 
 
+class Listener(msgspec.Struct, frozen=True):
+    """An event that starts a pipeline, and which of them are of interest (all, without ``where``)."""
+
+    event: str
+    where: Callable[[Any], bool] | None = None
+
+
 class Pipeline(Generic[A, T]):
     """A traced pipeline. Called with a real payload it runs as plain Python.
 
@@ -29,6 +38,7 @@ class Pipeline(Generic[A, T]):
         graph: nodes, edges and types.
         deadline: seconds that an item may take from admission, or None.
         inputs: turns one argument of ``holdfast run`` into payloads, or None.
+        listeners: the events that start it.
     """
 
     def __init__(
@@ -54,6 +64,7 @@ class Pipeline(Generic[A, T]):
         self.key = key
         self.deadline = None if deadline is None else seconds(deadline)
         self.inputs = inputs
+        self.listeners: tuple[Listener, ...] = ()
         parameters = list(inspect.signature(fn).parameters)
         if len(parameters) != 1:
             raise DefinitionError(f"pipeline {self.name!r} must take one parameter, the payload; it takes {len(parameters)}")

@@ -13,7 +13,8 @@ from holdfast.errors import DefinitionError
 Duration = float | int | str
 """Seconds as a number, or text such as ``"50ms"``, ``"60s"``, ``"5m"``, ``"2h"``, ``"7d"``."""
 
-Exhausted = Literal["bury", "skip"]
+Exhausted = Literal["bury", "skip", "review"]
+Effects = Literal["safe", "unsafe"]
 Runs = Literal["auto", "loop", "process", "threads", "transaction"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -118,3 +119,4 @@ class Policy(msgspec.Struct, frozen=True):
     runs: Runs = "auto"
     pool: str = "default"
     batch: Batch | None = None
+    effects: Effects = "safe"

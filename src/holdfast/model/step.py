@@ -15,7 +15,7 @@ import msgspec
 from holdfast.errors import BadInputError, DefinitionError, InputError, StepError
 from holdfast.model.context import Context
 from holdfast.model.plain import wait_for
-from holdfast.model.policy import Batch, Exhausted, Policy, Retry, Runs, Timeout
+from holdfast.model.policy import Batch, Effects, Exhausted, Policy, Retry, Runs, Timeout
 from holdfast.model.tracing import tracer
 from holdfast.model.transaction import Transaction, given_transaction
 
@@ -219,6 +219,7 @@ class _StepFactory:
         timeout: Timeout = ...,
         name: str = ...,
         exhausted: Exhausted = ...,
+        effects: Effects = ...,
         runs: Runs = ...,
         pool: str = ...,
     ) -> _OptionalDecorator: ...
@@ -230,7 +231,8 @@ class _StepFactory:
         retry: Retry = ...,
         timeout: Timeout = ...,
         name: str = ...,
-        exhausted: Literal["bury"] = ...,
+        exhausted: Literal["bury", "review"] = ...,
+        effects: Effects = ...,
         runs: Runs = ...,
         pool: str = ...,
     ) -> _Decorator: ...
@@ -242,7 +244,10 @@ class _StepFactory:
             timeout: how long an attempt may run before it is killed; by default 10 minutes.
             optional: failure gives ``None`` and leaves ``flag`` on the item instead of failing it.
             flag: the quality mark that a failed optional step leaves.
-            exhausted: ``"bury"`` opens a dead letter; ``"skip"`` (the default of optional steps) keeps only the flag and the failure.
+            exhausted: ``"bury"`` opens a dead letter; ``"skip"`` (the default of optional steps) keeps only the flag and the failure;
+                ``"review"`` asks a person: run it again, go on with a value, or make it a dead letter.
+            effects: ``"safe"``: it may run again after a failure (it has no effects, or they are keyed by ``ctx.idempotency_key`` or recorded by
+                ``ctx.once``). ``"unsafe"``: an attempt that began and did not succeed goes to a person, never to a blind retry.
             runs: ``"auto"``: ``async def`` on the event loop, ``def`` in a worker process that can be killed. ``"threads"``: in a
                 thread, which cannot be killed. ``"process"`` also takes ``async def``.
             pool: the name of the capacity that it will use; recorded, not limited yet.
@@ -306,6 +311,10 @@ def _policy(options: dict[str, Any]) -> Policy:
         raise DefinitionError("flag= is for optional steps: add optional=True")
     if not optional and options.get("exhausted") == "skip":
         raise DefinitionError("exhausted='skip' gives None to the next step: add optional=True and flag='…', so that the types say so")
+    if options.get("effects", "safe") not in ("safe", "unsafe"):
+        raise DefinitionError(f"effects={options['effects']!r}: say 'safe' or 'unsafe'")
+    if options.get("batch") is not None and (options.get("effects") == "unsafe" or options.get("exhausted") == "review"):
+        raise DefinitionError("step.batched() takes neither effects='unsafe' nor exhausted='review': elements of a call cannot be told apart")
     return Policy(**{"exhausted": "skip" if optional else "bury", **options})
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.model.events import Event
 from holdfast.model.failure import Failure
+from holdfast.model.item import Submission
 from holdfast.model.states import ItemState
-from holdfast.model.values import Value
+from holdfast.model.values import Chunk, Value
+
+NEVER = (1 << 53) - 1
+"""As the time at which something wakes: not by itself."""
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
@@ -56,13 +61,13 @@ class LiveTask(msgspec.Struct):
     """A task that started and has not ended: the hot row.
 
     Attributes:
-        state: ``running`` or ``retrying``.
+        state: ``running``, ``retrying``, or ``waiting``: for somebody or something outside, or (a join) for its deadline.
         attempt: attempts started so far; committed before the step body runs.
         failures: attempts charged to the step's retry budget.
         crashes: attempts that took their worker down with them; the third buries the task.
         suspect: runner deaths that it was in the event loop of; suspects run alone in a process.
         started_at: Unix milliseconds.
-        wake_at: Unix milliseconds of the next attempt while retrying.
+        wake_at: Unix milliseconds of the next attempt while retrying; of the deadline while waiting, 0 if there is none.
     """
 
     node: int
@@ -87,22 +92,116 @@ class DeadLetter(msgspec.Struct, frozen=True):
     at: int
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """A task that begins to wait for somebody or something outside.
+
+    Attributes:
+        kind: ``review``, ``event`` or ``child``.
+        round: the attempt after which a step asks a person; 0 for what waits from the start.
+        name: of a review its title, else the event's or the pipeline's name.
+        key: of an event what it is about, of a child the item's key.
+        due: Unix milliseconds of its deadline, or 0.
+        asked: of a review, what is asked: see :class:`Asked`.
+        shown: of a review, the values that the person sees, as a JSON array.
+        digest: SHA-256 of what is asked and shown.
+    """
+
+    node: int
+    place: str
+    generation: int
+    kind: str
+    name: str
+    round: int = 0
+    key: str = ""
+    due: int = 0
+    asked: bytes = b"null"
+    shown: Value | None = None
+    digest: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a review asks.
+
+    Attributes:
+        schema: the form as a JSON schema.
+        by: names of people or roles who may decide; empty: anybody.
+        four_eyes: a second person must give the same answer.
+        why: the failure that led to it, of a task that the engine must not decide alone.
+    """
+
+    schema: msgspec.Raw
+    by: tuple[str, ...] = ()
+    four_eyes: bool = False
+    why: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What somebody or something outside answered a waiting task: a value, or why there is none."""
+
+    item: int
+    node: int
+    place: str
+    value: Value | None = None
+    failure: Failure | None = None
+    fence: int = 0
+
+
+class Effect(msgspec.Struct, frozen=True, array_like=True):
+    """A sub-effect that a step has had: what ``ctx.once`` returned, as JSON, under its label."""
+
+    node: int
+    place: str
+    label: str
+    value: bytes
+
+
+class EachPart(msgspec.Struct, frozen=True):
+    """A stretch of a long each whose results are kept.
+
+    Attributes:
+        node: the each.
+        place: its place.
+        part: the number of the stretch.
+        last: the highest number of a node inside the each.
+        generation: the item's generation when it was kept.
+        chunk: the results.
+        failed: elements that are missing in it, by stage.
+    """
+
+    node: int
+    place: str
+    part: int
+    last: int
+    generation: int
+    chunk: Chunk
+    failed: tuple[int, ...] = (0,)
+
+
 class Transition(msgspec.Struct):
     """All that one event changes on one item; written whole, or not at all when the fence no longer holds.
 
     Attributes:
         item: the item's id.
         fence: the fence under which the work was done.
+        at: Unix milliseconds of the event.
         settled: tasks that ended.
         failed: attempts that did not succeed.
-        live: hot rows to write: tasks that start, or wait for a retry.
+        live: hot rows to write: tasks that start, or wait for a retry or for something outside.
         dropped: tasks (node, place) whose hot row goes without a settlement.
         letters: dead letters to open.
         flags: quality marks to add to the item.
+        waits: waits to begin.
+        ended: tasks (node, place) that wait no more: answered, or withdrawn.
+        moved: reviews (node, place) whose deadline has passed: who may decide now, and until when.
+        children: items to admit, each for the wait that names its key.
+        events: events to emit.
+        choices: routes (node) that took a case.
+        effects: sub-effects to keep.
+        parts: stretches of long eaches that are kept.
         state: the item's next state, or None while it goes on.
         wake_at: for ``waiting``, Unix milliseconds.
-        at: Unix milliseconds of the event.
         output: for ``completed``, the node and place whose task holds the result, or the result itself.
+        told: the item's end is told to the item that it is a child of.
     """
 
     item: int
@@ -114,6 +213,34 @@ class Transition(msgspec.Struct):
     dropped: tuple[tuple[int, str], ...] = ()
     letters: tuple[DeadLetter, ...] = ()
     flags: tuple[str, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    ended: tuple[tuple[int, str], ...] = ()
+    moved: tuple[tuple[int, str, tuple[str, ...], int], ...] = ()
+    children: tuple[Submission, ...] = ()
+    events: tuple[Event, ...] = ()
+    choices: tuple[tuple[int, str], ...] = ()
+    effects: tuple[Effect, ...] = ()
+    parts: tuple[EachPart, ...] = ()
     state: ItemState | None = None
     wake_at: int = 0
     output: tuple[int, str] | Value | None = None
+    told: bool = False
+
+    @property
+    def patterns(self) -> bool:
+        """Whether there is more in it than tasks, attempts, letters and flags."""
+        return bool(
+            self.waits or self.ended or self.moved or self.children or self.events or self.choices or self.effects or self.parts or self.told
+        )  # fmt: skip
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.settled or self.failed or self.live or self.dropped or self.flags or self.letters or self.patterns
+        )  # fmt: skip
+
+    @property
+    def mail(self) -> bool:
+        """Whether there is something in it for others to hear of."""
+        return bool(self.waits or self.events or self.ended or self.told)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from holdfast.errors import DefinitionError
 from holdfast.model.codec import decoder, describe, encode
 from holdfast.model.edge_types import check_edge, check_stored, element_type
+from holdfast.model.fusing import fuse
 from holdfast.model.graph import CONSTANT, INPUT, Graph, Node, NodeKind, Ref, Region
 from holdfast.model.source_check import check_source
 
@@ -135,18 +137,23 @@ class Tracer:
 
     def body(self, owner: Node, fn: Callable[..., Any], arguments: tuple[Any, ...], deeper: bool = False) -> Any:
         """Trace ``fn(*arguments)`` as a region of ``owner``; return the type of its result."""
-        region = Region(len(self.regions), owner.index, self._region.depth + deeper)
+        with self.region(owner, name_of(fn), deeper) as region:
+            check_source(fn, arguments, self.pipeline, Traced)
+            region.result, kind = self.reference(fn(*arguments), f"the result of {name_of(fn)} in {owner.name}")
+        return kind
+
+    @contextmanager
+    def region(self, owner: Node, name: str, deeper: bool = False) -> Iterator[Region]:
+        """What is called meanwhile becomes a region of ``owner``; the caller sets its result."""
+        region = Region(len(self.regions), owner.index, self._region.depth + deeper, name)
         self.regions.append(region)
         outer, prefix = self._region, self._prefix
         self._region, self._prefix = region, f"{owner.name}/"
         try:
-            check_source(fn, arguments, self.pipeline, Traced)
-            result = fn(*arguments)
-            region.result, kind = self.reference(result, f"the result of {name_of(fn)} in {owner.name}")
+            yield region
         finally:
             self._region, self._prefix = outer, prefix
         owner.regions = (*owner.regions, region.index)
-        return kind
 
     def reference(self, value: Any, where: str) -> tuple[Ref, Any]:
         """Return the reference and type of an argument: traced, or a constant that JSON can carry."""
@@ -171,6 +178,11 @@ class Tracer:
     def output(self, node: Node) -> Traced:
         """The stand-in for a node's output."""
         return Traced(Ref(node.index), node.type, f"step {node.name!r}")
+
+
+def either(kinds: list[Any]) -> Any:
+    """The union of types, or ``Any`` when one of them is."""
+    return Any if Any in kinds else Union[tuple(kinds)]  # noqa: UP007 - built at run time
 
 
 def name_of(fn: Any) -> str:
@@ -198,6 +210,7 @@ def trace(fn: Callable[[Any], Any], name: str, input_type: Any) -> Graph:
         raise DefinitionError(f"pipeline {name!r} calls no step")
     tracing.regions[0].result = ref
     graph = Graph(tracing.nodes, tracing.regions, input_type, output_type)
+    fuse(graph)
     graph.link()
     for node in graph.steps():
         check_stored(f"step {node.name!r}", node.type)

@@ -10,6 +10,9 @@ INLINE_LIMIT = 64 * 1024
 CHUNK_BYTES = 4 * 1024 * 1024
 CHUNK_ELEMENTS = 1024
 
+PART = 1024
+"""Results of a long each that are kept together."""
+
 
 class Stored(msgspec.Struct, frozen=True, tag="stored", array_like=True):
     """A value kept in the artifact store: SHA-256 of its JSON bytes, and their number."""
@@ -66,6 +69,13 @@ def encode_reference(reference: Reference) -> str:
 def decode_reference(text: str) -> Reference:
     """Read what :func:`encode_reference` wrote."""
     return _decoder.decode(text)
+
+
+def digests(value: Value | None) -> tuple[str, ...]:
+    """The artifacts that a value is made of."""
+    if value is None or isinstance(value, bytes):
+        return ()
+    return tuple(chunk.digest for chunk in value.chunks) if isinstance(value, Listing) else (value.digest,)
 
 
 def weight(value: Value | None) -> int:

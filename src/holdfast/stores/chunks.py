@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from abc import ABC, abstractmethod
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from holdfast.errors import StoreError
 from holdfast.model.codec import join, split
@@ -64,27 +64,25 @@ class ChunkedStore(ABC):
             return self._element(reference)
         return join([element for chunk in reference.chunks for element in self._elements(chunk.digest)])
 
+    def chunk(self, elements: list[bytes]) -> Chunk:
+        """Keep elements with their end offsets."""
+        ends = b"".join(_NUMBER.pack(end) for end in accumulate(map(len, elements)))
+        body = b"".join([*elements, ends, _NUMBER.pack(len(elements))])
+        return Chunk(self.put(body), len(body), len(elements))
+
     def _keep_list(self, data: bytes) -> Listing:
         chunks: list[Chunk] = []
         gathered: list[bytes] = []
         size = 0
 
-        def flush() -> None:
-            ends, position = [], 0
-            for element in gathered:
-                position += len(element)
-                ends.append(_NUMBER.pack(position))
-            body = b"".join([*gathered, *ends, _NUMBER.pack(len(gathered))])
-            chunks.append(Chunk(self.put(body), len(body), len(gathered)))
-
         for element in split(data):
             gathered.append(element)
             size += len(element)
             if size >= CHUNK_BYTES or len(gathered) >= CHUNK_ELEMENTS:
-                flush()
+                chunks.append(self.chunk(gathered))
                 gathered, size = [], 0
         if gathered:
-            flush()
+            chunks.append(self.chunk(gathered))
         return Listing(sum(chunk.count for chunk in chunks), len(data), tuple(chunks))
 
     def _elements(self, digest: str) -> list[bytes]:

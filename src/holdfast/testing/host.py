@@ -150,7 +150,7 @@ class Host:
         }
         executors: Any = self.executors
         self.runner = Runner(
-            self.incarnation, world.loaded, executors, self.desk, self.clock, world.rng, world.store.fetch,
+            self.incarnation, world.loaded, executors, self.desk, self.clock, world.rng, world.store,
             Limits(items=world.rng.choice((2, 5, 1000)), claim=world.rng.choice((1, 3, 500))),
         )  # fmt: skip
         for executor in self.executors.values():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from holdfast.errors import StoreError
-from holdfast.model.values import INLINE_LIMIT, Reference, Stored, Value
+from holdfast.stores.chunks import ChunkedStore
 
 
-class MemoryStore:
-    """Implements :class:`holdfast.store.Store`; lists are kept whole."""
+class MemoryStore(ChunkedStore):
+    """Implements :class:`holdfast.store.Store`."""
 
     def __init__(self) -> None:
         self._data: dict[str, bytes] = {}
@@ -26,10 +26,10 @@ class MemoryStore:
             raise StoreError(f"artifact {digest} is not there")
         return self._data[digest]
 
-    def keep(self, data: bytes, as_list: bool = False) -> Value:
-        """Return small bytes as they are, a reference otherwise."""
-        return data if len(data) <= INLINE_LIMIT else Stored(self.put(data), len(data))
+    def size(self, digest: str) -> int:
+        """How many bytes a digest has."""
+        return len(self.get(digest))
 
-    def fetch(self, reference: Reference) -> bytes:
-        """Return the bytes behind a reference."""
-        return self.get(reference.digest)  # type: ignore[union-attr]
+    def part(self, digest: str, at: int, length: int) -> bytes:
+        """Some of the bytes of a digest."""
+        return self.get(digest)[at : at + length]

@@ -6,7 +6,9 @@ import random
 from typing import Any
 
 from holdfast.errors import BadInputError
-from holdfast.model.combinators import case, each, first_ok, route
+from holdfast.model.combinators.each import each
+from holdfast.model.combinators.first_ok import first_ok
+from holdfast.model.combinators.route import case, route
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry
 from holdfast.model.step import Failed, step

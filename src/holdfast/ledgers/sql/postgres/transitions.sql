@@ -98,20 +98,37 @@ cross join lateral (
 
 -- name: claim
 update items set state = 'running', due = $1, fence = fence + 1 where id = any ($2::bigint[])
-returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags;
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace;
 
 -- name: claimed_before what an unanswered COMMIT of a claim may have given this incarnation
-select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags
+select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace
 from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
 
--- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again
+-- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item = any ($1::bigint[])
 and not exists (
     select 1 from dead_letters d
     where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
 )
+and not exists (
+    select 1 from each_parts p where p.item = t.item and t.node > p.node and t.node <= p.last
+    and (p.place = '' or t.place like p.place || '.%')
+    and p.part = nullif(split_part(case p.place when '' then t.place else substr(t.place, length(p.place) + 2) end, '.', 1), '')::int / 1024
+)
 order by item, generation;
+
+-- name: redriven_letters
+select item, node, place, generation from dead_letters where item = any ($1::bigint[]) and state = 'redriven';
+
+-- name: answers_of
+select item, node, place, answer, answer_artifact, failure from waits where item = any ($1::bigint[]) and state = 'answered';
+
+-- name: effects_of
+select item, node, place, label, value from effects where item = any ($1::bigint[]);
+
+-- name: parts_of
+select item, node, place, part, last, generation, chunk, failed from each_parts where item = any ($1::bigint[]);
 
 -- name: live_tasks
 select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
@@ -154,8 +171,10 @@ insert into attempts (
 insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
--- name: release_item queued again or waiting, with nobody's lease
-update items set state = $2, due = $3 where id = $1;
+-- name: release_item queued again or waiting, with nobody's lease; at once, if an answer came before the lease was given up
+update items set state = $2, due = case
+    when $2 = 'waiting' and exists (select from waits w where w.item = $1 and w.state = 'answered') then 1 else $3::bigint end
+where id = $1;
 
 -- name: finish_items whose result lies in the row of the same task
 update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5 where id = any ($1::bigint[]);
@@ -179,7 +198,7 @@ select 1 from tasks where item = $1 and node = $2 and place = $3 and generation 
 select command from incarnations where id = $1;
 
 -- name: open_letters
-select d.id, d.item, i.state from dead_letters d join items i on i.id = d.item
+select d.id, d.item, i.state, d.node, d.place from dead_letters d join items i on i.id = d.item
 where d.state = 'open' and d.id = any ($1::bigint[]) order by d.id for update;
 
 -- name: close_letter
@@ -201,7 +220,9 @@ update items set state = 'discarded' where id = $1 and state = 'dead';
 select least(
     (
         select min(i.due) from unnest($1::bigint[]) as v (version)
-        cross join lateral (select due from items where state = 'waiting' and version = v.version order by due, id limit 1) i
+        cross join lateral (
+            select due from items where state = 'waiting' and version = v.version and due < 9007199254740991 order by due, id limit 1
+        ) i
     ),
     (select now_ms() + 500 where exists (select from items where state = 'running' and version = any ($1::bigint[])))
 );

@@ -61,7 +61,7 @@ select i.key from receipts r join items i on i.id = r.item join pipelines p on p
 where p.name = $1 and (cast($2 as text) is null or m.name = $2) order by r.id;
 
 -- name: claimed_item
-select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags from items where id = $1;
+select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace from items where id = $1;
 
 -- name: item_settled rows of redriven dead letters are left out, as for a runner
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
@@ -74,3 +74,6 @@ order by generation;
 
 -- name: item_live_rows
 select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at from live_tasks where item = $1;
+
+-- name: item_effects
+select item, node, place, label, value from effects where item = $1;

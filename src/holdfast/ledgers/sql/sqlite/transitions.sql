@@ -69,16 +69,33 @@ select id from items where state = 'queued' and version in (select value from ca
 
 -- name: claim
 update items set state = 'running', due = ?, fence = fence + 1 where id in (select value from carray(?))
-returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags;
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace;
 
--- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again
+-- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item in (select value from carray(?))
 and not exists (
     select 1 from dead_letters d
     where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
 )
+and not exists (
+    select 1 from each_parts p where p.item = t.item and t.node > p.node and t.node <= p.last
+    and (p.place = '' or t.place like p.place || '.%')
+    and p.part = cast(case p.place when '' then t.place else substr(t.place, length(p.place) + 2) end as integer) / 1024
+)
 order by item, generation;
+
+-- name: redriven_letters
+select item, node, place, generation from dead_letters where item in (select value from carray(?)) and state = 'redriven';
+
+-- name: answers_of
+select item, node, place, answer, answer_artifact, failure from waits where item in (select value from carray(?)) and state = 'answered';
+
+-- name: effects_of
+select item, node, place, label, value from effects where item in (select value from carray(?));
+
+-- name: parts_of
+select item, node, place, part, last, generation, chunk, failed from each_parts where item in (select value from carray(?));
 
 -- name: live_tasks
 select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
@@ -116,9 +133,12 @@ insert into attempts (
 insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at)
 select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
--- name: release_item queued again or waiting, with nobody's lease
+-- name: release_item queued again or waiting, with nobody's lease; at once, if an answer came before the lease was given up
 with released (item, state, due) as (values (?, ?, ?))
-update items set state = released.state, due = case released.state when 'queued' then -priority else released.due end
+update items set state = released.state, due = case
+    when released.state = 'queued' then -priority
+    when exists (select 1 from waits w where w.item = items.id and w.state = 'answered') then 1
+    else released.due end
 from released where id = released.item;
 
 -- name: finish_item
@@ -140,7 +160,7 @@ update incarnations set command = ? where id = ? and ended_at is null;
 select command from incarnations where id = ?;
 
 -- name: open_letters
-select d.id, d.item, i.state from dead_letters d join items i on i.id = d.item
+select d.id, d.item, i.state, d.node, d.place from dead_letters d join items i on i.id = d.item
 where d.state = 'open' and d.id in (select value from carray(?)) order by d.id;
 
 -- name: close_letter
@@ -162,4 +182,4 @@ update items set state = 'discarded' where id = ? and state = 'dead';
 select coalesce(max(id), 0) from items;
 
 -- name: next_wake
-select due from items where state = 'waiting' and version in (select value from carray(?)) order by due, id limit 1;
+select due from items where state = 'waiting' and due < 9007199254740991 and version in (select value from carray(?)) order by due, id limit 1;

@@ -1,0 +1,163 @@
+"""How far the parts of a passage are: scopes, eaches, joins, refinements; and how places are named."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from holdfast.model.codec import split
+from holdfast.model.combinators.each import bearable
+from holdfast.model.graph import Stage
+from holdfast.model.outcome import Argument
+from holdfast.model.task import EachPart
+from holdfast.model.values import PART, Chunk, Element, Listing, Reference, Value
+
+SMALL = 4_096
+"""Elements of at most so many bytes, on average, are read a chunk at a time."""
+
+CHUNKS = 3
+"""Chunks of elements that are held in memory."""
+
+
+def inside(place: str, index: int) -> str:
+    """The place of the ``index``-th element or pass of what is at ``place``."""
+    return f"{place}.{index}" if place else str(index)
+
+
+def outer(place: str, depth: int) -> str:
+    """The part of a place that names the enclosing ``depth`` eaches and refines."""
+    return place if not place else ".".join(place.split(".")[:depth])
+
+
+@dataclass(slots=True)
+class Scope:
+    """A region that has started at a place: how many of its nodes are unsettled, how many of those have started, and which one failed."""
+
+    region: int
+    place: str
+    left: int
+    active: int = 0
+    failed: bool = False
+    culprit: int = -1
+
+
+@dataclass(slots=True)
+class Join:
+    """A gather under way: what is there, what failed, and (once decided) who its members are."""
+
+    there: dict[int, Argument] = field(default_factory=dict)
+    failed: set[int] = field(default_factory=set)
+    members: tuple[int, ...] | None = None
+    fired: bool = False
+    broken: bool = False
+    overdue: bool = False
+
+    def members_there(self) -> bool:
+        """Whether all members of a join that had been decided are at hand again."""
+        return self.members is not None and all(number in self.there for number in self.members)
+
+
+@dataclass(slots=True, frozen=True)
+class Refinement:
+    """A refine under way: the verdict on the last pass, the best draft so far and its score."""
+
+    feedback: Argument | None = None
+    best: Argument | None = None
+    score: float = 0.0
+
+
+@dataclass(slots=True)
+class EachProgress:
+    """An each under way: its elements, how far the window has come, failures by stage, results by stretch, and stretches that are kept."""
+
+    count: int
+    elements: list[bytes] | Listing
+    stages: tuple[Stage, ...]
+    next: int = 0
+    open: int = 0
+    opening: bool = False
+    closed: bool = False
+    failed: list[int] = field(default_factory=list)
+    results: dict[int, dict[int, Argument]] = field(default_factory=dict)
+    chunks: dict[int, Chunk] = field(default_factory=dict)
+    _left: dict[int, int] = field(default_factory=dict)
+    _failures: dict[int, list[int]] = field(default_factory=dict)
+    _read: dict[int, list[bytes]] = field(default_factory=dict)
+    _ends: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.failed = [0] * len(self.stages)
+        if isinstance(self.elements, Listing):
+            self._ends = list(accumulate(chunk.count for chunk in self.elements.chunks))
+
+    @property
+    def long(self) -> bool:
+        """Whether its results are kept stretch by stretch."""
+        return self.count > PART
+
+    @property
+    def stopped(self) -> bool:
+        """More elements failed than are borne; a later stage counts those that reach it."""
+        reach = self.count
+        for failed, stage in zip(self.failed, self.stages):
+            if failed > bearable(stage.tolerate, reach):
+                return True
+            reach -= failed
+        return False
+
+    @property
+    def complete(self) -> bool:
+        """Every element has ended, and every stretch of a long one is kept."""
+        kept = not self.long or len(self.chunks) == -(-self.count // PART)
+        return self.open == 0 and self.next >= self.count and kept
+
+    def advance(self) -> int | None:
+        """Open the next element that is not in a kept stretch; its index, or None at the end."""
+        while self.next < self.count and self.next // PART in self.chunks:
+            self.next = (self.next // PART + 1) * PART
+        if self.next >= self.count:
+            return None
+        self.next += 1
+        self.open += 1
+        return self.next - 1
+
+    def fail(self, index: int, culprit: int) -> None:
+        """An element failed at a node of its body."""
+        stage = next((number for number, one in enumerate(self.stages) if culprit <= one.last), len(self.stages) - 1)
+        self.failed[stage] += 1
+        self._failures.setdefault(index // PART, [0] * len(self.stages))[stage] += 1
+
+    def end(self, index: int) -> bool:
+        """An element of a long each ended; whether its stretch is done with it."""
+        part = index // PART
+        left = self._left.setdefault(part, min(PART, self.count - part * PART)) - 1
+        self._left[part] = left
+        if left == 0:
+            del self._left[part]
+        return left == 0
+
+    def failures(self, part: int) -> tuple[int, ...]:
+        """Failures by stage in a stretch."""
+        return tuple(self._failures.get(part, [0] * len(self.stages)))
+
+    def take(self, part: EachPart) -> None:
+        """A stretch that an earlier claim has kept."""
+        self.chunks[part.part] = part.chunk
+        self.failed = [known + more for known, more in zip(self.failed, part.failed)]
+
+    def element(self, index: int, fetch: Callable[[Reference], bytes]) -> Value:
+        """The element at an index: small ones are read a chunk at a time, large ones by whoever needs them."""
+        if not isinstance(self.elements, Listing):
+            return self.elements[index]
+        number = bisect_right(self._ends, index)
+        chunk = self.elements.chunks[number]
+        at = index - (self._ends[number] - chunk.count)
+        if chunk.size > SMALL * chunk.count:
+            return Element(chunk.digest, at)
+        if number not in self._read:
+            self._read[number] = split(fetch(Listing(chunk.count, chunk.size, (chunk,))))
+            while len(self._read) > CHUNKS:
+                del self._read[next(iter(self._read))]
+        return self._read[number][at]

@@ -1,0 +1,84 @@
+"""What a transition writes beside tasks: waits, children, events, effects, kept stretches, choices. One way for every driver."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from holdfast.errors import InputError
+from holdfast.ledgers.rows import columns
+from holdfast.model.events import Event
+from holdfast.model.item import Submission
+from holdfast.model.task import Asked, Transition
+
+Run = Callable[..., list[Any]]
+"""Runs a named query with values in order; returns all rows."""
+
+Mint = Callable[[int], int]
+"""Gives the first value of ``add_child``: an id, or the time from which the database makes one."""
+
+_encoder = msgspec.json.Encoder()
+_asked = msgspec.json.Decoder(Asked)
+
+
+def write_patterns(run: Run, mint: Mint, incarnation: int, transitions: list[Transition]) -> None:
+    """Write all of it, inside the caller's transaction; choices of all transitions together."""
+    choices: Counter[tuple[int, int, str, int]] = Counter()
+    for one in transitions:
+        fresh = {child.key: add_child(run, mint, child, one.at) for child in one.children}
+        for wait in one.waits:
+            fresh_now = int(wait.kind == "event" or not fresh.get(wait.key, True))
+            run(
+                "open_wait", one.item, wait.node, wait.place, wait.generation, wait.round, wait.kind, fresh_now, wait.name, wait.key,
+                one.at, wait.due, wait.asked, wait.digest or None, *columns(wait.shown),
+            )  # fmt: skip
+        for node, place in one.ended:
+            ((generation,),) = run("generation_of", one.item)
+            run("tell_cancelled_child", one.item, node, place, generation)
+            run("end_wait", one.item, node, place)
+        for node, place, by, until in one.moved:
+            for (asked,) in run("asked_of", one.item, node, place):
+                run("move_review", one.item, node, place, _encoder.encode(replace(_asked.decode(asked), by=by)), until)
+        for event in one.events:
+            add_event(run, event)
+        for effect in one.effects:
+            run("add_effect", one.item, effect.node, effect.place, effect.label, one.at, effect.value)
+        for part in one.parts:
+            chunk, failed = _encoder.encode(part.chunk).decode(), _encoder.encode(part.failed).decode()
+            run("add_part", one.item, part.node, part.place, part.part, part.last, part.generation, chunk, failed)
+        if one.told:
+            run("tell", "ended", one.item)
+        choices.update((one.item, node, choice, one.at // 60_000) for node, choice in one.choices)
+    for (item, node, choice, minute), number in sorted(choices.items()):
+        run("add_choice", item, node, minute, choice, incarnation, number)
+
+
+def add_child(run: Run, mint: Mint, child: Submission, at: int) -> bool:
+    """Admit an item with what set it off, and its receipt; False when its key was known.
+
+    Raises:
+        InputError: its pipeline is not registered here.
+    """
+    row = run(
+        "add_child", mint(at), child.pipeline, child.version, child.key, *columns(child.payload), child.priority, at, child.due(at),
+        child.parent or None, child.correlation or None, child.trace or None,
+    )  # fmt: skip
+    if row:
+        run("add_receipt_of", row[0][0], row[0][1], at)
+    elif not run("child_known", child.pipeline, child.key):
+        raise InputError(f"pipeline {child.pipeline!r} version {child.version!r} is not registered here: load it beside its parent")
+    return bool(row)
+
+
+def add_event(run: Run, event: Event) -> bool:
+    """Keep an event; False when its id was known."""
+    return bool(
+        run(
+            "add_event", event.id, event.type, event.source, event.key, event.at, event.correlation, event.trace, int(event.outgoing),
+            *columns(event.data),
+        )
+    )  # fmt: skip

@@ -1,0 +1,38 @@
+"""``child``: a pipeline called in a pipeline, as an item of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from holdfast.errors import DefinitionError
+from holdfast.model.pipeline import Pipeline
+from holdfast.model.specs import ChildSpec
+from holdfast.model.tracing import tracer
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+def child(pipeline: Pipeline[A, T]) -> Callable[[A], T]:
+    """Call a pipeline as an item of its own, linked to this one: ``child(invoices)(document)``.
+
+    The child is admitted in the transaction that starts it, under a key made of this item's, and may be driven by any runner that
+    serves its pipeline: ``each(child(invoices))(documents)`` spreads the elements over runners. Deadline, correlation and trace go
+    along; when this item no longer needs it, it is cancelled. (Called directly, ``invoices(document)``, its steps run within this item.)
+
+    Raises:
+        DefinitionError: what is given is no pipeline.
+    """
+    if not isinstance(pipeline, Pipeline):
+        raise DefinitionError(f"child() takes a pipeline, not {pipeline!r}")
+
+    def call(payload: Any) -> Any:
+        active = tracer()
+        if active is None:
+            return pipeline(payload)
+        ref = active.argument(payload, f"child({pipeline.name})", "payload", pipeline.input_type)
+        return active.output(active.add("child", pipeline.name, (ref,), pipeline.graph.output_type, spec=ChildSpec(pipeline)))
+
+    call.__name__ = pipeline.name
+    return call

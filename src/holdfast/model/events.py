@@ -1,0 +1,104 @@
+"""Events as the ledger keeps them, and the CloudEvents envelope in which they travel (CloudEvents 1.0.2, JSON format)."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import InputError
+from holdfast.model.values import Value
+
+DATA_LIMIT = 1024 * 1024
+"""Bytes of data up to which an event travels whole over a broker (what brokers commonly take)."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened.
+
+    Attributes:
+        id: names it for ever; the same id twice is one event.
+        type: its name, such as ``claim.recorded``.
+        source: who says so: ``holdfast/PIPELINE``, or what a producer elsewhere calls itself.
+        key: what it is about, or empty.
+        at: Unix milliseconds.
+        data: its data.
+        correlation: shared by everything that one item set off.
+        trace: W3C trace id, 32 hexadecimal digits, or empty.
+        outgoing: it is handed on to the broker.
+    """
+
+    id: str
+    type: str
+    source: str
+    key: str
+    at: int
+    data: Value
+    correlation: str = ""
+    trace: str = ""
+    outgoing: bool = False
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """An event on its way to a pipeline that listens."""
+
+    delivery: int
+    pipeline: str
+    event: Event
+
+
+def event_id(item: str, node: str, place: str, generation: int) -> str:
+    """The id of an event that a task emits: equal however often a crash makes the engine emit it."""
+    return hashlib.sha256(f"{item}\0{node}\0{place}\0{generation}".encode()).hexdigest()[:32]
+
+
+def envelope(event: Event, data: bytes) -> bytes:
+    """An event as a CloudEvent in JSON."""
+    fields: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "time": datetime.fromtimestamp(event.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+    }
+    extensions = {"subject": event.key, "correlationid": event.correlation, "traceparent": traceparent(event.trace)}
+    return msgspec.json.encode({**fields, **{name: value for name, value in extensions.items() if value}, "data": msgspec.Raw(data)})
+
+
+def traceparent(trace: str, span: str = "") -> str:
+    """The W3C header of a trace; empty without one."""
+    return f"00-{trace}-{span or trace[:16]}-01" if trace else ""
+
+
+class _Envelope(msgspec.Struct):
+    id: str
+    source: str
+    type: str
+    specversion: str = "1.0"
+    subject: str = ""
+    time: datetime | None = None
+    correlationid: str = ""
+    traceparent: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def opened(data: bytes, now_ms: int) -> Event:
+    """Read a CloudEvent in JSON.
+
+    Raises:
+        InputError: it is none; the message says why.
+    """
+    try:
+        found = msgspec.json.decode(data, type=_Envelope)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"this is no CloudEvent in JSON: {error}") from None
+    if not found.id or not found.type or found.specversion != "1.0":
+        raise InputError("this is no CloudEvent 1.0: it needs id, source, type and specversion")
+    at = now_ms if found.time is None else int(found.time.timestamp() * 1000)
+    parts = found.traceparent.split("-")
+    trace = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
+    name = hashlib.sha256(f"{found.source}\0{found.id}".encode()).hexdigest()[:32] if not found.source.startswith("holdfast/") else found.id
+    return Event(name, found.type[:200], found.source[:200], found.subject[:512], at, bytes(found.data), found.correlationid[:200], trace)
