@@ -8,12 +8,13 @@ import random
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
@@ -23,7 +24,9 @@ from holdfast.errors import InputError, LedgerUnavailableError
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_ledger, open_reads, open_transactions
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.codec import check_payload
+from holdfast.model.codec import check_payload, decode, encode
+from holdfast.model.combinators.events import checked_name
+from holdfast.model.events import Event
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.values import Value
@@ -33,6 +36,8 @@ from holdfast.store import Store
 from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
+
+T = TypeVar("T")
 
 INTAKE = 500
 """Items admitted in one transaction."""
@@ -83,7 +88,8 @@ class App:
         self._check_transactional(pipeline)
         writer = self.writer()
         try:
-            writer.register(version_spec(pipeline), self.clock.now_ms())
+            for one in with_children([pipeline]):
+                writer.register(version_spec(one), self.clock.now_ms())
             source = self.submissions(pipeline, payloads, manifest, priority)
             limit = self.settings.backlog
             while batch := list(islice(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE)):
@@ -122,6 +128,7 @@ class App:
             LedgerUnavailableError: its server does not answer, and ``wait`` was not asked for.
             InputError: a payload was refused.
         """
+        pipelines = with_children(pipelines)
         for one in pipelines:
             self._check_transactional(one)
         store = self.store()
@@ -157,6 +164,64 @@ class App:
         if not reason.strip():
             raise InputError("a discard needs a reason: it is what the audit trail will say")
         return self._once(lambda writer: writer.discard(letters, reason, self.clock.now_ms()))
+
+    def reviews(self, pipeline: str | None = None, state: str = "open", limit: int = 20) -> list[dict[str, Any]]:
+        """Reviews, the oldest first: see :meth:`holdfast.ledgers.outside_reads.OutsideReads.reviews`."""
+        return self.reads().reviews(pipeline, state, limit)
+
+    def decide(self, review: int, answer: Any, digest: str, who: str, roles: Iterable[str] = ()) -> str:
+        """Take a person's decision of a review, once.
+
+        Args:
+            review: its number.
+            answer: an instance of the form, or plain data that fit it.
+            digest: of what the person was shown, or its first eight characters or more.
+            who: the person's name.
+            roles: the person's roles.
+
+        Returns:
+            ``decided``, or ``proposed`` when a second person must give the same answer.
+
+        Raises:
+            NotFoundError: no such review.
+            InputError: it is decided, the person may not, something else was shown, or the answer does not fit the form.
+        """
+        plain = decode(encode(answer), Any)
+        state: str = self._once(lambda writer: writer.mail.decide(review, plain, digest, who, tuple(roles), self.clock.now_ms()))
+        return state
+
+    def publish(self, event: str, data: Any, key: str = "", id: str = "", source: str = "holdfast") -> bool:
+        """Publish an event from outside a pipeline: it is durable when this returns.
+
+        Args:
+            event: its name.
+            data: its data.
+            key: what it is about, for tasks that wait for it.
+            id: names it for ever: the same id twice is one event; by default a new one.
+            source: who says so.
+
+        Returns:
+            False when its id was known.
+
+        Raises:
+            DefinitionError: a name that is none.
+            InputError: the data cannot be kept as JSON.
+        """
+        try:
+            value = self.store().keep(encode(data))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
+        one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
+        (new,) = self._once(lambda writer: writer.mail.publish([one]))
+        return bool(new)
+
+    def cancel(self, items: list[int]) -> list[int]:
+        """Cancel items that have not ended, with their children; returns those that it changed."""
+        return self._once(lambda writer: writer.mail.cancel(items, self.clock.now_ms()))
+
+    def redeliver(self, deliveries: list[int]) -> list[int]:
+        """Offer refused deliveries of events to their pipelines again; returns those that were refused."""
+        return self._once(lambda writer: writer.mail.redeliver(deliveries))
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
@@ -234,12 +299,30 @@ class App:
                 said = True
                 time.sleep(RETRY_S)
 
-    def _once(self, verb: Callable[[Any], list[int]]) -> list[int]:
+    def _once(self, verb: Callable[[Any], T]) -> T:
         writer = self.writer()
         try:
             return verb(writer)
         finally:
             writer.close()
+
+
+def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
+    """These pipelines and those that they call as items of their own, children of children included.
+
+    Raises:
+        InputError: two of them have one name.
+    """
+    found: dict[str, Pipeline[Any, Any]] = {}
+    todo = list(pipelines)
+    while todo:
+        one = todo.pop(0)
+        known = found.setdefault(one.name, one)
+        if known is not one:
+            raise InputError(f"two pipelines are called {one.name!r}: give one of them name=…")
+        if one not in todo:
+            todo += [node.spec.pipeline for node in one.graph.nodes if node.kind == "child" and node.spec.pipeline.name not in found]
+    return list(found.values())
 
 
 def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:

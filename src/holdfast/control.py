@@ -21,6 +21,7 @@ import msgspec
 from holdfast.engine.committer import Desk
 from holdfast.errors import BacklogFullError, HoldfastError, InputError, LedgerLockedError
 from holdfast.ledger import Ledger, Registered, VersionSpec
+from holdfast.model.events import Event
 from holdfast.model.item import Receipt, Submission
 
 _LENGTH = struct.Struct("<I")
@@ -52,7 +53,35 @@ class Discard(msgspec.Struct, tag="discard", array_like=True):
     reason: str
 
 
-Request = Admit | Register | Redrive | Discard
+class Decide(msgspec.Struct, tag="decide", array_like=True):
+    """Take a person's decision."""
+
+    review: int
+    answer: Any
+    digest: str
+    who: str
+    roles: tuple[str, ...]
+
+
+class Publish(msgspec.Struct, tag="publish", array_like=True):
+    """Keep events from outside."""
+
+    events: list[Event]
+
+
+class Cancel(msgspec.Struct, tag="cancel", array_like=True):
+    """Cancel items."""
+
+    items: list[int]
+
+
+class Redeliver(msgspec.Struct, tag="redeliver", array_like=True):
+    """Open refused deliveries again."""
+
+    deliveries: list[int]
+
+
+Request = Admit | Register | Redrive | Discard | Decide | Publish | Cancel | Redeliver
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -71,7 +100,15 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.register(request.spec, now_ms)
     if isinstance(request, Redrive):
         return ledger.redrive(request.letters, now_ms)
-    return ledger.discard(request.letters, request.reason, now_ms)
+    if isinstance(request, Discard):
+        return ledger.discard(request.letters, request.reason, now_ms)
+    if isinstance(request, Decide):
+        return ledger.mail.decide(request.review, request.answer, request.digest, request.who, request.roles, now_ms)
+    if isinstance(request, Publish):
+        return ledger.mail.publish(request.events)
+    if isinstance(request, Cancel):
+        return ledger.mail.cancel(request.items, now_ms)
+    return ledger.mail.redeliver(request.deliveries)
 
 
 @contextmanager
@@ -167,6 +204,31 @@ class RemoteLedger:
     def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
         """Close dead letters."""
         changed: list[int] = self._ask(Discard(letters, reason), list[int])
+        return changed
+
+    @property
+    def mail(self) -> RemoteLedger:
+        """The mail room's verbs are here too."""
+        return self
+
+    def decide(self, review: int, answer: Any, digest: str, who: str, roles: tuple[str, ...], now_ms: int) -> str:
+        """Take a person's decision."""
+        decided: str = self._ask(Decide(review, answer, digest, who, roles), str)
+        return decided
+
+    def publish(self, events: list[Event]) -> list[bool]:
+        """Keep events from outside."""
+        kept: list[bool] = self._ask(Publish(events), list[bool])
+        return kept
+
+    def cancel(self, items: list[int], now_ms: int) -> list[int]:
+        """Cancel items."""
+        changed: list[int] = self._ask(Cancel(items), list[int])
+        return changed
+
+    def redeliver(self, deliveries: list[int]) -> list[int]:
+        """Open refused deliveries again."""
+        changed: list[int] = self._ask(Redeliver(deliveries), list[int])
         return changed
 
     def close(self) -> None:

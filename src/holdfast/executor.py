@@ -11,6 +11,10 @@ from holdfast.model.step import Step
 Report = Callable[[list[Outcome]], None]
 """Called in the runner's loop with what became of attempts; a batch that failed as a whole comes in one list."""
 
+Note = Callable[[Invocation, str, bytes, Callable[[bool], None]], None]
+"""Called in the runner's loop with a sub-effect of an attempt (label, JSON); the last argument is told once it is durable, or that the
+attempt is nobody's any more."""
+
 
 class Executor(Protocol):
     """Runs attempts and reports one outcome for each that it started, whatever happens to it.

@@ -22,6 +22,7 @@ from holdfast.engine.committer import RETRY_S, Committer
 from holdfast.engine.dispatch import SUSPECT
 from holdfast.engine.intake import Intake
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
+from holdfast.engine.listening import Listening
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import BacklogFullError, LeaseLostError, LedgerUnavailableError
@@ -99,7 +100,7 @@ class Session:
         asked = self._clock.monotonic()
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), self._clock.now_ms(), LEASE_MS)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
-        self._build()
+        self._build(self._ledger.mail.learned())
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
@@ -113,10 +114,11 @@ class Session:
             while not (self._now or self.lost):
                 self._watchdog.beat()
                 self.runner.tick()
+                self.listening.visit()
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
-                if self.runner.drained() or (until_idle and feeding.done() and self.runner.idle()):
+                if self.runner.drained() or (until_idle and feeding.done() and self.runner.idle() and self.listening.idle()):
                     break
                 await asyncio.sleep(TICK_S)
                 self.lost = self.lost or self.committer.lost
@@ -154,7 +156,7 @@ class Session:
         """Stop without waiting for attempts; the ledger has everything that was acknowledged."""
         self._now = True
 
-    def _build(self) -> None:
+    def _build(self, learned: dict[str, float]) -> None:
         """Executors report to the runner, the runner starts attempts on them."""
         graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
         modules = [module_of(one.pipeline) for one in self.loaded]
@@ -163,17 +165,30 @@ class Session:
             if not self.lost:
                 self.runner.report(outcomes)
 
-        self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, self._settings.concurrency)
-        self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_place, self._clock, report)
+        def note(invocation: Invocation, label: str, value: bytes, then: Callable[[bool], None]) -> None:
+            if not self.lost:
+                self.runner.note(invocation, label, value, then)
+
+        self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
+        self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_place, self._clock, report, note)
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
             "process": self._processes,
-            "threads": ThreadExecutor(graphs, self._store, self._clock, report),
+            "threads": ThreadExecutor(graphs, self._store, self._clock, report, note),
         }
         if self._transactions is not None:
             self._executors["transaction"] = TransactionExecutor(graphs, self._store, self._clock, report, self._transactions)
-        limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024)
-        self.runner = Runner(self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits)
+        limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024, relays=bool(self._settings.bus))
+        self.runner = Runner(
+            self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits, learned=learned
+        )  # fmt: skip
+        self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
+        self.runner.handed_out = self.listening.due
+
+    def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Run the user's functions beside the loop."""
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, work).add_done_callback(lambda done: then(done.result()) if not done.cancelled() else None)
 
     async def _feed(self, intake: Intake[Submission], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""

@@ -24,6 +24,10 @@ class Settings(BaseSettings):
         description="Where large values lie: a directory, or s3://BUCKET/PREFIX (also gs://, az://), which runners on several hosts need; "
         "by default beside an SQLite file, and HOLDFAST_HOME/artifacts with PostgreSQL.",
     )
+    bus: str = Field(
+        default="",
+        description="A broker that events are handed on to and received from: nats://HOST:PORT; by default events stay in the ledger.",
+    )
     workers: int = Field(default=0, ge=0, le=1024, description="Worker processes; 0 means one per core.")
     backlog: int = Field(default=0, ge=0, description="Most items that may wait to be claimed; further ones are refused. 0: any number.")
     in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")

@@ -82,5 +82,5 @@ def test_a_small_demo_is_balanced_and_right(tmp_path: Path) -> None:
     assert report["accuracy"]["kind"] >= 0.95
     assert report["accuracy"]["fields_clean"] >= 0.95
     assert {cause["error_class"] for cause in report["causes"]} <= {"bad-input", "model"}
-    assert report["flags"]["fallback"] == 2
+    assert report["flags"]["fallback-keywords"] == 2
     assert len(list((tmp_path / "demo" / "records").glob("*.json"))) == 8

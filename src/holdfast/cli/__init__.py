@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from holdfast.cli import dead, demo, items, ledger, look, replay, run
+from holdfast.cli import dead, demo, events, items, ledger, look, replay, reviews, run, steps
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError, LedgerError
 
@@ -28,6 +28,9 @@ run.register(app)
 look.register(app)
 items.register(app)
 dead.register(app)
+reviews.register(app)
+events.register(app)
+steps.register(app)
 replay.register(app)
 ledger.register(app)
 

@@ -13,6 +13,7 @@ from holdfast.cli.loading import find_item
 from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
 from holdfast.errors import InputError
 from holdfast.model.states import ITEM_STATES
+from holdfast.model.task import NEVER
 
 group = typer.Typer(help="List items, or show one with its timeline.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -61,7 +62,9 @@ def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item'
     typer.echo(f"item {found['item']}  key {safe(found['key'])}  {found['pipeline']} version {found['version']}")
     ended = f", ended {moment(found['ended_at'])}" if found["ended_at"] else ""
     typer.echo(f"{found['state']}, generation {found['generation']}, admitted {moment(found['admitted_at'])}{ended}")
-    if found["wake_at"]:
+    if found["parent"]:
+        typer.echo(f"child of item {found['parent']}")
+    if found["wake_at"] and found["wake_at"] < NEVER:
         typer.echo(f"waits until {moment(found['wake_at'])}")
     if found["flags"]:
         typer.echo(f"flags: {', '.join(found['flags'])}")
@@ -70,6 +73,11 @@ def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item'
         typer.echo(f"output: {safe(shorten(found['output'], 1000))}")
     typer.echo("")
     print_table(["at", "step", "place", "attempt", "state", "seconds", "cpu_s", "what"], [_row(one) for one in found["timeline"]], "no step has run")
+    for wait in found["waits"]:
+        if wait["state"] == "open":
+            typer.echo(f"\n{wait['step']} waits for {_awaited(wait)}")
+    for one in found["children"]:
+        typer.echo(f"child {one['item']} ({one['state']}) of {one['pipeline']}, key {safe(one['key'])}")
     for letter in found["letters"]:
         typer.echo(
             f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message']))}"
@@ -87,10 +95,19 @@ def export(
     print_json({"written": written, "folder": str(output)}) if json else typer.echo(f"wrote {written} outputs to {output}")
 
 
+def _awaited(wait: dict[str, Any]) -> str:
+    if wait["kind"] == "review":
+        return f"a person: `holdfast reviews show {wait['wait']}`"
+    about = safe(wait["key"])
+    return f"event {wait['name']} about {about}" if wait["kind"] == "event" else f"its child of {wait['name']}, key {about}"
+
+
 def _row(one: dict[str, Any]) -> list[Any]:
     what = one.get("flag") or ""
     if one["state"] == "failed":
         what = f"{one['error_class']}: {one['message']}"
+    elif one["state"] == "waiting":
+        what = f"until {moment(one['wake_at'])}" if one["wake_at"] else "for as long as it takes"
     elif one["state"] == "retrying":
         what = f"again at {moment(one['wake_at'])}"
     elif one.get("output") is not None:

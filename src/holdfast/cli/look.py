@@ -10,8 +10,9 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.drawing import mermaid, svg, text
-from holdfast.cli.loading import load_pipeline, manifest_keys
+from holdfast.cli.loading import load_pipeline, load_pipelines, manifest_keys
 from holdfast.cli.output import Json, print_json, print_table, safe
+from holdfast.cli.topology import topology_mermaid, topology_of, topology_svg, topology_text
 from holdfast.errors import InputError
 
 
@@ -94,17 +95,31 @@ def _print_audit(found: dict[str, Any]) -> None:
 
 
 def graph(
-    target: Annotated[str, typer.Argument(metavar="MODULE:PIPELINE", help="The pipeline.")],
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="MODULE:PIPELINE", help="The pipeline; with --events, any number of modules.")
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Draw who emits, awaits and listens to which event, in these modules, or without any in the ledger.")
+    ] = False,
     format: Annotated[Format, typer.Option("--format", "-f", help="text, mermaid or svg.")] = Format.TEXT,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of printing.")] = None,
     json: Json = False,
 ) -> None:
-    """Draw a pipeline before any run."""
-    pipeline = load_pipeline(target)
-    if json:
-        print_json({"pipeline": pipeline.name, "version": pipeline.version, "nodes": pipeline.graph.shape()})
-        return
-    drawn = {Format.TEXT: text, Format.MERMAID: mermaid, Format.SVG: svg}[format](pipeline)
+    """Draw a pipeline before any run, or the events between pipelines."""
+    if events:
+        found = topology_of(load_pipelines(targets)) if targets else App().reads().topology()
+        if json:
+            print_json(found)
+            return
+        drawn = {Format.TEXT: topology_text, Format.MERMAID: topology_mermaid, Format.SVG: topology_svg}[format](found)
+    else:
+        if not targets or len(targets) > 1:
+            raise InputError("name one pipeline as MODULE:PIPELINE; --events draws the events between several")
+        pipeline = load_pipeline(targets[0])
+        if json:
+            print_json({"pipeline": pipeline.name, "version": pipeline.version, "nodes": pipeline.graph.shape()})
+            return
+        drawn = {Format.TEXT: text, Format.MERMAID: mermaid, Format.SVG: svg}[format](pipeline)
     if output is None:
         typer.echo(drawn)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 
 from msgspec.structs import replace
@@ -33,7 +33,7 @@ class Dispatch:
         clock: for start times and batch waits.
     """
 
-    def __init__(self, executors: dict[str, Executor], desk: Desk, clock: Clock) -> None:
+    def __init__(self, executors: dict[str, Executor], desk: Desk, clock: Clock, learned: Mapping[str, float]) -> None:
         self.executors = executors
         self._desk = desk
         self._clock = clock
@@ -42,10 +42,7 @@ class Dispatch:
         self._order = count()
         self.lost: Callable[[Passage], None] = lambda passage: None
         """Told when a start was refused: the item's fence no longer holds."""
-        self.shrunk: Callable[[Step, int], None] = lambda step, size: None
-        """Told when batches of a step have become smaller for lack of memory."""
-        self.sizes: dict[str, int] = {}
-        """Batch sizes that earlier runs have learned, by :func:`batch_name`."""
+        self._learned = learned
 
     def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task is ready: start it under this transition when there is capacity now, else queue it."""
@@ -81,7 +78,7 @@ class Dispatch:
             gathering.bisect(tasks)
             if failure is not None and failure.error_class == "memory":
                 gathering.shrink(len(tasks))
-                self.shrunk(step, gathering.size)
+                self._desk.call(lambda ledger: ledger.mail.learn(batch_name(step), gathering.size, self._clock.now_ms()), lambda answer: None)
 
     def pump(self) -> None:
         """Start what capacity allows."""
@@ -181,6 +178,9 @@ class Dispatch:
             timeout,
             passage.deadline,
             live.suspect >= SUSPECT,
+            {one.label: one.value for one in passage.effects[key]} if passage.effects and key in passage.effects else {},
+            passage.correlation,
+            passage.trace,
         )
 
     def _reserve(self, passage: Passage, key: TaskKey, step: Step) -> bool:
@@ -205,7 +205,7 @@ class Dispatch:
         assert batch is not None
         found = self._gatherings.get(step)
         if found is None:
-            found = self._gatherings[step] = Gathering(batch, min(self.sizes.get(batch_name(step), batch.size), batch.size))
+            found = self._gatherings[step] = Gathering(batch, min(int(self._learned.get(batch_name(step), batch.size)), batch.size))
         return found
 
 

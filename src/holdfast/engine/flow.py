@@ -23,7 +23,7 @@ class Advance(msgspec.Struct):
     Attributes:
         ready: step tasks (node, place) whose inputs are all settled.
         asks: reviews, waits and children to begin.
-        emits: events to emit.
+        emits: events to emit, with their inputs.
         timers: joins that fire after so many seconds at the latest.
         noted: what combinators decided, to be written as settled tasks of their own.
         parts: stretches of a long each that are done: the each, the number of the stretch.
@@ -37,7 +37,7 @@ class Advance(msgspec.Struct):
 
     ready: list[TaskKey] = []
     asks: tuple[TaskKey, ...] = ()
-    emits: tuple[TaskKey, ...] = ()
+    emits: tuple[tuple[TaskKey, tuple[Argument, ...]], ...] = ()
     timers: tuple[tuple[TaskKey, float], ...] = ()
     noted: tuple[tuple[TaskKey, bytes], ...] = ()
     parts: tuple[tuple[TaskKey, int], ...] = ()
@@ -84,9 +84,10 @@ def run(passage: Passage, out: Advance) -> Advance:
             if scope.active == 0:
                 _failed(passage, scope, out)
             continue
+        scope.settled.add(node.index)  # not: has a value; two that settle in one run would each start what needs both
         for dependent in node.dependents:
             follower = passage.graph.nodes[dependent]
-            if len(follower.needs) == 1 or all((need, place) in passage.values for need in follower.needs):
+            if len(follower.needs) == 1 or scope.settled.issuperset(follower.needs):
                 _start(passage, follower, place, scope, out)
         if scope.left == 0:
             _done(passage, scope, out)
@@ -124,7 +125,7 @@ def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance)
         if node.kind == "step":
             out.ready.append((node.index, place))
         elif node.kind == "emit":
-            out.emits += ((node.index, place),)
+            out.emits += (((node.index, place), passage.arguments(node, place)),)  # now: what it is in may be over before it is written
             settle(passage, node, place, b"null", out)
         else:
             out.asks += ((node.index, place),)

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.model.codec import decode, encode, join
-from holdfast.model.events import Event, event_id
+from holdfast.model.events import Event, event_id, trace_of
 from holdfast.model.failure import Failure
 from holdfast.model.forms import Uncertain, form_schema
-from holdfast.model.graph import Node, Ref
+from holdfast.model.graph import Node
 from holdfast.model.ids import show
 from holdfast.model.item import Submission
 from holdfast.model.outcome import Argument
@@ -45,16 +45,16 @@ def ask_about(passage: Passage, key: TaskKey, failure: Failure, transition: Tran
     _begin(passage, key, transition, wait, live)
 
 
-def emit(passage: Passage, key: TaskKey, transition: Transition, keep: Keep, outgoing: bool) -> None:
-    """An event is emitted with this transition."""
+def emit(passage: Passage, key: TaskKey, inputs: tuple[Argument, ...], transition: Transition, keep: Keep, outgoing: bool) -> None:
+    """An event is emitted with this transition: its data, and (if there is one) its key."""
     node = passage.graph.nodes[key[0]]
-    data = _value(passage, passage.argument(node.inputs[0], key[1]), keep)
-    about = _text(passage, node.inputs[1], key[1]) if len(node.inputs) > 1 else ""
+    data = _value(passage, inputs[0], keep)
+    about = _text(passage, inputs[1]) if len(inputs) > 1 else ""
     name = event_id(show(passage.item), node.name, key[1], passage.generation)
     transition.events += (
         Event(
             name, node.spec.event, f"holdfast/{passage.pipeline}", about, transition.at, data, passage.correlation or show(passage.item),
-            passage.trace or trace_of(passage.item), outgoing,
+            passage.trace or trace_of(show(passage.item)), outgoing,
         ),
     )  # fmt: skip
 
@@ -72,11 +72,6 @@ def overdue(passage: Passage, key: TaskKey, transition: Transition) -> Failure |
             return None
         return Failure("timeout", "NoDecision", f"nobody decided within {spec.within_s:g} s{' after it was escalated' if live.failures else ''}")
     return Failure("timeout", "NoEvent", f"no event {node.spec.event!r} came within {node.spec.timeout_s:g} s")
-
-
-def trace_of(item: int) -> str:
-    """The trace id of an item that sets something off itself."""
-    return hashlib.sha256(show(item).encode()).hexdigest()[:32]
 
 
 def _begin(passage: Passage, key: TaskKey, transition: Transition, wait: Wait, live: LiveTask) -> None:
@@ -103,7 +98,7 @@ def _asking(passage: Passage, node: Node, place: str, title: str, asked: Asked, 
 def _event(passage: Passage, node: Node, place: str, transition: Transition, keep: Keep) -> Wait:
     spec: WaitSpec = node.spec
     due = 0 if spec.timeout_s is None else transition.at + round(spec.timeout_s * 1000)
-    return Wait(node.index, place, passage.generation, "event", spec.event, key=_text(passage, node.inputs[0], place), due=due)
+    return Wait(node.index, place, passage.generation, "event", spec.event, key=_text(passage, passage.argument(node.inputs[0], place)), due=due)
 
 
 def _child(passage: Passage, node: Node, place: str, transition: Transition, keep: Keep) -> Wait:
@@ -114,7 +109,7 @@ def _child(passage: Passage, node: Node, place: str, transition: Transition, kee
     transition.children += (
         Submission(
             pipeline.name, pipeline.version, key, payload, pipeline.deadline, deadline=passage.deadline, parent=passage.item,
-            correlation=passage.correlation or show(passage.item), trace=passage.trace or trace_of(passage.item),
+            correlation=passage.correlation or show(passage.item), trace=passage.trace or trace_of(show(passage.item)),
         ),
     )  # fmt: skip
     return Wait(node.index, place, passage.generation, "child", pipeline.name, key=key)
@@ -127,8 +122,8 @@ def _value(passage: Passage, argument: Argument, keep: Keep) -> Value:
     return argument.value
 
 
-def _text(passage: Passage, ref: Ref, place: str) -> str:
-    return str(decode(passage.json(passage.argument(ref, place)), str))
+def _text(passage: Passage, argument: Argument) -> str:
+    return str(decode(passage.json(argument), str))
 
 
 def _schema(form: type) -> msgspec.Raw:

@@ -199,10 +199,17 @@ class Passage:
             return row if row is not None and row.state == "succeeded" else None
         if any(self.generation_of(ref, place) > row.generation for ref in node.reads):
             return None
-        for (number, inner), generation in self.redriven.items():
-            if node.index < number <= node.last and generation >= row.generation and outer(inner, node.depth) == place:
-                return None
-        return row
+        touched = any(self.redriven_in(region, node, place, row.generation) for region in node.regions)
+        return None if touched else row
+
+    def redriven_in(self, region: int, node: Node, place: str, since: int = 0) -> bool:
+        """Whether a dead letter inside a region of a node was sent back in a generation, or in the one before this."""
+        inside = [self.graph.nodes[index] for index in self.graph.regions[region].nodes]
+        return any(
+            generation >= (since or self.generation - 1) and outer(place_of, node.depth) == place
+            for (number, place_of), generation in self.redriven.items()
+            if any(one.index <= number <= one.last for one in inside)
+        )
 
 
 def deeper(argument: Argument, path: tuple[str | int, ...]) -> Argument:

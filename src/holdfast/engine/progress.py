@@ -33,7 +33,8 @@ def outer(place: str, depth: int) -> str:
 
 @dataclass(slots=True)
 class Scope:
-    """A region that has started at a place: how many of its nodes are unsettled, how many of those have started, and which one failed."""
+    """A region that has started at a place: how many of its nodes are unsettled, how many of those have started, which one failed, and
+    which are settled."""
 
     region: int
     place: str
@@ -41,14 +42,16 @@ class Scope:
     active: int = 0
     failed: bool = False
     culprit: int = -1
+    settled: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Join:
-    """A gather under way: what is there, what failed, and (once decided) who its members are."""
+    """A gather under way: what is there, what failed, which branches were sent back, and (once decided) who its members are."""
 
     there: dict[int, Argument] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
+    awaited: set[int] = field(default_factory=set)
     members: tuple[int, ...] | None = None
     fired: bool = False
     broken: bool = False

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 from holdfast.clock import Clock
 from holdfast.engine.advance import begin, come_due
@@ -31,8 +32,8 @@ from holdfast.engine.timers import Timers
 from holdfast.engine.writing import Writing
 from holdfast.executor import Executor
 from holdfast.model.claimed import Claimed
-from holdfast.model.outcome import Outcome
-from holdfast.model.task import NEVER, Answer, Transition
+from holdfast.model.outcome import Invocation, Outcome
+from holdfast.model.task import NEVER, Answer, Effect, Transition
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -60,6 +61,7 @@ class Runner:
         artifacts: where large values lie.
         limits: what it may hold.
         ended: called with an item's id and state once its end is durable.
+        learned: what earlier runs have learned of steps.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Runner:
         artifacts: Store,
         limits: Limits = Limits(),
         ended: Callable[[int, str], None] = lambda item, state: None,
+        learned: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.incarnation = incarnation
         self.tally = Tally()
@@ -83,7 +86,9 @@ class Runner:
         self._artifacts = artifacts
         self._limits = limits
         self.ended = ended
-        self._dispatch = Dispatch(executors, desk, clock)
+        self.handed_out: Callable[[], None] = lambda: None
+        """Told when something was handed out in the mail room."""
+        self._dispatch = Dispatch(executors, desk, clock, learned)
         self._dispatch.lost = self._lose
         self._writing = Writing(incarnation, desk, executors, self._lose)
         self._executors = executors
@@ -131,6 +136,16 @@ class Runner:
         self._dispatch.pump()
         self._claim()
 
+    def note(self, invocation: Invocation, label: str, value: bytes, then: Callable[[bool], None]) -> None:
+        """An attempt has had a sub-effect: keep it; ``then`` is told once it is durable, or that the attempt is nobody's any more."""
+        passage, key = self._items.get(invocation.item), (invocation.node, invocation.place)
+        if passage is None or passage.closed or passage.fence != invocation.fence or key not in passage.running:
+            then(False)
+            return
+        effect = Effect(*key, label, value)
+        passage.effects.setdefault(key, []).append(effect)
+        self._desk.commit(Transition(passage.item, passage.fence, self._clock.now_ms(), effects=(effect,)), then)
+
     def idle(self) -> bool:
         """Nothing in flight, nothing claimable, and no wait that will end by itself."""
         return not self._items and self._claiming.idle() and self._post.idle()
@@ -159,6 +174,7 @@ class Runner:
 
     def _moved(self) -> None:
         """Something was handed out: items may have become claimable."""
+        self.handed_out()
         self._claiming.hunger()
         self._claim()
         self._visit()
@@ -184,8 +200,8 @@ class Runner:
             self._expire(passage)
             return
         for key in set(passage.live) - {*advance.ready, *advance.asks, *(key for key, _ in advance.timers)}:
-            del passage.live[key]
             transition.dropped += (key,)
+            transition.ended += (key,) if passage.live.pop(key).state == "waiting" else ()
         for key in uncertain & set(passage.live):
             settle_lost(passage, key, transition, self._artifacts.keep)
         passage.pending += 1  # it is not parked before the answers that came with it are heard
@@ -236,8 +252,8 @@ class Runner:
             self.tally.task(passage.pipeline, key[0], "dead")
             refuse(passage, key, failure, transition)
         note(passage, advance, transition)
-        for key in advance.emits:
-            emit(passage, key, transition, self._artifacts.keep, self._limits.relays)
+        for key, inputs in advance.emits:
+            emit(passage, key, inputs, transition, self._artifacts.keep, self._limits.relays)
         if advance.finished is not None:
             self._finish(passage, advance.finished, transition)
             return
@@ -274,9 +290,14 @@ class Runner:
         if transition.empty:
             return
         passage.pending += 1
+        self._writing.commit(passage, transition, partial(self._committed, passage, starts))
+        self._announce(transition)
+
+    def _announce(self, transition: Transition) -> None:
+        """What was handed in concerns others too: items may wait for it, or be claimable by it."""
         if transition.mail:
             self._post.due()
-        self._writing.commit(passage, transition, partial(self._committed, passage, starts))
+            self._claiming.hunger()
 
     def _committed(self, passage: Passage, starts: list[TaskKey], held: bool) -> None:
         passage.pending -= 1
@@ -295,8 +316,7 @@ class Runner:
         for key in {*passage.live, *passage.ready}:
             self._call_off(passage, key, transition)
         transition.told = passage.parent != 0
-        if transition.mail:
-            self._post.due()
+        self._announce(transition)
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":
             transition.output = passage.result()
@@ -371,8 +391,7 @@ class Runner:
         passage.closed = True
         if wake != NEVER:
             self._claiming.expect(wake)
-        if transition.mail:
-            self._post.due()
+        self._announce(transition)
         self._writing.commit(passage, transition, lambda held: self._forget(passage))
         return True
 

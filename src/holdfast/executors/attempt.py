@@ -8,7 +8,8 @@ from typing import Any
 
 from holdfast.errors import BadInputError
 from holdfast.model.codec import decode, describe, encode, project
-from holdfast.model.context import Context, idempotency_key
+from holdfast.model.context import Context, Recorder, idempotency_key
+from holdfast.model.events import trace_of
 from holdfast.model.graph import CONSTANT, INPUT, Graph, Node
 from holdfast.model.ids import show
 from holdfast.model.outcome import Argument, Invocation
@@ -49,18 +50,19 @@ def checked_output(node: Node, value: Any) -> bytes:
     return data
 
 
-def context_of(node: Node, invocation: Invocation) -> Context:
+def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) -> Context:
     """What a step that asks for its context is given."""
     item = show(invocation.item)
     deadline = None if invocation.deadline is None else invocation.deadline / 1000
     key = idempotency_key(item, node.name, invocation.place)
-    return Context(item, invocation.key, node.name, invocation.attempt, invocation.generation, key, deadline)
+    correlation, trace = invocation.correlation or item, invocation.trace or trace_of(item)
+    return Context(item, invocation.key, node.name, invocation.attempt, invocation.generation, key, deadline, correlation, trace, recorder)
 
 
-def call_of(graph: Graph, node: Node, invocation: Invocation, store: Store) -> Callable[[], Any]:
-    """The call of a step with everything that it takes."""
+def call_of(graph: Graph, node: Node, invocation: Invocation, store: Store, recorder: Callable[[], Recorder] | None = None) -> Callable[[], Any]:
+    """The call of a step with everything that it takes; ``recorder`` makes what ``ctx.once`` records with."""
     step: Step = node.step
     values, keywords = read_arguments(graph, node, invocation, store)
     if step.wants_context:
-        values.insert(0, context_of(node, invocation))
+        values.insert(0, context_of(node, invocation, recorder() if recorder is not None else None))
     return partial(step.instance(), *values, **keywords)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from holdfast.executors.worker import LENGTH, MARK, Answer
+from holdfast.executors.worker import LENGTH, MARK, Answer, Effect
 
 
 class Channel:
@@ -33,11 +33,11 @@ class Channel:
         os.set_blocking(answers, False)
         self._unsent = bytearray()
         self._unread = bytearray()
-        self._decode = msgspec.msgpack.Decoder(Answer).decode
+        self._decode = msgspec.msgpack.Decoder(Answer | Effect).decode
         self._loop = asyncio.get_running_loop()
         self._open = True
 
-    def open(self, answered: Callable[[list[Answer]], None], gone: Callable[[], None]) -> None:
+    def open(self, answered: Callable[[list[Answer | Effect]], None], gone: Callable[[], None]) -> None:
         """Call ``answered`` with what comes in, and ``gone`` once when the worker has closed its pipe."""
         self._answered, self._gone = answered, gone
         self._loop.add_reader(self._answers, self._read)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.executor import Report
+from holdfast.executor import Note, Report
 from holdfast.executors.attempt import call_of, checked_output
 from holdfast.executors.places import Places
+from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
@@ -46,14 +48,16 @@ class LoopExecutor(Places):
         store: for large values; read and written in a thread.
         clock: monotonic time.
         report: told of outcomes, many at a time.
+        note: told of sub-effects.
         limit: most attempts at a time.
     """
 
-    def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, limit: int = 1_000) -> None:
+    def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, note: Note, limit: int = 1_000) -> None:
         self._graphs = graphs
         self._store = store
         self._clock = clock
         self._report = report
+        self._note = note
         super().__init__(limit)
         self._attempts: set[Attempt] = set()
         self._look = 0.0
@@ -102,7 +106,8 @@ class LoopExecutor(Places):
             large = False
             for argument in invocation.arguments:
                 large = large or type(argument.value) is not bytes
-            call = await _aside(call_of, graph, node, invocation, self._store) if large else call_of(graph, node, invocation, self._store)
+            given = (graph, node, invocation, self._store, partial(RunnerRecorder, invocation, self._note, asyncio.get_running_loop()))
+            call = await _aside(call_of, *given) if large else call_of(*given)
             data = checked_output(node, await call())
             output = data if len(data) <= INLINE_LIMIT else await _aside(self._store.keep, data, node.listed)
         except asyncio.CancelledError:

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.executor import Report
+from holdfast.executor import Note, Report
 from holdfast.executors.channel import Channel
-from holdfast.executors.worker import Answer, Call, Setup
+from holdfast.executors.worker import Answer, Call, Effect, Setup
 from holdfast.model.failure import Failure
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
@@ -66,10 +66,11 @@ class ProcessExecutor:
         artifacts: where artifacts lie; workers read and write them themselves.
         clock: monotonic time.
         report: told of outcomes.
+        note: told of sub-effects.
     """
 
-    def __init__(self, workers: int, modules: list[tuple[str, str, str, str]], artifacts: str, clock: Clock, report: Report) -> None:
-        self._modules, self._artifacts, self._clock, self._report = modules, artifacts, clock, report
+    def __init__(self, workers: int, modules: list[tuple[str, str, str, str]], artifacts: str, clock: Clock, report: Report, note: Note) -> None:
+        self._modules, self._artifacts, self._clock, self._report, self._note = modules, artifacts, clock, report, note
         self._workers = workers
         self._slots: list[Slot] = []
         self._known: dict[Step, float] = {}
@@ -211,11 +212,14 @@ class ProcessExecutor:
         slot.channel.open(lambda answers: self._answered(slot, answers), lambda: self._gone(slot))
         slot.channel.send(msgspec.msgpack.encode(Setup(sys.path, self._modules, self._artifacts, os.getpid())))
 
-    def _answered(self, slot: Slot, answers: list[Answer]) -> None:
+    def _answered(self, slot: Slot, answers: list[Answer | Effect]) -> None:
         if self._closed:
             return
         outcomes: list[Outcome] = []
         for answer in answers:
+            if isinstance(answer, Effect):
+                self._noted(slot, answer)
+                continue
             if answer.number == 0:
                 slot.ready, self._broken_starts = True, 0
                 continue
@@ -236,6 +240,19 @@ class ProcessExecutor:
         if outcomes:
             self._report(outcomes)
         self._ship()
+
+    def _noted(self, slot: Slot, effect: Effect) -> None:
+        """A call has had a sub-effect: the worker goes on when it is recorded."""
+
+        def then(held: bool) -> None:
+            if slot in self._slots:
+                slot.channel.send(msgspec.msgpack.encode(held))
+
+        found = slot.calls.get(effect.number)
+        if found is None:
+            then(False)
+        else:
+            self._note(found[0].invocations[0], effect.label, effect.value, then)
 
     def _outcome(self, invocation: Invocation, result: object, answer: Answer) -> Outcome:
         outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, usage=answer.usage)

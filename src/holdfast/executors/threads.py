@@ -10,9 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.executor import Report
+from holdfast.executor import Note, Report
 from holdfast.executors.attempt import call_of, checked_output
 from holdfast.executors.places import Places
+from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
@@ -31,11 +32,12 @@ class ThreadExecutor(Places):
         store: for large values.
         clock: monotonic time.
         report: told of outcomes.
+        note: told of sub-effects.
         limit: how many threads.
     """
 
-    def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, limit: int = 8) -> None:
-        self._graphs, self._store, self._clock, self._report = graphs, store, clock, report
+    def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, note: Note, limit: int = 8) -> None:
+        self._graphs, self._store, self._clock, self._report, self._note = graphs, store, clock, report, note
         super().__init__(limit)
         self._pool = ThreadPoolExecutor(limit, thread_name_prefix="holdfast-step")
         self._open: dict[Task, tuple[Invocation, float]] = {}
@@ -46,7 +48,7 @@ class ThreadExecutor(Places):
         (invocation,) = invocations
         loop = asyncio.get_running_loop()
         self._open[invocation.task] = (invocation, self._clock.monotonic())
-        future = self._pool.submit(self._run, invocation, step)
+        future = self._pool.submit(self._run, invocation, RunnerRecorder(invocation, self._note, loop))
         future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
 
     def cancel(self, item: int, node: int, place: str) -> None:
@@ -66,10 +68,10 @@ class ThreadExecutor(Places):
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, invocation: Invocation, step: Step) -> Value:
+    def _run(self, invocation: Invocation, recorder: RunnerRecorder) -> Value:
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
-        data = checked_output(node, call_of(graph, node, invocation, self._store)())
+        data = checked_output(node, call_of(graph, node, invocation, self._store, lambda: recorder)())
         return data if len(data) <= INLINE_LIMIT else self._store.keep(data, node.listed)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Any]) -> None:

@@ -13,6 +13,7 @@ from holdfast.clock import Clock
 from holdfast.executor import Report
 from holdfast.executors.attempt import checked_output, context_of, read_arguments
 from holdfast.executors.places import Places
+from holdfast.executors.recorders import NoRecorder
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
@@ -78,7 +79,7 @@ class TransactionExecutor(Places):
         transaction = self._transactions.begin(invocation.timeout_s)
         try:
             values, keywords = read_arguments(self._graphs[invocation.pipeline, invocation.version], node, invocation, self._store)
-            leading = [context_of(node, invocation)] if step.wants_context else []
+            leading = [context_of(node, invocation, NoRecorder())] if step.wants_context else []
             data = checked_output(node, step.instance()(transaction, *leading, *values, **keywords))
             transaction.check()
             output = data if len(data) <= INLINE_LIMIT else self._store.keep(data, node.listed)

@@ -17,12 +17,16 @@ import signal
 import struct
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from holdfast.errors import HoldfastError, StepError
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
+from holdfast.executors.recorders import PipeRecorder
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph, Node
 from holdfast.model.outcome import Invocation
@@ -62,7 +66,15 @@ class Call(msgspec.Struct, array_like=True):
     invocations: list[Invocation]
 
 
-class Answer(msgspec.Struct, array_like=True):
+class Effect(msgspec.Struct, array_like=True, tag=1):
+    """A sub-effect of the call that is under way; the worker waits for ``True`` (it is durable) or ``False`` (the item has another owner)."""
+
+    number: int
+    label: str
+    value: bytes
+
+
+class Answer(msgspec.Struct, array_like=True, tag=0):
     """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict."""
 
     number: int
@@ -102,7 +114,8 @@ class Worker:
         self._in = os.fdopen(requests, "rb", buffering=1 << 18)
         self._out = answers
         self._mark = mmap.mmap(mark, mmap.PAGESIZE)
-        self._decode = msgspec.msgpack.Decoder(list[Call]).decode
+        self._decode: Callable[[bytes], list[Call] | bool] = msgspec.msgpack.Decoder(list[Call] | bool).decode
+        self._calls: deque[Call] = deque()
         self._encode = msgspec.msgpack.Encoder().encode
         self._memory = Memory()
         self._graphs: dict[tuple[str, str], Graph] = {}
@@ -117,8 +130,20 @@ class Worker:
         self._store = open_store(setup.artifacts)
         self._send(Answer(0, [], False, 0.0, Usage()))  # ready
         while frame := self._frame():
-            for call in self._decode(frame):
-                self._send(self._perform(call))
+            shipment = self._decode(frame)
+            self._calls.extend(shipment if isinstance(shipment, list) else ())
+            while self._calls:  # more may come in while a call waits for the record of a sub-effect
+                self._send(self._perform(self._calls.popleft()))
+
+    def _record(self, number: int, label: str, value: bytes) -> bool:
+        """Have the runner record a sub-effect; what else it sends meanwhile is kept for later."""
+        self._send(Effect(number, label, value))
+        while frame := self._frame():
+            answer = self._decode(frame)
+            if isinstance(answer, bool):
+                return answer
+            self._calls.extend(answer)
+        os._exit(1)  # the runner is gone
 
     def _perform(self, call: Call) -> Answer:
         first = call.invocations[0]
@@ -145,7 +170,8 @@ class Worker:
     def _results(self, graph: Graph, node: Node, call: Call) -> list[Value | Failure]:
         step: Step = node.step
         if step.kind != "batched":
-            value = call_of(graph, node, call.invocations[0], self._store)()
+            recorder = partial(PipeRecorder, call.invocations[0].effects, partial(self._record, call.number))
+            value = call_of(graph, node, call.invocations[0], self._store, recorder)()
             return [self._keep(node, asyncio.run(value) if step.is_async else value)]
         elements = [read_arguments(graph, node, one, self._store)[0][0] for one in call.invocations]
         verdicts = step.instance()(elements)
@@ -167,7 +193,7 @@ class Worker:
         header = self._in.read(LENGTH.size)
         return self._in.read(LENGTH.unpack(header)[0]) if len(header) == LENGTH.size else b""
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Answer | Effect) -> None:
         body = self._encode(answer)
         data = memoryview(LENGTH.pack(len(body)) + body)
         while data:

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from holdfast.errors import NotFoundError
+from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
 from holdfast.model.claimed import Claimed
+from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.values import Value
@@ -26,7 +28,7 @@ _LETTER = (
 )  # fmt: skip
 
 
-class LedgerReads:
+class LedgerReads(PatternReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:
@@ -63,7 +65,7 @@ class LedgerReads:
         for query in ("task_counts", "live_counts"):
             for version, node, state, number, spent in self._rows(query):
                 of, _, shape = versions[version]
-                if of != pipeline:
+                if of != pipeline or shape[node]["kind"] not in TASKS:
                     continue
                 row = found[shape[node]["name"]]
                 row[state] = row.get(state, 0) + number
@@ -73,12 +75,12 @@ class LedgerReads:
         return list(found.values())
 
     def names(self) -> dict[tuple[str, int], str]:
-        """Names of step nodes by pipeline and node, newest version last."""
+        """Names of the nodes that have tasks, by pipeline and node, newest version last."""
         return {
             (pipeline, node): one["name"]
             for pipeline, _, shape in self._versions().values()
             for node, one in enumerate(shape)
-            if one["kind"] == "step"
+            if one["kind"] in TASKS
         }
 
     def items(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
@@ -97,6 +99,10 @@ class LedgerReads:
         found["payload"] = value_of(row[13], row[14])
         found["output"] = self._output(item, row)
         found["timeline"] = self._timeline(item, names)
+        found["waits"] = self.waits(item)
+        found["children"] = self.children(item)
+        found["parent"] = show(row[19]) if row[19] is not None else None
+        found["correlation"] = row[20] or found["item"]
         found["letters"] = [self._letter_row(letter) for letter in self._rows("letters", None, None, None, item, 1000)]
         return found
 

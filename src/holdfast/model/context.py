@@ -3,8 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
+
+from holdfast.model.codec import decode, encode
+from holdfast.model.events import traceparent
+
+T = TypeVar("T")
+
+
+class Recorder(Protocol):
+    """Where sub-effects are recorded.
+
+    Attributes:
+        known: those of earlier attempts and generations: JSON by label.
+    """
+
+    known: dict[str, bytes]
+
+    def record(self, label: str, value: bytes) -> None:
+        """Return once it is durable. For steps that are plain functions."""
+        ...
+
+    async def record_soon(self, label: str, value: bytes) -> None:
+        """Return once it is durable. For ``async def`` steps."""
+        ...
+
+
+class _Memory:
+    """For plain-Python runs: nothing is kept."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, bytes] = {}
+
+    def record(self, label: str, value: bytes) -> None:
+        return None
+
+    async def record_soon(self, label: str, value: bytes) -> None:
+        return None
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -19,6 +58,8 @@ class Context(msgspec.Struct, frozen=True):
         idempotency_key: equal for all attempts of this task and for no other task: hand it to services that
             deduplicate. It is the SHA-256 of item, node and place, in hexadecimal.
         deadline: Unix time in seconds after which the item is given up, or None.
+        correlation: shared by everything that one item set off: its children, and what its events started.
+        trace: W3C trace id (32 hexadecimal digits), shared likewise.
     """
 
     item: str = "plain-python"
@@ -28,6 +69,48 @@ class Context(msgspec.Struct, frozen=True):
     generation: int = 1
     idempotency_key: str = "plain-python"
     deadline: float | None = None
+    correlation: str = ""
+    trace: str = ""
+    recorder: Any = None
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C header to send along with calls to other services; empty without a trace."""
+        return traceparent(self.trace, self.idempotency_key[:16])
+
+    @overload
+    def once(self, label: str, fn: Callable[[], Awaitable[T]], kind: Any = ...) -> Awaitable[T]: ...
+    @overload
+    def once(self, label: str, fn: Callable[[], T], kind: Any = ...) -> T: ...
+    def once(self, label: str, fn: Callable[[], Any], kind: Any = Any) -> Any:
+        """Do something with an effect once, whatever becomes of the attempts of this task: ``ctx.once("charge", lambda: charge(card))``.
+
+        What ``fn`` returns is recorded before it is given back; later attempts and generations get the record, and ``fn`` is not called.
+        A crash between the effect and its record makes it happen again: hand :attr:`idempotency_key` to services that deduplicate.
+
+        Args:
+            label: names the effect within the step.
+            fn: does it. In an ``async def`` step an ``async def``, and ``once`` is awaited.
+            kind: the type of what it returns; plain data by default.
+
+        Raises:
+            TypeError: what it returned cannot be kept as JSON; or in an ``async def`` step it is no ``async def``.
+        """
+        recorder: Recorder = self.recorder or _Memory()
+        if inspect.iscoroutinefunction(fn):
+            return self._once_soon(recorder, label, fn, kind)
+        if label not in recorder.known:
+            data = encode(fn())
+            recorder.record(label, data)
+            recorder.known[label] = data
+        return decode(recorder.known[label], kind)
+
+    async def _once_soon(self, recorder: Recorder, label: str, fn: Callable[[], Awaitable[Any]], kind: Any) -> Any:
+        if label not in recorder.known:
+            data = encode(await fn())
+            await recorder.record_soon(label, data)
+            recorder.known[label] = data
+        return decode(recorder.known[label], kind)
 
 
 def idempotency_key(item: str, node: str, place: str) -> str:

@@ -54,6 +54,11 @@ def event_id(item: str, node: str, place: str, generation: int) -> str:
     return hashlib.sha256(f"{item}\0{node}\0{place}\0{generation}".encode()).hexdigest()[:32]
 
 
+def trace_of(item: str) -> str:
+    """The trace id of an item that sets something off itself."""
+    return hashlib.sha256(item.encode()).hexdigest()[:32]
+
+
 def envelope(event: Event, data: bytes) -> bytes:
     """An event as a CloudEvent in JSON."""
     fields: dict[str, Any] = {

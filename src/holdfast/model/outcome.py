@@ -37,6 +37,9 @@ class Invocation(msgspec.Struct, array_like=True):
         timeout_s: seconds that it may run once begun.
         deadline: the item's deadline, Unix milliseconds, or None.
         alone: run in a worker by itself: it is suspected of killing what it shares a process with.
+        effects: sub-effects of earlier attempts and generations: JSON by label.
+        correlation: of what set the item off, or empty.
+        trace: W3C trace id of what set the item off, or empty.
     """
 
     item: int
@@ -52,6 +55,9 @@ class Invocation(msgspec.Struct, array_like=True):
     timeout_s: float
     deadline: int | None = None
     alone: bool = False
+    effects: dict[str, bytes] = {}
+    correlation: str = ""
+    trace: str = ""
 
     @property
     def task(self) -> tuple[int, int, str]:

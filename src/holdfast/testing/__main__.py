@@ -21,7 +21,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     seeds = range(arguments.first, arguments.first + arguments.seeds) if arguments.seed is None else [arguments.seed] * 2
-    totals = {"seeds": 0, "events": 0, "kills": 0, "faults": 0, "completed": 0, "dead": 0}
+    totals = {"seeds": 0, "events": 0, "kills": 0, "faults": 0, "completed": 0, "dead": 0, "cancelled": 0}
     traces = set()
     for seed in seeds:
         try:

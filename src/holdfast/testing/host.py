@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.engine.committer import GroupWriter, Then
 from holdfast.engine.leases import LEASE_MS, RENEW_S, SURE_S
+from holdfast.engine.listening import Listening
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits
 from holdfast.errors import HoldfastError, LedgerUnavailableError
@@ -155,6 +156,12 @@ class Host:
         )  # fmt: skip
         for executor in self.executors.values():
             executor.report = self.runner.report
+        self.listening = Listening(world.loaded, self.desk, self.clock, world.store, lambda work, then: then(work()), self.runner.hint)
+        self.runner.handed_out = self.listening.due
+
+    def idle(self) -> bool:
+        """Nothing is under way here."""
+        return self.runner.idle() and self.listening.idle()
 
     def tick(self) -> None:
         """Time passed: renew the lease, or stop before it ends; then the runner's own tick."""
@@ -166,6 +173,7 @@ class Host:
         if self.world.shared and looks and (now - self._renewed > SURE_S or self.desk.lost):
             self.die()
         self.runner.tick()
+        self.listening.visit()
 
     def _answered(self, asked: float) -> Callable[[Any], None]:
         incarnation = self.incarnation

@@ -5,9 +5,16 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
 from holdfast.errors import BadInputError
+from holdfast.model.combinators.child import child
 from holdfast.model.combinators.each import each
+from holdfast.model.combinators.events import emit, on, wait_for
 from holdfast.model.combinators.first_ok import first_ok
+from holdfast.model.combinators.gather import branch, gather
+from holdfast.model.combinators.refine import refine
+from holdfast.model.combinators.review import review
 from holdfast.model.combinators.route import case, route
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry
@@ -109,7 +116,138 @@ def hurried(number: int) -> int:
     return plus(double(picky(number)))
 
 
-ALL: list[Pipeline[Any, Any]] = [line, ways, hurried]
+class Ruling(msgspec.Struct, frozen=True):
+    """What the simulated person fills in."""
+
+    number: int
+
+
+class Doubled(msgspec.Struct, frozen=True):
+    """The data of the simulated event."""
+
+    number: int
+
+
+@step(retry=_FEW)
+def draft(number: int, feedback: int | None) -> int:
+    """One more than the feedback."""
+    return number + 1 if feedback is None else feedback + 1
+
+
+@step(retry=_FEW)
+async def judge(number: int) -> int:
+    """The number itself."""
+    return number
+
+
+@step(retry=_FEW)
+def present(found: tuple[int | None, ...]) -> int:
+    """How many are there, at most two."""
+    return min(sum(one is not None for one in found), 2)
+
+
+@step(retry=_FEW)
+def both(found: tuple[int, int]) -> int:
+    """Their sum."""
+    return found[0] + found[1]
+
+
+@step(retry=_FEW)
+def ruled(ruling: Ruling) -> int:
+    """What the person said."""
+    return ruling.number
+
+
+@step(retry=_FEW)
+def name(number: int) -> str:
+    """As text."""
+    return str(number)
+
+
+@step(retry=_FEW)
+async def doubled(number: int) -> Doubled:
+    """What the outside world answers with."""
+    return Doubled(2 * number)
+
+
+@step(retry=_FEW)
+async def number_of(event: Doubled | None) -> int:
+    """What came, or nothing."""
+    return -1 if event is None else event.number
+
+
+@step(retry=_FEW, effects="unsafe")
+async def pay(number: int) -> int:
+    """May not simply run again."""
+    return number
+
+
+@step(retry=Retry(attempts=1), exhausted="review")
+def shaky(number: int) -> int:
+    """Asks when it has failed."""
+    return picky_number(number)
+
+
+def picky_number(number: int) -> int:
+    """Refuses sevens."""
+    if number == 7:
+        raise BadInputError("seven")
+    return number
+
+
+def asked(number: int) -> int:
+    """A person's number."""
+    return ruled(review(Ruling, within="30s", escalate="boss")(number))
+
+
+def twice(number: int) -> int:
+    """Two branches, both needed."""
+    return both(gather(double, plus)(number))
+
+
+@pipeline(version="1", key=str)
+def joins(number: int) -> int:
+    """Every rule of a join, within each other."""
+    some = present(gather(picky, square, twice, quorum=2)(number))
+    more = present(gather(branch(twice, missing="wait"), branch(picky, missing="proceed"), plus, quorum=1, deadline="5s", late="record")(number))
+    return merge(both(gather(fan, twice)(number)), merge(some, more))
+
+
+@pipeline(version="1", key=str)
+def passes(number: int) -> int:
+    """Refinements: converging, exhausted, and with a person at the end; chained eaches; elements with joins inside."""
+    good = refine(draft, judge, until=lambda verdict: verdict >= 5, max_iterations=3)(number)
+    best = refine(draft, judge, until=lambda verdict: False, max_iterations=2, score=lambda verdict: -verdict)(number)
+    told = refine(draft, judge, until=lambda verdict: verdict > 30, max_iterations=2, exhausted=asked)(number)
+    chained = total(each(twice)(each(picky, tolerate=0.5)(each(plus)(spread(number)))))
+    return merge(merge(good, best), merge(told, chained))
+
+
+@pipeline(version="1", key=str)
+def people(number: int) -> int:
+    """Fallbacks to a person, questions about uncertain steps, an event that comes and one that does not."""
+    answer = first_ok(picky, asked)(number)
+    paid = shaky(pay(answer))
+    came = number_of(wait_for("doubled", Doubled, timeout="2h")(name(number)))
+    never = number_of(wait_for("nothing", Doubled, timeout="8s", flag="no-news")(name(paid)))
+    return merge(paid, merge(came, never))
+
+
+@on("born", where=lambda number: number % 2 == 0)
+@pipeline(version="1", key=lambda number: f"child of {number}")
+def small(number: int) -> int:
+    """What listens, and what is called."""
+    return picky(plus(number))
+
+
+@pipeline(version="1", key=str)
+def family(number: int) -> int:
+    """Children, beside each other and one per element; what one emits starts another."""
+    emit("born")(number, key=name(number))
+    return merge(child(line)(number), total(each(child(small), tolerate=0.3)(spread(number))))
+
+
+ALL: list[Pipeline[Any, Any]] = [line, ways, hurried, joins, passes, people, family, small]
 
 
 def payloads(rng: random.Random) -> list[tuple[str, Any]]:

@@ -30,7 +30,15 @@ from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import FaultyLedger
 from holdfast.testing.host import Host
 from holdfast.testing.memory_store import MemoryStore
+from holdfast.testing.outsiders import people_and_events
 from holdfast.testing.shared_ledger import SharedLedger
+
+LEFT_OVER = {
+    "select 1 from mail": "a letter was never handed out",
+    "select 1 from events where fresh = 1": "an event was never handed out",
+    "select 1 from deliveries where state = 'open'": "a delivery was never made an item",
+    "select 1 from waits where state in ('open', 'answered')": "a wait was never ended",
+}
 
 
 class InvariantBroken(AssertionError):
@@ -62,8 +70,16 @@ class World:
     """Everything of one seed."""
 
     def __init__(
-        self, seed: int, pipelines: list[Pipeline[Any, Any]], payloads: Callable[[random.Random], list[tuple[str, Any]]], runners: int = 1
+        self,
+        seed: int,
+        pipelines: list[Pipeline[Any, Any]],
+        payloads: Callable[[random.Random], list[tuple[str, Any]]],
+        runners: int = 1,
+        outsiders: Callable[[World], None] = people_and_events,
     ) -> None:
+        self.outsiders = outsiders
+        self.judge: Callable[[], None] = lambda: None
+        """Called when everything has ended, before the ledger is closed."""
         self.rng = random.Random(seed)
         self.seed = seed
         self.clock = FakeClock()
@@ -81,7 +97,8 @@ class World:
         for one in pipelines:
             graph = one.graph
             bodies = {node.index: "0" * 64 for node in graph.steps()}
-            spec = VersionSpec(one.name, one.version, graph.fingerprint(), graph.shape(), bodies)
+            listens = tuple(listener.event for listener in one.listeners)
+            spec = VersionSpec(one.name, one.version, graph.fingerprint(), graph.shape(), bodies, listens)
             registered = self.real.register(spec, self.clock.now_ms())
             self.loaded.append(Loaded(one, registered.version, registered.bodies))
         self.payloads = payloads(self.rng)
@@ -94,7 +111,7 @@ class World:
             "twice": 0.05
         }
         self.hosts = [Host(self, self.rng.randint(-5_000, 5_000) if self.shared else 0) for _ in range(runners)]
-        self._healing = False
+        self.healing = False
         self._settled: dict[tuple[int, int, str, int], str] = {}
 
     def later(self, ms: float, what: Callable[[], None]) -> None:
@@ -111,17 +128,19 @@ class World:
         for _ in range(self.rng.choice((0, 1, 3)) if self.shared else 0):
             self.later(self.rng.random() * 2_000, self._pause)
         self.later(60_000, self._heal)
+        self.later(100, self._outside)
         while self._queue:
             at, _, what = heapq.heappop(self._queue)
             self.clock.advance(max(at - self.clock.monotonic() * 1000, 0))
             what()
             self.result.events += 1
             self._trace.update(f"{at:.3f} {what.__qualname__}".encode())
-            if self._healing and all(host.runner.idle() for host in self.hosts) and not self._open_items():
+            if self.healing and all(host.idle() for host in self.hosts) and not self._open_items():
                 break
             if self.result.events > limit:
                 self.broken("I10 progress", "the run does not end")
         self._check_end()
+        self.judge()
         self.result.faults = self.ledger.faults
         self.result.trace = self._trace.hexdigest()
         self.real.connection.close()
@@ -179,21 +198,26 @@ class World:
 
         host.later(ms, tick)
 
+    def _outside(self) -> None:
+        """People decide, events come: now and then, sometimes twice, sometimes before anybody waits for them."""
+        self.later(self.rng.random() * 2_000 + 50, self._outside)
+        self.outsiders(self)
+
     def _kill(self) -> None:
-        if not self._healing:
+        if not self.healing:
             self.result.kills += 1
             (self.rng.choice(self.hosts) if self.shared else self.hosts[0]).die()
 
     def _pause(self) -> None:
-        if not self._healing:
+        if not self.healing:
             self.rng.choice(self.hosts).pause(self.rng.choice((1_000, 13_000, 17_000, 25_000)))
 
     def _open_items(self) -> int:
-        return sum(row[state] for row in self.reads.status() for state in ("queued", "running", "waiting")) if self.shared else 0
+        return sum(row[state] for row in self.reads.status() for state in ("queued", "running", "waiting"))
 
     def _heal(self) -> None:
         """Faults stop; from here on everything must end (I10)."""
-        self._healing = True
+        self.healing = True
         self.ledger.rate = 0.0
         for name in self.rates:
             self.rates[name] = 0.0
@@ -204,10 +228,14 @@ class World:
             for state, number in row.items():
                 if state in ("queued", "running", "waiting", "paused") and number:
                     self.broken("I10 progress", f"{number} items are {state} at the end")
-                if state in ("completed", "dead"):
+                if state in ("completed", "dead", "cancelled"):
                     self.result.states[state] = self.result.states.get(state, 0) + number
-        if sum(self.result.states.values()) != len({(name, repr(payload)) for name, payload in self.payloads}):
-            self.broken("I1 conservation", f"{len(self.payloads)} items in, {self.result.states} out")
+        ((handed_in,),) = self.real.connection.execute("select count(*) from items where parent is null and correlation is null").fetchall()
+        if handed_in != len({(name, repr(payload)) for name, payload in self.payloads}):
+            self.broken("I1 conservation", f"{len(self.payloads)} items in, {handed_in} there")
+        for query, what in LEFT_OVER.items():
+            if self.real.connection.execute(query).fetchone() is not None:
+                self.broken("I14 outbox", what)
 
 
 def simulate(

@@ -27,6 +27,8 @@ def start(passage: Passage, node: Node, place: str, out: Advance) -> None:
         join.members = tuple(decode(bytes(row.output), list[int]))  # type: ignore[arg-type]
     elif spec.deadline_s is not None:
         out.timers += (((node.index, place), spec.deadline_s),)
+    if row is None:
+        join.awaited = {number for number, region in enumerate(node.regions) if passage.redriven_in(region, node, place)}
     again = row is not None and row.generation == passage.generation and spec.late == "record"
     for number, region in enumerate(node.regions):
         if join.fired and spec.late == "cancel":
@@ -97,6 +99,8 @@ def _look(passage: Passage, node: Node, place: str, join: Join, out: Advance) ->
             _fire(passage, node, place, join, out)
     else:
         found = verdict(node.spec, set(join.there), join.failed, join.overdue)
+        if found == "join" and not join.overdue and join.awaited - set(join.there) - join.failed:
+            return  # somebody sent a branch back: it is given the time to end
         if found == "join":
             join.members = tuple(sorted(join.there))
             out.noted += (((node.index, place), encode(join.members)),)

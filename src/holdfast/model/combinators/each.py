@@ -47,6 +47,7 @@ def each(fn: Callable[[A], B], *, tolerate: float = 0.0) -> Callable[[Iterable[A
         node.stages = (Stage(len(active.nodes) - 1, tolerate),)
         return active.output(node)
 
+    call.__name__ = "each"
     return call
 
 

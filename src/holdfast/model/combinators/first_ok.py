@@ -65,4 +65,5 @@ def first_ok(*branches: Callable[..., Any]) -> Any:
         node.type = either([active.body(node, branch, arguments) for branch in branches])
         return active.output(node)
 
+    call.__name__ = "first_ok"
     return call

@@ -223,6 +223,7 @@ def gather(*branches: Any, quorum: int | None = None, deadline: Duration | None 
         node.type = tuple[tuple(optional)]  # type: ignore[misc]
         return active.output(node)
 
+    call.__name__ = "gather"
     return call
 
 

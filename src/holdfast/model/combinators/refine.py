@@ -71,6 +71,7 @@ def refine(
             node.type = either([node.type, active.body(node, exhausted, (best,))])
         return active.output(node)
 
+    call.__name__ = "refine"
     made: Any = call
     return made  # type: ignore[no-any-return]
 

@@ -60,4 +60,5 @@ def review(
         refs = tuple(active.reference(value, f"what review({describe(form)}) shows")[0] for value in shown)
         return active.output(active.add("review", "review", refs, form, spec=spec))
 
+    call.__name__ = "review"
     return call

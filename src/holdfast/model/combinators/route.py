@@ -93,6 +93,7 @@ def route(*cases: Any) -> Any:
         node.type = either([active.body(node, given.fn, arguments) for given in cases])
         return active.output(node)
 
+    call.__name__ = "route"
     return call
 
 

@@ -20,7 +20,7 @@ order by i.id desc limit $3;
 
 -- name: item
 select i.id, p.name, v.label, i.key, i.state, i.generation, i.admitted_at, i.ended_at, i.flags, i.version, i.fence, i.due, i.deadline,
-    i.payload, i.artifact, i.output_node, i.output_place, i.output, i.output_artifact
+    i.payload, i.artifact, i.output_node, i.output_place, i.output, i.output_artifact, i.parent, i.correlation
 from items i join pipelines p on p.id = i.pipeline join versions v on v.id = i.version where i.id = $1;
 
 -- name: item_by_key

@@ -1,0 +1,106 @@
+"""``events``: what was emitted and received, who it went to; emit one by hand; offer refused ones again."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.app import App
+from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.errors import InputError, NotFoundError
+
+group = typer.Typer(help="Events: list, show, emit, redeliver.", invoke_without_command=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    app.add_typer(group, name="events")
+
+
+@group.callback()
+def list_events(
+    context: typer.Context,
+    type: Annotated[str | None, typer.Option("--type", help="Only events of this name.")] = None,
+    refused: Annotated[bool, typer.Option("--refused", help="Deliveries that a pipeline refused, with why.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List events, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    reads = App().reads()
+    if refused:
+        _print_deliveries(reads.deliveries(None, "refused", limit), json, "no refused deliveries")
+        return
+    rows = reads.events(type, None, limit)
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["event", "type", "key", "source", "at", "deliveries", "data"],
+        [
+            [row["event"], row["type"], shorten(row["key"], 40), row["source"], moment(row["at"]), row["deliveries"], shorten(row["data"], 60)]
+            for row in rows
+        ],
+        "no events",
+    )
+
+
+@group.command("show")
+def show_event(event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id.")], json: Json = False) -> None:
+    """Show one event, what became of it at each pipeline that listens, its correlation and trace."""
+    reads = App().reads()
+    found = next(iter(reads.events(None, event, 1)), None)
+    if found is None:
+        raise NotFoundError(f"there is no event {event!r}: `holdfast events` lists them")
+    found["deliveries"] = reads.deliveries(found["number"], None, 1000)
+    if json:
+        print_json(found)
+        return
+    typer.echo(f"event {found['event']}  {found['type']}  {safe(found['key'])}")
+    typer.echo(f"from {safe(found['source'])} at {moment(found['at'])}{', not yet with the broker' if found['outgoing'] else ''}")
+    typer.echo(f"correlation {safe(found['correlation'])}, trace {found['trace'] or 'none'}")
+    typer.echo(f"data: {safe(shorten(found['data'], 1000))}\n")
+    _print_deliveries(found["deliveries"], False, "no pipeline listened")
+
+
+@group.command("emit")
+def emit(
+    type: Annotated[str, typer.Argument(metavar="EVENT", help="The event's name.")],
+    data: Annotated[str, typer.Argument(help="Its data as JSON.")] = "null",
+    key: Annotated[str, typer.Option("--key", help="What it is about, for tasks that wait for it.")] = "",
+    id: Annotated[str, typer.Option("--id", help="Its id; the same id twice is one event.")] = "",
+    json: Json = False,
+) -> None:
+    """Emit an event by hand: pipelines that listen start, tasks that wait for it go on."""
+    try:
+        value = jsonlib.loads(data)
+    except ValueError as error:
+        raise InputError(f"the data are no JSON: {error}") from None
+    new = App().publish(type, value, key, id, source="holdfast/command-line")
+    print_json({"event": type, "new": new}) if json else typer.echo("accepted" if new else "known: an event with this id was accepted before")
+
+
+@group.command("redeliver")
+def redeliver(
+    deliveries: Annotated[list[int], typer.Argument(metavar="DELIVERY...", help="Numbers of refused deliveries.")], json: Json = False
+) -> None:
+    """Offer refused deliveries to their pipelines again, after these have been mended."""
+    changed = App().redeliver(deliveries)
+    print_json({"redelivered": changed}) if json else typer.echo(f"redelivered {len(changed)} of {len(deliveries)}")
+
+
+def _print_deliveries(rows: list[dict[str, Any]], json: bool, empty: str) -> None:
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["delivery", "pipeline", "state", "item", "event", "type", "at", "reason"],
+        [
+            [row["delivery"], row["pipeline"], row["state"], row["item"], row["event"], row["type"], moment(row["at"]), shorten(row["reason"], 120)]
+            for row in rows
+        ],
+        empty,
+    )

@@ -1,0 +1,178 @@
+"""``reviews``: what waits for a person: list, show, decide."""
+
+from __future__ import annotations
+
+import getpass
+import json as jsonlib
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.app import App
+from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.errors import InputError
+
+group = typer.Typer(help="Reviews: list what waits for a person, show it, decide it.", invoke_without_command=True, rich_markup_mode=None)
+
+Number = Annotated[int, typer.Argument(metavar="REVIEW", help="Its number.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    app.add_typer(group, name="reviews")
+
+
+@group.callback()
+def list_reviews(
+    context: typer.Context,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline.")] = None,
+    state: Annotated[str, typer.Option("--state", help="open, answered, closed, withdrawn or all.")] = "open",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the oldest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List reviews, the oldest first."""
+    if context.invoked_subcommand is not None:
+        return
+    if state not in ("open", "answered", "closed", "withdrawn", "all"):
+        raise InputError(f"there is no state {state!r}: it is open, answered, closed, withdrawn or all")
+    rows = App().reads().reviews(pipeline, None if state == "all" else state, limit)
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["review", "pipeline", "key", "step", "place", "title", "for", "since", "due", "state", "decided by"],
+        [_row(row) for row in rows],
+        f"no {'' if state == 'all' else state + ' '}reviews",
+    )
+
+
+def _row(row: dict[str, Any]) -> list[Any]:
+    who = row["decided_by"] or (f"proposed: {row['proposed_by']}" if row["proposed_by"] else "")
+    return [
+        row["review"], row["pipeline"], shorten(row["key"], 40), row["step"], row["place"], shorten(row["title"], 40),
+        ", ".join(row["by"]) or "anybody", moment(row["opened_at"]), moment(row["due"]), row["state"], who,
+    ]  # fmt: skip
+
+
+@group.command("show")
+def show_review(review: Number, json: Json = False) -> None:
+    """Show what is asked, the values that it is about, the form, and the digest that a decision must name."""
+    app = App()
+    found = app.reads().review(review)
+    found["shown"] = _shown(app, found)
+    if json:
+        print_json(found)
+        return
+    typer.echo(f"review {review} ({found['state']}): {safe(found['title'])}")
+    place = f" at {found['place']}" if found["place"] else ""
+    typer.echo(f"item {found['item']}, key {safe(found['key'])}, {found['pipeline']}, step {found['step']}{place}")
+    typer.echo(f"for {', '.join(found['by']) or 'anybody'}{', two persons' if found['four_eyes'] else ''}, since {moment(found['opened_at'])}")
+    if found["due"]:
+        typer.echo(f"due {moment(found['due'])}")
+    if found["why"]:
+        typer.echo(f"because of {safe(found['why'])}")
+    for value in found["shown"]:
+        typer.echo(f"\n{safe(jsonlib.dumps(value, ensure_ascii=False, indent=2))}")
+    typer.echo("\nform:")
+    for name, field in _fields(found["form"]).items():
+        typer.echo(f"  {name}: {_kind(field)}{safe('  ' + str(field['description'])) if field.get('description') else ''}")
+    if found["proposed_by"]:
+        typer.echo(f"\nproposed by {safe(found['proposed_by'])}: a second person must give the same answer")
+    if found["decided_by"]:
+        typer.echo(f"\ndecided by {safe(found['decided_by'])} at {moment(found['decided_at'])}: {safe(shorten(found['answer'], 1000))}")
+    else:
+        typer.echo(f"\n`holdfast reviews decide {review} --digest {found['digest'][:12]} --set FIELD=VALUE …` decides it")
+
+
+@group.command("decide")
+def decide(
+    review: Number,
+    digest: Annotated[
+        str, typer.Option("--digest", help="Of what you were shown, as `holdfast reviews show` prints it: eight characters or more.")
+    ] = "",
+    fields: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field of the form; may be repeated.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="The whole answer as JSON.")] = None,
+    who: Annotated[str, typer.Option("--as", help="Who decides; by default the user who is logged in.")] = "",
+    role: Annotated[list[str] | None, typer.Option("--role", help="A role of who decides; may be repeated.")] = None,
+    json: Json = False,
+) -> None:
+    """Decide a review, once. On a terminal, without --set or --answer, it shows the values and asks for each field."""
+    app = App()
+    found = app.reads().review(review)
+    if answer is not None and fields:
+        raise InputError("give either --answer or --set")
+    if answer is None and not fields:
+        if not sys.stdin.isatty():
+            raise InputError("say what is decided: --set FIELD=VALUE for each field of the form, or --answer JSON")
+        show_review(review)
+        given = {name: _prompt(name, field) for name, field in _fields(found["form"]).items()}
+        digest = digest or found["digest"]
+    elif answer is not None:
+        given = _json(answer, "--answer")
+    else:
+        given = _set(fields or [], found["form"])
+    if not digest:
+        raise InputError(
+            f"a decision names what it is about: --digest {found['digest'][:12]}, if that is what `holdfast reviews show {review}` showed you"
+        )
+    state = app.decide(review, given, digest, who or getpass.getuser(), role or ())
+    if json:
+        print_json({"review": review, "state": state, "answer": given})
+    elif state == "proposed":
+        typer.echo(f"review {review}: proposed; a second person must give the same answer")
+    else:
+        typer.echo(f"review {review}: decided")
+
+
+def _shown(app: App, found: dict[str, Any]) -> list[Any]:
+    value = found["shown"]
+    return list(jsonlib.loads(value if isinstance(value, bytes) else app.store().fetch(value)))
+
+
+def _fields(schema: dict[str, Any]) -> dict[str, Any]:
+    root = schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return dict(root["properties"])
+
+
+def _kind(field: dict[str, Any]) -> str:
+    if "enum" in field:
+        return " or ".join(jsonlib.dumps(value) for value in field["enum"])
+    kind = str(field.get("type", "JSON"))
+    return f"{kind}, by default {jsonlib.dumps(field['default'])}" if "default" in field else kind
+
+
+def _prompt(name: str, field: dict[str, Any]) -> Any:
+    default = field.get("default")
+    said = typer.prompt(f"{name} ({_kind(field)})", default="" if default is None else str(default), show_default=default is not None)
+    return _value(said, field, name)
+
+
+def _set(pairs: list[str], schema: dict[str, Any]) -> dict[str, Any]:
+    known = _fields(schema)
+    given = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or name not in known:
+            raise InputError(f"--set {pair!r}: write FIELD=VALUE; the form has {', '.join(known)}")
+        given[name] = _value(text, known[name], name)
+    return given
+
+
+def _value(text: str, field: dict[str, Any], name: str) -> Any:
+    """What was typed, as the field has it: text as it is, anything else as JSON."""
+    if field.get("type") == "string" or ("enum" in field and all(isinstance(value, str) for value in field["enum"])):
+        return text
+    try:
+        return jsonlib.loads(text)
+    except ValueError:
+        if field.get("type") is None:
+            return text  # of any type: what is no JSON is text
+        raise InputError(f"{name}: {text!r} is no {field['type']}") from None
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return jsonlib.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where} is no JSON: {error}") from None

@@ -1,0 +1,139 @@
+"""Reads about patterns: reviews, events, routes' shares, refinements' passes; in SQL that every driver understands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import NotFoundError
+from holdfast.ledgers.rows import value_of
+from holdfast.model.ids import show
+
+_REVIEW = (
+    "review", "item", "pipeline", "key", "step", "place", "title", "state", "by", "four_eyes", "why", "form", "digest", "shown", "opened_at",
+    "due", "proposed_by", "decided_by", "decided_at", "answer",
+)  # fmt: skip
+"""The keys of a review's row."""
+
+
+class PatternReads:
+    """Questions about patterns; :class:`holdfast.ledgers.reads.LedgerReads` has them beside its own."""
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        raise AssertionError("the reads of a ledger say how to run a query")
+
+    def _versions(self) -> dict[int, tuple[str, str, list[dict[str, Any]]]]:
+        raise AssertionError("the reads of a ledger know its versions")
+
+    def reviews(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+        """Reviews, the oldest first: ``review``, ``item``, ``pipeline``, ``key``, ``step``, ``place``, ``title``, ``state``, ``by``, ``form`` (a JSON
+        schema), ``digest``, ``shown``, ``opened_at``, ``due``, ``decided_by``, ``decided_at``, ``answer``, …"""
+        return [self._review_row(row) for row in self._rows("reviews", pipeline, state, None, limit)]
+
+    def review(self, review: int) -> dict[str, Any]:
+        """One review.
+
+        Raises:
+            NotFoundError: no such review.
+        """
+        row = next(iter(self._rows("reviews", None, None, review, 1)), None)
+        if row is None:
+            raise NotFoundError(f"there is no review {review}: `holdfast reviews` lists them")
+        return self._review_row(row)
+
+    def waits(self, item: int) -> list[dict[str, Any]]:
+        """What an item waits for or has waited for: ``step``, ``place``, ``kind``, ``state``, ``name``, ``key``, ``opened_at``, ``due``, …"""
+        version = self._rows("item", item)[0][9]
+        names = [one["name"] for one in self._versions()[version][2]]
+        keys = ("step", "place", "kind", "state", "name", "key", "opened_at", "due", "answered_at", "answered_by", "wait")
+        return [dict(zip(keys, (names[row[0]], *row[1:]), strict=True)) for row in self._rows("waits_of", item)]
+
+    def children(self, item: int) -> list[dict[str, Any]]:
+        """The items that are children of an item: ``item``, ``pipeline``, ``key``, ``state``."""
+        return [{"item": show(row[0]), "pipeline": row[1], "key": row[2], "state": row[3]} for row in self._rows("children_of", item)]
+
+    def events(self, type: str | None, name: str | None, limit: int) -> list[dict[str, Any]]:
+        """Events, the newest first: ``event`` (its id), ``type``, ``source``, ``key``, ``at``, ``correlation``, ``trace``, ``data``, ``outgoing``,
+        ``deliveries``."""
+        keys = ("number", "event", "type", "source", "key", "at", "correlation", "trace", "data", "outgoing", "deliveries")
+        rows = self._rows("events", type, name, limit)
+        return [dict(zip(keys, (*row[:8], value_of(row[8], row[9]), bool(row[10]), row[11]), strict=True)) for row in rows]
+
+    def deliveries(self, event: int | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+        """Deliveries of events to pipelines: ``delivery``, ``pipeline``, ``state``, ``item``, ``reason``, ``event``, ``type``, ``at``."""
+        keys = ("delivery", "pipeline", "state", "item", "reason", "event", "type", "at")
+        rows = self._rows("event_deliveries", event, state, limit)
+        return [dict(zip(keys, (*row[:3], None if row[3] is None else show(row[3]), *row[4:]), strict=True)) for row in rows]
+
+    def topology(self) -> list[dict[str, Any]]:
+        """Who emits, awaits and listens to what: ``event``, ``emits``, ``awaits``, ``starts`` (names of pipelines)."""
+        found: dict[str, dict[str, Any]] = {}
+
+        def note(event: str, role: str, pipeline: str) -> None:
+            row = found.setdefault(event, {"event": event, "emits": [], "awaits": [], "starts": []})
+            if pipeline not in row[role]:
+                row[role].append(pipeline)
+
+        for pipeline, _, shape in self._versions().values():
+            for node in shape:
+                if node["kind"] in ("emit", "wait"):
+                    note(node["event"], "emits" if node["kind"] == "emit" else "awaits", pipeline)
+        for pipeline, event in self._rows("listeners"):
+            note(event, "starts", pipeline)
+        return [found[event] for event in sorted(found)]
+
+    def patterns(self, pipeline: str, since_minute: int, worst: int) -> list[dict[str, Any]]:
+        """What the combinators of a pipeline did, by node and version: of a route ``shares`` and ``minutes``, of a refine ``passes`` (items by
+        number of passes) and ``worst`` (items that took most), of a first_ok and a gather ``decided``."""
+        found = []
+        for version, (of, label, shape) in self._versions().items():
+            if of != pipeline:
+                continue
+            minutes: dict[int, list[dict[str, Any]]] = {}
+            for node, minute, choice, number in self._rows("choices", version, since_minute):
+                minutes.setdefault(node, []).append({"at": minute * 60_000, "case": choice, "items": number})
+            for index, node in enumerate(shape):
+                row = {"node": node["name"], "version": label, "kind": node["kind"]}
+                if node["kind"] == "route":
+                    found.append({**row, "shares": self._shares(version, index), "minutes": minutes.get(index, [])})
+                elif node["kind"] == "refine":
+                    found.append({**row, **self._passes(version, _until(shape, index), worst)})
+                elif node["kind"] in ("first_ok", "gather"):
+                    decided = [{"what": msgspec.json.decode(output), "items": number} for output, number in self._rows("decisions", version, index)]
+                    found.append({**row, "decided": decided})
+        return found
+
+    def _shares(self, version: int, node: int) -> list[dict[str, Any]]:
+        rows = self._rows("decisions", version, node)
+        total = sum(number for _, number in rows)
+        return [{"case": msgspec.json.decode(output), "items": number, "share": round(number / total, 4)} for output, number in rows]
+
+    def _passes(self, version: int, node: int, worst: int) -> dict[str, Any]:
+        rows = self._rows("passes", version, node)
+        most = self._rows("most_passes", version, node, worst)
+        total, items = sum(n * number for n, number in rows), sum(number for _, number in rows)
+        return {
+            "items": items,
+            "mean_passes": round(total / items, 3) if items else None,
+            "passes": [{"passes": n, "items": number} for n, number in rows],
+            "worst": [{"item": show(row[0]), "key": row[1], "state": row[2], "passes": row[3]} for row in most],
+        }
+
+    def _review_row(self, row: Any) -> dict[str, Any]:
+        asked = msgspec.json.decode(row[9])
+        step = self._versions()[row[3]][2][row[5]]["name"]
+        return dict(
+            zip(
+                _REVIEW,
+                (row[0], show(row[1]), row[2], row[4], step, row[6], row[7], row[8], asked["by"], asked["four_eyes"], asked["why"], asked["schema"],
+                 row[10], value_of(row[11], row[12]), row[13], row[14] or None, row[15], row[16], row[17], value_of(row[18], row[19])),
+                strict=True,
+            )
+        )  # fmt: skip
+
+
+def _until(shape: list[dict[str, Any]], refine: int) -> int:
+    """The node that ends each pass of a refine: the last of its body."""
+    body = shape[refine]["regions"][0]
+    return max(index for index, node in enumerate(shape) if node.get("region") == body)

@@ -1,0 +1,45 @@
+-- Questions about what waits, what was emitted, and what combinators decided.
+
+-- name: reviews
+select w.id, w.item, p.name, i.version, i.key, w.node, w.place, w.name, w.state, w.asked, w.digest, w.shown, w.shown_artifact, w.opened_at, w.due,
+    w.proposed_by, w.answered_by, w.answered_at, w.answer, w.answer_artifact
+from waits w join items i on i.id = w.item join pipelines p on p.id = i.pipeline
+where w.kind = 'review' and (cast($1 as text) is null or p.name = $1) and (cast($2 as text) is null or w.state = $2)
+and (cast($3 as bigint) is null or w.id = $3)
+order by w.id limit $4;
+
+-- name: waits_of
+select node, place, kind, state, name, key, opened_at, due, answered_at, answered_by, id from waits where item = $1 order by id;
+
+-- name: events
+select id, name, type, source, key, at, correlation, trace, data, artifact, outgoing,
+    (select count(*) from deliveries d where d.event = events.id)
+from events where (cast($1 as text) is null or type = $1) and (cast($2 as text) is null or name = $2) order by id desc limit $3;
+
+-- name: event_deliveries
+select d.id, p.name, d.state, d.item, d.reason, e.name, e.type, e.at
+from deliveries d join pipelines p on p.id = d.pipeline join events e on e.id = d.event
+where (cast($1 as bigint) is null or d.event = $1) and (cast($2 as text) is null or d.state = $2) order by d.id desc limit $3;
+
+-- name: listeners
+select p.name, s.type from subscriptions s join pipelines p on p.id = s.pipeline order by s.type, p.name;
+
+-- name: choices
+select c.node, c.minute, c.choice, cast(sum(c.number) as bigint) from choices c
+where c.version = $1 and c.minute >= $2 group by c.node, c.minute, c.choice order by c.node, c.minute, c.choice;
+
+-- name: decisions how often a combinator decided what
+select t.output, count(*) from tasks t join items i on i.id = t.item
+where i.version = $1 and t.node = $2 and t.state = 'succeeded' group by t.output order by 2 desc limit 100;
+
+-- name: passes how many items took so many passes
+select n, count(*) from (
+    select count(*) as n from tasks t join items i on i.id = t.item where i.version = $1 and t.node = $2 and t.state = 'succeeded' group by t.item
+) counted group by n order by n;
+
+-- name: most_passes
+select t.item, i.key, i.state, count(*) from tasks t join items i on i.id = t.item
+where i.version = $1 and t.node = $2 and t.state = 'succeeded' group by t.item, i.key, i.state order by 4 desc, t.item limit $3;
+
+-- name: children_of
+select c.id, p.name, c.key, c.state from items c join pipelines p on p.id = c.pipeline where c.parent = $1 order by c.id limit 1000;
