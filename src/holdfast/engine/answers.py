@@ -70,7 +70,7 @@ def _about_step(passage: Passage, key: TaskKey, node: Node, value: Value, transi
         return bury(passage, key, Failure("cancelled", "BuriedByReview", "a person made it a dead letter"), transition)
     live = passage.live[key]
     live.state, live.failures, live.crashes = "retrying", 0, 0
-    transition.ended += (key,)
+    transition.beyond().ended += (key,)
     return None
 
 

@@ -178,7 +178,7 @@ class Dispatch:
             timeout,
             passage.deadline,
             live.suspect >= SUSPECT,
-            {one.label: one.value for one in passage.effects[key]} if passage.effects and key in passage.effects else {},
+            {one.label: one.value for one in passage.effects[key]} if passage.effects and key in passage.effects else None,
             passage.correlation,
             passage.trace,
         )

@@ -84,7 +84,8 @@ def run(passage: Passage, out: Advance) -> Advance:
             if scope.active == 0:
                 _failed(passage, scope, out)
             continue
-        scope.settled.add(node.index)  # not: has a value; two that settle in one run would each start what needs both
+        if node.joins:
+            scope.settled.add(node.index)  # not: has a value; two that settle in one run would each start what needs both
         for dependent in node.dependents:
             follower = passage.graph.nodes[dependent]
             if len(follower.needs) == 1 or scope.settled.issuperset(follower.needs):

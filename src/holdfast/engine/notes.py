@@ -18,7 +18,7 @@ def note(passage: Passage, advance: Advance, transition: Transition) -> None:
         passage.live.pop(key, None)
         transition.settled += (SettledTask(*key, passage.generation, "succeeded", 0, transition.at, transition.at, output),)
         if passage.graph.nodes[key[0]].kind == "route":
-            transition.choices += ((key[0], str(decode(output, Any))),)
+            transition.beyond().choices += ((key[0], str(decode(output, Any))),)
     for key, _ in advance.emits:
         transition.settled += (SettledTask(*key, passage.generation, "succeeded", 0, transition.at, transition.at, b"null"),)
     for key in advance.dropped:

@@ -51,7 +51,7 @@ def emit(passage: Passage, key: TaskKey, inputs: tuple[Argument, ...], transitio
     data = _value(passage, inputs[0], keep)
     about = _text(passage, inputs[1]) if len(inputs) > 1 else ""
     name = event_id(show(passage.item), node.name, key[1], passage.generation)
-    transition.events += (
+    transition.beyond().events += (
         Event(
             name, node.spec.event, f"holdfast/{passage.pipeline}", about, transition.at, data, passage.correlation or show(passage.item),
             passage.trace or trace_of(show(passage.item)), outgoing,
@@ -67,7 +67,7 @@ def overdue(passage: Passage, key: TaskKey, transition: Transition) -> Failure |
         within = round((spec.within_s or 0) * 1000)
         if spec.escalate and live.failures == 0:
             live.failures, live.wake_at = 1, transition.at + within
-            transition.moved += ((*key, spec.escalate, live.wake_at),)
+            transition.beyond().moved += ((*key, spec.escalate, live.wake_at),)
             transition.live += (replace(live),)
             return None
         return Failure("timeout", "NoDecision", f"nobody decided within {spec.within_s:g} s{' after it was escalated' if live.failures else ''}")
@@ -78,7 +78,7 @@ def _begin(passage: Passage, key: TaskKey, transition: Transition, wait: Wait, l
     live.wake_at = wait.due
     passage.live[key] = live
     transition.live += (replace(live),)
-    transition.waits += (wait,)
+    transition.beyond().waits += (wait,)
 
 
 def _review(passage: Passage, node: Node, place: str, transition: Transition, keep: Keep) -> Wait:
@@ -106,7 +106,7 @@ def _child(passage: Passage, node: Node, place: str, transition: Transition, kee
     pipeline = spec.pipeline
     key = f"{show(passage.item)}.{node.index}.{place}" if place else f"{show(passage.item)}.{node.index}"
     payload = _value(passage, passage.argument(node.inputs[0], place), keep)
-    transition.children += (
+    transition.beyond().children += (
         Submission(
             pipeline.name, pipeline.version, key, payload, pipeline.deadline, deadline=passage.deadline, parent=passage.item,
             correlation=passage.correlation or show(passage.item), trace=passage.trace or trace_of(show(passage.item)),

@@ -60,5 +60,5 @@ class Parts:
         elif progress is not None and not passage.closed:
             transition = Transition(passage.item, passage.fence, self._clock.now_ms())
             last, failed = passage.graph.nodes[key[0]].last, progress.failures(part)
-            transition.parts += (EachPart(*key, part, last, passage.generation, answer, failed),)
+            transition.beyond().parts += (EachPart(*key, part, last, passage.generation, answer, failed),)
             self._follow(passage, part_kept(passage, key, part, answer), transition)

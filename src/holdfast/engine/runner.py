@@ -33,7 +33,7 @@ from holdfast.engine.writing import Writing
 from holdfast.executor import Executor
 from holdfast.model.claimed import Claimed
 from holdfast.model.outcome import Invocation, Outcome
-from holdfast.model.task import NEVER, Answer, Effect, Transition
+from holdfast.model.task import NEVER, Answer, Beyond, Effect, Transition
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -144,7 +144,7 @@ class Runner:
             return
         effect = Effect(*key, label, value)
         passage.effects.setdefault(key, []).append(effect)
-        self._desk.commit(Transition(passage.item, passage.fence, self._clock.now_ms(), effects=(effect,)), then)
+        self._desk.commit(Transition(passage.item, passage.fence, self._clock.now_ms(), more=Beyond(effects=(effect,))), then)
 
     def idle(self) -> bool:
         """Nothing in flight, nothing claimable, and no wait that will end by itself."""
@@ -201,7 +201,8 @@ class Runner:
             return
         for key in set(passage.live) - {*advance.ready, *advance.asks, *(key for key, _ in advance.timers)}:
             transition.dropped += (key,)
-            transition.ended += (key,) if passage.live.pop(key).state == "waiting" else ()
+            if passage.live.pop(key).state == "waiting":
+                transition.beyond().ended += (key,)
         for key in uncertain & set(passage.live):
             settle_lost(passage, key, transition, self._artifacts.keep)
         passage.pending += 1  # it is not parked before the answers that came with it are heard
@@ -287,7 +288,8 @@ class Runner:
 
     def _commit(self, passage: Passage, transition: Transition) -> None:
         starts, passage.starting = passage.starting, []
-        if transition.empty:
+        written = transition.settled or transition.failed or transition.live or transition.dropped or transition.flags or transition.letters
+        if not written and transition.more is None:
             return
         passage.pending += 1
         self._writing.commit(passage, transition, partial(self._committed, passage, starts))
@@ -295,7 +297,7 @@ class Runner:
 
     def _announce(self, transition: Transition) -> None:
         """What was handed in concerns others too: items may wait for it, or be claimable by it."""
-        if transition.mail:
+        if transition.more is not None:
             self._post.due()
             self._claiming.hunger()
 
@@ -315,7 +317,8 @@ class Runner:
         """The item's end; its row, dead letters and last task are one transaction."""
         for key in {*passage.live, *passage.ready}:
             self._call_off(passage, key, transition)
-        transition.told = passage.parent != 0
+        if passage.parent:
+            transition.beyond().told = True
         self._announce(transition)
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":

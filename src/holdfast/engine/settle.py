@@ -112,7 +112,7 @@ def close(passage: Passage, key: TaskKey, state: str, transition: Transition, us
     """Write a task's settlement; what waited for something outside waits no more."""
     live = passage.live.pop(key, None)
     if live is not None and live.state == "waiting" and passage.graph.nodes[key[0]].kind != "gather":
-        transition.ended += (key,)
+        transition.beyond().ended += (key,)
     attempt, started = (live.attempt, began or live.started_at) if live else (0, began or transition.at)
     body = passage.bodies.get(key[0], 0)
     transition.settled += (SettledTask(key[0], key[1], passage.generation, state, attempt, started, transition.at, output, usage, flag, body),)

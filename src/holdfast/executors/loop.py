@@ -106,8 +106,11 @@ class LoopExecutor(Places):
             large = False
             for argument in invocation.arguments:
                 large = large or type(argument.value) is not bytes
-            given = (graph, node, invocation, self._store, partial(RunnerRecorder, invocation, self._note, asyncio.get_running_loop()))
-            call = await _aside(call_of, *given) if large else call_of(*given)
+            recorder = partial(RunnerRecorder, invocation, self._note, asyncio.get_running_loop()) if step.wants_context else None
+            if large:
+                call = await _aside(call_of, graph, node, invocation, self._store, recorder)
+            else:
+                call = call_of(graph, node, invocation, self._store, recorder)
             data = checked_output(node, await call())
             output = data if len(data) <= INLINE_LIMIT else await _aside(self._store.keep, data, node.listed)
         except asyncio.CancelledError:

@@ -23,7 +23,7 @@ class RunnerRecorder:
     """
 
     def __init__(self, invocation: Invocation, note: Note, loop: asyncio.AbstractEventLoop) -> None:
-        self.known = dict(invocation.effects)
+        self.known = dict(invocation.effects or {})
         self._invocation, self._note, self._loop = invocation, note, loop
 
     def record(self, label: str, value: bytes) -> None:
@@ -57,8 +57,8 @@ class PipeRecorder:
         ask: sends one to the runner and waits for its answer.
     """
 
-    def __init__(self, known: dict[str, bytes], ask: Callable[[str, bytes], bool]) -> None:
-        self.known = dict(known)
+    def __init__(self, known: dict[str, bytes] | None, ask: Callable[[str, bytes], bool]) -> None:
+        self.known = dict(known or {})
         self._ask = ask
 
     def record(self, label: str, value: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from holdfast.errors import InputError, NotFoundError
-from holdfast.ledgers.patterns import Mint, Run, add_child, add_event
+from holdfast.ledgers.beyond import Mint, Run, add_child, add_event
 from holdfast.ledgers.rows import value_of
 from holdfast.model.events import Delivery, Event
 from holdfast.model.failure import Failure

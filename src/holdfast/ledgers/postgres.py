@@ -12,8 +12,8 @@ import psycopg
 
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
+from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.mailroom import LedgerMailroom
-from holdfast.ledgers.patterns import Run
 from holdfast.ledgers.postgres_commit import SQL, numbers, runner_of, write_group
 from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
 from holdfast.ledgers.postgres_listening import listen

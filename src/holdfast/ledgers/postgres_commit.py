@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, LiteralString
 
 from holdfast.errors import LeaseLostError
-from holdfast.ledgers.patterns import Run, write_patterns
+from holdfast.ledgers.beyond import Run, write_beyond
 from holdfast.ledgers.postgres_connection import Connection, one
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
@@ -60,10 +60,10 @@ def write_rows(connection: Connection, group: Group, last: LiteralString = "") -
                 copy.write_row(row)
     with connection.pipeline():
         _write(connection, group)
-        if last and not group.patterns:
+        if last and not group.beyond:
             connection.execute(last)
-    if group.patterns:
-        write_patterns(runner_of(connection), lambda at: at, group.incarnation, group.patterns)
+    if group.beyond:
+        write_beyond(runner_of(connection), lambda at: at, group.incarnation, group.beyond)
         connection.execute(SQL["announce"])
         _release(connection, group)
         if last:
@@ -85,7 +85,7 @@ def _write(connection: Connection, group: Group) -> None:
     for item, flags in group.flags:
         known = one(connection.execute(SQL["item_flags"], (item,)))
         connection.execute(SQL["flag_item"], (merged_flags(known, flags), item))
-    if not group.patterns:
+    if not group.beyond:
         _release(connection, group)
     if group.finished:
         connection.execute(SQL["drop_all_live"], (numbers(row[0] for row in group.finished),))

@@ -10,7 +10,7 @@ import msgspec
 from holdfast.errors import LedgerError
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
-from holdfast.model.task import Answer, EachPart, Effect, LiveTask, SettledTask, Transition
+from holdfast.model.task import Answer, Beyond, EachPart, Effect, LiveTask, SettledTask, Transition
 from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
 Row = tuple[Any, ...]
@@ -80,7 +80,7 @@ class Group:
         self.flags: list[tuple[int, tuple[str, ...]]] = []
         self.released: list[Row] = []
         self.finished: list[Row] = []
-        self.patterns: list[Transition] = []
+        self.beyond: list[tuple[Transition, Beyond]] = []
 
     def add(self, one: Transition) -> None:
         """Flatten one transition into rows."""
@@ -123,8 +123,8 @@ class Group:
             )  # fmt: skip
         if one.flags:
             self.flags.append((item, one.flags))
-        if one.patterns:
-            self.patterns.append(one)
+        if one.more is not None:
+            self.beyond.append((one, one.more))
         if one.state in ("waiting", "queued", "paused"):
             self.released.append((item, one.state, one.wake_at))
         elif one.state is not None:

@@ -11,8 +11,8 @@ import msgspec
 
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError
 from holdfast.ledger import Mailroom, Registered, VersionSpec
+from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.mailroom import LedgerMailroom
-from holdfast.ledgers.patterns import Run
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference

@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 
 from holdfast.errors import LeaseLostError
-from holdfast.ledgers.patterns import Mint, Run, write_patterns
+from holdfast.ledgers.beyond import Mint, Run, write_beyond
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
 from holdfast.ledgers.sqlite_rows import numbers, write_rows
@@ -39,8 +39,8 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
     group = Group(incarnation)
     held = held_of(transitions, fences, group)
     _write(connection, group)
-    if group.patterns:
-        write_patterns(run, mint, incarnation, group.patterns)
+    if group.beyond:
+        write_beyond(run, mint, incarnation, group.beyond)
     write_rows(connection, "release_item", group.released)
     return held
 

@@ -75,6 +75,7 @@ class Node(msgspec.Struct):
         rank: the length of the longest way to it; deeper steps are run first.
         needs: nodes of its own region that must settle before it starts.
         dependents: nodes of its own region that wait for it.
+        joins: one of these waits for other nodes too.
         last: the highest number of a node inside it.
         reads: what it and the nodes inside it refer to that lies outside.
     """
@@ -97,6 +98,7 @@ class Node(msgspec.Struct):
     rank: int = 0
     needs: tuple[int, ...] = ()
     dependents: tuple[int, ...] = ()
+    joins: bool = False
     last: int = -1
     reads: tuple[Ref, ...] = ()
 
@@ -166,6 +168,7 @@ class Graph(msgspec.Struct):
             node.last = self._last(node)
             node.reads = tuple(dict.fromkeys(ref for ref in self._references(node) if not node.index <= ref.node <= node.last))
             node.dependents = tuple(dependents[node.index])
+            node.joins = any(len(self.nodes[dependent].needs) > 1 for dependent in node.dependents)
             owner = self.regions[node.region].owner
             node.rank = max([self.nodes[n].rank + 1 for n in node.needs] + [self.nodes[owner].rank + 1 if owner >= 0 else 0])
 

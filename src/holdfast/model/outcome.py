@@ -37,7 +37,7 @@ class Invocation(msgspec.Struct, array_like=True):
         timeout_s: seconds that it may run once begun.
         deadline: the item's deadline, Unix milliseconds, or None.
         alone: run in a worker by itself: it is suspected of killing what it shares a process with.
-        effects: sub-effects of earlier attempts and generations: JSON by label.
+        effects: sub-effects of earlier attempts and generations: JSON by label, or None.
         correlation: of what set the item off, or empty.
         trace: W3C trace id of what set the item off, or empty.
     """
@@ -55,7 +55,7 @@ class Invocation(msgspec.Struct, array_like=True):
     timeout_s: float
     deadline: int | None = None
     alone: bool = False
-    effects: dict[str, bytes] = {}
+    effects: dict[str, bytes] | None = None
     correlation: str = ""
     trace: str = ""
 

@@ -177,6 +177,32 @@ class EachPart(msgspec.Struct, frozen=True):
     failed: tuple[int, ...] = (0,)
 
 
+class Beyond(msgspec.Struct):
+    """What a transition changes beyond the item's own tasks: most transitions have none.
+
+    Attributes:
+        waits: waits to begin.
+        ended: tasks (node, place) that wait no more: answered, or withdrawn.
+        moved: reviews (node, place) whose deadline has passed: who may decide now, and until when.
+        children: items to admit, each for the wait that names its key.
+        events: events to emit.
+        choices: routes (node) that took a case.
+        effects: sub-effects to keep.
+        parts: stretches of long eaches that are kept.
+        told: the item's end is told to the item that it is a child of.
+    """
+
+    waits: tuple[Wait, ...] = ()
+    ended: tuple[tuple[int, str], ...] = ()
+    moved: tuple[tuple[int, str, tuple[str, ...], int], ...] = ()
+    children: tuple[Submission, ...] = ()
+    events: tuple[Event, ...] = ()
+    choices: tuple[tuple[int, str], ...] = ()
+    effects: tuple[Effect, ...] = ()
+    parts: tuple[EachPart, ...] = ()
+    told: bool = False
+
+
 class Transition(msgspec.Struct):
     """All that one event changes on one item; written whole, or not at all when the fence no longer holds.
 
@@ -190,18 +216,10 @@ class Transition(msgspec.Struct):
         dropped: tasks (node, place) whose hot row goes without a settlement.
         letters: dead letters to open.
         flags: quality marks to add to the item.
-        waits: waits to begin.
-        ended: tasks (node, place) that wait no more: answered, or withdrawn.
-        moved: reviews (node, place) whose deadline has passed: who may decide now, and until when.
-        children: items to admit, each for the wait that names its key.
-        events: events to emit.
-        choices: routes (node) that took a case.
-        effects: sub-effects to keep.
-        parts: stretches of long eaches that are kept.
         state: the item's next state, or None while it goes on.
         wake_at: for ``waiting``, Unix milliseconds.
         output: for ``completed``, the node and place whose task holds the result, or the result itself.
-        told: the item's end is told to the item that it is a child of.
+        more: what it changes beyond, or None.
     """
 
     item: int
@@ -213,34 +231,13 @@ class Transition(msgspec.Struct):
     dropped: tuple[tuple[int, str], ...] = ()
     letters: tuple[DeadLetter, ...] = ()
     flags: tuple[str, ...] = ()
-    waits: tuple[Wait, ...] = ()
-    ended: tuple[tuple[int, str], ...] = ()
-    moved: tuple[tuple[int, str, tuple[str, ...], int], ...] = ()
-    children: tuple[Submission, ...] = ()
-    events: tuple[Event, ...] = ()
-    choices: tuple[tuple[int, str], ...] = ()
-    effects: tuple[Effect, ...] = ()
-    parts: tuple[EachPart, ...] = ()
     state: ItemState | None = None
     wake_at: int = 0
     output: tuple[int, str] | Value | None = None
-    told: bool = False
+    more: Beyond | None = None
 
-    @property
-    def patterns(self) -> bool:
-        """Whether there is more in it than tasks, attempts, letters and flags."""
-        return bool(
-            self.waits or self.ended or self.moved or self.children or self.events or self.choices or self.effects or self.parts or self.told
-        )  # fmt: skip
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not (
-            self.settled or self.failed or self.live or self.dropped or self.flags or self.letters or self.patterns
-        )  # fmt: skip
-
-    @property
-    def mail(self) -> bool:
-        """Whether there is something in it for others to hear of."""
-        return bool(self.waits or self.events or self.ended or self.told)
+    def beyond(self) -> Beyond:
+        """What it changes beyond the item's own tasks, to be added to."""
+        if self.more is None:
+            self.more = Beyond()
+        return self.more

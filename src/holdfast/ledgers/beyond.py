@@ -1,4 +1,4 @@
-"""What a transition writes beside tasks: waits, children, events, effects, kept stretches, choices. One way for every driver."""
+"""What a transition writes beyond tasks: waits, children, events, effects, kept stretches, choices. One way for every driver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from holdfast.errors import InputError
 from holdfast.ledgers.rows import columns
 from holdfast.model.events import Event
 from holdfast.model.item import Submission
-from holdfast.model.task import Asked, Transition
+from holdfast.model.task import Asked, Beyond, Transition
 
 Run = Callable[..., list[Any]]
 """Runs a named query with values in order; returns all rows."""
@@ -25,34 +25,34 @@ _encoder = msgspec.json.Encoder()
 _asked = msgspec.json.Decoder(Asked)
 
 
-def write_patterns(run: Run, mint: Mint, incarnation: int, transitions: list[Transition]) -> None:
+def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple[Transition, Beyond]]) -> None:
     """Write all of it, inside the caller's transaction; choices of all transitions together."""
     choices: Counter[tuple[int, int, str, int]] = Counter()
-    for one in transitions:
-        fresh = {child.key: add_child(run, mint, child, one.at) for child in one.children}
-        for wait in one.waits:
+    for one, more in transitions:
+        fresh = {child.key: add_child(run, mint, child, one.at) for child in more.children}
+        for wait in more.waits:
             fresh_now = int(wait.kind == "event" or not fresh.get(wait.key, True))
             run(
                 "open_wait", one.item, wait.node, wait.place, wait.generation, wait.round, wait.kind, fresh_now, wait.name, wait.key,
                 one.at, wait.due, wait.asked, wait.digest or None, *columns(wait.shown),
             )  # fmt: skip
-        for node, place in one.ended:
+        for node, place in more.ended:
             ((generation,),) = run("generation_of", one.item)
             run("tell_cancelled_child", one.item, node, place, generation)
             run("end_wait", one.item, node, place)
-        for node, place, by, until in one.moved:
+        for node, place, by, until in more.moved:
             for (asked,) in run("asked_of", one.item, node, place):
                 run("move_review", one.item, node, place, _encoder.encode(replace(_asked.decode(asked), by=by)), until)
-        for event in one.events:
+        for event in more.events:
             add_event(run, event)
-        for effect in one.effects:
+        for effect in more.effects:
             run("add_effect", one.item, effect.node, effect.place, effect.label, one.at, effect.value)
-        for part in one.parts:
+        for part in more.parts:
             chunk, failed = _encoder.encode(part.chunk).decode(), _encoder.encode(part.failed).decode()
             run("add_part", one.item, part.node, part.place, part.part, part.last, part.generation, chunk, failed)
-        if one.told:
+        if more.told:
             run("tell", "ended", one.item)
-        choices.update((one.item, node, choice, one.at // 60_000) for node, choice in one.choices)
+        choices.update((one.item, node, choice, one.at // 60_000) for node, choice in more.choices)
     for (item, node, choice, minute), number in sorted(choices.items()):
         run("add_choice", item, node, minute, choice, incarnation, number)
 
