@@ -216,6 +216,7 @@ class ProcessExecutor:
         if self._closed:
             return
         outcomes: list[Outcome] = []
+        wholes: list[list[Outcome]] = []
         for answer in answers:
             if isinstance(answer, Effect):
                 self._noted(slot, answer)
@@ -234,12 +235,12 @@ class ProcessExecutor:
             for one in call.invocations:
                 self._where.pop(one.task, None)
             if answer.whole:
-                self._report(group)
+                wholes.append(group)
             else:
                 outcomes += group
-        if outcomes:
-            self._report(outcomes)
-        self._ship()
+        self._ship()  # before anybody looks at the outcomes: the worker has the next call meanwhile
+        for group in [*wholes, *([outcomes] if outcomes else [])]:
+            self._report(group)
 
     def _noted(self, slot: Slot, effect: Effect) -> None:
         """A call has had a sub-effect: the worker goes on when it is recorded."""
