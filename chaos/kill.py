@@ -45,6 +45,7 @@ class Plan:
     runners: int = 1
     database: bool = False
     network: bool = False
+    patterns: bool = False
 
 
 class Campaign:
@@ -52,6 +53,7 @@ class Campaign:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder, self.plan, self.rng = folder, plan, random.Random(plan.seed)
+        self.name = "everything" if plan.patterns else "parcels"
         self.sink_path = str(folder / "sink.sock")
         self.server = LocalPostgres(folder / "pg") if plan.postgresql else None
         url = self.server.new_database() if self.server is not None else ""
@@ -74,6 +76,7 @@ class Campaign:
         self.reclaims: list[float] = []
         self.watching: list[threading.Thread] = []
         self.stop = threading.Event()
+        self.over = threading.Event()
         self.made = 0
         self.unsure: list[Any] = []
         self.faults = Faults(self.server, self.proxy, random.Random(plan.seed + 1), self.starts) if self.server is not None else None
@@ -85,10 +88,29 @@ class Campaign:
             "-m",
             "holdfast",
             "runner",
-            f"chaos.pipeline:{'booked_parcels' if self.server is not None else 'parcels'}",
+            *self.served(),
             "--json",
         ]
         self.runners.append(subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=self._log))
+
+    def served(self) -> list[str]:
+        """What runners load."""
+        if self.plan.patterns:
+            return ["chaos.everything:everything", "chaos.everything:notices"]
+        return [f"chaos.pipeline:{'booked_parcels' if self.server is not None else 'parcels'}"]
+
+    def people(self) -> None:
+        """Decide every review: a price, or what became of a wire, which the sink knows."""
+        while not self.over.is_set():
+            try:
+                for found in self.app.reviews(limit=1000):
+                    item = found["item"]
+                    wired = bool(tell(self.sink_path, {"what": "known", "item": item, "step": "wire"})["known"])
+                    about_wire = {"verdict": "done", "value": 5} if wired else {"verdict": "retry"}
+                    self.app.decide(found["review"], {"amount": 5} if found["title"] == "Price" else about_wire, found["digest"], "somebody")
+            except (HoldfastError, OSError):
+                pass  # the ledger is away, or somebody was faster
+            self.over.wait(0.2)
 
     def starts(self) -> int:
         """How many steps have started so far."""
@@ -102,7 +124,11 @@ class Campaign:
         """Keep a backlog; what was not acknowledged is submitted again under the same key."""
         from chaos.pipeline import Parcel, booked_parcels, parcels
 
-        pipeline = parcels if self.server is None else booked_parcels
+        pipeline: Any = parcels if self.server is None else booked_parcels
+        if self.plan.patterns:
+            from chaos.everything import everything
+
+            pipeline = everything
         while not self.stop.is_set():
             batch = self.unsure or [Parcel(f"parcel-{self.made + n}", self.made + n) for n in range(20)]
             if not self.unsure:
@@ -134,7 +160,7 @@ class Campaign:
         try:
             reads = self.app.reads()
             try:
-                return bool(sum(row["running"] for row in reads.steps("parcels")))
+                return bool(sum(row["running"] for row in reads.steps(self.name)))
             finally:
                 reads.close()
         except HoldfastError:
@@ -249,15 +275,20 @@ class Campaign:
         self.sink.kill()
         reads = self.app.reads()
         audit = reads.audit(0)
-        ended = {row["item"] for state in ("completed", "dead") for row in reads.items("parcels", state, 10_000_000)}
+        ended = {row["item"] for state in ("completed", "dead") for row in reads.items(self.name, state, 10_000_000)}
         lost = [item for item in judged["acknowledged"] if item not in ended]
-        terms = audit["pipelines"]["parcels"]
+        terms = audit["pipelines"][self.name]
         more: dict[str, Any] = {}
         doubled: list[str] = []
-        if self.faults is not None:
+        if self.plan.patterns:
+            noticed = {row["key"] for row in reads.items("notices", None, 10_000_000)}
+            lost += [
+                f"{row['key']} was sent and nobody heard" for row in reads.items(self.name, "completed", 10_000_000) if row["key"] not in noticed
+            ]
+        elif self.faults is not None:
             booked = self.booked()
             lost += [
-                f"{item} has no booking" for item in (row["item"] for row in reads.items("parcels", "completed", 10_000_000)) if item not in booked
+                f"{item} has no booking" for item in (row["item"] for row in reads.items(self.name, "completed", 10_000_000)) if item not in booked
             ]
             doubled = [f"{item} was booked {number} times" for item, number in booked.items() if number > 1]
             after = self.faults.progress_after_s
@@ -287,6 +318,8 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
             campaign.start_runner()
         submitting = threading.Thread(target=campaign.submit_all_the_time, daemon=True)
         submitting.start()
+        if plan.patterns:
+            threading.Thread(target=campaign.people, daemon=True).start()
         campaign.wait_for_work()
         if campaign.faults is not None:
             campaign.faults.begin(plan.database, plan.network)
@@ -299,6 +332,7 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         submitting.join(30)
         return campaign.finish()
     finally:
+        campaign.over.set()
         campaign.sink.kill()
         for runner in campaign.runners:
             runner.kill()
@@ -315,12 +349,13 @@ def main() -> None:
     parser.add_argument("--runners", type=int, default=1, help="runner processes (PostgreSQL)")
     parser.add_argument("--database", action="store_true", help="also stop the database at once every 2 to 20 s, and terminate backends")
     parser.add_argument("--network", action="store_true", help="also reset, swallow, delay and half answer what runners and database say")
+    parser.add_argument("--pipeline", choices=["parcels", "all"], default="parcels", help="all: one that uses every combinator")
     parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
     arguments = parser.parse_args()
     postgresql = arguments.ledger == "postgresql"
     if not postgresql and (arguments.runners > 1 or arguments.database or arguments.network):
         parser.error("several runners, and faults of the database and the network, need --ledger postgresql")
-    plan = Plan(arguments.kills, arguments.seed, postgresql, arguments.runners, arguments.database, arguments.network)
+    plan = Plan(arguments.kills, arguments.seed, postgresql, arguments.runners, arguments.database, arguments.network, arguments.pipeline == "all")
     folder = tempfile.mkdtemp(prefix="hf")
     result = run(plan, Path(folder))
     print(json.dumps(result))

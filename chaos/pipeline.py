@@ -25,11 +25,20 @@ class Parcel(msgspec.Struct):
     weight: float = 0.0
 
 
-def _say(ctx: Context, step_name: str, effect: bool = False) -> None:
-    message: dict[str, Any] = {"item": ctx.item, "step": step_name}
-    tell(SINK, {"what": "start", **message})
+ORDER = ("receive", "weigh", "polish", "record", "close")
+"""The steps in order."""
+
+
+def say(ctx: Context, step_name: str, settled: tuple[str, ...], effect: bool = False, item: str = "") -> None:
+    """Tell the sink that a step starts, which ones before it are settled, and of its effect."""
+    message: dict[str, Any] = {"item": item or ctx.item, "step": step_name}
+    tell(SINK, {"what": "start", "settled": settled, **message})
     if effect:
         tell(SINK, {"what": "effect", "key": ctx.idempotency_key, **message})
+
+
+def _say(ctx: Context, step_name: str, effect: bool = False) -> None:
+    say(ctx, step_name, ORDER[: ORDER.index(step_name)], effect)
 
 
 @step(retry=_OFTEN)

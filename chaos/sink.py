@@ -1,7 +1,7 @@
 """The judge: a process of its own that logs what steps and submitters tell it, and never hears of the ledger.
 
 It is an idempotent service: an effect is accepted once per key. It counts an effect that is accepted twice for one task
-(two keys), and a start of a task whose settlement it had seen (the next step of the same item had started before).
+(two keys), and a start of a task whose settlement it had seen: a step that starts says which steps before it are settled.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-ORDER = ("receive", "weigh", "polish", "record", "close")
-"""The steps of the chaos pipeline in order."""
-
 
 class Judge:
     """What the sink knows."""
@@ -27,7 +24,7 @@ class Judge:
         self._log = log.open("a", encoding="utf-8")
         self._lock = threading.Lock()
         self.accepted: dict[tuple[str, str], str] = {}
-        self.reached: dict[str, int] = {}
+        self.settled: set[tuple[str, str]] = set()
         self.duplicated: list[str] = []
         self.acknowledged: set[str] = set()
         self.submitted: set[str] = set()
@@ -42,12 +39,14 @@ class Judge:
             return getattr(self, f"_{message['what']}")(message) or {}
 
     def _start(self, message: dict[str, Any]) -> None:
-        step = ORDER.index(message["step"])
         self.starts += 1
         self.last_start = time.monotonic()
-        if self.reached.get(message["item"], -1) > step:
-            self.duplicated.append(f"{message['item']} started {message['step']} after {ORDER[self.reached[message['item']]]}")
-        self.reached[message["item"]] = max(self.reached.get(message["item"], -1), step)
+        if (message["item"], message["step"]) in self.settled:
+            self.duplicated.append(f"{message['item']} started {message['step']} after it was settled")
+        self.settled.update((message["item"], step) for step in message["settled"])
+
+    def _known(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"known": (message["item"], message["step"]) in self.accepted}
 
     def _effect(self, message: dict[str, Any]) -> dict[str, Any]:
         task = (message["item"], message["step"])

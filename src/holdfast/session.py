@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
 from holdfast.engine.committer import RETRY_S, Committer
@@ -36,6 +37,7 @@ from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
+from holdfast.relay import Relay
 from holdfast.settings import Settings
 from holdfast.store import Store
 from holdfast.transaction import OpenTransactions
@@ -108,6 +110,9 @@ class Session:
         path = self._settings.socket_path
         server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
         feeding = loop.create_task(self._feed(intake, accepted))
+        bus = open_bus(self._settings)
+        relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
+        relaying = None if relay is None else loop.create_task(relay.run())
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         try:
@@ -118,7 +123,7 @@ class Session:
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
-                if self.runner.drained() or (until_idle and feeding.done() and self.runner.idle() and self.listening.idle()):
+                if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
                     break
                 await asyncio.sleep(TICK_S)
                 self.lost = self.lost or self.committer.lost
@@ -134,10 +139,17 @@ class Session:
                 executor.close()
             if not feeding.done():
                 feeding.cancel()
+            if relaying is not None:
+                relaying.cancel()
+                await asyncio.wait([relaying], timeout=5)
             await asyncio.get_running_loop().run_in_executor(None, self._leave)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
             raise error
         return self._now or self.runner.draining
+
+    def _idle(self, relay: Relay | None) -> bool:
+        """Nothing goes on by itself, and the broker (if it can be reached) has every event."""
+        return self.runner.idle() and self.listening.idle() and (relay is None or relay.empty or relay.trouble is not None)
 
     def _leave(self) -> None:
         """Write what is queued and end the incarnation; where the ledger is away, the lease ends by itself."""

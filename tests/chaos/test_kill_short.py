@@ -11,8 +11,10 @@ import pytest
 
 from chaos.sink import Judge
 
+FAULTS = ["--ledger", "postgresql", "--runners", "2", "--database", "--network"]
 
-@pytest.mark.parametrize("options", [[], ["--ledger", "postgresql", "--runners", "2", "--database", "--network"]], ids=["sqlite", "postgresql"])
+
+@pytest.mark.parametrize("options", [[], FAULTS, ["--pipeline", "all"]], ids=["sqlite", "postgresql", "all-patterns"])
 def test_twelve_kills_lose_nothing_and_double_nothing(options: list[str]) -> None:
     command = [sys.executable, "-m", "chaos.kill", "--kills", "12", "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
@@ -29,6 +31,6 @@ def test_the_judge_sees_a_doubled_effect_and_a_start_after_settlement(tmp_path: 
     judge.hear({"what": "effect", "item": "a", "step": "close", "key": "1"})
     assert judge.duplicated == []
     judge.hear({"what": "effect", "item": "a", "step": "close", "key": "2"})
-    judge.hear({"what": "start", "item": "b", "step": "weigh"})
-    judge.hear({"what": "start", "item": "b", "step": "receive"})
+    judge.hear({"what": "start", "item": "b", "step": "weigh", "settled": ["receive"]})
+    judge.hear({"what": "start", "item": "b", "step": "receive", "settled": []})
     assert len(judge.duplicated) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from holdfast.engine.advance import succeed
 from holdfast.engine.flow import Advance
@@ -69,7 +70,8 @@ def _about_step(passage: Passage, key: TaskKey, node: Node, value: Value, transi
     if decided.verdict == "bury":
         return bury(passage, key, Failure("cancelled", "BuriedByReview", "a person made it a dead letter"), transition)
     live = passage.live[key]
-    live.state, live.failures, live.crashes = "retrying", 0, 0
+    live.state, live.failures, live.crashes, live.wake_at = "retrying", 0, 0, transition.at
+    transition.live += (replace(live),)  # with the end of the wait: a crash between the two would leave a task that nobody wakes
     transition.beyond().ended += (key,)
     return None
 
@@ -81,4 +83,4 @@ def _succeed(passage: Passage, key: TaskKey, value: Value, transition: Transitio
 
 def _misfit(error: Exception, what: str) -> Failure:
     found = failure_of(error)
-    return msgspec.structs.replace(found, error_class="bad-input", message=f"{what}: {found.message}")
+    return replace(found, error_class="bad-input", message=f"{what}: {found.message}")

@@ -24,6 +24,12 @@ select i.id from items i where i.state = 'waiting' and (
 select w.item from waits w join items i on i.id = w.item
 where w.state in ('open', 'answered') and i.state in ('completed', 'dead', 'discarded', 'cancelled', 'archived') limit 100;
 
+-- name: audit_task_that_nobody_wakes a task that waits without a time of its own has somebody or something that will wake it
+select l.item from live_tasks l join items i on i.id = l.item
+where l.state = 'waiting' and l.wake_at = 0 and i.state in ('waiting', 'running') and not exists (
+    select 1 from waits w where w.item = l.item and w.node = l.node and w.place = l.place and w.state in ('open', 'answered')
+) limit 100;
+
 -- name: audit_child_without_item a task that waits for a child has one
 select w.item from waits w where w.kind = 'child' and w.state = 'open' and not exists (
     select 1 from items c join pipelines p on p.id = c.pipeline where p.name = w.name and c.key = w.key

@@ -1,0 +1,1 @@
+"""Brokers: a file each behind the contract in ``holdfast.bus``."""
