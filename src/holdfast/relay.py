@@ -46,8 +46,8 @@ class Relay:
         self._bus, self._desk, self._clock, self._artifacts, self._arrived = bus, desk, clock, artifacts, arrived
         self.trouble: str | None = None
         """Why events are not handed on at the moment, or None."""
-        self.empty = False
-        """Whether the broker has everything, as far as is known."""
+        self.empty_at = float("-inf")
+        """Monotonic seconds at which the broker last had everything."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -92,8 +92,9 @@ class Relay:
                 await asyncio.sleep(AGAIN_S)
 
     async def _send(self) -> int:
+        asked = self._clock.monotonic()
         events: list[Event] = await self._call(lambda ledger: ledger.mail.outgoing())
-        self.empty = not events
+        self.empty_at = self.empty_at if events else asked
         sent: list[str] = []
         try:
             for event in events:

@@ -82,6 +82,7 @@ class Session:
         self._recycle = recycle
         self._transactions = transactions
         self._now = False
+        self._idle_since = clock.monotonic()
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -148,8 +149,11 @@ class Session:
         return self._now or self.runner.draining
 
     def _idle(self, relay: Relay | None) -> bool:
-        """Nothing goes on by itself, and the broker (if it can be reached) has every event."""
-        return self.runner.idle() and self.listening.idle() and (relay is None or relay.empty or relay.trouble is not None)
+        """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""
+        if not (self.runner.idle() and self.listening.idle()):
+            self._idle_since = self._clock.monotonic()
+            return False
+        return relay is None or relay.trouble is not None or relay.empty_at > self._idle_since
 
     def _leave(self) -> None:
         """Write what is queued and end the incarnation; where the ledger is away, the lease ends by itself."""

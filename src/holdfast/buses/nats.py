@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from faststream import AckPolicy
@@ -43,9 +45,10 @@ class NatsBus:
             await received(bytes(message.body))
 
         try:
-            await broker.start()
+            await asyncio.wait_for(broker.start(), CONNECT_S)
         except Exception as error:
-            await broker.stop()
+            with suppress(Exception):
+                await broker.stop()
             raise BusError(f"{self._url} does not answer ({type(error).__name__}: {error}): events wait in the ledger") from error
         self._broker = broker
 
