@@ -23,13 +23,15 @@ from holdfast.model.combinators.refine import refine
 from holdfast.model.combinators.review import review
 from holdfast.model.combinators.route import case, route
 from holdfast.model.context import Context
-from holdfast.model.pipeline import Pipeline, pipeline
+from holdfast.model.media import Artifact
+from holdfast.model.pipeline import Keep, Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry, Timeout
 from holdfast.model.step import Failed, step
 from holdfast.model.transaction import Transaction
 
 __all__ = [
     "App",
+    "Artifact",
     "BacklogFullError",
     "BadInputError",
     "Batch",
@@ -39,6 +41,7 @@ __all__ = [
     "Failed",
     "HoldfastError",
     "InputError",
+    "Keep",
     "LedgerError",
     "ModelError",
     "OutOfMemoryError",

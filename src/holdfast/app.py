@@ -14,16 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
+from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError, LedgerUnavailableError
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_ledger, open_reads, open_transactions
 from holdfast.ledgers.reads import LedgerReads
+from holdfast.model import media
 from holdfast.model.codec import check_payload, decode, encode
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.events import Event
@@ -33,11 +36,15 @@ from holdfast.model.values import Value
 from holdfast.session import Session
 from holdfast.settings import Settings, read_settings
 from holdfast.store import Store
+from holdfast.stores.collecting import Collected, collect
 from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
 
 T = TypeVar("T")
+
+PURGE = 200
+"""Items whose values are cleared in one transaction."""
 
 INTAKE = 500
 """Items admitted in one transaction."""
@@ -207,8 +214,10 @@ class App:
             DefinitionError: a name that is none.
             InputError: the data cannot be kept as JSON.
         """
+        store = self.store()
         try:
-            value = self.store().keep(encode(data))
+            with media.using(store):
+                value = store.keep(encode(data))
         except (TypeError, ValueError) as error:
             raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
         one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
@@ -222,6 +231,32 @@ class App:
     def redeliver(self, deliveries: list[int]) -> list[int]:
         """Offer refused deliveries of events to their pipelines again; returns those that were refused."""
         return self._once(lambda writer: writer.mail.redeliver(deliveries))
+
+    def purge(self, pipelines: Iterable[Pipeline[Any, Any]]) -> int:
+        """Clear values of items that ended longer ago than their pipeline's ``keep`` says; returns how many items that concerned."""
+        number = 0
+        for one in pipelines:
+            while cleared := self._once(lambda writer, one=one: writer.purge(*purge_limits(one, self.clock.now_ms()), PURGE)):  # type: ignore[misc]
+                number += cleared
+        return number
+
+    def collect(self, grace_s: float = 86_400.0, dry_run: bool = False) -> Collected:
+        """Remove artifacts that nothing refers to and that are older than the grace, which must be longer than any attempt takes.
+
+        Raises:
+            InputError: the artifacts lie in object storage, whose own lifecycle rules see to this.
+        """
+        place = self.settings.artifacts_place
+        if "://" in place:
+            raise InputError(
+                f"orphans are collected in a directory, and artifacts lie in {place}: give the bucket a lifecycle rule for what is no longer read"
+            )
+        reads = self.reads()
+        try:
+            referenced = reads.artifact_digests()
+        finally:
+            reads.close()
+        return collect(Path(place), referenced, self.clock.now_ms() / 1000, grace_s, dry_run)
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
@@ -259,8 +294,9 @@ class App:
             raise InputError(f"priority {priority} is out of range: give one from -1000 to 1000")
         store = self.store()
         for payload in payloads:
-            data = check_payload(payload, pipeline.input_type)
-            key = pipeline.key_of(data)
+            with media.using(store):
+                data = check_payload(payload, pipeline.input_type)
+                key = pipeline.key_of(data)
             yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest, priority)
 
     def _check_transactional(self, pipeline: Pipeline[Any, Any]) -> None:

@@ -81,7 +81,16 @@ class Redeliver(msgspec.Struct, tag="redeliver", array_like=True):
     deliveries: list[int]
 
 
-Request = Admit | Register | Redrive | Discard | Decide | Publish | Cancel | Redeliver
+class Purge(msgspec.Struct, tag="purge", array_like=True):
+    """Clear values."""
+
+    pipeline: str
+    intermediates_before: int | None
+    outputs_before: int | None
+    limit: int
+
+
+Request = Admit | Register | Redrive | Discard | Purge | Decide | Publish | Cancel | Redeliver
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -102,6 +111,8 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.redrive(request.letters, now_ms)
     if isinstance(request, Discard):
         return ledger.discard(request.letters, request.reason, now_ms)
+    if isinstance(request, Purge):
+        return ledger.purge(request.pipeline, request.intermediates_before, request.outputs_before, now_ms, request.limit)
     if isinstance(request, Decide):
         return ledger.mail.decide(request.review, request.answer, request.digest, request.who, request.roles, now_ms)
     if isinstance(request, Publish):
@@ -205,6 +216,11 @@ class RemoteLedger:
         """Close dead letters."""
         changed: list[int] = self._ask(Discard(letters, reason), list[int])
         return changed
+
+    def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
+        """Clear values."""
+        cleared: int = self._ask(Purge(pipeline, intermediates_before, outputs_before, limit), int)
+        return cleared
 
     @property
     def mail(self) -> RemoteLedger:

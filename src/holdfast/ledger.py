@@ -124,6 +124,11 @@ class Ledger(Protocol):
         """Close open dead letters with a reason. Returns the letters changed."""
         ...
 
+    def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
+        """Clear values of items that ended before these times (Unix milliseconds, None: never), of at most ``limit`` items; returns how many
+        it was. Nothing of an item with an open dead letter is cleared."""
+        ...
+
     def next_wake(self, versions: list[int]) -> int | None:
         """Unix milliseconds at which the next waiting item may be claimed, or None."""
         ...

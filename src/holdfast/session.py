@@ -24,6 +24,7 @@ from holdfast.engine.dispatch import SUSPECT
 from holdfast.engine.intake import Intake
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.listening import Listening
+from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import BacklogFullError, LeaseLostError, LedgerUnavailableError
@@ -33,6 +34,7 @@ from holdfast.executors.processes import ProcessExecutor
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.ledger import Ledger, Registered
+from holdfast.model import media
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
@@ -121,6 +123,7 @@ class Session:
                 self._watchdog.beat()
                 self.runner.tick()
                 self.listening.visit()
+                self.retention.visit()
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
@@ -200,6 +203,8 @@ class Session:
         )  # fmt: skip
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
         self.runner.handed_out = self.listening.due
+        self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
+        media.otherwise(self._store)
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run the user's functions beside the loop."""

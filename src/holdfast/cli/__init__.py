@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from holdfast.cli import dead, demo, events, items, ledger, look, replay, reviews, run, steps
+from holdfast.cli import artifacts, dead, demo, events, items, ledger, look, replay, reviews, run, steps
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError, LedgerError
 
@@ -33,6 +33,7 @@ events.register(app)
 steps.register(app)
 replay.register(app)
 ledger.register(app)
+artifacts.register(app)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from holdfast.engine.passage import Passage
 from holdfast.engine.rebuild import replayed
 from holdfast.errors import InputError, NotFoundError
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
+from holdfast.model import media
 from holdfast.model.failure import failure_of
 from holdfast.model.outcome import Invocation
 from holdfast.model.plain import wait_for
@@ -37,6 +38,7 @@ def replay(
     app = App()
     claimed = app.reads().claimed(find_item(app, item))
     store = app.store()
+    media.otherwise(store)
     passage: Passage = replayed(claimed, pipeline, store.fetch)
     node = next((one for one in pipeline.graph.steps() if one.name == step), None)
     if node is None:

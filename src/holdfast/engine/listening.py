@@ -12,6 +12,7 @@ from holdfast.engine.committer import Desk
 from holdfast.engine.serving import Loaded
 from holdfast.errors import InputError
 from holdfast.ledger import Ledger
+from holdfast.model import media
 from holdfast.model.codec import decode
 from holdfast.model.events import Delivery
 from holdfast.model.item import Submission
@@ -102,6 +103,7 @@ def verdict(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) 
     """What is to become of a delivery."""
     event = delivery.event
     listeners = [one for one in pipeline.listeners if one.event == event.type]
+    media.here(artifacts)
     try:
         data = event.data if isinstance(event.data, bytes) else artifacts.fetch(event.data)
         if not any(one.where is None or one.where(decode(data, pipeline.input_type)) for one in listeners):

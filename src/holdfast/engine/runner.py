@@ -322,7 +322,8 @@ class Runner:
         self._announce(transition)
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":
-            transition.output = passage.result()
+            result = passage.result()
+            transition.output = self._artifacts.keep(result) if isinstance(result, bytes) else result
         passage.closed = True
         passage.ready.clear()
         passage.pending += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,11 +14,12 @@ from holdfast.executor import Note, Report
 from holdfast.executors.attempt import call_of, checked_output
 from holdfast.executors.places import Places
 from holdfast.executors.recorders import RunnerRecorder
+from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
-from holdfast.model.values import INLINE_LIMIT
+from holdfast.model.values import inline
 from holdfast.store import Store
 
 LOOK_S = 0.2
@@ -100,6 +102,7 @@ class LoopExecutor(Places):
 
     async def _run(self, attempt: Attempt, step: Step) -> None:
         invocation, output, failure = attempt.invocation, None, None
+        media.here(self._store)
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
         try:
@@ -112,7 +115,7 @@ class LoopExecutor(Places):
             else:
                 call = call_of(graph, node, invocation, self._store, recorder)
             data = checked_output(node, await call())
-            output = data if len(data) <= INLINE_LIMIT else await _aside(self._store.keep, data, node.listed)
+            output = data if inline(data) else await _aside(self._store.keep, data, node.listed)
         except asyncio.CancelledError:
             failure = attempt.why or Failure("cancelled", "Cancelled", "the step cancelled itself")
         except Exception as error:
@@ -135,4 +138,4 @@ class LoopExecutor(Places):
 
 async def _aside(work: Callable[..., Any], *given: Any) -> Any:
     """Run blocking file work in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, work, *given)
+    return await asyncio.get_running_loop().run_in_executor(None, partial(copy_context().run, work, *given))

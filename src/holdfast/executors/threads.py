@@ -14,11 +14,12 @@ from holdfast.executor import Note, Report
 from holdfast.executors.attempt import call_of, checked_output
 from holdfast.executors.places import Places
 from holdfast.executors.recorders import RunnerRecorder
+from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
-from holdfast.model.values import INLINE_LIMIT, Value
+from holdfast.model.values import Value, inline
 from holdfast.store import Store
 
 Task = tuple[int, int, str]
@@ -69,10 +70,11 @@ class ThreadExecutor(Places):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, invocation: Invocation, recorder: RunnerRecorder) -> Value:
+        media.here(self._store)
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
         data = checked_output(node, call_of(graph, node, invocation, self._store, lambda: recorder)())
-        return data if len(data) <= INLINE_LIMIT else self._store.keep(data, node.listed)
+        return data if inline(data) else self._store.keep(data, node.listed)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Any]) -> None:
         if not self._closed:

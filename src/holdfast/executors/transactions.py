@@ -14,11 +14,12 @@ from holdfast.executor import Report
 from holdfast.executors.attempt import checked_output, context_of, read_arguments
 from holdfast.executors.places import Places
 from holdfast.executors.recorders import NoRecorder
+from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
-from holdfast.model.values import INLINE_LIMIT
+from holdfast.model.values import inline
 from holdfast.store import Store
 from holdfast.transaction import OpenTransactions, Transactions
 
@@ -73,6 +74,7 @@ class TransactionExecutor(Places):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, invocation: Invocation, step: Step) -> Outcome:
+        media.here(self._store)
         node = self._graphs[invocation.pipeline, invocation.version].nodes[invocation.node]
         if self._transactions is None:
             self._transactions = self._connect()
@@ -82,7 +84,7 @@ class TransactionExecutor(Places):
             leading = [context_of(node, invocation, NoRecorder())] if step.wants_context else []
             data = checked_output(node, step.instance()(transaction, *leading, *values, **keywords))
             transaction.check()
-            output = data if len(data) <= INLINE_LIMIT else self._store.keep(data, node.listed)
+            output = data if inline(data) else self._store.keep(data, node.listed)
         except BaseException:
             transaction.roll_back()
             raise

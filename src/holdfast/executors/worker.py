@@ -27,13 +27,14 @@ import msgspec
 from holdfast.errors import HoldfastError, StepError
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
 from holdfast.executors.recorders import PipeRecorder
+from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph, Node
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.step import Failed, Step
 from holdfast.model.task import Usage
-from holdfast.model.values import INLINE_LIMIT, Value
+from holdfast.model.values import Value, inline
 from holdfast.stores.opening import open_store
 
 MARK = struct.Struct("<Qd")
@@ -128,6 +129,7 @@ class Worker:
         for name, version, module, attribute in setup.modules:
             self._graphs[name, version] = load_pipeline(module, attribute).graph
         self._store = open_store(setup.artifacts)
+        media.here(self._store)
         self._send(Answer(0, [], False, 0.0, Usage()))  # ready
         while frame := self._frame():
             shipment = self._decode(frame)
@@ -187,7 +189,7 @@ class Worker:
 
     def _keep(self, node: Node, value: Any) -> Value:
         data = checked_output(node, value)
-        return data if len(data) <= INLINE_LIMIT else self._store.keep(data, node.listed)
+        return data if inline(data) else self._store.keep(data, node.listed)
 
     def _frame(self) -> bytes:
         header = self._in.read(LENGTH.size)

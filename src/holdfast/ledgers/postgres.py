@@ -19,6 +19,7 @@ from holdfast.ledgers.postgres_connection import Connection, Patience, check_ser
 from holdfast.ledgers.postgres_listening import listen
 from holdfast.ledgers.postgres_schema import add_partitions, migrate
 from holdfast.ledgers.processes import born, this_place
+from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.model.claimed import Claimed
@@ -177,6 +178,10 @@ class PostgresLedger:
             return [row[0] for row in rows]
 
         return self._transact(work)
+
+    def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
+        """Clear values of items that ended long ago."""
+        return self._transact_named(lambda run: purge(run, pipeline, intermediates_before, outputs_before, now_ms, limit))
 
     def next_wake(self, versions: list[int]) -> int | None:
         """When the next waiting item is due."""

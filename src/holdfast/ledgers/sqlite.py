@@ -14,6 +14,7 @@ from holdfast.ledger import Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.queries import queries
+from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
@@ -180,6 +181,10 @@ class SqliteLedger:
                 if (self._one("open_letters_left", item) or (0,))[0] == 0:
                     self._run("discard_item", item)
         return [row[0] for row in rows]
+
+    def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
+        """Clear values of items that ended long ago."""
+        return self._transact(lambda run: purge(run, pipeline, intermediates_before, outputs_before, now_ms, limit))
 
     def next_wake(self, versions: list[int]) -> int | None:
         """When the next waiting item is due."""

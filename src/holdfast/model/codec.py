@@ -9,17 +9,23 @@ from typing import Any, TypeVar, get_origin
 import msgspec
 
 from holdfast.errors import DefinitionError, InputError
+from holdfast.model import media
 
 T = TypeVar("T")
 
 
 def _write(value: Any) -> Any:
+    reference = media.written(value)
+    if reference is not None:
+        return reference
     if hasattr(value, "model_dump"):  # a pydantic model
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__qualname__} is no msgspec, dataclass, pydantic or built-in type, so it cannot be stored as JSON")
 
 
 def _read(kind: type[Any], data: Any) -> Any:
+    if media.is_media(kind):
+        return media.read(kind, data)
     if hasattr(kind, "model_validate"):
         return kind.model_validate(data)
     raise TypeError(f"{kind.__qualname__} is no msgspec, dataclass, pydantic or built-in type, so it cannot be read from JSON")

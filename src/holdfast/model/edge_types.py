@@ -7,6 +7,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from holdfast.errors import DefinitionError, EdgeTypeError
 from holdfast.model.codec import decoder, describe
+from holdfast.model.media import Artifact, by_reference, is_media
 
 _LISTS = "list, tuple, set, frozenset, Sequence, Iterable or Collection"
 
@@ -24,6 +25,10 @@ def fits(produced: Any, wanted: Any) -> bool:
         return any(fits(produced, member) for member in get_args(wanted))
     if produced is int and wanted is float:
         return True
+    if wanted is Artifact and is_media(produced):
+        return True  # the reference is passed on, and not loaded
+    if by_reference(wanted) and get_origin(produced) is get_origin(wanted) and len(get_args(produced)) == len(get_args(wanted)):
+        return all(fits(given, taken) for given, taken in zip(get_args(produced), get_args(wanted)))
     if isinstance(produced, type) and not get_args(produced) and get_origin(wanted) is not None and isinstance(get_origin(wanted), type):
         return issubclass(produced, get_origin(wanted))
     from beartype.door import is_subhint  # a quarter of a second to import, so only where edges are checked

@@ -29,6 +29,25 @@ class Listener(msgspec.Struct, frozen=True):
     where: Callable[[Any], bool] | None = None
 
 
+class Keep(msgspec.Struct, frozen=True):
+    """How long an item's values are kept after it has ended: what steps gave each other, and what the item gave.
+
+    Args:
+        intermediates: a duration such as ``"7d"``, or ``"forever"``. Which steps ran, how long and with what end stays known.
+        outputs: the same for the result; then the item is ``archived``.
+
+    Nothing of an item with an open dead letter is ever cleared, nor payloads, decisions and failures.
+    """
+
+    intermediates: Duration = "forever"
+    outputs: Duration = "forever"
+
+    def __post_init__(self) -> None:
+        for duration in (self.intermediates, self.outputs):
+            if duration != "forever":
+                seconds(duration)
+
+
 class Pipeline(Generic[A, T]):
     """A traced pipeline. Called with a real payload it runs as plain Python.
 
@@ -39,6 +58,7 @@ class Pipeline(Generic[A, T]):
         deadline: seconds that an item may take from admission, or None.
         inputs: turns one argument of ``holdfast run`` into payloads, or None.
         listeners: the events that start it.
+        keep: how long values are kept.
     """
 
     def __init__(
@@ -50,6 +70,7 @@ class Pipeline(Generic[A, T]):
         name: str | None,
         inputs: Callable[[str], Iterable[A]] | None,
         names: dict[str, Any],
+        keep: Keep = Keep(),
     ) -> None:
         self.fn = fn
         self.name = name or fn.__name__
@@ -64,6 +85,7 @@ class Pipeline(Generic[A, T]):
         self.key = key
         self.deadline = None if deadline is None else seconds(deadline)
         self.inputs = inputs
+        self.keep = keep
         self.listeners: tuple[Listener, ...] = ()
         parameters = list(inspect.signature(fn).parameters)
         if len(parameters) != 1:
@@ -104,6 +126,7 @@ def pipeline(
     deadline: Duration | None = None,
     name: str | None = None,
     inputs: Callable[[str], Iterable[Any]] | None = None,
+    keep: Keep = Keep(),
 ) -> Callable[[Callable[[A], T]], Pipeline[A, T]]:
     """Declare a function of steps as a pipeline; it is traced at once.
 
@@ -113,9 +136,10 @@ def pipeline(
         deadline: how long an item may take from admission, a duration such as ``"2h"``.
         name: its name, by default the function's.
         inputs: turns one command-line argument into payloads, for ``holdfast run`` and ``holdfast submit``.
+        keep: how long values are kept after an item has ended: ``Keep(intermediates="7d")``; by default for ever.
 
     Raises:
         DefinitionError: it computes over steps' outputs, or an edge does not fit; the message says what to write instead.
     """
     names = dict(sys._getframe(1).f_locals)
-    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names)
+    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names, keep)

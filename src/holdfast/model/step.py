@@ -14,6 +14,7 @@ import msgspec
 
 from holdfast.errors import BadInputError, DefinitionError, InputError, StepError
 from holdfast.model.context import Context
+from holdfast.model.media import by_reference
 from holdfast.model.plain import wait_for
 from holdfast.model.policy import Batch, Effects, Exhausted, Policy, Retry, Runs, Timeout
 from holdfast.model.tracing import tracer
@@ -49,6 +50,7 @@ class Step:
         name: the function's or class's name.
         policy: how it is run.
         parameters: the types of its parameters by name, without the context.
+        references: by place, the types of parameters that take artifacts without loading them.
         returns: the type of its (awaited) result, or of one element's when batched; without ``None`` for optional.
         wants_context: it takes a :class:`Context` first.
         runs: ``loop``, ``process``, ``threads`` or ``transaction``.
@@ -92,6 +94,7 @@ class Step:
         self.wants_context = bool(parameters) and hints.get(parameters[0].name) is Context
         self.signature = inspect.Signature(parameters[1:] if self.wants_context else parameters)
         self.parameters = {name: hints.get(name, Any) for name in self.signature.parameters}
+        self.references = {place: kind for place, kind in enumerate(self.parameters.values()) if by_reference(kind)}
         self.returns = hints.get("return", Any)
         if self.kind == "batched":
             self._read_batched()

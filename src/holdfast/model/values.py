@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 INLINE_LIMIT = 64 * 1024
@@ -15,18 +17,20 @@ PART = 1024
 
 
 class Stored(msgspec.Struct, frozen=True, tag="stored", array_like=True):
-    """A value kept in the artifact store: SHA-256 of its JSON bytes, and their number."""
+    """A value kept in the artifact store: SHA-256 of its JSON bytes, and their number; the artifacts that it refers to."""
 
     digest: str
     size: int
+    refs: tuple[str, ...] = ()
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
-    """A part of a long list: an artifact whose k-th element is readable alone."""
+    """A part of a long list: an artifact whose k-th element is readable alone; the artifacts that its elements refer to."""
 
     digest: str
     size: int
     count: int
+    refs: tuple[str, ...] = ()
 
 
 class Listing(msgspec.Struct, frozen=True, tag="listing", array_like=True):
@@ -71,11 +75,27 @@ def decode_reference(text: str) -> Reference:
     return _decoder.decode(text)
 
 
+_REFERS = b'"$artifact":"'
+_REFERENCE = re.compile(re.escape(_REFERS) + rb"([0-9a-f]{64})")
+
+
+def inline(data: bytes) -> bool:
+    """Whether JSON bytes may lie in their row: they are small, and refer to no artifact (that must be seen without reading them)."""
+    return len(data) <= INLINE_LIMIT and _REFERS not in data
+
+
+def refers_to(data: bytes) -> tuple[str, ...]:
+    """The artifacts that JSON bytes refer to. (Quotes within a text are escaped, so no text looks like a reference.)"""
+    return tuple(sorted({found.decode() for found in _REFERENCE.findall(data)})) if _REFERS in data else ()
+
+
 def digests(value: Value | None) -> tuple[str, ...]:
-    """The artifacts that a value is made of."""
+    """All artifacts that a value needs: those that it is made of, and those that these refer to."""
     if value is None or isinstance(value, bytes):
-        return ()
-    return tuple(chunk.digest for chunk in value.chunks) if isinstance(value, Listing) else (value.digest,)
+        return refers_to(value or b"")
+    if isinstance(value, Listing):
+        return tuple(digest for chunk in value.chunks for digest in (chunk.digest, *chunk.refs))
+    return (value.digest, *value.refs) if isinstance(value, Stored) else (value.digest,)
 
 
 def weight(value: Value | None) -> int:

@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 
 from holdfast.errors import StoreError
 from holdfast.model.codec import join, split
-from holdfast.model.values import CHUNK_BYTES, CHUNK_ELEMENTS, INLINE_LIMIT, Chunk, Element, Listing, Reference, Stored, Value
+from holdfast.model.values import CHUNK_BYTES, CHUNK_ELEMENTS, Chunk, Element, Listing, Reference, Stored, Value, inline, refers_to
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = struct.Struct("<Q")
@@ -50,11 +50,11 @@ class ChunkedStore(ABC):
 
     def keep(self, data: bytes, as_list: bool = False) -> Value:
         """Return small JSON bytes as they are, and put large ones."""
-        if len(data) <= INLINE_LIMIT:
+        if inline(data):
             return data
         if as_list and data.startswith(b"["):
             return self._keep_list(data)
-        return Stored(self.put(data), len(data))
+        return Stored(self.put(data), len(data), refers_to(data))
 
     def fetch(self, reference: Reference) -> bytes:
         """Return the JSON bytes behind a reference; of an element, only its part of the file is read."""
@@ -68,7 +68,8 @@ class ChunkedStore(ABC):
         """Keep elements with their end offsets."""
         ends = b"".join(_NUMBER.pack(end) for end in accumulate(map(len, elements)))
         body = b"".join([*elements, ends, _NUMBER.pack(len(elements))])
-        return Chunk(self.put(body), len(body), len(elements))
+        refs = tuple(sorted({digest for element in elements for digest in refers_to(element)}))
+        return Chunk(self.put(body), len(body), len(elements), refs)
 
     def _keep_list(self, data: bytes) -> Listing:
         chunks: list[Chunk] = []

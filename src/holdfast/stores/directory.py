@@ -30,9 +30,12 @@ class DirectoryStore(ChunkedStore):
         path = self._path(digest)
         try:
             self._make_folder(path.parent)
-            if path.exists():  # perhaps linked by a process that died before it synced the folder
-                _sync_folder(path.parent)
+            try:
+                os.utime(path)  # young again: nobody takes it for an orphan before the commit that names it
+                _sync_folder(path.parent)  # perhaps linked by a process that died before it synced the folder
                 return digest
+            except FileNotFoundError:
+                pass
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
             try:
                 with os.fdopen(handle, "wb") as file:

@@ -43,3 +43,17 @@ where i.version = $1 and t.node = $2 and t.state = 'succeeded' group by t.item, 
 
 -- name: children_of
 select c.id, p.name, c.key, c.state from items c join pipelines p on p.id = c.pipeline where c.parent = $1 order by c.id limit 1000;
+
+-- name: artifact_references every value that lies in the artifact store
+select artifact from items where artifact is not null
+union all select output_artifact from items where output_artifact is not null
+union all select artifact from tasks where artifact is not null
+union all select shown_artifact from waits where shown_artifact is not null
+union all select answer_artifact from waits where answer_artifact is not null
+union all select artifact from events where artifact is not null;
+
+-- name: part_references
+select chunk from each_parts;
+
+-- name: effect_values
+select value from effects;
