@@ -101,7 +101,7 @@ def durable(which: Any, count: int, folder: str) -> float:
     ends = sorted(row[0] for row in reads._query("select ended_at from tasks", ()))
     reads.close()
     first = min(SIZE, count) if which is batched else 1
-    return (ends[-1] - ends[first - 1]) / 1000 * count / (count - first)
+    return float((ends[-1] - ends[first - 1]) / 1000 * count / (count - first))
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def scanned(scan: Scan) -> Report:
     """Every kind of value."""
     arrays = arrays_of(scan)
     found = table(arrays)
-    return report(scan, found, passed(arrays), found)
+    return report(scan, found, passed(arrays), found)  # type: ignore[arg-type]
 
 
 @pipeline(version="1", key=lambda scan: scan.name, keep=Keep(intermediates="1ms", outputs="1ms"))

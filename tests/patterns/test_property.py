@@ -51,7 +51,8 @@ def test_a_durable_run_under_faults_equals_plain_python(one: Pipeline[int, int],
     seen: list[Any] = []
 
     def judge() -> None:
-        ((state, item),) = world.real.connection.execute("select state, id from items where parent is null").fetchall()
+        found: Any = world.real.connection.execute("select state, id from items where parent is null").fetchall()
+        ((state, item),) = found
         seen.append(json.loads(output_of(world.reads.item(int(item))["output"], world.store)) if state == "completed" else state)
 
     world.judge = judge

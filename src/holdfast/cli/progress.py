@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from holdfast.engine.serving import counted
 from holdfast.session import Session
 
 PLAIN_S = 5.0
@@ -43,7 +44,7 @@ class Progress:
         """Show where the session is."""
         now = time.monotonic()
         if self._live is not None:
-            if now - self._said > 0.2 or not session.runner.in_flight():
+            if now - self._said > 0.2 or not session.runner.passages():
                 self._said = now
                 self._live.update(self._table(session))
         elif not self._quiet and (now - self._said > PLAIN_S):
@@ -60,7 +61,7 @@ class Progress:
         trouble = f" · {session.committer.trouble}" if session.committer.trouble else ""
         return (
             f"{done}{of} items ended: {ended.get('completed', 0)} completed, {ended.get('dead', 0)} dead · "
-            f"{session.runner.in_flight()} in flight · {time.monotonic() - self._began:.0f} s{trouble}"
+            f"{len(session.runner.passages())} in flight · {time.monotonic() - self._began:.0f} s{trouble}"
         )
 
     def _table(self, session: Session) -> Table:
@@ -68,7 +69,7 @@ class Progress:
         table.add_column("step", min_width=24)
         for column in ("running", "waiting", "done", "retried", "skipped", "dead"):
             table.add_column(column, justify="right")
-        tally, live = session.runner.tally.tasks, session.runner.live_counts()
+        tally, live = session.runner.tally.tasks, counted(session.runner.passages())
         for loaded in session.loaded:
             for node in loaded.pipeline.graph.steps():
                 counts = [tally.get((loaded.pipeline.name, node.index, state), 0) for state in ("succeeded", "retried", "skipped", "dead")]

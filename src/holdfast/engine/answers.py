@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from holdfast.engine.advance import succeed
+from holdfast.engine.advance import come_due, succeed
 from holdfast.engine.flow import Advance
 from holdfast.engine.outside import Keep, ask_about, overdue
 from holdfast.engine.passage import Passage, TaskKey
@@ -34,7 +34,9 @@ def settle_answer(passage: Passage, key: TaskKey, answer: Answer, transition: Tr
 
 
 def settle_overdue(passage: Passage, key: TaskKey, transition: Transition) -> Advance | None:
-    """The deadline of a review or a wait has come; None when it was escalated."""
+    """The deadline of a join, a review or a wait has come; None when it was escalated."""
+    if passage.graph.nodes[key[0]].kind == "gather":
+        return come_due(passage, key)
     failure = overdue(passage, key, transition)
     if failure is None:
         return None

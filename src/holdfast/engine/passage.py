@@ -10,7 +10,7 @@ from holdfast.engine.progress import EachProgress, Join, Refinement, Scope, oute
 from holdfast.model.codec import decode, encode, join, project, split
 from holdfast.model.graph import CONSTANT, INPUT, TASKS, Graph, Node, Ref
 from holdfast.model.outcome import Argument
-from holdfast.model.task import EachPart, Effect, LiveTask, SettledTask
+from holdfast.model.task import NEVER, EachPart, Effect, LiveTask, SettledTask
 from holdfast.model.values import Listing, Reference, Value, weight
 
 TaskKey = tuple[int, str]
@@ -90,6 +90,15 @@ class Passage:
                 uncertain.add((task.node, task.place))
             self.live[task.node, task.place] = task
         return uncertain
+
+    def rests_until(self) -> int | None:
+        """When the first of its waits ends, if it does nothing but wait; None when something is under way."""
+        if self.running or self.starting or self.ready or self.pending or not self.live:
+            return None
+        if any(live.state == "running" for live in self.live.values()):
+            return None
+        wake = min((live.wake_at for live in self.live.values() if live.wake_at), default=NEVER)
+        return wake if self.deadline is None else min(wake, self.deadline)
 
     def argument(self, ref: Ref, place: str) -> Argument:
         """Where the value of a reference lies, seen from a task at ``place``."""

@@ -7,15 +7,15 @@ before its start is durable.
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from msgspec.structs import replace
+
 from holdfast.clock import Clock
-from holdfast.engine.advance import begin, come_due
-from holdfast.engine.answers import settle_answer, settle_lost, settle_overdue
+from holdfast.engine.answers import settle_answer, settle_overdue
 from holdfast.engine.claiming import Claiming
 from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
@@ -25,8 +25,8 @@ from holdfast.engine.outside import ask, ask_about, emit
 from holdfast.engine.parts import Parts
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.post import Post
-from holdfast.engine.rebuild import rebuild
-from holdfast.engine.serving import Limits, Loaded, Tally, counted
+from holdfast.engine.rebuild import take
+from holdfast.engine.serving import Limits, Loaded, Tally
 from holdfast.engine.settle import call_off, expire, refuse, settle_failure, settle_success
 from holdfast.engine.timers import Timers
 from holdfast.engine.writing import Writing
@@ -35,8 +35,6 @@ from holdfast.model.claimed import Claimed
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.task import NEVER, Answer, Beyond, Effect, Transition
 from holdfast.store import Store
-
-log = logging.getLogger("holdfast")
 
 PARK_MS = 5_000
 """A wait longer than this with nothing else running releases the item."""
@@ -96,7 +94,7 @@ class Runner:
         self._bytes = 0
         self._timers = Timers()
         self._parts = Parts(desk, clock, artifacts, self._follow)
-        self._claiming = Claiming(incarnation, list(self._loaded), desk, clock, limits, self._take, self._taken)
+        self._claiming = Claiming(incarnation, list(self._loaded), desk, clock, limits, self._take, self._go_on)
         self._post = Post(incarnation, desk, clock, limits.poll_ms, self._answered, self._moved)
         self._next_look = 0
         self.draining = False
@@ -116,10 +114,8 @@ class Runner:
 
     def hint(self) -> None:
         """Something may be claimable: look at once."""
-        self._claiming.hunger()
-        self._claim()
         self._post.due()
-        self._visit()
+        self._moved()
 
     def _visit(self) -> None:
         if not self.draining:
@@ -133,8 +129,11 @@ class Runner:
             now = self._clock.now_ms()
             for outcome in outcomes:
                 self._settle(outcome, now)
-        self._dispatch.pump()
+        self._go_on()
+
+    def _go_on(self) -> None:
         self._claim()
+        self._dispatch.pump()
 
     def note(self, invocation: Invocation, label: str, value: bytes, then: Callable[[bool], None]) -> None:
         """An attempt has had a sub-effect: keep it; ``then`` is told once it is durable, or that the attempt is nobody's any more."""
@@ -154,13 +153,9 @@ class Runner:
         """Draining, and every attempt has ended and is settled."""
         return self.draining and not any(p.running or p.starting or p.pending for p in self._items.values())
 
-    def in_flight(self) -> int:
-        """Items in memory."""
-        return len(self._items)
-
-    def live_counts(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """By pipeline and node: tasks that run, and tasks that wait for capacity or a retry."""
-        return counted(self._items.values())
+    def passages(self) -> Collection[Passage]:
+        """The items in memory."""
+        return self._items.values()
 
     def drain(self) -> None:
         """Claim and start nothing more; attempts that run may end."""
@@ -179,37 +174,21 @@ class Runner:
         self._claim()
         self._visit()
 
-    def _taken(self) -> None:
-        self._claim()
-        self._dispatch.pump()
-
     def _take(self, one: Claimed) -> None:
         """Begin or go on with a claimed item."""
         if self.draining:
             return  # it stays with this incarnation, whose end makes it claimable
-        loaded = self._loaded[one.version]
-        pipeline = loaded.pipeline
-        passage = rebuild(one, pipeline, self._artifacts.fetch)
-        passage.bodies = loaded.bodies
+        passage, advance, transition = take(one, self._loaded[one.version], self._artifacts, self._clock.now_ms())
         self._items[one.item] = passage
-        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        advance = begin(passage)  # before the live rows: what has not begun again cannot be called off
-        uncertain = passage.resume(one.live)
         if passage.deadline is not None and passage.deadline <= transition.at and advance.ready:
             passage.ready.update(advance.ready)
             self._expire(passage)
             return
-        for key in set(passage.live) - {*advance.ready, *advance.asks, *(key for key, _ in advance.timers)}:
-            transition.dropped += (key,)
-            if passage.live.pop(key).state == "waiting":
-                transition.beyond().ended += (key,)
-        for key in uncertain & set(passage.live):
-            settle_lost(passage, key, transition, self._artifacts.keep)
         passage.pending += 1  # it is not parked before the answers that came with it are heard
         self._follow(passage, advance, transition)
         passage.pending -= 1
         for answer in one.answers:
-            self._answered(Answer(one.item, answer.node, answer.place, answer.value, answer.failure, one.fence))
+            self._answered(replace(answer, fence=one.fence))
         self._rest(passage)
 
     def _ended(self, outcome: Outcome) -> Ready | None:
@@ -283,13 +262,12 @@ class Runner:
         passage.ready.discard(key)
         if key in passage.running:
             passage.running.discard(key)
-            self._stop(passage.item, [key])
+            self._stop(passage, [key])
         call_off(passage, key, transition)
 
     def _commit(self, passage: Passage, transition: Transition) -> None:
         starts, passage.starting = passage.starting, []
-        written = transition.settled or transition.failed or transition.live or transition.dropped or transition.flags or transition.letters
-        if not written and transition.more is None:
+        if not (transition.settled or transition.anything):
             return
         passage.pending += 1
         self._writing.commit(passage, transition, partial(self._committed, passage, starts))
@@ -351,9 +329,6 @@ class Runner:
     def _overdue(self, passage: Passage, key: TaskKey) -> None:
         """The deadline of a join, a review or a wait has come."""
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        if passage.graph.nodes[key[0]].kind == "gather":
-            self._follow(passage, come_due(passage, key), transition)
-            return
         advance = settle_overdue(passage, key, transition)
         if advance is None:
             self._timers.set(passage, key)
@@ -370,10 +345,8 @@ class Runner:
         advance = settle_answer(passage, key, answer, transition)
         if advance is None:
             self._dispatch.queue(passage, key)  # a person says: again
-            self._follow(passage, Advance(), transition)
-            self._dispatch.pump()
-        else:
-            self._follow(passage, advance, transition)
+        self._follow(passage, advance or Advance(), transition)
+        self._dispatch.pump()
 
     def _look_at_deadlines(self, now: int) -> None:
         """Some hundreds of items are looked at a few times a second: cheaper than a timer for each that hardly ever fires."""
@@ -384,12 +357,8 @@ class Runner:
 
     def _park(self, passage: Passage, transition: Transition) -> bool:
         """Release an item that only waits, and for long; the transition that is being written carries it."""
-        if passage.running or passage.starting or passage.ready or passage.pending or not passage.live:
-            return False
-        wake = min((live.wake_at for live in passage.live.values() if live.wake_at), default=NEVER)
-        if passage.deadline is not None:
-            wake = min(wake, passage.deadline)
-        if any(live.state == "running" for live in passage.live.values()) or wake - transition.at <= PARK_MS:
+        wake = passage.rests_until()
+        if wake is None or wake - transition.at <= PARK_MS:
             return False
         transition.state, transition.wake_at = "waiting", wake
         passage.closed = True
@@ -403,7 +372,7 @@ class Runner:
         """The item's deadline passed: stop its attempts and bury what was cut off."""
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         if expire(passage, transition):
-            self._stop(passage.item, list(passage.running))
+            self._stop(passage, list(passage.running))
             passage.running.clear()
             self._finish(passage, "dead", transition)
 
@@ -411,17 +380,17 @@ class Runner:
         """The fence no longer holds: somebody else owns the item now. Its attempts are stopped, nothing of them is written."""
         if passage.closed:
             return
-        self._stop(passage.item, list(passage.running))
+        self._stop(passage, list(passage.running))
         passage.closed = True
         passage.ready.clear()
         # Where the ledger refused a row rather than the fence, the item is still ours: it is let go, and tried again later.
         later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + again_ms)
         self._desk.commit(later, lambda held: self._forget(passage))
 
-    def _stop(self, item: int, keys: list[TaskKey]) -> None:
-        for node, place in keys:
-            for executor in self._executors.values():
-                executor.cancel(item, node, place)
+    def _stop(self, passage: Passage, keys: list[TaskKey]) -> None:
+        for executor in self._executors.values():
+            for node, place in keys:
+                executor.cancel(passage.item, node, place)
 
     def _forget(self, passage: Passage) -> None:
         if self._items.get(passage.item) is passage:

@@ -236,6 +236,12 @@ class Transition(msgspec.Struct):
     output: tuple[int, str] | Value | None = None
     more: Beyond | None = None
 
+    @property
+    def anything(self) -> bool:
+        """Whether there is anything to write."""
+        rows = self.settled or self.live or self.failed or self.dropped or self.flags or self.letters
+        return bool(rows) or self.more is not None
+
     def beyond(self) -> Beyond:
         """What it changes beyond the item's own tasks, to be added to."""
         if self.more is None:

@@ -1,0 +1,162 @@
+"""What people do with a ledger: send back, decide, publish, cancel, clear; through a live runner, or on the ledger itself."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from holdfast.clock import SystemClock
+from holdfast.control import reach_writer
+from holdfast.engine.retention import purge_limits
+from holdfast.errors import InputError
+from holdfast.ledger import Ledger
+from holdfast.ledgers.opening import open_ledger, open_reads
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.model import media
+from holdfast.model.codec import decode, encode
+from holdfast.model.combinators.events import checked_name
+from holdfast.model.events import Event
+from holdfast.model.pipeline import Pipeline
+from holdfast.settings import Settings, read_settings
+from holdfast.store import Store
+from holdfast.stores.collecting import Collected, collect
+from holdfast.stores.opening import open_store
+
+T = TypeVar("T")
+
+PURGE = 200
+"""Items whose values are cleared in one transaction."""
+
+
+class Operations:
+    """The verbs that need no runner.
+
+    Args:
+        settings: see :class:`holdfast.settings.Settings`; keyword arguments win over the environment.
+    """
+
+    def __init__(self, settings: Settings | None = None, **given: object) -> None:
+        self.settings = settings or read_settings(**given)
+        self.clock = SystemClock()
+
+    def redrive(self, letters: list[int]) -> list[int]:
+        """Send open dead letters back; returns those that were open."""
+        return self._once(lambda writer: writer.redrive(letters, self.clock.now_ms()))
+
+    def discard(self, letters: list[int], reason: str) -> list[int]:
+        """Close open dead letters with a reason; returns those that were open."""
+        if not reason.strip():
+            raise InputError("a discard needs a reason: it is what the audit trail will say")
+        return self._once(lambda writer: writer.discard(letters, reason, self.clock.now_ms()))
+
+    def reviews(self, pipeline: str | None = None, state: str = "open", limit: int = 20) -> list[dict[str, Any]]:
+        """Reviews, the oldest first: rows as :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes them."""
+        return self.reads().reviews(pipeline, state, limit)
+
+    def decide(self, review: int, answer: Any, digest: str, who: str, roles: Iterable[str] = ()) -> str:
+        """Take a person's decision of a review, once.
+
+        Args:
+            review: its number.
+            answer: an instance of the form, or plain data that fit it.
+            digest: of what the person was shown, or its first eight characters or more.
+            who: the person's name.
+            roles: the person's roles.
+
+        Returns:
+            ``decided``, or ``proposed`` when a second person must give the same answer.
+
+        Raises:
+            NotFoundError: no such review.
+            InputError: it is decided, the person may not, something else was shown, or the answer does not fit the form.
+        """
+        plain = decode(encode(answer), Any)
+        state: str = self._once(lambda writer: writer.mail.decide(review, plain, digest, who, tuple(roles), self.clock.now_ms()))
+        return state
+
+    def publish(self, event: str, data: Any, key: str = "", id: str = "", source: str = "holdfast") -> bool:
+        """Publish an event from outside a pipeline: it is durable when this returns.
+
+        Args:
+            event: its name.
+            data: its data.
+            key: what it is about, for tasks that wait for it.
+            id: names it for ever: the same id twice is one event; by default a new one.
+            source: who says so.
+
+        Returns:
+            False when its id was known.
+
+        Raises:
+            DefinitionError: a name that is none.
+            InputError: the data cannot be kept as JSON.
+        """
+        store = self.store()
+        try:
+            with media.using(store):
+                value = store.keep(encode(data))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
+        one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
+        (new,) = self._once(lambda writer: writer.mail.publish([one]))
+        return bool(new)
+
+    def cancel(self, items: list[int]) -> list[int]:
+        """Cancel items that have not ended, with their children; returns those that it changed."""
+        return self._once(lambda writer: writer.mail.cancel(items, self.clock.now_ms()))
+
+    def redeliver(self, deliveries: list[int]) -> list[int]:
+        """Offer refused deliveries of events to their pipelines again; returns those that were refused."""
+        return self._once(lambda writer: writer.mail.redeliver(deliveries))
+
+    def purge(self, pipelines: Iterable[Pipeline[Any, Any]]) -> int:
+        """Clear values of items that ended longer ago than their pipeline's ``keep`` says; returns how many items that concerned."""
+        number = 0
+        for one in pipelines:
+            while cleared := self._once(lambda writer, one=one: writer.purge(*purge_limits(one, self.clock.now_ms()), PURGE)):  # type: ignore[misc]
+                number += cleared
+        return number
+
+    def collect(self, grace_s: float = 86_400.0, dry_run: bool = False) -> Collected:
+        """Remove artifacts that nothing refers to and that are older than the grace, which must be longer than any attempt takes.
+
+        Raises:
+            InputError: the artifacts lie in object storage, whose own lifecycle rules see to this.
+        """
+        place = self.settings.artifacts_place
+        if "://" in place:
+            raise InputError(
+                f"orphans are collected in a directory, and artifacts lie in {place}: give the bucket a lifecycle rule for what is no longer read"
+            )
+        reads = self.reads()
+        try:
+            referenced = reads.artifact_digests()
+        finally:
+            reads.close()
+        return collect(Path(place), referenced, self.clock.now_ms() / 1000, grace_s, dry_run)
+
+    def open_ledger(self) -> Ledger:
+        """The ledger for writing; an SQLite file has one writer."""
+        return open_ledger(self.settings)
+
+    def writer(self) -> Any:
+        """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
+        path = self.settings.socket_path
+        return self.open_ledger() if path is None else reach_writer(path, self.open_ledger)
+
+    def reads(self) -> LedgerReads:
+        """The reading side of the ledger."""
+        return open_reads(self.settings)
+
+    def store(self) -> Store:
+        """The artifact store."""
+        return open_store(self.settings.artifacts_place)
+
+    def _once(self, verb: Callable[[Any], T]) -> T:
+        writer = self.writer()
+        try:
+            return verb(writer)
+        finally:
+            writer.close()
