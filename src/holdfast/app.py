@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from holdfast.buses.opening import open_bus
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerUnavailableError
@@ -115,6 +116,7 @@ class App(Operations):
             InputError: a payload was refused.
         """
         pipelines = with_children(pipelines)
+        open_bus(self.settings)  # refused here rather than under way
         for one in pipelines:
             self._check_transactional(one)
         store = self.store()

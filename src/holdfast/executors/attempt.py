@@ -28,7 +28,7 @@ def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Stor
 
 
 def _read(graph: Graph, argument: Argument, store: Store, reference: Any) -> Any:
-    """One argument; ``reference``: the type of a parameter that takes artifacts without loading them, or None."""
+    """One argument; ``reference``: the type of a parameter that takes artifacts, loaded or by reference, or None."""
     data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
     if reference is not None:
         return decode(encode(project(decode(data, Any), argument.path)), reference)

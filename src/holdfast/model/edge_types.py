@@ -25,8 +25,8 @@ def fits(produced: Any, wanted: Any) -> bool:
         return any(fits(produced, member) for member in get_args(wanted))
     if produced is int and wanted is float:
         return True
-    if wanted is Artifact and is_media(produced):
-        return True  # the reference is passed on, and not loaded
+    if Artifact in (produced, wanted) and is_media(produced) and is_media(wanted):
+        return True  # the reference is passed on and not loaded, or loaded by who takes it
     if by_reference(wanted) and get_origin(produced) is get_origin(wanted) and len(get_args(produced)) == len(get_args(wanted)):
         return all(fits(given, taken) for given, taken in zip(get_args(produced), get_args(wanted)))
     if isinstance(produced, type) and not get_args(produced) and get_origin(wanted) is not None and isinstance(get_origin(wanted), type):

@@ -185,8 +185,8 @@ def is_media(kind: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def by_reference(kind: Any) -> bool:
-    """Whether a type takes artifacts by reference: it is :class:`Artifact`, or made of it."""
-    return kind is Artifact or any(by_reference(part) for part in get_args(kind) if part is not Ellipsis)
+    """Whether a parameter of a type is read as its own type says, whatever the step before made of it: a reference, or what it refers to."""
+    return is_media(kind) or any(by_reference(part) for part in get_args(kind) if part is not Ellipsis)
 
 
 def _kept(save: Any, media_type: str) -> Artifact:

@@ -50,7 +50,7 @@ class Step:
         name: the function's or class's name.
         policy: how it is run.
         parameters: the types of its parameters by name, without the context.
-        references: by place, the types of parameters that take artifacts without loading them.
+        references: by place, the types of parameters that take artifacts, loaded or by reference.
         returns: the type of its (awaited) result, or of one element's when batched; without ``None`` for optional.
         wants_context: it takes a :class:`Context` first.
         runs: ``loop``, ``process``, ``threads`` or ``transaction``.
