@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from holdfast import App
+from holdfast.model.task import NEVER
 from tests.conftest import Run
 from tests.samples import Order, enriched, retried, squares
 
@@ -36,6 +37,7 @@ def broken(run: Run, app: App, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 GOOD = "(select id from items where key = 'good')"
 DEAD = "(select id from items where key = 'dead')"
+WAIT = "insert into waits (item, node, place, generation, round, kind, state, fresh, name, key, opened_at, due)"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,14 @@ DEAD = "(select id from items where key = 'dead')"
         ("update dead_letters set item = 7", "letter-without-item"),
         (f"update items set ended_at = null where id = {GOOD}", "ended-without-time"),
         ("update items set flags = null where key = 'borne'", "dead-task-of-completed"),
+        (f"update items set state = 'waiting', due = {NEVER} where id = {GOOD}", "waiting-without-wake"),
+        (f"{WAIT} values ({GOOD}, 0, '', 1, 0, 'review', 'open', 0, 'May we?', '', 1, 0)", "wait-of-ended-item"),
+        (f"{WAIT} values ({GOOD}, 0, '', 1, 0, 'child', 'open', 0, 'retried', 'nobody', 1, 0)", "child-without-item"),
+        (
+            f"update items set state = 'waiting', due = {NEVER} where id = {GOOD};"
+            f"insert into live_tasks values ({GOOD}, 0, '', 'waiting', 1, 0, 0, 0, 0, 0)",
+            "task-that-nobody-wakes",
+        ),
     ],
 )
 def test_each_rule_is_noticed(broken: Callable[..., dict[str, Any]], statement: str, rule: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from holdfast import BadInputError, Retry, each, pipeline, step
 from holdfast.engine import dispatch, runner, settle
 from holdfast.ledgers import sqlite_commit
 from holdfast.model.task import LiveTask
 from holdfast.testing import simulate
 from holdfast.testing.pipelines import ALL, payloads
 from holdfast.testing.shared_ledger import SharedLedger
-from holdfast.testing.simulator import InvariantBroken
+from holdfast.testing.simulator import InvariantBroken, World
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +131,46 @@ def test_it_finds_writes_of_a_runner_that_slept_past_its_lease(monkeypatch: pyte
     monkeypatch.setattr(sqlite_commit, "held_of", held)
     monkeypatch.setitem(sqlite_commit.SQL, "note_command", "update incarnations set command = ? where id = ?")
     assert re.match(r"InvariantBroken: (I6 fencing|I1 conservation)", _found_among_three())
+
+
+@step(retry=Retry(attempts=3, base="100ms"))
+async def many(number: int) -> list[int]:
+    """More than one stretch of an each."""
+    return list(range(number))
+
+
+@step(retry=Retry(attempts=3, base="100ms"))
+async def most(number: int) -> int:
+    """Refuses some."""
+    if number % 500 == 7:
+        raise BadInputError("seven")
+    return number
+
+
+@step(retry=Retry(attempts=3, base="100ms"))
+async def summed(numbers: list[int]) -> int:
+    """The end."""
+    return sum(numbers)
+
+
+@pipeline(version="1", key=str)
+def lengthy(number: int) -> int:
+    """A long each, two steps an element."""
+    return summed(each(most)(each(most, tolerate=0.1)(many(number))))
+
+
+@pytest.mark.parametrize("runners", [1, 3])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_long_each_goes_on_from_its_kept_stretches(seed: int, runners: int) -> None:
+    world = World(seed, [lengthy], lambda rng: [("lengthy", 2_500)], runners)
+    for name in world.rates:
+        world.rates[name] = 0.0
+    for at in (1_500, 2_500, 4_000):
+        world.later(at, world._kill)
+    found: list[Any] = []
+    world.judge = lambda: found.extend(
+        [world.real.connection.execute(f"select {what}").fetchone() for what in ("output from tasks where node = 4", "count(*) from each_parts")]
+    )
+    result = world.run(limit=400_000)
+    assert result.kills >= 2
+    assert [json.loads(found[0][0]), found[1][0]] == [sum(n for n in range(2_500) if n % 500 != 7), 3]

@@ -120,12 +120,13 @@ def fail(node: Node, place: str, out: Advance) -> None:
 
 def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance) -> None:
     scope.active += 1
-    if node.kind in TASKS:
+    if node.kind == "step":
+        if not passage.restored or not _restore(passage, node, place, out):
+            out.ready.append((node.index, place))
+    elif node.kind in TASKS:
         if passage.restored and _restore(passage, node, place, out):
             return
-        if node.kind == "step":
-            out.ready.append((node.index, place))
-        elif node.kind == "emit":
+        if node.kind == "emit":
             out.emits += (((node.index, place), passage.arguments(node, place)),)  # now: what it is in may be over before it is written
             settle(passage, node, place, b"null", out)
         else:

@@ -46,12 +46,14 @@ class Post:
         """Nothing is to be handed out, as far as is known."""
         return not self._visiting and not self._due
 
-    def visit(self, waits: bool) -> None:
-        """Go, if it is time. ``waits``: items in memory wait for answers."""
+    def visit(self, waiting: Callable[[], bool]) -> None:
+        """Go, if it is time. ``waiting``: whether items in memory wait for answers."""
         now = self._clock.now_ms()
         if self._visiting or not (self._due or now >= self._next):
             return
         self._visiting, self._due, self._next = True, False, now + self._poll_ms
+
+        waits = waiting()
 
         def verb(ledger: Ledger) -> tuple[int, list[Answer]]:
             handed = ledger.mail.distribute(now, ROUND)

@@ -114,12 +114,13 @@ class Runner:
 
     def hint(self) -> None:
         """Something may be claimable: look at once."""
+        self._claiming.hunger()
+        self._claim()
         self._post.due()
-        self._moved()
 
     def _visit(self) -> None:
         if not self.draining:
-            self._post.visit(any(live.state == "waiting" for passage in self._items.values() for live in passage.live.values()))
+            self._post.visit(lambda: any(live.state == "waiting" for passage in self._items.values() for live in passage.live.values()))
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Attempts ended."""

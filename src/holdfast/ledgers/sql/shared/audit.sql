@@ -35,9 +35,6 @@ select w.item from waits w where w.kind = 'child' and w.state = 'open' and not e
     select 1 from items c join pipelines p on p.id = c.pipeline where p.name = w.name and c.key = w.key
 ) limit 100;
 
--- name: audit_join_twice a join fires once a generation, and so is settled once
-select t.item from tasks t group by t.item, t.node, t.place, t.generation having count(*) > 1 limit 100;
-
 -- name: audit_completed_with_live_task nothing of an ended item is still under way
 select l.item from live_tasks l join items i on i.id = l.item
 where i.state in ('completed', 'dead', 'discarded', 'cancelled', 'archived') limit 100;
