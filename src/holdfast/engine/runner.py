@@ -232,7 +232,8 @@ class Runner:
         for key, failure in advance.refused:
             self.tally.task(passage.pipeline, key[0], "dead")
             refuse(passage, key, failure, transition)
-        note(passage, advance, transition)
+        if advance.noted or advance.flags or advance.emits or advance.dropped:
+            note(passage, advance, transition)
         for key, inputs in advance.emits:
             emit(passage, key, inputs, transition, self._artifacts.keep, self._limits.relays)
         if advance.finished is not None:
@@ -272,24 +273,25 @@ class Runner:
             return
         passage.pending += 1
         self._writing.commit(passage, transition, partial(self._committed, passage, starts))
-        self._announce(transition)
-
-    def _announce(self, transition: Transition) -> None:
-        """What was handed in concerns others too: items may wait for it, or be claimable by it."""
         if transition.more is not None:
-            self._post.due()
-            self._claiming.hunger()
+            self._announce()
+
+    def _announce(self) -> None:
+        """What was handed in concerns others too."""
+        self._post.due()
+        self._claiming.hunger()
 
     def _committed(self, passage: Passage, starts: list[TaskKey], held: bool) -> None:
         passage.pending -= 1
         if not held:
             self._lose(passage)
         self._dispatch.started(passage, starts)
-        self._rest(passage)
+        if not passage.running:
+            self._rest(passage)
 
     def _rest(self, passage: Passage) -> None:
         """Nothing more is to be written: release the item if it only waits."""
-        if not passage.closed and not passage.running:
+        if not passage.closed:
             self._park(passage, Transition(passage.item, passage.fence, self._clock.now_ms()))
 
     def _finish(self, passage: Passage, state: str, transition: Transition) -> None:
@@ -298,7 +300,8 @@ class Runner:
             self._call_off(passage, key, transition)
         if passage.parent:
             transition.beyond().told = True
-        self._announce(transition)
+        if transition.more is not None:
+            self._announce()
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":
             result = passage.result()
@@ -365,7 +368,8 @@ class Runner:
         passage.closed = True
         if wake != NEVER:
             self._claiming.expect(wake)
-        self._announce(transition)
+        if transition.more is not None:
+            self._announce()
         self._writing.commit(passage, transition, lambda held: self._forget(passage))
         return True
 

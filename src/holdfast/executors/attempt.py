@@ -20,14 +20,17 @@ from holdfast.store import Store
 def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
     wanted = node.step.references
-    values = [_read(graph, argument, store, wanted.get(place)) for place, argument in enumerate(invocation.arguments)]
+    if wanted:
+        values = [_read(graph, argument, store, wanted.get(place)) for place, argument in enumerate(invocation.arguments)]
+    else:
+        values = [_read(graph, argument, store) for argument in invocation.arguments]
     if not node.keywords:
         return values, {}
     split = len(values) - len(node.keywords)
     return values[:split], dict(zip(node.keywords, values[split:], strict=True))
 
 
-def _read(graph: Graph, argument: Argument, store: Store, reference: Any) -> Any:
+def _read(graph: Graph, argument: Argument, store: Store, reference: Any = None) -> Any:
     """One argument; ``reference``: the type of a parameter that takes artifacts, loaded or by reference, or None."""
     data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
     if reference is not None:

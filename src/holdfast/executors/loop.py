@@ -65,12 +65,14 @@ class LoopExecutor(Places):
         self._look = 0.0
         self._done: list[Outcome] = []
         self._closed = False
+        self._context = copy_context()
+        self._context.run(media.here, store)
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""
         attempt = Attempt(invocations[0], self._clock.monotonic())
         self._attempts.add(attempt)
-        attempt.running = asyncio.get_running_loop().create_task(self._run(attempt, step))
+        attempt.running = asyncio.get_running_loop().create_task(self._run(attempt, step), context=self._context.copy())
 
     def cancel(self, item: int, node: int, place: str) -> None:
         """Cancel the asyncio task; it reports when it has unwound."""
@@ -102,7 +104,6 @@ class LoopExecutor(Places):
 
     async def _run(self, attempt: Attempt, step: Step) -> None:
         invocation, output, failure = attempt.invocation, None, None
-        media.here(self._store)
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
         try:
