@@ -17,11 +17,10 @@ from holdfast.model.outcome import Argument
 from holdfast.model.values import Value
 
 
-class Advance(msgspec.Struct):
-    """What follows from an event.
+class Further(msgspec.Struct):
+    """What follows from few events.
 
     Attributes:
-        ready: step tasks (node, place) whose inputs are all settled.
         asks: reviews, waits and children to begin.
         emits: events to emit, with their inputs.
         timers: joins that fire after so many seconds at the latest.
@@ -31,11 +30,8 @@ class Advance(msgspec.Struct):
         cancelled: tasks that no longer matter: they are stopped, or called off.
         refused: nodes that failed by themselves (a route without a case, a join that is overdue), with why.
         flags: quality marks earned.
-        finished: the item's end, if it came.
-        todo: nodes (with place) that settled well or died, and are still to be followed up.
     """
 
-    ready: list[TaskKey] = []
     asks: tuple[TaskKey, ...] = ()
     emits: tuple[tuple[TaskKey, tuple[Argument, ...]], ...] = ()
     timers: tuple[tuple[TaskKey, float], ...] = ()
@@ -45,8 +41,31 @@ class Advance(msgspec.Struct):
     cancelled: tuple[TaskKey, ...] = ()
     refused: tuple[tuple[TaskKey, Failure], ...] = ()
     flags: tuple[str, ...] = ()
+
+
+NOTHING = Further()
+
+
+class Advance(msgspec.Struct):
+    """What follows from an event.
+
+    Attributes:
+        ready: step tasks (node, place) whose inputs are all settled.
+        finished: the item's end, if it came.
+        todo: nodes (with place) that settled well or died, and are still to be followed up.
+        more: what follows beyond, or None.
+    """
+
+    ready: list[TaskKey] = []
     finished: Literal["completed", "dead"] | None = None
     todo: list[tuple[Node, str, bool]] = []
+    more: Further | None = None
+
+    def further(self) -> Further:
+        """What follows beyond, to be added to."""
+        if self.more is None:
+            self.more = Further()
+        return self.more
 
 
 class Pattern(Protocol):
@@ -127,10 +146,10 @@ def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance)
         if passage.restored and _restore(passage, node, place, out):
             return
         if node.kind == "emit":
-            out.emits += (((node.index, place), passage.arguments(node, place)),)  # now: what it is in may be over before it is written
+            out.further().emits += (((node.index, place), passage.arguments(node, place)),)  # now: what it is in may be over before it is written
             settle(passage, node, place, b"null", out)
         else:
-            out.asks += ((node.index, place),)
+            out.further().asks += ((node.index, place),)
     else:
         PATTERNS[node.kind].start(passage, node, place, out)
 
@@ -151,7 +170,7 @@ def _restore(passage: Passage, node: Node, place: str, out: Advance) -> bool:
     if well:
         passage.keep((node.index, place), b"null" if row.output is None else row.output)
         if row.flag:
-            out.flags += (row.flag,)
+            out.further().flags += (row.flag,)
     out.todo.append((node, place, well))
     return True
 
@@ -206,17 +225,17 @@ def cancel_waiting(passage: Passage, node: Node, place: str, out: Advance) -> No
     key = (node.index, place)
     if node.kind in TASKS:
         live = passage.live.get(key)
-        if key in out.ready or key in out.asks:
+        if key in out.ready or key in out.further().asks:
             out.ready = [one for one in out.ready if one != key]
-            out.asks = tuple(one for one in out.asks if one != key)
+            out.further().asks = tuple(one for one in out.further().asks if one != key)
             if live is not None:
-                out.cancelled += (key,)
+                out.further().cancelled += (key,)
             fail(node, place, out)
-        elif ((live is not None and live.state != "running") or key in passage.ready) and key not in out.cancelled:
-            out.cancelled += (key,)
+        elif ((live is not None and live.state != "running") or key in passage.ready) and key not in out.further().cancelled:
+            out.further().cancelled += (key,)
             fail(node, place, out)
     elif key in passage.live:
-        out.dropped += (key,)
+        out.further().dropped += (key,)
     for region in node.regions:
         for scope in scopes_of(passage, region, node, place):
             if not scope.failed:
@@ -240,14 +259,14 @@ def _end(passage: Passage, node: Node, place: str, out: Advance) -> None:
     passage.eaches.pop(key, None)
     passage.joins.pop(key, None)
     passage.refinements.pop(key, None)
-    if key in out.ready or key in out.asks:
+    if key in out.ready or key in out.further().asks:
         out.ready = [one for one in out.ready if one != key]
-        out.asks = tuple(one for one in out.asks if one != key)
+        out.further().asks = tuple(one for one in out.further().asks if one != key)
     if node.kind in TASKS:
-        if (key in passage.live or key in passage.ready) and key not in out.cancelled:
-            out.cancelled += (key,)
+        if (key in passage.live or key in passage.ready) and key not in out.further().cancelled:
+            out.further().cancelled += (key,)
     elif key in passage.live:
-        out.dropped += (key,)
+        out.further().dropped += (key,)
 
 
 def scopes_of(passage: Passage, region: int, node: Node, place: str) -> list[Scope]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.engine.advance import begin
 from holdfast.engine.answers import settle_lost
-from holdfast.engine.flow import Advance
+from holdfast.engine.flow import NOTHING, Advance
 from holdfast.engine.passage import Passage
 from holdfast.engine.serving import Loaded
 from holdfast.model.claimed import Claimed
@@ -39,7 +39,8 @@ def take(claimed: Claimed, loaded: Loaded, artifacts: Store, now_ms: int) -> tup
     transition = Transition(passage.item, passage.fence, now_ms)
     advance = begin(passage)  # before the live rows: what has not begun again cannot be called off
     uncertain = passage.resume(claimed.live)
-    for key in set(passage.live) - {*advance.ready, *advance.asks, *(key for key, _ in advance.timers)}:
+    more = advance.more or NOTHING
+    for key in set(passage.live) - {*advance.ready, *more.asks, *(key for key, _ in more.timers)}:
         transition.dropped += (key,)
         if passage.live.pop(key).state == "waiting":
             transition.beyond().ended += (key,)

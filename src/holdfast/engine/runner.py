@@ -19,9 +19,9 @@ from holdfast.engine.answers import settle_answer, settle_overdue
 from holdfast.engine.claiming import Claiming
 from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
-from holdfast.engine.flow import Advance
-from holdfast.engine.notes import note, set_timer
-from holdfast.engine.outside import ask, ask_about, emit
+from holdfast.engine.flow import Advance, Further
+from holdfast.engine.notes import begin_waits, note
+from holdfast.engine.outside import ask_about
 from holdfast.engine.parts import Parts
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.post import Post
@@ -227,26 +227,15 @@ class Runner:
 
     def _follow(self, passage: Passage, advance: Advance, transition: Transition) -> None:
         """Write down what an event led to, and start what it made ready."""
-        for key in advance.cancelled:
-            self._call_off(passage, key, transition)
-        for key, failure in advance.refused:
-            self.tally.task(passage.pipeline, key[0], "dead")
-            refuse(passage, key, failure, transition)
-        if advance.noted or advance.flags or advance.emits or advance.dropped:
-            note(passage, advance, transition)
-        for key, inputs in advance.emits:
-            emit(passage, key, inputs, transition, self._artifacts.keep, self._limits.relays)
+        if advance.more is not None:
+            self._write_down(passage, advance.more, transition)
         if advance.finished is not None:
             self._finish(passage, advance.finished, transition)
             return
-        for key in advance.asks:
-            ask(passage, key, transition, self._artifacts.keep)
-            self._timers.set(passage, key)
-        for key, seconds in advance.timers:
-            set_timer(passage, key, seconds, transition)
-            self._timers.set(passage, key)
-        for part in advance.parts:
-            self._parts.keep(passage, *part)
+        if advance.more is not None:
+            begin_waits(passage, advance.more, transition, self._artifacts.keep, self._timers)
+            for part in advance.more.parts:
+                self._parts.keep(passage, *part)
         for key in advance.ready:
             live = passage.live.get(key)
             if live is not None and (live.state == "waiting" or (live.state == "retrying" and live.wake_at > transition.at)):
@@ -258,6 +247,14 @@ class Runner:
         if self._park(passage, transition):
             return
         self._commit(passage, transition)
+
+    def _write_down(self, passage: Passage, more: Further, transition: Transition) -> None:
+        for key in more.cancelled:
+            self._call_off(passage, key, transition)
+        for key, failure in more.refused:
+            self.tally.task(passage.pipeline, key[0], "dead")
+            refuse(passage, key, failure, transition)
+        note(passage, more, transition, self._artifacts.keep, self._limits.relays)
 
     def _call_off(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task no longer matters: what runs is stopped."""

@@ -27,7 +27,7 @@ def start(passage: Passage, node: Node, place: str, out: Advance) -> None:
             progress.take(part)
             passage.generations[node.index, place] = max(part.generation, passage.generations.get((node.index, place), 1))
     if any(progress.failed):
-        out.flags += (MISSING,)
+        out.further().flags += (MISSING,)
     _look(passage, node, place, progress, out)
 
 
@@ -49,7 +49,7 @@ def failed(passage: Passage, node: Node, place: str, scope: Scope, doomed: bool,
     progress.fail(index, scope.culprit)
     passage.forget(scope.region, scope.place)
     if not progress.stopped:
-        out.flags += () if doomed else (MISSING,)
+        out.further().flags += () if doomed else (MISSING,)
     elif not stopped:
         cancel_waiting(passage, node, place, out)
     _ended(passage, node, place, progress, index, out)
@@ -68,7 +68,7 @@ def part_kept(passage: Passage, node: Node, place: str, part: int, chunk: Chunk,
 def _ended(passage: Passage, node: Node, place: str, progress: EachProgress, index: int, out: Advance) -> None:
     progress.open -= 1
     if progress.long and progress.end(index):
-        out.parts += (((node.index, place), index // PART),)
+        out.further().parts += (((node.index, place), index // PART),)
     _look(passage, node, place, progress, out)
 
 

@@ -28,11 +28,11 @@ def done(passage: Passage, node: Node, place: str, scope: Scope, result: Argumen
     number = node.regions.index(scope.region)
     name = passage.graph.regions[scope.region].name
     if number:
-        out.flags += (FALLBACK + name,)
+        out.further().flags += (FALLBACK + name,)
     if (node.index, place) in passage.answered:
         passage.answered.discard((node.index, place))
     else:
-        out.noted += (((node.index, place), encode([number, name])),)
+        out.further().noted += (((node.index, place), encode([number, name])),)
     settle(passage, node, place, result, out)
 
 

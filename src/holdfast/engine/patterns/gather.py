@@ -26,7 +26,7 @@ def start(passage: Passage, node: Node, place: str, out: Advance) -> None:
     if row is not None:
         join.members = tuple(decode(bytes(row.output), list[int]))  # type: ignore[arg-type]
     elif spec.deadline_s is not None:
-        out.timers += (((node.index, place), spec.deadline_s),)
+        out.further().timers += (((node.index, place), spec.deadline_s),)
     if row is None:
         join.awaited = {number for number, region in enumerate(node.regions) if passage.redriven_in(region, node, place)}
     again = row is not None and row.generation == passage.generation and spec.late == "record"
@@ -59,7 +59,7 @@ def come_due(passage: Passage, node: Node, place: str, out: Advance) -> None:
     join = passage.joins.get((node.index, place))
     if join is not None and not join.fired and not join.broken and join.members is None:
         join.overdue = True
-        out.dropped += ((node.index, place),)
+        out.further().dropped += ((node.index, place),)
         _look(passage, node, place, join, out)
 
 
@@ -83,7 +83,7 @@ def verdict(spec: GatherSpec, there: set[int], failed: set[int], overdue: bool) 
 
 def _ended(passage: Passage, node: Node, place: str, join: Join, number: int, out: Advance) -> None:
     if join.fired:
-        out.flags += (LATE + passage.graph.regions[node.regions[number]].name,)
+        out.further().flags += (LATE + passage.graph.regions[node.regions[number]].name,)
         if not any(scopes_of(passage, region, node, place) for region in node.regions):
             passage.late.discard((node.index, place))
             del passage.joins[node.index, place]
@@ -103,12 +103,12 @@ def _look(passage: Passage, node: Node, place: str, join: Join, out: Advance) ->
             return  # somebody sent a branch back: it is given the time to end
         if found == "join":
             join.members = tuple(sorted(join.there))
-            out.noted += (((node.index, place), encode(join.members)),)
+            out.further().noted += (((node.index, place), encode(join.members)),)
             _fire(passage, node, place, join, out)
         elif found == "fail":
             if join.overdue:
                 why = f"{len(join.there)} of {len(node.regions)} branches were there after {node.spec.deadline_s:g} s"
-                out.refused += (((node.index, place), Failure("deadline", "JoinOverdue", why)),)
+                out.further().refused += (((node.index, place), Failure("deadline", "JoinOverdue", why)),)
             _break(passage, node, place, join, out)
 
 
@@ -121,7 +121,7 @@ def _fire(passage: Passage, node: Node, place: str, join: Join, out: Advance) ->
         member = number in join.members
         values.append(join.there[number] if member else NOTHING)
         if not member:
-            out.flags += (MISSING + passage.graph.regions[region].name,)
+            out.further().flags += (MISSING + passage.graph.regions[region].name,)
     settle(passage, node, place, tuple(values), out)
     if node.spec.late == "record" and any(scopes_of(passage, region, node, place) for region in node.regions):
         passage.late.add((node.index, place))
@@ -135,7 +135,7 @@ def _break(passage: Passage, node: Node, place: str, join: Join, out: Advance) -
     first, join.broken = not join.broken, True
     if first:
         if (node.index, place) in passage.live:
-            out.dropped += ((node.index, place),)
+            out.further().dropped += ((node.index, place),)
         for region in node.regions:
             for scope in scopes_of(passage, region, node, place):
                 if not scope.failed:

@@ -60,10 +60,10 @@ def _exhausted(passage: Passage, node: Node, place: str, out: Advance) -> None:
     if spec.bury:
         row = passage.restored.pop((node.index, place), None)
         if row is None or row.generation < passage.generation:
-            out.refused += (((node.index, place), Failure("model", "NotConverged", not_converged(spec.maximum))),)
+            out.further().refused += (((node.index, place), Failure("model", "NotConverged", not_converged(spec.maximum))),)
         fail(node, place, out)
         return
-    out.flags += (NOT_CONVERGED,)
+    out.further().flags += (NOT_CONVERGED,)
     if len(node.regions) > 1:
         open_region(passage, node.regions[1], place, out)
     else:

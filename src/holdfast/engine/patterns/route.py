@@ -18,11 +18,11 @@ def start(passage: Passage, node: Node, place: str, out: Advance) -> None:
     known = row is not None and row.generation >= passage.generation_of(node.inputs[0], place)
     if key in node.cases:
         if not known:
-            out.noted += (((node.index, place), key),)
+            out.further().noted += (((node.index, place), key),)
         open_region(passage, node.regions[node.cases.index(key)], place, out)
         return
     if not known:
-        out.refused += (((node.index, place), Failure("bad-input", "NoCase", no_case(key, node.cases))),)
+        out.further().refused += (((node.index, place), Failure("bad-input", "NoCase", no_case(key, node.cases))),)
     fail(node, place, out)
 
 
