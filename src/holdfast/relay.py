@@ -72,12 +72,9 @@ class Relay:
             event = opened(message, self._clock.now_ms())
         except InputError as error:
             log.warning("%s; it is kept as %s", error, MALFORMED)
-            event = opened(
-                encode(
-                    {"id": hashlib.sha256(message).hexdigest(), "source": "broker", "type": MALFORMED, "data": message.decode("utf-8", "replace")}
-                ),
-                0,
-            )
+            text = message.decode("utf-8", "replace")
+            kept = {"id": hashlib.sha256(message).hexdigest(), "source": "broker", "type": MALFORMED, "data": text}
+            event = opened(encode(kept), self._clock.now_ms())
         value = event.data if isinstance(event.data, bytes) else b"null"
         await self._call(lambda ledger: ledger.mail.publish([replace(event, data=self._artifacts.keep(value))]))
         self._arrived()

@@ -22,7 +22,7 @@ def claim(key: str, amount: int = 0) -> str:
 
 
 def test_a_review_is_listed_shown_and_decided_once(holdfast: Shell) -> None:
-    holdfast("run", f"{SAMPLES}:decided", claim("a", 70))
+    assert "1 wait for a person" in holdfast("run", f"{SAMPLES}:decided", claim("a", 70))
     (row,) = holdfast.json("reviews")
     assert (row["review"], row["key"], row["by"]) == (1, "a", ["anna", "adjusters"])
     assert "May we pay?" in holdfast("reviews")

@@ -113,6 +113,7 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> N
     reads = holdfast.reads()
     rows = [row for row in reads.status() if row["pipeline"] in names]
     causes: list[dict[str, Any]] = reads.causes(names[0] if len(names) == 1 else None)
+    asked = reads.reviews(names[0] if len(names) == 1 else None, "open", 1_000)
     reads.close()
     if json:
         print_json({"received": result.received, "known": result.known, "stopped": result.stopped, "status": rows, "dead": causes})
@@ -124,6 +125,8 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> N
             typer.echo(f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: {safe(cause['error'])}")
         if causes:
             typer.echo("  `holdfast dead` lists them, `holdfast dead redrive --all` sends them back")
+        if asked:
+            typer.echo(f"  {len(asked)} wait for a person: `holdfast reviews` lists them")
     if result.stopped:
         complain("stopped before everything had ended; the same command goes on from here")
         raise typer.Exit(130)

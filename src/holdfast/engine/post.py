@@ -13,6 +13,9 @@ from holdfast.model.task import Answer
 
 log = logging.getLogger("holdfast")
 
+AGAIN_MS = 500
+"""Time after which the mail room is tried again that could not be reached."""
+
 ROUND = 200
 """Events, waits and letters handed out in one transaction."""
 
@@ -34,7 +37,7 @@ class Post:
     ) -> None:
         self._incarnation, self._desk, self._clock, self._poll_ms = incarnation, desk, clock, poll_ms
         self._answered, self._moved = answered, moved
-        self._next = 0
+        self._next = self._not_before = 0
         self._visiting = False
         self._due = True
 
@@ -49,7 +52,7 @@ class Post:
     def visit(self, waiting: Callable[[], bool]) -> None:
         """Go, if it is time. ``waiting``: whether items in memory wait for answers."""
         now = self._clock.now_ms()
-        if self._visiting or not (self._due or now >= self._next):
+        if self._visiting or now < self._not_before or not (self._due or now >= self._next):
             return
         self._visiting, self._due, self._next = True, False, now + self._poll_ms
 
@@ -65,7 +68,7 @@ class Post:
         self._visiting = False
         if isinstance(result, Exception):
             log.warning("the mail room cannot be reached: %s", result)
-            self._due = True
+            self._due, self._not_before = True, self._clock.now_ms() + AGAIN_MS
             return
         handed, answers = result
         for answer in answers:
