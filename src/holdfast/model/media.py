@@ -136,9 +136,11 @@ def written(value: Any) -> dict[str, Any] | None:
     Raises:
         TypeError: an array of Python objects, which only pickle could keep.
     """
-    one = value if isinstance(value, Artifact) else None
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(value).__mro__}
-    if "numpy.ndarray" in kinds:
+    one: Artifact | None = None
+    if isinstance(value, Artifact):
+        one = value
+    elif "numpy.ndarray" in kinds:
         one = _kept(lambda file: _save_array(file, value), "application/x-npy")
     elif "PIL.Image.Image" in kinds:
         one = _kept(lambda file: value.save(file, "PNG"), "image/png")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from typing_extensions import assert_type
 
-from holdfast import Context, Failed, Pipeline, case, each, first_ok, pipeline, route, step
+from holdfast import Context, Failed, Pipeline, branch, case, child, each, emit, first_ok, gather, pipeline, refine, review, route, step, wait_for
 
 
 @dataclass
@@ -69,6 +69,21 @@ def scanned(document: Document) -> Text:
     return joined(each(ocr, tolerate=0.05)(convert(document)))
 
 
+@step()
+def drafted(document: Document, feedback: Mood | None) -> Text:
+    return Text("")
+
+
+@step()
+async def judged(text: Text) -> Mood:
+    return Mood(True)
+
+
+@pipeline(version="1", key=lambda document: document.claim_id)
+def single_text(document: Document) -> Text:
+    return single(document)
+
+
 @pipeline(version="1", key=lambda document: document.claim_id, deadline="2h")
 def claims(document: Document) -> Text:
     assert_type(each(ocr)(convert(document)), list[Text])
@@ -77,6 +92,15 @@ def claims(document: Document) -> Text:
     assert_type(mood(text), Mood | None)
     assert_type(first_ok(embedded, convert)(document), Text | list[Page])
     assert_type(first_ok(single, embedded, scanned)(document), Text)
+    assert_type(gather(embedded, scanned)(document), tuple[Text, Text])
+    assert_type(gather(embedded, scanned, convert, quorum=2, deadline="5s")(document), tuple[Text | None, Text | None, list[Page] | None])
+    assert_type(gather(embedded, branch(scanned, missing="wait"))(document), tuple[Text, Text | None])
+    assert_type(refine(drafted, judged, until=lambda mood: mood.good, max_iterations=3)(document), Text)
+    assert_type(review(Mood, by="anna")(text), Mood)
+    assert_type(wait_for("mood", Mood)(document.claim_id), Mood)
+    assert_type(wait_for("mood", Mood, timeout="1h", flag="none")(document.claim_id), Mood | None)
+    assert_type(child(single_text)(document), Text)
+    emit("claim.recorded")(text, key=document.claim_id)
     return text
 
 

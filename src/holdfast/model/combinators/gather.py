@@ -27,7 +27,8 @@ class Branch:
     """A branch of a gather with a rule of its own; see :func:`branch`."""
 
     def __init__(self, fn: Callable[..., Any], missing: Rule) -> None:
-        self.fn, self.missing, self.name = fn, missing, name_of(fn)
+        self.fn, self.name = fn, name_of(fn)
+        self.missing: Rule = missing
 
     def __call__(self, *arguments: Any) -> Any:
         """Call what it wraps."""
@@ -210,7 +211,7 @@ def gather(*branches: Any, quorum: int | None = None, deadline: Duration | None 
     if late not in ("cancel", "record"):
         raise DefinitionError(f"gather(late={late!r}): say 'cancel' or 'record'")
     usual: Rule = "fail" if quorum is None and deadline is None else "proceed"
-    rules: tuple[Rule, ...] = tuple(one.missing if isinstance(one, Branch) else usual for one in branches)
+    rules: tuple[Rule, ...] = tuple(_rule(one, usual) for one in branches)
     spec = GatherSpec(rules, quorum, None if deadline is None else seconds(deadline), late)
 
     def call(*arguments: Any) -> Any:
@@ -225,6 +226,10 @@ def gather(*branches: Any, quorum: int | None = None, deadline: Duration | None 
 
     call.__name__ = "gather"
     return call
+
+
+def _rule(branch: Any, usual: Rule) -> Rule:
+    return branch.missing if isinstance(branch, Branch) else usual
 
 
 def _gather_plainly(branches: tuple[Any, ...], spec: GatherSpec, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
