@@ -8,9 +8,12 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.committer import Desk
-from holdfast.engine.serving import Limits
+from holdfast.engine.serving import REFUSED_MS, Limits
+from holdfast.errors import HoldfastError
 from holdfast.ledger import Ledger
 from holdfast.model.claimed import Claimed
+from holdfast.model.ids import show
+from holdfast.model.task import Transition
 
 log = logging.getLogger("holdfast")
 
@@ -114,5 +117,10 @@ class Claiming:
             self._hungry = True
             self._appetite = min(self._appetite * 2, self._limits.claim)
         for one in claimed:
-            self._take(one)
+            try:
+                self._take(one)
+            except HoldfastError as error:  # what it needs is missing or damaged: it must not stay here with nobody driving it
+                log.error("item %s cannot go on: %s", show(one.item), error)
+                later = Transition(one.item, one.fence, now, state="waiting", wake_at=now + REFUSED_MS)
+                self._desk.commit(later, lambda held: None)
         self._taken()

@@ -80,6 +80,12 @@ class Dispatch:
                 gathering.shrink(len(tasks))
                 self._desk.call(lambda ledger: ledger.mail.learn(batch_name(step), gathering.size, self._clock.now_ms()), lambda answer: None)
 
+    def stop(self, passage: Passage, keys: list[TaskKey]) -> None:
+        """Stop attempts, wherever they run."""
+        for executor in self.executors.values():
+            for node, place in keys:
+                executor.cancel(passage.item, node, place)
+
     def pump(self) -> None:
         """Start what capacity allows."""
         for queue in self._queues.values():

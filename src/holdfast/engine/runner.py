@@ -7,6 +7,7 @@ before its start is durable.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -26,24 +27,22 @@ from holdfast.engine.parts import Parts
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.post import Post
 from holdfast.engine.rebuild import take
-from holdfast.engine.serving import Limits, Loaded, Tally
+from holdfast.engine.serving import LOOK_MS, REFUSED_MS, Limits, Loaded, Tally
 from holdfast.engine.settle import call_off, expire, refuse, settle_failure, settle_success
 from holdfast.engine.timers import Timers
 from holdfast.engine.writing import Writing
+from holdfast.errors import HoldfastError
 from holdfast.executor import Executor
 from holdfast.model.claimed import Claimed
+from holdfast.model.ids import show
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.task import NEVER, Answer, Beyond, Effect, Transition
 from holdfast.store import Store
 
+log = logging.getLogger("holdfast")
+
 PARK_MS = 5_000
 """A wait longer than this with nothing else running releases the item."""
-
-LOOK_MS = 100
-"""Time between looks at the deadlines of items in flight."""
-
-REFUSED_MS = 60_000
-"""How long an item rests whose transition the ledger refused."""
 
 
 class Runner:
@@ -129,8 +128,17 @@ class Runner:
         else:
             now = self._clock.now_ms()
             for outcome in outcomes:
-                self._settle(outcome, now)
+                self._guarded(outcome.invocation.item, partial(self._settle, outcome, now))
         self._go_on()
+
+    def _guarded(self, item: int, work: Callable[[], None]) -> None:
+        """Where the artifact store is full or damaged nothing has been written: the item is let go, and does it again later."""
+        try:
+            work()
+        except HoldfastError as error:
+            log.error("item %s cannot go on: %s", show(item), error)
+            if item in self._items:
+                self._lose(self._items[item])
 
     def _go_on(self) -> None:
         self._claim()
@@ -261,7 +269,7 @@ class Runner:
         passage.ready.discard(key)
         if key in passage.running:
             passage.running.discard(key)
-            self._stop(passage, [key])
+            self._dispatch.stop(passage, [key])
         call_off(passage, key, transition)
 
     def _commit(self, passage: Passage, transition: Transition) -> None:
@@ -269,14 +277,14 @@ class Runner:
         if not (transition.settled or transition.anything):
             return
         passage.pending += 1
-        self._writing.commit(passage, transition, partial(self._committed, passage, starts))
-        if transition.more is not None:
-            self._announce()
+        self._hand_in(passage, transition, partial(self._committed, passage, starts))
 
-    def _announce(self) -> None:
-        """What was handed in concerns others too."""
-        self._post.due()
-        self._claiming.hunger()
+    def _hand_in(self, passage: Passage, transition: Transition, then: Callable[[bool], None]) -> None:
+        """Write a transition; what is in it for others is handed out right after."""
+        self._writing.commit(passage, transition, then)
+        if transition.more is not None:
+            self._post.due()
+            self._claiming.hunger()
 
     def _committed(self, passage: Passage, starts: list[TaskKey], held: bool) -> None:
         passage.pending -= 1
@@ -297,8 +305,6 @@ class Runner:
             self._call_off(passage, key, transition)
         if passage.parent:
             transition.beyond().told = True
-        if transition.more is not None:
-            self._announce()
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":
             result = passage.result()
@@ -306,7 +312,7 @@ class Runner:
         passage.closed = True
         passage.ready.clear()
         passage.pending += 1
-        self._writing.commit(passage, transition, partial(self._finished, passage, state))
+        self._hand_in(passage, transition, partial(self._finished, passage, state))
 
     def _finished(self, passage: Passage, state: str, held: bool) -> None:
         self._forget(passage)
@@ -325,7 +331,7 @@ class Runner:
             if live.state == "retrying":
                 self._dispatch.queue(passage, key)
             elif live.state == "waiting":
-                self._overdue(passage, key)
+                self._guarded(passage.item, partial(self._overdue, passage, key))
 
     def _overdue(self, passage: Passage, key: TaskKey) -> None:
         """The deadline of a join, a review or a wait has come."""
@@ -365,16 +371,14 @@ class Runner:
         passage.closed = True
         if wake != NEVER:
             self._claiming.expect(wake)
-        if transition.more is not None:
-            self._announce()
-        self._writing.commit(passage, transition, lambda held: self._forget(passage))
+        self._hand_in(passage, transition, lambda held: self._forget(passage))
         return True
 
     def _expire(self, passage: Passage) -> None:
         """The item's deadline passed: stop its attempts and bury what was cut off."""
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         if expire(passage, transition):
-            self._stop(passage, list(passage.running))
+            self._dispatch.stop(passage, list(passage.running))
             passage.running.clear()
             self._finish(passage, "dead", transition)
 
@@ -382,17 +386,12 @@ class Runner:
         """The fence no longer holds: somebody else owns the item now. Its attempts are stopped, nothing of them is written."""
         if passage.closed:
             return
-        self._stop(passage, list(passage.running))
+        self._dispatch.stop(passage, list(passage.running))
         passage.closed = True
         passage.ready.clear()
         # Where the ledger refused a row rather than the fence, the item is still ours: it is let go, and tried again later.
         later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + again_ms)
         self._desk.commit(later, lambda held: self._forget(passage))
-
-    def _stop(self, passage: Passage, keys: list[TaskKey]) -> None:
-        for executor in self._executors.values():
-            for node, place in keys:
-                executor.cancel(passage.item, node, place)
 
     def _forget(self, passage: Passage) -> None:
         if self._items.get(passage.item) is passage:

@@ -9,6 +9,12 @@ from typing import Any
 from holdfast.engine.passage import Passage
 from holdfast.model.pipeline import Pipeline
 
+LOOK_MS = 100
+"""Time between looks at the deadlines of items in flight."""
+
+REFUSED_MS = 60_000
+"""How long an item rests that cannot go on: the ledger refused its transition, or the artifact store is full or damaged."""
+
 
 @dataclass(frozen=True)
 class Limits:
