@@ -163,7 +163,8 @@ class Dispatch:
         for passage, key in tasks:
             invocations.append(self._invocation(passage, key, step))
             passage.running.add(key)
-        self.executors[self._where(*tasks[0], step)[0]].start(step, invocations)
+        where = self._where(*tasks[0], step)[0] if tasks[0][0].suspects else step.runs
+        self.executors[where].start(step, invocations)
 
     def _invocation(self, passage: Passage, key: TaskKey, step: Step) -> Invocation:
         live = passage.live[key]

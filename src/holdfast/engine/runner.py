@@ -21,6 +21,7 @@ from holdfast.engine.claiming import Claiming
 from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
 from holdfast.engine.flow import Advance, Further
+from holdfast.engine.holding import Holding
 from holdfast.engine.notes import begin_waits, note
 from holdfast.engine.outside import ask_about
 from holdfast.engine.parts import Parts
@@ -89,8 +90,7 @@ class Runner:
         self._dispatch.lost = self._lose
         self._writing = Writing(incarnation, desk, executors, self._lose)
         self._executors = executors
-        self._items: dict[int, Passage] = {}
-        self._bytes = 0
+        self._items = Holding()
         self._timers = Timers()
         self._parts = Parts(desk, clock, artifacts, self._follow)
         self._claiming = Claiming(incarnation, list(self._loaded), desk, clock, limits, self._take, self._go_on)
@@ -119,7 +119,7 @@ class Runner:
 
     def _visit(self) -> None:
         if not self.draining:
-            self._post.visit(lambda: any(live.state == "waiting" for passage in self._items.values() for live in passage.live.values()))
+            self._post.visit(self._items.waits)
 
     def report(self, outcomes: list[Outcome]) -> None:
         """Attempts ended."""
@@ -128,17 +128,18 @@ class Runner:
         else:
             now = self._clock.now_ms()
             for outcome in outcomes:
-                self._guarded(outcome.invocation.item, partial(self._settle, outcome, now))
+                try:
+                    self._settle(outcome, now)
+                except HoldfastError as error:
+                    self._let_go(outcome.invocation.item, error)
         self._go_on()
 
-    def _guarded(self, item: int, work: Callable[[], None]) -> None:
+    def _let_go(self, item: int, error: HoldfastError) -> None:
         """Where the artifact store is full or damaged nothing has been written: the item is let go, and does it again later."""
-        try:
-            work()
-        except HoldfastError as error:
-            log.error("item %s cannot go on: %s", show(item), error)
-            if item in self._items:
-                self._lose(self._items[item])
+        log.error("item %s cannot go on: %s", show(item), error)
+        passage = self._items.get(item)
+        if passage is not None:
+            self._lose(passage)
 
     def _go_on(self) -> None:
         self._claim()
@@ -146,10 +147,11 @@ class Runner:
 
     def note(self, invocation: Invocation, label: str, value: bytes, then: Callable[[bool], None]) -> None:
         """An attempt has had a sub-effect: keep it; ``then`` is told once it is durable, or that the attempt is nobody's any more."""
-        passage, key = self._items.get(invocation.item), (invocation.node, invocation.place)
-        if passage is None or passage.closed or passage.fence != invocation.fence or key not in passage.running:
+        running = self._items.running(invocation)
+        if running is None:
             then(False)
             return
+        passage, key = running
         effect = Effect(*key, label, value)
         passage.effects.setdefault(key, []).append(effect)
         self._desk.commit(Transition(passage.item, passage.fence, self._clock.now_ms(), more=Beyond(effects=(effect,))), then)
@@ -160,21 +162,21 @@ class Runner:
 
     def drained(self) -> bool:
         """Draining, and every attempt has ended and is settled."""
-        return self.draining and not any(p.running or p.starting or p.pending for p in self._items.values())
+        return self.draining and not self._items.busy()
 
     def passages(self) -> Collection[Passage]:
         """The items in memory."""
-        return self._items.values()
+        return self._items.all()
 
     def drain(self) -> None:
         """Claim and start nothing more; attempts that run may end."""
         self.draining = True
-        for passage in self._items.values():
+        for passage in self._items.all():
             passage.ready.clear()
 
     def _claim(self) -> None:
         if not self.draining:
-            self._claiming.ask(len(self._items), self._dispatch.waiting(), self._bytes >= self._limits.bytes)
+            self._claiming.ask(len(self._items), self._dispatch.waiting(), self._items.bytes >= self._limits.bytes)
 
     def _moved(self) -> None:
         """Something was handed out: items may have become claimable."""
@@ -188,7 +190,7 @@ class Runner:
         if self.draining:
             return  # it stays with this incarnation, whose end makes it claimable
         passage, advance, transition = take(one, self._loaded[one.version], self._artifacts, self._clock.now_ms())
-        self._items[one.item] = passage
+        self._items.add(passage)
         if passage.deadline is not None and passage.deadline <= transition.at and advance.ready:
             passage.ready.update(advance.ready)
             self._expire(passage)
@@ -201,12 +203,11 @@ class Runner:
         self._rest(passage)
 
     def _ended(self, outcome: Outcome) -> Ready | None:
-        """The task whose attempt this was; None when the item was lost, ended or cancelled: its fence has moved on."""
-        passage, key = self._items.get(outcome.invocation.item), (outcome.invocation.node, outcome.invocation.place)
-        if passage is None or passage.closed or passage.fence != outcome.invocation.fence or key not in passage.running:
-            return None
-        passage.running.discard(key)
-        return passage, key
+        """The task whose attempt this was; None when it is nobody's any more."""
+        ended = self._items.running(outcome.invocation)
+        if ended is not None:
+            ended[0].running.discard(ended[1])
+        return ended
 
     def _settle(self, outcome: Outcome, now: int) -> None:
         ended = self._ended(outcome)
@@ -250,9 +251,8 @@ class Runner:
                 self._timers.set(passage, key)
             elif not self.draining:
                 self._dispatch.offer(passage, key, transition)
-        self._bytes += passage.size - passage.weighed
-        passage.weighed = passage.size
-        if self._park(passage, transition):
+        self._items.weigh(passage)
+        if not passage.starting and self._park(passage, transition):
             return
         self._commit(passage, transition)
 
@@ -315,7 +315,7 @@ class Runner:
         self._hand_in(passage, transition, partial(self._finished, passage, state))
 
     def _finished(self, passage: Passage, state: str, held: bool) -> None:
-        self._forget(passage)
+        self._items.forget(passage)
         if held:
             self.tally.items[state] = self.tally.items.get(state, 0) + 1
             self.ended(passage.item, state)
@@ -331,15 +331,18 @@ class Runner:
             if live.state == "retrying":
                 self._dispatch.queue(passage, key)
             elif live.state == "waiting":
-                self._guarded(passage.item, partial(self._overdue, passage, key))
+                self._overdue(passage, key)
 
     def _overdue(self, passage: Passage, key: TaskKey) -> None:
         """The deadline of a join, a review or a wait has come."""
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        advance = settle_overdue(passage, key, transition)
-        if advance is None:
-            self._timers.set(passage, key)
-        self._follow(passage, advance or Advance(), transition)
+        try:
+            advance = settle_overdue(passage, key, transition)
+            if advance is None:
+                self._timers.set(passage, key)
+            self._follow(passage, advance or Advance(), transition)
+        except HoldfastError as error:
+            self._let_go(passage.item, error)
 
     def _answered(self, answer: Answer) -> None:
         """Somebody or something outside has answered a waiting task."""
@@ -359,7 +362,7 @@ class Runner:
         """Some hundreds of items are looked at a few times a second: cheaper than a timer for each that hardly ever fires."""
         if now >= self._next_look and not self.draining:
             self._next_look = now + LOOK_MS
-            for passage in [p for p in self._items.values() if p.deadline is not None and p.deadline <= now and not p.closed]:
+            for passage in self._items.overdue(now):
                 self._expire(passage)
 
     def _park(self, passage: Passage, transition: Transition) -> bool:
@@ -371,7 +374,7 @@ class Runner:
         passage.closed = True
         if wake != NEVER:
             self._claiming.expect(wake)
-        self._hand_in(passage, transition, lambda held: self._forget(passage))
+        self._hand_in(passage, transition, lambda held: self._items.forget(passage))
         return True
 
     def _expire(self, passage: Passage) -> None:
@@ -391,9 +394,4 @@ class Runner:
         passage.ready.clear()
         # Where the ledger refused a row rather than the fence, the item is still ours: it is let go, and tried again later.
         later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + again_ms)
-        self._desk.commit(later, lambda held: self._forget(passage))
-
-    def _forget(self, passage: Passage) -> None:
-        if self._items.get(passage.item) is passage:
-            del self._items[passage.item]
-            self._bytes -= passage.weighed
+        self._desk.commit(later, lambda held: self._items.forget(passage))

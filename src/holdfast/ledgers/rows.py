@@ -83,32 +83,46 @@ class Group:
         self.beyond: list[tuple[Transition, Beyond]] = []
 
     def add(self, one: Transition) -> None:
-        """Flatten one transition into rows."""
+        """Flatten one transition into rows. (Called for every step: it holds the interpreter's lock beside the event loop.)"""
         item = one.item
         for task in one.settled:
-            inline, artifact = columns(task.output)
-            usage = task.usage
+            output, usage = task.output, task.usage
+            inline, artifact = (output, None) if type(output) is bytes else columns(output)
             self.tasks.append(
                 (
                     item, task.node, task.place, task.generation, task.state, task.attempt, task.started_at, task.ended_at,
-                    self.incarnation, task.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
+                    self.incarnation, task.body or None, usage.worker or None,
+                    round(usage.cpu_s * 1000) or None if usage.cpu_s else None, usage.peak_kib or None,
                     inline, artifact, task.flag or None,
                 )
             )  # fmt: skip
-            self._drop(item, task.node, task.place)
+            self._drop((item, task.node, task.place))
         for node, place in one.dropped:
-            self._drop(item, node, place)
+            self._drop((item, node, place))
         for live in one.live:
-            row = (
+            self.live[item, live.node, live.place] = (
                 item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
                 live.started_at, live.wake_at,
             )  # fmt: skip
-            self.live[item, live.node, live.place] = row
+        if one.failed or one.letters:
+            self._add_failures(one)
+        if one.flags:
+            self.flags.append((item, one.flags))
+        if one.more is not None:
+            self.beyond.append((one, one.more))
+        if one.state is not None:
+            self._add_state(one)
+
+    def _drop(self, key: tuple[int, int, str]) -> None:
+        self.live.pop(key, None)
+        self.drops.append(key)
+
+    def _add_failures(self, one: Transition) -> None:
         for failed in one.failed:
             failure, usage = failed.failure, failed.usage
             self.attempts.append(
                 (
-                    item, failed.node, failed.place, failed.generation, failed.attempt, failed.started_at, failed.ended_at,
+                    one.item, failed.node, failed.place, failed.generation, failed.attempt, failed.started_at, failed.ended_at,
                     failure.error_class, failure.error, failure.message, failure.traceback, int(failed.charged), self.incarnation,
                     failed.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
                 )
@@ -117,23 +131,17 @@ class Group:
             failure = letter.failure
             self.letters.append(
                 (
-                    item, letter.node, letter.place, letter.generation, failure.error_class, failure.error, failure.message,
+                    one.item, letter.node, letter.place, letter.generation, failure.error_class, failure.error, failure.message,
                     failure.traceback, letter.attempts, letter.at,
                 )
             )  # fmt: skip
-        if one.flags:
-            self.flags.append((item, one.flags))
-        if one.more is not None:
-            self.beyond.append((one, one.more))
-        if one.state in ("waiting", "queued", "paused"):
-            self.released.append((item, one.state, one.wake_at))
-        elif one.state is not None:
-            result = (*one.output, None, None) if isinstance(one.output, tuple) else (None, None, *columns(one.output))
-            self.finished.append((item, one.state, one.at, *result))
 
-    def _drop(self, item: int, node: int, place: str) -> None:
-        self.live.pop((item, node, place), None)
-        self.drops.append((item, node, place))
+    def _add_state(self, one: Transition) -> None:
+        if one.state in ("waiting", "queued", "paused"):
+            self.released.append((one.item, one.state, one.wake_at))
+        else:
+            result = (*one.output, None, None) if isinstance(one.output, tuple) else (None, None, *columns(one.output))
+            self.finished.append((one.item, one.state, one.at, *result))
 
 
 def held_of(transitions: list[Transition], fences: dict[int, int], group: Group) -> list[bool]:
