@@ -25,6 +25,7 @@ import psutil
 import psycopg
 
 from chaos.faults import Faults
+from chaos.operators import Operators
 from chaos.proxy import Proxy
 from chaos.sink import tell
 from holdfast.app import App
@@ -46,6 +47,7 @@ class Plan:
     database: bool = False
     network: bool = False
     patterns: bool = False
+    operations: bool = False
 
 
 class Campaign:
@@ -79,6 +81,12 @@ class Campaign:
         self.over = threading.Event()
         self.made = 0
         self.unsure: list[Any] = []
+        self.operators: Operators | None = None
+        if plan.operations:
+            from chaos.pipeline import sealed_booked_parcels, sealed_parcels
+
+            newer: Any = sealed_parcels if self.server is None else sealed_booked_parcels
+            self.operators = Operators(self.app, self.sink_path, newer, random.Random(plan.seed + 2), self.over)
         self.faults = Faults(self.server, self.proxy, random.Random(plan.seed + 1), self.starts) if self.server is not None else None
 
     def start_runner(self) -> None:
@@ -97,7 +105,8 @@ class Campaign:
         """What runners load."""
         if self.plan.patterns:
             return ["chaos.everything:everything", "chaos.everything:notices"]
-        return [f"chaos.pipeline:{'booked_parcels' if self.server is not None else 'parcels'}"]
+        name = "booked_parcels" if self.server is not None else "parcels"
+        return [f"chaos.pipeline:{name}", *([f"chaos.pipeline:sealed_{name}"] if self.plan.operations else [])]
 
     def people(self) -> None:
         """Decide every review: a price, or what became of a wire, which the sink knows."""
@@ -149,7 +158,7 @@ class Campaign:
         try:
             reads = self.app.reads()
             try:
-                return sum(row[state] for row in reads.status() for state in ("queued", "running", "waiting"))
+                return sum(row[state] for row in reads.status() for state in ("queued", "running", "waiting", "paused"))
             finally:
                 reads.close()
         except HoldfastError:
@@ -262,6 +271,10 @@ class Campaign:
     def finish(self) -> dict[str, Any]:
         """Let everything end, then audit."""
         self.stop.set()
+        if self.operators is not None:
+            self.over.set()
+            time.sleep(1)
+            self.operators.settle()
         until = time.monotonic() + 300
         while self._open() and time.monotonic() < until:
             time.sleep(0.2)
@@ -275,10 +288,10 @@ class Campaign:
         self.sink.kill()
         reads = self.app.reads()
         audit = reads.audit(0)
-        ended = {row["item"] for state in ("completed", "dead") for row in reads.items(self.name, state, 10_000_000)}
+        ended = {row["item"] for state in ("completed", "dead", "cancelled") for row in reads.items(self.name, state, 10_000_000)}
         lost = [item for item in judged["acknowledged"] if item not in ended]
         terms = audit["pipelines"][self.name]
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"operations": dict(self.operators.counts), "cancelled": terms["cancelled"]} if self.operators is not None else {}
         doubled: list[str] = []
         if self.plan.patterns:
             noticed = {row["key"] for row in reads.items("notices", None, 10_000_000)}
@@ -286,13 +299,14 @@ class Campaign:
                 f"{row['key']} was sent and nobody heard" for row in reads.items(self.name, "completed", 10_000_000) if row["key"] not in noticed
             ]
         elif self.faults is not None:
+            restarted = set(judged["restarted"])
             booked = self.booked()
             lost += [
                 f"{item} has no booking" for item in (row["item"] for row in reads.items(self.name, "completed", 10_000_000)) if item not in booked
             ]
-            doubled = [f"{item} was booked {number} times" for item, number in booked.items() if number > 1]
+            doubled = [f"{item} was booked {number} times" for item, number in booked.items() if number > 1 and item not in restarted]
             after = self.faults.progress_after_s
-            more = {**self.faults.counts, "progress_after_database_s": round(max(after), 2) if after else None}
+            more |= {**self.faults.counts, "progress_after_database_s": round(max(after), 2) if after else None}
         return {
             **self.counts,
             **more,
@@ -321,6 +335,8 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         if plan.patterns:
             threading.Thread(target=campaign.people, daemon=True).start()
         campaign.wait_for_work()
+        if campaign.operators is not None:
+            threading.Thread(target=campaign.operators.run, daemon=True).start()
         if campaign.faults is not None:
             campaign.faults.begin(plan.database, plan.network)
         while campaign.counts["kills"] < plan.kills:
@@ -350,12 +366,24 @@ def main() -> None:
     parser.add_argument("--database", action="store_true", help="also stop the database at once every 2 to 20 s, and terminate backends")
     parser.add_argument("--network", action="store_true", help="also reset, swallow, delay and half answer what runners and database say")
     parser.add_argument("--pipeline", choices=["parcels", "all"], default="parcels", help="all: one that uses every combinator")
+    parser.add_argument("--operations", action="store_true", help="also pause, resume, cancel, restart and move items, and pause steps")
     parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
     arguments = parser.parse_args()
     postgresql = arguments.ledger == "postgresql"
     if not postgresql and (arguments.runners > 1 or arguments.database or arguments.network):
         parser.error("several runners, and faults of the database and the network, need --ledger postgresql")
-    plan = Plan(arguments.kills, arguments.seed, postgresql, arguments.runners, arguments.database, arguments.network, arguments.pipeline == "all")
+    if arguments.operations and arguments.pipeline == "all":
+        parser.error("--operations goes with --pipeline parcels, whose every start is judged")
+    plan = Plan(
+        arguments.kills,
+        arguments.seed,
+        postgresql,
+        arguments.runners,
+        arguments.database,
+        arguments.network,
+        arguments.pipeline == "all",
+        arguments.operations,
+    )
     folder = tempfile.mkdtemp(prefix="hf")
     result = run(plan, Path(folder))
     print(json.dumps(result))

@@ -97,6 +97,24 @@ def parcels(parcel: Parcel) -> str:
     return close(record(polish(weigh(receive(parcel)))))
 
 
+@step(retry=_OFTEN)
+async def seal(ctx: Context, text: str) -> str:
+    """New in version 2."""
+    return f"{text}, sealed"
+
+
+@pipeline(version="2", name="parcels", key=lambda parcel: parcel.key)
+def sealed_parcels(parcel: Parcel) -> str:
+    """A version with a step more at the end, to which items are moved."""
+    return seal(close(record(polish(weigh(receive(parcel))))))
+
+
+@pipeline(version="2", name="parcels", key=lambda parcel: parcel.key)
+def sealed_booked_parcels(parcel: Parcel) -> str:
+    """The same on PostgreSQL."""
+    return seal(close(record(book(polish(weigh(receive(parcel)))))))
+
+
 @pipeline(version="1", name="parcels", key=lambda parcel: parcel.key)
 def booked_parcels(parcel: Parcel) -> str:
     """The same on PostgreSQL, with a transactional step in between."""

@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+HEARD_S = 5.0
+"""Seconds after a cancellation or a move in which a runner may not have heard of it yet."""
+
 
 class Judge:
     """What the sink knows."""
@@ -27,6 +30,9 @@ class Judge:
         self.settled: set[tuple[str, str]] = set()
         self.duplicated: list[str] = []
         self.acknowledged: set[str] = set()
+        self.restarted: set[str] = set()
+        self.cancelled: dict[str, float] = {}
+        self.moved: dict[str, float] = {}
         self.submitted: set[str] = set()
         self.starts = 0
         self.last_start = 0.0
@@ -41,7 +47,10 @@ class Judge:
     def _start(self, message: dict[str, Any]) -> None:
         self.starts += 1
         self.last_start = time.monotonic()
-        if (message["item"], message["step"]) in self.settled:
+        if time.monotonic() > self.cancelled.get(message["item"], 1e18) + HEARD_S:
+            self.duplicated.append(f"{message['item']} started {message['step']} after it was cancelled")
+        heard = time.monotonic() > self.moved.get(message["item"], -1e18) + HEARD_S
+        if (message["item"], message["step"]) in self.settled and message["item"] not in self.restarted and heard:
             self.duplicated.append(f"{message['item']} started {message['step']} after it was settled")
         self.settled.update((message["item"], step) for step in message["settled"])
 
@@ -55,6 +64,18 @@ class Judge:
             self.duplicated.append(f"{task} had effects under two keys")
         return {"accepted": first == message["key"]}
 
+    def _restarted(self, message: dict[str, Any]) -> None:
+        """From now on its settled steps may start again."""
+        self.restarted.add(message["item"])
+
+    def _moved(self, message: dict[str, Any]) -> None:
+        """It is another runner's before the one that has it hears of that: nothing that this one does is written any more."""
+        self.moved[message["item"]] = time.monotonic()
+
+    def _cancelled(self, message: dict[str, Any]) -> None:
+        """The ledger has said that it is cancelled."""
+        self.cancelled.setdefault(message["item"], time.monotonic())
+
     def _submitted(self, message: dict[str, Any]) -> None:
         self.submitted.update(message["items"])
 
@@ -66,6 +87,7 @@ class Judge:
             "submitted": len(self.submitted),
             "acknowledged": sorted(self.acknowledged) if message.get("keys") else len(self.acknowledged),
             "duplicated": self.duplicated,
+            "restarted": sorted(self.restarted),
             "starts": self.starts,
             "idle_s": time.monotonic() - self.last_start,
         }

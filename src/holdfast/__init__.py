@@ -14,6 +14,8 @@ from holdfast.errors import (
     StepError,
     TransientError,
 )
+from holdfast.model.alerts import Alerts
+from holdfast.model.classes import error_class
 from holdfast.model.combinators.child import child
 from holdfast.model.combinators.each import each
 from holdfast.model.combinators.events import emit, on, wait_for
@@ -23,13 +25,16 @@ from holdfast.model.combinators.refine import refine
 from holdfast.model.combinators.review import review
 from holdfast.model.combinators.route import case, route
 from holdfast.model.context import Context
+from holdfast.model.dependency import Dependency
 from holdfast.model.media import Artifact
 from holdfast.model.pipeline import Keep, Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry, Timeout
+from holdfast.model.search import Filter
 from holdfast.model.step import Failed, step
 from holdfast.model.transaction import Transaction
 
 __all__ = [
+    "Alerts",
     "App",
     "Artifact",
     "BacklogFullError",
@@ -37,8 +42,10 @@ __all__ = [
     "Batch",
     "Context",
     "DefinitionError",
+    "Dependency",
     "EdgeTypeError",
     "Failed",
+    "Filter",
     "HoldfastError",
     "InputError",
     "Keep",
@@ -56,6 +63,7 @@ __all__ = [
     "child",
     "each",
     "emit",
+    "error_class",
     "first_ok",
     "gather",
     "on",

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -18,19 +19,23 @@ from typing import Any
 from holdfast.buses.opening import open_bus
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerUnavailableError
+from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model import media
 from holdfast.model.codec import check_payload
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
+from holdfast.model.search import fields_of
 from holdfast.model.values import Value
 from holdfast.operations import Operations
 from holdfast.session import Session
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
+
+LOCKED_S = 5.0
+"""Seconds for which a runner waits for whoever writes an SQLite file: a command, as a rule, that met no runner."""
 
 INTAKE = 500
 """Items admitted in one transaction."""
@@ -81,6 +86,19 @@ class App(Operations):
             limit = self.settings.backlog
             while batch := list(islice(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE)):
                 yield from writer.admit(batch, self.clock.now_ms(), limit)
+        finally:
+            writer.close()
+
+    def register(self, pipelines: Iterable[Pipeline[Any, Any]]) -> None:
+        """Make versions known to the ledger, with those of pipelines that they call as items.
+
+        Raises:
+            InputError: a label is known with another shape.
+        """
+        writer = self.writer()
+        try:
+            for one in with_children(pipelines):
+                writer.register(version_spec(one), self.clock.now_ms())
         finally:
             writer.close()
 
@@ -163,7 +181,10 @@ class App(Operations):
             with media.using(store):
                 data = check_payload(payload, pipeline.input_type)
                 key = pipeline.key_of(data)
-            yield Submission(pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest, priority)
+            yield Submission(
+                pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest, priority,
+                fields=fields_of(data, pipeline.search),
+            )  # fmt: skip
 
     def _check_transactional(self, pipeline: Pipeline[Any, Any]) -> None:
         for node in pipeline.graph.steps():
@@ -185,6 +206,7 @@ class App(Operations):
 
     def _open_and_register(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
         said = False
+        until = self.clock.monotonic() + LOCKED_S
         while True:
             try:
                 ledger = self.open_ledger()
@@ -193,6 +215,10 @@ class App(Operations):
                 except BaseException:
                     ledger.close()
                     raise
+            except LedgerLockedError:  # by a command that is soon done, or by another runner
+                if self.clock.monotonic() > until:
+                    raise
+                time.sleep(0.05)
             except LedgerUnavailableError as error:
                 if not wait:
                     raise
@@ -203,20 +229,22 @@ class App(Operations):
 
 
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
-    """These pipelines and those that they call as items of their own, children of children included.
+    """These pipelines and those that they call as items of their own, children of children included. Several versions of one may be
+    among them.
 
     Raises:
-        InputError: two of them have one name.
+        InputError: two of them have one name and one version.
     """
-    found: dict[str, Pipeline[Any, Any]] = {}
+    found: dict[tuple[str, str], Pipeline[Any, Any]] = {}
     todo = list(pipelines)
     while todo:
         one = todo.pop(0)
-        known = found.setdefault(one.name, one)
+        known = found.setdefault((one.name, one.version), one)
         if known is not one:
-            raise InputError(f"two pipelines are called {one.name!r}: give one of them name=…")
+            raise InputError(f"two pipelines are called {one.name!r} and have version {one.version!r}: give one of them name=… or another version")
         if one not in todo:
-            todo += [node.spec.pipeline for node in one.graph.nodes if node.kind == "child" and node.spec.pipeline.name not in found]
+            children = [node.spec.pipeline for node in one.graph.nodes if node.kind == "child"]
+            todo += [child for child in children if (child.name, child.version) not in found]
     return list(found.values())
 
 
@@ -263,11 +291,20 @@ async def _drive(
 
 def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
     """Run in an event loop of its own; inside a notebook's loop, in a thread beside it."""
-    run: Callable[[Coroutine[Any, Any, bool]], bool] = asyncio.run
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if sys.platform != "win32":
         import uvloop
 
-        run = uvloop.run
+        factory = uvloop.new_event_loop
+
+    def run(work: Coroutine[Any, Any, bool]) -> bool:
+        runner = asyncio.Runner(loop_factory=factory)
+        try:
+            return runner.run(work)
+        finally:
+            with suppress(OSError):  # uvloop minds connections that a step's client leaves open; they end with the loop
+                runner.close()
+
     if not _inside_a_loop():
         return run(work)
     with ThreadPoolExecutor(1, thread_name_prefix="holdfast-run") as beside:

@@ -21,6 +21,7 @@ import msgspec
 from holdfast.engine.committer import Desk
 from holdfast.errors import BacklogFullError, HoldfastError, InputError, LedgerLockedError
 from holdfast.ledger import Ledger, Registered, VersionSpec
+from holdfast.model.changes import Change, Operation
 from holdfast.model.events import Event
 from holdfast.model.item import Receipt, Submission
 
@@ -40,17 +41,34 @@ class Register(msgspec.Struct, tag="register", array_like=True):
     spec: VersionSpec
 
 
-class Redrive(msgspec.Struct, tag="redrive", array_like=True):
-    """Send dead letters back."""
+class Begin(msgspec.Struct, tag="begin", array_like=True):
+    """Begin an operation."""
 
-    letters: list[int]
+    operation: Operation
 
 
-class Discard(msgspec.Struct, tag="discard", array_like=True):
-    """Close dead letters."""
+class Apply(msgspec.Struct, tag="apply", array_like=True):
+    """Change items or dead letters, as part of an operation."""
 
-    letters: list[int]
-    reason: str
+    operation: int
+    change: Change
+    targets: list[int]
+
+
+class Finish(msgspec.Struct, tag="finish", array_like=True):
+    """End an operation."""
+
+    operation: int
+    state: str
+
+
+class Hold(msgspec.Struct, tag="hold", array_like=True):
+    """Pause a pipeline or a step, or let it go on."""
+
+    operation: int
+    pipeline: str
+    step: str
+    paused: bool
 
 
 class Decide(msgspec.Struct, tag="decide", array_like=True):
@@ -69,12 +87,6 @@ class Publish(msgspec.Struct, tag="publish", array_like=True):
     events: list[Event]
 
 
-class Cancel(msgspec.Struct, tag="cancel", array_like=True):
-    """Cancel items."""
-
-    items: list[int]
-
-
 class Redeliver(msgspec.Struct, tag="redeliver", array_like=True):
     """Open refused deliveries again."""
 
@@ -90,7 +102,7 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
     limit: int
 
 
-Request = Admit | Register | Redrive | Discard | Purge | Decide | Publish | Cancel | Redeliver
+Request = Admit | Register | Begin | Apply | Finish | Hold | Purge | Decide | Publish | Redeliver
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -107,18 +119,20 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.admit(request.submissions, now_ms, backlog)
     if isinstance(request, Register):
         return ledger.register(request.spec, now_ms)
-    if isinstance(request, Redrive):
-        return ledger.redrive(request.letters, now_ms)
-    if isinstance(request, Discard):
-        return ledger.discard(request.letters, request.reason, now_ms)
+    if isinstance(request, Begin):
+        return ledger.lifecycle.begin_operation(request.operation, now_ms)
+    if isinstance(request, Apply):
+        return ledger.lifecycle.change(request.operation, request.change, request.targets, now_ms)
+    if isinstance(request, Finish):
+        return ledger.lifecycle.end_operation(request.operation, request.state, now_ms)
+    if isinstance(request, Hold):
+        return ledger.lifecycle.pause_pipeline(request.operation, request.pipeline, request.step, request.paused, now_ms)
     if isinstance(request, Purge):
         return ledger.purge(request.pipeline, request.intermediates_before, request.outputs_before, now_ms, request.limit)
     if isinstance(request, Decide):
         return ledger.mail.decide(request.review, request.answer, request.digest, request.who, request.roles, now_ms)
     if isinstance(request, Publish):
         return ledger.mail.publish(request.events)
-    if isinstance(request, Cancel):
-        return ledger.mail.cancel(request.items, now_ms)
     return ledger.mail.redeliver(request.deliveries)
 
 
@@ -207,16 +221,6 @@ class RemoteLedger:
         registered: Registered = self._ask(Register(spec), Registered)
         return registered
 
-    def redrive(self, letters: list[int], now_ms: int) -> list[int]:
-        """Send dead letters back."""
-        changed: list[int] = self._ask(Redrive(letters), list[int])
-        return changed
-
-    def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
-        """Close dead letters."""
-        changed: list[int] = self._ask(Discard(letters, reason), list[int])
-        return changed
-
     def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
         """Clear values."""
         cleared: int = self._ask(Purge(pipeline, intermediates_before, outputs_before, limit), int)
@@ -237,9 +241,28 @@ class RemoteLedger:
         kept: list[bool] = self._ask(Publish(events), list[bool])
         return kept
 
-    def cancel(self, items: list[int], now_ms: int) -> list[int]:
-        """Cancel items."""
-        changed: list[int] = self._ask(Cancel(items), list[int])
+    @property
+    def lifecycle(self) -> RemoteLedger:
+        """And the verbs of operations."""
+        return self
+
+    def begin_operation(self, operation: Operation, now_ms: int) -> int:
+        """Begin an operation."""
+        number: int = self._ask(Begin(operation), int)
+        return number
+
+    def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
+        """Change items or dead letters."""
+        changed: list[int] = self._ask(Apply(operation, change, targets), list[int])
+        return changed
+
+    def end_operation(self, operation: int, state: str, now_ms: int) -> None:
+        """End an operation."""
+        self._ask(Finish(operation, state), None)
+
+    def pause_pipeline(self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int) -> bool:
+        """Pause a pipeline or a step, or let it go on."""
+        changed: bool = self._ask(Hold(operation, pipeline, step, paused), bool)
         return changed
 
     def redeliver(self, deliveries: list[int]) -> list[int]:

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import msgspec
 
 from holdfast.errors import LedgerError
+from holdfast.health import Health
+from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.events import Delivery, Event
 from holdfast.model.item import Receipt, Submission
@@ -57,6 +59,8 @@ class Ledger(Protocol):
         shared: whether other runners may take what this one holds when its lease ends. A ledger with a writer lock is never
             shared: the lock is the lease.
         mail: its mail room.
+        lifecycle: what people do to items.
+        health: what runners know together.
     """
 
     shared: bool
@@ -64,6 +68,16 @@ class Ledger(Protocol):
     @property
     def mail(self) -> Mailroom:
         """What goes between items, and between them and the world."""
+        ...
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """What people do to items, dead letters and pipelines."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """What runners know together of the world."""
         ...
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
@@ -114,14 +128,6 @@ class Ledger(Protocol):
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Re-read a group whose answer was lost: None when it was not written, else which of its fences hold."""
-        ...
-
-    def redrive(self, letters: list[int], now_ms: int) -> list[int]:
-        """Send open dead letters back: their items begin the next generation. Returns the letters changed."""
-        ...
-
-    def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
-        """Close open dead letters with a reason. Returns the letters changed."""
         ...
 
     def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
@@ -194,10 +200,6 @@ class Mailroom(Protocol):
 
     def sent(self, events: list[str]) -> None:
         """The broker has acknowledged the events with these ids."""
-        ...
-
-    def cancel(self, items: list[int], now_ms: int) -> list[int]:
-        """Cancel items that have not ended, and their children; returns those that it changed."""
         ...
 
     def learn(self, name: str, value: float, now_ms: int) -> None:

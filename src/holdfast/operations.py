@@ -1,4 +1,4 @@
-"""What people do with a ledger: send back, decide, publish, cancel, clear; through a live runner, or on the ledger itself."""
+"""What else people do with a ledger: decide, publish, clear; through a live runner, or on the ledger itself."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from holdfast.clock import SystemClock
-from holdfast.control import reach_writer
 from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError
-from holdfast.ledger import Ledger
-from holdfast.ledgers.opening import open_ledger, open_reads
-from holdfast.ledgers.reads import LedgerReads
+from holdfast.handling import Handling
 from holdfast.model import media
 from holdfast.model.codec import decode, encode
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.events import Event
 from holdfast.model.pipeline import Pipeline
-from holdfast.settings import Settings, read_settings
-from holdfast.store import Store
 from holdfast.stores.collecting import Collected, collect
-from holdfast.stores.opening import open_store
 
 T = TypeVar("T")
 
@@ -30,26 +23,8 @@ PURGE = 200
 """Items whose values are cleared in one transaction."""
 
 
-class Operations:
-    """The verbs that need no runner.
-
-    Args:
-        settings: see :class:`holdfast.settings.Settings`; keyword arguments win over the environment.
-    """
-
-    def __init__(self, settings: Settings | None = None, **given: object) -> None:
-        self.settings = settings or read_settings(**given)
-        self.clock = SystemClock()
-
-    def redrive(self, letters: list[int]) -> list[int]:
-        """Send open dead letters back; returns those that were open."""
-        return self._once(lambda writer: writer.redrive(letters, self.clock.now_ms()))
-
-    def discard(self, letters: list[int], reason: str) -> list[int]:
-        """Close open dead letters with a reason; returns those that were open."""
-        if not reason.strip():
-            raise InputError("a discard needs a reason: it is what the audit trail will say")
-        return self._once(lambda writer: writer.discard(letters, reason, self.clock.now_ms()))
+class Operations(Handling):
+    """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, and deciding, publishing, clearing."""
 
     def reviews(self, pipeline: str | None = None, state: str = "open", limit: int = 20) -> list[dict[str, Any]]:
         """Reviews, the oldest first: rows as :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes them."""
@@ -103,10 +78,6 @@ class Operations:
         (new,) = self._once(lambda writer: writer.mail.publish([one]))
         return bool(new)
 
-    def cancel(self, items: list[int]) -> list[int]:
-        """Cancel items that have not ended, with their children; returns those that it changed."""
-        return self._once(lambda writer: writer.mail.cancel(items, self.clock.now_ms()))
-
     def redeliver(self, deliveries: list[int]) -> list[int]:
         """Offer refused deliveries of events to their pipelines again; returns those that were refused."""
         return self._once(lambda writer: writer.mail.redeliver(deliveries))
@@ -136,23 +107,6 @@ class Operations:
         finally:
             reads.close()
         return collect(Path(place), referenced, self.clock.now_ms() / 1000, grace_s, dry_run)
-
-    def open_ledger(self) -> Ledger:
-        """The ledger for writing; an SQLite file has one writer."""
-        return open_ledger(self.settings)
-
-    def writer(self) -> Any:
-        """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
-        path = self.settings.socket_path
-        return self.open_ledger() if path is None else reach_writer(path, self.open_ledger)
-
-    def reads(self) -> LedgerReads:
-        """The reading side of the ledger."""
-        return open_reads(self.settings)
-
-    def store(self) -> Store:
-        """The artifact store."""
-        return open_store(self.settings.artifacts_place)
 
     def _once(self, verb: Callable[[Any], T]) -> T:
         writer = self.writer()

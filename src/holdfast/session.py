@@ -19,9 +19,11 @@ from typing import Any
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
+from holdfast.engine.alerting import Alerting
 from holdfast.engine.committer import RETRY_S, Committer
 from holdfast.engine.dispatch import SUSPECT
 from holdfast.engine.intake import Intake
+from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.listening import Listening
 from holdfast.engine.retention import Retention
@@ -35,6 +37,7 @@ from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.ledger import Ledger, Registered
 from holdfast.model import media
+from holdfast.model.durations import Durations
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
@@ -102,13 +105,7 @@ class Session:
         """Work until idle (if asked to), drained, stopped or lost; True when it was stopped early."""
         loop = asyncio.get_running_loop()
         self._catch_signals(loop)
-        asked = self._clock.monotonic()
-        self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), self._clock.now_ms(), LEASE_MS)
-        self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
-        self._build(self._ledger.mail.learned())
-        self.begun = True
-        self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
-        self._watchdog.renewed(asked)
+        self._begin(loop)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
         server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
@@ -124,6 +121,7 @@ class Session:
                 self.runner.tick()
                 self.listening.visit()
                 self.retention.visit()
+                self.alerting.visit()
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
@@ -146,10 +144,23 @@ class Session:
             if relaying is not None:
                 relaying.cancel()
                 await asyncio.wait([relaying], timeout=5)
+            self.runner.leave()
             await asyncio.get_running_loop().run_in_executor(None, self._leave)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
             raise error
         return self._now or self.runner.draining
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin the incarnation; from then on the ledger is the committer's."""
+        asked, now = self._clock.monotonic(), self._clock.now_ms()
+        self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
+        self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
+        learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
+        self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
+        self._build(learned, durations)
+        self.begun = True
+        self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
+        self._watchdog.renewed(asked)
 
     def _idle(self, relay: Relay | None) -> bool:
         """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""
@@ -175,7 +186,7 @@ class Session:
         """Stop without waiting for attempts; the ledger has everything that was acknowledged."""
         self._now = True
 
-    def _build(self, learned: dict[str, float]) -> None:
+    def _build(self, learned: dict[str, float], durations: dict[Of, Durations]) -> None:
         """Executors report to the runner, the runner starts attempts on them."""
         graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
         modules = [module_of(one.pipeline) for one in self.loaded]
@@ -199,11 +210,13 @@ class Session:
             self._executors["transaction"] = TransactionExecutor(graphs, self._store, self._clock, report, self._transactions)
         limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024, relays=bool(self._settings.bus))
         self.runner = Runner(
-            self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits, learned=learned
+            self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits, learned=learned,
+            durations=durations,
         )  # fmt: skip
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
         self.runner.handed_out = self.listening.due
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
+        self.alerting = Alerting([one.pipeline for one in self.loaded], self.committer, self._clock)
         media.otherwise(self._store)
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:

@@ -14,7 +14,7 @@ from chaos.sink import Judge
 FAULTS = ["--ledger", "postgresql", "--runners", "2", "--database", "--network"]
 
 
-@pytest.mark.parametrize("options", [[], FAULTS, ["--pipeline", "all"]], ids=["sqlite", "postgresql", "all-patterns"])
+@pytest.mark.parametrize("options", [[], FAULTS, ["--pipeline", "all"], ["--operations"]], ids=["sqlite", "postgresql", "all-patterns", "operations"])
 def test_twelve_kills_lose_nothing_and_double_nothing(options: list[str]) -> None:
     command = [sys.executable, "-m", "chaos.kill", "--kills", "12", "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
@@ -34,3 +34,15 @@ def test_the_judge_sees_a_doubled_effect_and_a_start_after_settlement(tmp_path: 
     judge.hear({"what": "start", "item": "b", "step": "weigh", "settled": ["receive"]})
     judge.hear({"what": "start", "item": "b", "step": "receive", "settled": []})
     assert len(judge.duplicated) == 2
+
+
+def test_the_judge_sees_a_start_after_a_cancellation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.sink.HEARD_S", 0.0)
+    judge = Judge(tmp_path / "log")
+    judge.hear({"what": "cancelled", "item": "a"})
+    judge.hear({"what": "start", "item": "a", "step": "weigh", "settled": []})
+    assert judge.duplicated == ["a started weigh after it was cancelled"]
+    judge.hear({"what": "restarted", "item": "b"})
+    judge.hear({"what": "start", "item": "b", "step": "weigh", "settled": ["receive"]})
+    judge.hear({"what": "start", "item": "b", "step": "receive", "settled": []})
+    assert len(judge.duplicated) == 1, "what was restarted may start again"

@@ -12,6 +12,7 @@ from holdfast.errors import BacklogFullError, InputError
 from holdfast.ledger import Ledger, VersionSpec
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.sqlite import SqliteLedger
+from holdfast.model.changes import Discard, Operation, Redrive
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
 from holdfast.model.item import Submission
@@ -211,9 +212,10 @@ def test_a_dead_item_is_redriven_into_the_next_generation_or_discarded(ledger: L
         letter = DeadLetter(1, "", 1, Failure("transient", "E", "m"), 3, NOW)
         tasks = [settled(0), settled(1, "dead")]
         ledger.commit(incarnation, number, [Transition(one.item, one.fence, NOW, settled=tuple(tasks), letters=(letter,), state="dead")])
-    assert ledger.redrive([1, 99], NOW) == [1]
-    assert ledger.discard([2], "no longer wanted", NOW) == [2]
-    assert ledger.redrive([1, 2], NOW) == []
+    operation = ledger.lifecycle.begin_operation(Operation("redrive", "dead letters", "me", "no longer wanted"), NOW)
+    assert ledger.lifecycle.change(operation, Redrive(), [1, 99], NOW) == [1]
+    assert ledger.lifecycle.change(operation, Discard(), [2], NOW) == [2]
+    assert ledger.lifecycle.change(operation, Redrive(), [1, 2], NOW) == []
     (again,) = ledger.claim(incarnation, [version], 9, NOW)
     assert again.generation == 2
     assert [task.node for task in again.settled] == [0], "the redriven task's row is left out, so that it runs again"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from holdfast.engine.decide import decide
-from holdfast.model.failure import ErrorClass, Failure
+from holdfast.model.classes import ErrorClass
+from holdfast.model.failure import Failure
 from holdfast.model.policy import Policy, Retry
 from holdfast.model.task import LiveTask
 

@@ -14,11 +14,12 @@ from pydantic import BaseModel
 
 from holdfast import DefinitionError, InputError, Retry, StepError
 from holdfast.errors import NotFoundError
+from holdfast.model.classes import classify
 from holdfast.model.codec import check_payload, decode, encode, join, split
+from holdfast.model.duration import seconds
 from holdfast.model.edge_types import fits
-from holdfast.model.failure import classify, clean, failure_of
+from holdfast.model.failure import clean, failure_of
 from holdfast.model.ids import Minter, parse, show
-from holdfast.model.policy import seconds
 from holdfast.model.values import Element, Listing, decode_reference, encode_reference
 from holdfast.stores.directory import DirectoryStore
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast import BadInputError, Retry, each, pipeline, step
-from holdfast.engine import dispatch, runner, settle
+from holdfast.engine import dispatch, leaving, runner, settle, timers
 from holdfast.ledgers import sqlite_commit
 from holdfast.model.task import LiveTask
 from holdfast.testing import simulate
@@ -89,8 +89,8 @@ def test_it_finds_a_settlement_that_is_not_written(monkeypatch: pytest.MonkeyPat
 
 
 def test_it_finds_an_item_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner.Runner, "_fire_timers", lambda self, now: None)
-    monkeypatch.setattr(runner, "PARK_MS", 10**12)
+    monkeypatch.setattr(timers.Timers, "due", lambda self, now: iter(()))
+    monkeypatch.setattr(leaving, "PARK_MS", 10**12)
     assert "I10" in _found()
 
 

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from holdfast.cli import artifacts, dead, demo, events, items, ledger, look, replay, reviews, run, steps
+from holdfast.cli import artifacts, dead, demo, deploy, events, find, health, items, ledger, lifecycle, look, replay, reviews, run, steps
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError, LedgerError
 
@@ -27,11 +27,15 @@ demo.register(app)
 run.register(app)
 look.register(app)
 items.register(app)
+find.register(app)
 dead.register(app)
+lifecycle.register(app)
 reviews.register(app)
 events.register(app)
 steps.register(app)
 replay.register(app)
+health.register(app)
+deploy.register(app)
 ledger.register(app)
 artifacts.register(app)
 

@@ -9,7 +9,7 @@ import typer
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
 from holdfast.cli.output import Json, print_json
-from holdfast.model.policy import seconds
+from holdfast.model.duration import seconds
 
 group = typer.Typer(help="Artifacts: purge by retention, collect orphans.", rich_markup_mode=None, no_args_is_help=True)
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json as jsonlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from holdfast.app import App
+from holdfast.cli.loading import load_pipeline
 from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.cli.targets import HELP, progress, say, sure
 from holdfast.errors import InputError
+from holdfast.model.ids import parse
+from holdfast.model.search import Filter, parse_filter
 
-group = typer.Typer(help="Dead letters: list, show, redrive, discard.", invoke_without_command=True, rich_markup_mode=None)
+group = typer.Typer(help="Dead letters: list, group, show, redrive, discard.", invoke_without_command=True, rich_markup_mode=None)
 
-Letters = Annotated[list[int] | None, typer.Argument(metavar="LETTER...", help="Numbers of dead letters.")]
+Chosen = Annotated[list[str] | None, typer.Argument(metavar="LETTER... | CONDITION...", help=f"Numbers of dead letters. {HELP}")]
 All = Annotated[bool, typer.Option("--all", help="All that are open (of --pipeline, if given).")]
 Only = Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline.")]
 
@@ -39,6 +46,22 @@ def list_letters(
     if json:
         print_json(rows)
         return
+    _print_letters(rows, f"no {'' if state == 'all' else state + ' '}dead letters")
+
+
+@group.command("find")
+def find(
+    words: Annotated[list[str], typer.Argument(metavar="CONDITION...", help=HELP.partition("; or ")[2])],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """Find open dead letters by conditions: `holdfast dead find step:ocr customer=ACME* older:2h`."""
+    app = App()
+    rows = app.reads().find_letters(parse_filter(words), limit, app.clock.now_ms())
+    print_json(rows) if json else _print_letters(rows, "no open dead letters")
+
+
+def _print_letters(rows: list[dict[str, Any]], empty: str) -> None:
     print_table(
         ["letter", "item", "key", "step", "place", "class", "error", "message", "attempts", "at", "state"],
         [
@@ -46,21 +69,28 @@ def list_letters(
              shorten(row["message"], 80), row["attempts"], moment(row["at"]), row["state"]]
             for row in rows
         ],
-        f"no {'' if state == 'all' else state + ' '}dead letters",
+        empty,
     )  # fmt: skip
 
 
 @group.command("show")
 def show_letter(letter: Annotated[int, typer.Argument(metavar="LETTER", help="Its number.")], json: Json = False) -> None:
-    """Show one dead letter: step, element, every attempt with its error and traceback, version, host, worker and cost."""
-    found = App().reads().letter(letter)
+    """Show one dead letter: step, element, payload, every attempt with its error and traceback, version, host, worker and cost."""
+    reads = App().reads()
+    found = reads.letter(letter)
+    item = reads.item(parse(found["item"]))
+    found["payload"], found["version"] = item["payload"], item["version"]
     if json:
         print_json(found)
         return
     place = f", element {found['place']}" if found["place"] else ""
-    typer.echo(f"dead letter {found['letter']} ({found['state']}) of item {found['item']}, key {safe(found['key'])}, {found['pipeline']}")
+    of = f"{found['pipeline']} version {safe(found['version'])}"
+    typer.echo(f"dead letter {found['letter']} ({found['state']}) of item {found['item']}, key {safe(found['key'])}, {of}")
+    typer.echo(f"payload: {safe(shorten(found['payload'], 500))}")
     typer.echo(f"step {found['step']}{place}, generation {found['generation']}, after {found['attempts']} attempts, at {moment(found['at'])}")
     typer.echo(f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}")
+    if found["group"]:
+        typer.echo(f"group {found['group']}: `holdfast dead groups`, `holdfast dead redrive group:{found['group']}`")
     typer.echo(f"cost so far: {found['cost']['cpu_s']} CPU seconds, {found['cost']['wall_s']} seconds")
     if found["reason"]:
         typer.echo(f"closed {moment(found['closed_at'])}: {safe(found['reason'])}")
@@ -81,47 +111,115 @@ def show_letter(letter: Annotated[int, typer.Argument(metavar="LETTER", help="It
     )
 
 
+@group.command("groups")
+def groups(
+    pipeline: Only = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the largest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """Open dead letters grouped by cause: step, error, message without its particulars, and where it was raised."""
+    rows = App().reads().groups(pipeline, limit)
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["group", "letters", "pipeline", "step", "class", "error", "message of the newest", "newest", "first", "last"],
+        [
+            [row["group"], row["letters"], row["pipeline"], row["step"], row["error_class"], row["error"], shorten(row["message"], 80),
+             row["letter"], moment(row["first_at"]), moment(row["last_at"])]
+            for row in rows
+        ],
+        "no open dead letters",
+    )  # fmt: skip
+
+
 @group.command("redrive")
-def redrive(letters: Letters = None, all: All = False, pipeline: Only = None, json: Json = False) -> None:
+def redrive(
+    words: Chosen = None,
+    all: All = False,
+    pipeline: Only = None,
+    edit: Annotated[
+        Path | None, typer.Option("--edit", help="Of one letter: file with a JSON array, given to the step instead of its inputs, in order.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.01, help="At most so many letters a second.")] = None,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Run the whole items again, not only what failed.")] = False,
+    to: Annotated[str, typer.Option("--to", metavar="MODULE:PIPELINE", help="Under this version; results of unchanged steps are kept.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "",
+    who: Annotated[str, typer.Option("--as", help="Who asks; by default the user who is logged in.")] = "",
+    json: Json = False,
+) -> None:
     """Send dead letters back: their items begin the next generation and reuse what is settled. A mended step body applies."""
     app = App()
-    _done("redriven", _chosen(app, letters, all, pipeline), app.redrive, json)
+    chosen = _chosen(app, words, all, pipeline)
+    if edit is not None and (isinstance(chosen, Filter) or len(chosen) != 1 or from_start or to):
+        raise InputError("--edit changes the input of one task: name one dead letter by number")
+    if from_start and to:
+        raise InputError("either --from-start, or --to another version, where the results of unchanged steps are kept")
+    with progress("redriving", json) as told:
+        if from_start or to:
+            items = chosen if isinstance(chosen, Filter) else sorted({parse(app.reads().letter(letter)["item"]) for letter in chosen})
+            wanted = replace(items, states=("dead",)) if isinstance(items, Filter) else items
+            if to:
+                version = load_pipeline(to)
+                app.register([version])
+                done = app.move(wanted, version.name, version.version, version.bodies(), rate, reason, who, told)
+            else:
+                done = app.restart(wanted, rate=rate, reason=reason, who=who, told=told)
+            say("restarted" if from_start else "moved", done, "items", json)
+            return
+        done = app.redrive(chosen, None if edit is None else _arguments(edit), rate, reason, who, told)
+    say("redriven", done, "dead letters", json)
 
 
 @group.command("discard")
 def discard(
-    letters: Letters = None,
+    words: Chosen = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "",
     all: All = False,
     pipeline: Only = None,
+    who: Annotated[str, typer.Option("--as", help="Who asks; by default the user who is logged in.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
     """Close dead letters with a reason; an item without open ones is discarded. Nothing is deleted."""
     if not reason.strip():
         raise InputError("a discard needs --reason '…': it is what the audit trail will say")
     app = App()
-    _done("discarded", _chosen(app, letters, all, pipeline), lambda chosen: app.discard(chosen, reason), json)
+    chosen = _chosen(app, words, all, pipeline)
+    sure(app, "discard the dead letters of", chosen, yes)
+    with progress("discarding", json) as told:
+        done = app.discard(chosen, reason, who, told)
+    say("discarded", done, "dead letters", json)
 
 
-def _chosen(app: App, letters: list[int] | None, all: bool, pipeline: str | None) -> list[int]:
-    if bool(letters) == all:
-        raise InputError("name dead letters by number, or give --all; `holdfast dead` lists them")
+def _chosen(app: App, words: list[str] | None, all: bool, pipeline: str | None) -> Filter | list[int]:
+    """Numbers of letters, or a filter of the items that have them; with --all, every open one."""
+    if bool(words) == all:
+        raise InputError("name dead letters by number, give conditions (group:… step:… error:…), or --all; `holdfast dead` lists them")
+    if all or not all_numbers(words or []):
+        wanted = parse_filter(words or [])
+        if pipeline is not None:
+            wanted = replace(wanted, pipeline=pipeline)
+        return wanted if wanted.states else replace(wanted, states=("dead", "completed"))
     reads = app.reads()
-    if all:
-        return [row["letter"] for row in reads.letters(pipeline, "open", 1_000_000)]
-    for letter in letters or []:
+    letters = [int(word) for word in words or []]
+    for letter in letters:
         reads.letter(letter)
-    return letters or []
+    return letters
 
 
-def _done(what: str, chosen: list[int], verb: Any, json: bool) -> None:
-    changed = []
-    for start in range(0, len(chosen), 1000):
-        changed += verb(chosen[start : start + 1000])
-    left = sorted(set(chosen) - set(changed))
-    if json:
-        print_json({what: changed, "unchanged": left})
-        return
-    typer.echo(f"{what} {len(changed)} of {len(chosen)} dead letters")
-    if left:
-        typer.echo(f"unchanged, since they are not open or their item is under way: {', '.join(map(str, left[:20]))}")
+def all_numbers(words: list[str]) -> bool:
+    """Whether all are numbers of letters."""
+    return all(word.isdigit() for word in words)
+
+
+def _arguments(path: Path) -> list[Any]:
+    try:
+        found = jsonlib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}") from None
+    if not isinstance(found, list):
+        raise InputError(f"{path} must hold a JSON array: one entry for each input of the step, in order")
+    return found

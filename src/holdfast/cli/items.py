@@ -31,7 +31,7 @@ def list_items(
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
     json: Json = False,
 ) -> None:
-    """List items, the newest first."""
+    """List items, the newest first. `holdfast find` finds them by conditions."""
     if context.invoked_subcommand is not None:
         return
     if state is not None and state not in ITEM_STATES:
@@ -40,6 +40,11 @@ def list_items(
     if json:
         print_json(rows)
         return
+    print_items(rows)
+
+
+def print_items(rows: list[dict[str, Any]], empty: str = "no items") -> None:
+    """Rows of items as a table."""
     print_table(
         ["item", "pipeline", "version", "key", "state", "generation", "admitted", "ended", "flags"],
         [
@@ -47,7 +52,7 @@ def list_items(
              moment(row["admitted_at"]), moment(row["ended_at"]), ", ".join(row["flags"])]
             for row in rows
         ],
-        "no items",
+        empty,
     )  # fmt: skip
 
 

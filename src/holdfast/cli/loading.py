@@ -76,9 +76,10 @@ def load_pipelines(targets: list[str]) -> list[Pipeline[Any, Any]]:
         if not new:
             raise InputError(f"module {target!r} has no pipeline: declare one with @pipeline(version=…, key=…)")
         found |= {id(one): one for one in new}
-    names = [one.name for one in found.values()]
+    names = [(one.name, one.version) for one in found.values()]
     if len(set(names)) < len(names):
-        raise DefinitionError(f"two pipelines are called {max(names, key=names.count)!r}: give one of them name=…")
+        name, version = max(names, key=names.count)
+        raise DefinitionError(f"two pipelines are called {name!r} and have version {version!r}: give one of them name=… or another version")
     return list(found.values())
 
 

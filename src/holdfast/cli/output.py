@@ -15,6 +15,9 @@ from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+SHORT = 20
+"""Characters up to which the first column, as a rule an id, stays on one line."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -52,7 +55,9 @@ def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numbers = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        widest = max(len(safe("" if row[index] is None else row[index])) for row in rows)
+        kept = widest if index == 0 and widest <= SHORT else None  # what one copies into the next command stays whole; the others give way
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold", min_width=kept)
     for row in rows:
         table.add_row(*[escape(safe("" if cell is None else cell)) for cell in row])
     Console().print(table)

@@ -104,7 +104,7 @@ def submit(
         if json:
             receipts.append(receipt)
         else:
-            typer.echo(f"{show(receipt.item)}\t{safe(receipt.key)}\t{'accepted' if receipt.created else f'known, {receipt.state}'}")
+            typer.echo(f"{show(receipt.item)}\t{safe(receipt.key)}\t{_answer(receipt)}")
     if json:
         print_json([{"item": show(one.item), "key": one.key, "created": one.created, "state": one.state} for one in receipts])
 
@@ -134,3 +134,10 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> N
 
 def _log() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+
+
+def _answer(receipt: Receipt) -> str:
+    """What became of a payload that was handed in; a dead item's key is answered with where its dead letter is shown."""
+    if receipt.created:
+        return "accepted"
+    return "known, dead: `holdfast items show` says why" if receipt.state == "dead" else f"known, {receipt.state}"

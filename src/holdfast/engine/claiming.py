@@ -58,6 +58,12 @@ class Claiming:
         self._next_poll = 0
         self._wake: int | None = None
 
+    def serve(self, versions: list[int]) -> None:
+        """Claim items of these versions from now on."""
+        if versions != self._versions:
+            self._versions = versions
+            self._hungry = True
+
     def hunger(self) -> None:
         """Something may be claimable: ask at the next opportunity."""
         self._hungry = True
@@ -85,7 +91,9 @@ class Claiming:
             waiting: ready tasks that wait for capacity.
             full: as many bytes are held as may be.
         """
-        if not self._hungry or self._asking or not self._versions:
+        if not self._versions:
+            self._hungry, self._wake = False, None  # all that is served is paused
+        if not self._hungry or self._asking:
             return
         if waiting and waiting >= self._appetite // 2:
             self._appetite = max(self._appetite // 2, MORSEL)

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from holdfast.clock import Clock
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
+from holdfast.engine.gates import Gates
+from holdfast.engine.learning import Learning
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
@@ -31,9 +33,14 @@ class Dispatch:
         executors: by where a step runs: ``loop``, ``process``, ``threads``.
         desk: where starts are committed.
         clock: for start times and batch waits.
+        learned: batch sizes that fit.
+        gates: what must not start now.
+        learning: how long attempts may run.
     """
 
-    def __init__(self, executors: dict[str, Executor], desk: Desk, clock: Clock, learned: Mapping[str, float]) -> None:
+    def __init__(
+        self, executors: dict[str, Executor], desk: Desk, clock: Clock, learned: Mapping[str, float], gates: Gates, learning: Learning
+    ) -> None:
         self.executors = executors
         self._desk = desk
         self._clock = clock
@@ -43,19 +50,37 @@ class Dispatch:
         self.lost: Callable[[Passage], None] = lambda passage: None
         """Told when a start was refused: the item's fence no longer holds."""
         self._learned = learned
+        self._gates, self._learning = gates, learning
+        self.rest: Callable[[Passage, TaskKey, int], None] = lambda passage, key, until: None
+        """Told of a task that must wait until a time, for what it depends on."""
 
     def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task is ready: start it under this transition when there is capacity now, else queue it."""
         step: Step = passage.graph.nodes[key[0]].step
-        where, alone = self._where(passage, key, step)
+        if (step.depends is not None or self._gates.paused) and self._must_wait(passage, key, step):
+            return
+        where, alone = (step.runs, False) if not passage.suspects else self._where(passage, key, step)
         if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, alone):
             self._begin(passage, key, transition)
             passage.starting.append(key)
         else:
-            self.queue(passage, key)
+            self._line_up(passage, key)
 
     def queue(self, passage: Passage, key: TaskKey) -> None:
         """A task is ready and waits for capacity."""
+        if not self._must_wait(passage, key, passage.graph.nodes[key[0]].step):
+            self._line_up(passage, key)
+
+    def _must_wait(self, passage: Passage, key: TaskKey, step: Step) -> bool:
+        if step.depends is None and not self._gates.paused:
+            return False
+        live = passage.live.get(key)
+        until = self._gates.until(passage.pipeline, step, 1 + (live.failures if live is not None else 0), (passage.item, *key))
+        if until is not None:
+            self.rest(passage, key, until)
+        return until is not None
+
+    def _line_up(self, passage: Passage, key: TaskKey) -> None:
         node = passage.graph.nodes[key[0]]
         step: Step = node.step
         passage.ready.add(key)
@@ -92,7 +117,10 @@ class Dispatch:
             while queue:
                 _, _, passage, key = queue[0]
                 step: Step = passage.graph.nodes[key[0]].step
-                if passage.closed or key not in passage.ready:
+                if passage.closed or passage.held or key not in passage.ready:
+                    heapq.heappop(queue)
+                    continue
+                if self._gates.shut(passage.pipeline, step) and self._must_wait(passage, key, step):
                     heapq.heappop(queue)
                     continue
                 if not self._reserve(passage, key, step):
@@ -102,7 +130,9 @@ class Dispatch:
         now = self._clock.monotonic()
         for step, gathering in self._gatherings.items():
             while gathering.due(now) and self.executors[step.runs].reserve(step):
-                tasks = [(p, key) for p, key in gathering.take() if not p.closed and key in p.ready]
+                taken = dict.fromkeys(gathering.take())  # once each: what was held meanwhile has been gathered again
+                tasks = [(p, key) for p, key in taken if not (p.closed or p.held) and key in p.ready]
+                tasks = [one for one in tasks if not (self._gates.shut(one[0].pipeline, step) and self._must_wait(*one, step))]
                 if tasks:
                     self._start(tasks, step)
                 else:
@@ -168,7 +198,7 @@ class Dispatch:
 
     def _invocation(self, passage: Passage, key: TaskKey, step: Step) -> Invocation:
         live = passage.live[key]
-        timeout = step.timeout_s
+        timeout = self._learning.limit_s(passage.pipeline, step, live.failures + 1)
         if passage.deadline is not None:
             timeout = min(timeout, max((passage.deadline - self._clock.now_ms()) / 1000, 0.001))
         return Invocation(

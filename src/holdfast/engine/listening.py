@@ -17,6 +17,7 @@ from holdfast.model.codec import decode
 from holdfast.model.events import Delivery
 from holdfast.model.item import Submission
 from holdfast.model.pipeline import Pipeline
+from holdfast.model.search import fields_of
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -114,7 +115,8 @@ def verdict(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) 
         return None, str(error)
     except Exception as error:  # what the data are, and what the user's function makes of them, is anybody's guess
         return None, f"{type(error).__name__}: {error}"
-    return (
-        Submission(pipeline.name, pipeline.version, key, event.data, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace),
-        "",
-    )
+    submission = Submission(
+        pipeline.name, pipeline.version, key, event.data, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
+        fields=fields_of(data, pipeline.search),
+    )  # fmt: skip
+    return submission, ""

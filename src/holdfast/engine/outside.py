@@ -17,6 +17,7 @@ from holdfast.model.graph import Node
 from holdfast.model.ids import show
 from holdfast.model.item import Submission
 from holdfast.model.outcome import Argument
+from holdfast.model.search import fields_of
 from holdfast.model.specs import ChildSpec, ReviewSpec, WaitSpec
 from holdfast.model.task import Asked, LiveTask, Transition, Wait
 from holdfast.model.values import Value
@@ -110,6 +111,7 @@ def _child(passage: Passage, node: Node, place: str, transition: Transition, kee
         Submission(
             pipeline.name, pipeline.version, key, payload, pipeline.deadline, deadline=passage.deadline, parent=passage.item,
             correlation=passage.correlation or show(passage.item), trace=passage.trace or trace_of(show(passage.item)),
+            fields=fields_of(passage.json(passage.argument(node.inputs[0], place)), pipeline.search) if pipeline.search else (),
         ),
     )  # fmt: skip
     return Wait(node.index, place, passage.generation, "child", pipeline.name, key=key)

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.engine.progress import EachProgress, Join, Refinement, Scope, outer
 from holdfast.model.codec import decode, encode, join, project, split
-from holdfast.model.graph import CONSTANT, INPUT, TASKS, Graph, Node, Ref
+from holdfast.model.graph import CONSTANT, EDITED, INPUT, TASKS, Graph, Node, Ref
 from holdfast.model.outcome import Argument
 from holdfast.model.task import NEVER, EachPart, Effect, LiveTask, SettledTask
 from holdfast.model.values import Listing, Reference, Value, weight
@@ -30,7 +30,8 @@ class Passage:
     passage is over for this runner: finished, parked or lost. ``transaction``: the open
     transaction that the next transition belongs to. ``restored``: tasks that earlier claims settled, until they are taken up;
     ``redriven``: those of redriven dead letters. ``late``: joins whose other branches go on. ``weighed``: the size that the
-    runner has counted. ``forgets``: values inside what is done are dropped (not when one looks back at them, in a replay).
+    runner has counted. ``held``: nothing starts any more, and this is the state in which it is let go then. ``edits``: arguments that a
+    person has put right. ``forgets``: values inside what is done are dropped (not when one looks back at them, in a replay).
     """
 
     item: int
@@ -58,6 +59,7 @@ class Passage:
     redriven: dict[TaskKey, int] = field(default_factory=dict)
     parts: dict[TaskKey, list[EachPart]] = field(default_factory=dict)
     effects: dict[TaskKey, list[Effect]] = field(default_factory=dict)
+    edits: dict[TaskKey, bytes] = field(default_factory=dict)
     generations: dict[TaskKey, int] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
     ready: set[TaskKey] = field(default_factory=set)
@@ -70,6 +72,7 @@ class Passage:
     alone: set[TaskKey] = field(default_factory=set)
     transaction: Any = None
     closed: bool = False
+    held: str = ""
     size: int = 0
     weighed: int = 0
     forgets: bool = True
@@ -131,6 +134,8 @@ class Passage:
 
     def arguments(self, node: Node, place: str) -> tuple[Argument, ...]:
         """All arguments of a step's task."""
+        if self.edits and (node.index, place) in self.edits:
+            return tuple([Argument(value, EDITED) for value in split(self.edits[node.index, place])])
         if len(node.inputs) == 1:
             return (self.argument(node.inputs[0], place),)
         return tuple([self.argument(ref, place) for ref in node.inputs])

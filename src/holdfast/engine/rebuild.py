@@ -25,6 +25,8 @@ def rebuild(claimed: Claimed, pipeline: Pipeline[Any, Any], fetch: Callable[[Ref
     )  # fmt: skip
     passage.restored = {(task.node, task.place): task for task in claimed.settled}
     passage.redriven = claimed.redriven
+    passage.edits = claimed.edits
+    passage.held = "paused" if claimed.pause else ""
     for part in claimed.parts:
         passage.parts.setdefault((part.node, part.place), []).append(part)
     for effect in claimed.effects:

@@ -7,8 +7,8 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.committer import Desk
+from holdfast.model.duration import Duration, seconds
 from holdfast.model.pipeline import Pipeline
-from holdfast.model.policy import Duration, seconds
 
 log = logging.getLogger("holdfast")
 

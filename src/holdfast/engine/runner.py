@@ -16,34 +16,40 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from holdfast.clock import Clock
-from holdfast.engine.answers import settle_answer, settle_overdue
+from holdfast.engine.advance import succeed
+from holdfast.engine.caching import Caching, remember, taken
 from holdfast.engine.claiming import Claiming
 from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
 from holdfast.engine.flow import Advance, Further
+from holdfast.engine.gates import Gates
 from holdfast.engine.holding import Holding
+from holdfast.engine.learning import Learning, Of
+from holdfast.engine.leaving import Leaving
 from holdfast.engine.notes import begin_waits, note
 from holdfast.engine.outside import ask_about
 from holdfast.engine.parts import Parts
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.post import Post
 from holdfast.engine.rebuild import take
-from holdfast.engine.serving import LOOK_MS, REFUSED_MS, Limits, Loaded, Tally
-from holdfast.engine.settle import call_off, expire, refuse, settle_failure, settle_success
+from holdfast.engine.serving import Limits, Loaded, Tally
+from holdfast.engine.settle import call_off, refuse, settle_failure, settle_success
+from holdfast.engine.steering import News, Steering
 from holdfast.engine.timers import Timers
+from holdfast.engine.waking import Waking
 from holdfast.engine.writing import Writing
 from holdfast.errors import HoldfastError
 from holdfast.executor import Executor
 from holdfast.model.claimed import Claimed
+from holdfast.model.durations import Durations
 from holdfast.model.ids import show
 from holdfast.model.outcome import Invocation, Outcome
-from holdfast.model.task import NEVER, Answer, Beyond, Effect, Transition
+from holdfast.model.step import Step
+from holdfast.model.task import Beyond, Effect, Transition
+from holdfast.model.values import Value
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
-
-PARK_MS = 5_000
-"""A wait longer than this with nothing else running releases the item."""
 
 
 class Runner:
@@ -60,6 +66,7 @@ class Runner:
         limits: what it may hold.
         ended: called with an item's id and state once its end is durable.
         learned: what earlier runs have learned of steps.
+        durations: how long attempts took, as far as the ledger knows.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Runner:
         limits: Limits = Limits(),
         ended: Callable[[int, str], None] = lambda item, state: None,
         learned: Mapping[str, float] = MappingProxyType({}),
+        durations: Mapping[Of, Durations] = MappingProxyType({}),
     ) -> None:
         self.incarnation = incarnation
         self.tally = Tally()
@@ -86,16 +94,22 @@ class Runner:
         self.ended = ended
         self.handed_out: Callable[[], None] = lambda: None
         """Told when something was handed out in the mail room."""
-        self._dispatch = Dispatch(executors, desk, clock, learned)
-        self._dispatch.lost = self._lose
-        self._writing = Writing(incarnation, desk, executors, self._lose)
+        self._gates = Gates(desk, clock, rng)
+        self._learning = Learning(desk, clock, dict(durations))
+        self._dispatch = Dispatch(executors, desk, clock, learned, self._gates, self._learning)
+        self._caching = Caching(desk, self._known, lambda passage, key: self._dispatch.queue(passage, key))
+        self._steering = Steering(incarnation, desk, clock, limits.poll_ms, self._steered)
         self._executors = executors
         self._items = Holding()
         self._timers = Timers()
+        self._waking = Waking(self._items, self._timers, self._dispatch, clock, self._follow, self._finish, self._let_go)
+        self._leaving = Leaving(desk, clock, self._items, self._timers, self._dispatch, self._hand_in, lambda wake: self._claiming.expect(wake))
+        self._dispatch.lost, self._dispatch.rest = self._leaving.lose, self._leaving.wait
+        self._writing = Writing(incarnation, desk, executors, self._leaving.lose)
         self._parts = Parts(desk, clock, artifacts, self._follow)
         self._claiming = Claiming(incarnation, list(self._loaded), desk, clock, limits, self._take, self._go_on)
-        self._post = Post(incarnation, desk, clock, limits.poll_ms, self._answered, self._moved)
-        self._next_look = 0
+        self._post = Post(incarnation, desk, clock, limits.poll_ms, self._waking.answered, self._moved)
+        self._stopped: set[str] = set()
         self.draining = False
 
     def tick(self) -> None:
@@ -103,19 +117,23 @@ class Runner:
         now = self._clock.now_ms()
         for executor in self._executors.values():
             executor.tick()
-        self._fire_timers(now)
-        self._look_at_deadlines(now)
+        self._waking.visit(now, self.draining)
         self._parts.again()
+        self._learning.visit()
+        self._steering.visit()
         self._claiming.poll(now)
         self._claim()
         self._visit()
         self._dispatch.pump()
+        self._leaving.visit()
 
     def hint(self) -> None:
         """Something may be claimable: look at once."""
         self._claiming.hunger()
         self._claim()
         self._post.due()
+        self._steering.due()
+        self._steering.visit()
 
     def _visit(self) -> None:
         if not self.draining:
@@ -139,7 +157,7 @@ class Runner:
         log.error("item %s cannot go on: %s", show(item), error)
         passage = self._items.get(item)
         if passage is not None:
-            self._lose(passage)
+            self._leaving.lose(passage)
 
     def _go_on(self) -> None:
         self._claim()
@@ -163,6 +181,10 @@ class Runner:
     def drained(self) -> bool:
         """Draining, and every attempt has ended and is settled."""
         return self.draining and not self._items.busy()
+
+    def leave(self) -> None:
+        """The last call: share what was learned."""
+        self._learning.share()
 
     def passages(self) -> Collection[Passage]:
         """The items in memory."""
@@ -193,14 +215,16 @@ class Runner:
         self._items.add(passage)
         if passage.deadline is not None and passage.deadline <= transition.at and advance.ready:
             passage.ready.update(advance.ready)
-            self._expire(passage)
+            self._waking.expire(passage)
             return
+        if passage.pipeline in self._stopped:
+            passage.held = passage.held or "queued"
         passage.pending += 1  # it is not parked before the answers that came with it are heard
         self._follow(passage, advance, transition)
         passage.pending -= 1
         for answer in one.answers:
-            self._answered(replace(answer, fence=one.fence))
-        self._rest(passage)
+            self._waking.answered(replace(answer, fence=one.fence))
+        self._leaving.rest(passage)
 
     def _ended(self, outcome: Outcome) -> Ready | None:
         """The task whose attempt this was; None when it is nobody's any more."""
@@ -210,19 +234,27 @@ class Runner:
         return ended
 
     def _settle(self, outcome: Outcome, now: int) -> None:
-        ended = self._ended(outcome)
+        ended = self._items.running(outcome.invocation)
         if ended is None:
             self._writing.drop(outcome)
             return
         passage, key = ended
+        passage.running.discard(key)
+        step: Step = passage.graph.nodes[key[0]].step
         transition = Transition(passage.item, passage.fence, now)
+        excused = step.depends is not None and self._gates.ended(step, outcome.failure, outcome.invocation.task)
         if outcome.failure is None:
+            self._learning.succeeded(passage.pipeline, step, outcome.ran_s)
+            if step.cached and outcome.output is not None:
+                remember(passage, key, outcome.output, transition)
             self.tally.task(passage.pipeline, key[0], "succeeded")
             if outcome.transaction is not None:
                 passage.transaction = outcome.transaction
             self._follow(passage, settle_success(passage, key, outcome, transition), transition)
             return
-        verdict, after = settle_failure(passage, key, outcome, transition, self._rng)
+        if outcome.failure.error_class == "timeout" and (passage.deadline is None or now < passage.deadline):
+            self._learning.timed_out(passage.pipeline, step, outcome.invocation.timeout_s)
+        verdict, after = settle_failure(passage, key, outcome, transition, self._rng, excused)
         self.tally.task(passage.pipeline, key[0], {"skip": "skipped", "bury": "dead", "cancel": "cancelled"}.get(verdict.action, "retried"))
         if verdict.action == "again" and not verdict.delay_s:
             self._dispatch.queue(passage, key)
@@ -249,10 +281,14 @@ class Runner:
             live = passage.live.get(key)
             if live is not None and (live.state == "waiting" or (live.state == "retrying" and live.wake_at > transition.at)):
                 self._timers.set(passage, key)
-            elif not self.draining:
+            elif passage.held or self.draining:
+                passage.ready.add(key)
+            elif passage.graph.nodes[key[0]].step.cached:
+                self._caching.look(passage, key)
+            else:
                 self._dispatch.offer(passage, key, transition)
         self._items.weigh(passage)
-        if not passage.starting and self._park(passage, transition):
+        if not passage.starting and self._leaving.park(passage, transition):
             return
         self._commit(passage, transition)
 
@@ -277,7 +313,10 @@ class Runner:
         if not (transition.settled or transition.anything):
             return
         passage.pending += 1
-        self._hand_in(passage, transition, partial(self._committed, passage, starts))
+        if passage.transaction is None and transition.more is None:  # as a rule: straight to the committer
+            self._desk.commit(transition, partial(self._committed, passage, starts))
+        else:
+            self._hand_in(passage, transition, partial(self._committed, passage, starts))
 
     def _hand_in(self, passage: Passage, transition: Transition, then: Callable[[bool], None]) -> None:
         """Write a transition; what is in it for others is handed out right after."""
@@ -289,15 +328,10 @@ class Runner:
     def _committed(self, passage: Passage, starts: list[TaskKey], held: bool) -> None:
         passage.pending -= 1
         if not held:
-            self._lose(passage)
+            self._leaving.lose(passage)
         self._dispatch.started(passage, starts)
         if not passage.running:
-            self._rest(passage)
-
-    def _rest(self, passage: Passage) -> None:
-        """Nothing more is to be written: release the item if it only waits."""
-        if not passage.closed:
-            self._park(passage, Transition(passage.item, passage.fence, self._clock.now_ms()))
+            self._leaving.rest(passage)
 
     def _finish(self, passage: Passage, state: str, transition: Transition) -> None:
         """The item's end; its row, dead letters and last task are one transaction."""
@@ -323,75 +357,28 @@ class Runner:
             self._claiming.hunger()
         self._claim()
 
-    def _fire_timers(self, now: int) -> None:
-        for passage, key in self._timers.due(now):
-            live = passage.live.get(key)
-            if self.draining or passage.closed or live is None or live.wake_at > now or key in passage.ready:
+    def _known(self, passage: Passage, key: TaskKey, output: Value) -> None:
+        """The result of a cached step is known."""
+        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
+        taken(passage, key, output, transition)
+        self.tally.task(passage.pipeline, key[0], "succeeded")
+        self._follow(passage, succeed(passage, key, output), transition)
+
+    def _steered(self, news: News) -> None:
+        """People have asked for something, or other runners know something."""
+        self._gates.refresh(news.breakers, news.steps())
+        self._stopped = news.stopped()
+        self._claiming.serve([version for version, one in self._loaded.items() if one.pipeline.name not in self._stopped])
+        for passage in [one for one in self._items.all() if not one.closed]:
+            wished = news.items.get(passage.item)
+            if wished is None or wished.fence != passage.fence:
+                self._leaving.drop(passage)
                 continue
-            if live.state == "retrying":
-                self._dispatch.queue(passage, key)
-            elif live.state == "waiting":
-                self._overdue(passage, key)
-
-    def _overdue(self, passage: Passage, key: TaskKey) -> None:
-        """The deadline of a join, a review or a wait has come."""
-        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        try:
-            advance = settle_overdue(passage, key, transition)
-            if advance is None:
-                self._timers.set(passage, key)
-            self._follow(passage, advance or Advance(), transition)
-        except HoldfastError as error:
-            self._let_go(passage.item, error)
-
-    def _answered(self, answer: Answer) -> None:
-        """Somebody or something outside has answered a waiting task."""
-        passage, key = self._items.get(answer.item), (answer.node, answer.place)
-        if passage is None or passage.closed or self.draining or passage.fence != answer.fence:
-            return
-        if key not in passage.live or passage.live[key].state != "waiting":
-            return  # heard before
-        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        advance = settle_answer(passage, key, answer, transition)
-        if advance is None:
-            self._dispatch.queue(passage, key)  # a person says: again
-        self._follow(passage, advance or Advance(), transition)
-        self._dispatch.pump()
-
-    def _look_at_deadlines(self, now: int) -> None:
-        """Some hundreds of items are looked at a few times a second: cheaper than a timer for each that hardly ever fires."""
-        if now >= self._next_look and not self.draining:
-            self._next_look = now + LOOK_MS
-            for passage in self._items.overdue(now):
-                self._expire(passage)
-
-    def _park(self, passage: Passage, transition: Transition) -> bool:
-        """Release an item that only waits, and for long; the transition that is being written carries it."""
-        wake = passage.rests_until()
-        if wake is None or wake - transition.at <= PARK_MS:
-            return False
-        transition.state, transition.wake_at = "waiting", wake
-        passage.closed = True
-        if wake != NEVER:
-            self._claiming.expect(wake)
-        self._hand_in(passage, transition, lambda held: self._items.forget(passage))
-        return True
-
-    def _expire(self, passage: Passage) -> None:
-        """The item's deadline passed: stop its attempts and bury what was cut off."""
-        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        if expire(passage, transition):
-            self._dispatch.stop(passage, list(passage.running))
-            passage.running.clear()
-            self._finish(passage, "dead", transition)
-
-    def _lose(self, passage: Passage, again_ms: int = REFUSED_MS) -> None:
-        """The fence no longer holds: somebody else owns the item now. Its attempts are stopped, nothing of them is written."""
-        if passage.closed:
-            return
-        self._dispatch.stop(passage, list(passage.running))
-        passage.closed = True
-        passage.ready.clear()
-        # Where the ledger refused a row rather than the fence, the item is still ours: it is let go, and tried again later.
-        later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + again_ms)
-        self._desk.commit(later, lambda held: self._items.forget(passage))
+            held = "paused" if wished.pause else "queued" if passage.pipeline in self._stopped else ""
+            if held != passage.held:
+                passage.held = held
+                again, passage.ready = passage.ready, set() if not held else passage.ready
+                if not held:
+                    self._follow(passage, Advance(sorted(again)), Transition(passage.item, passage.fence, self._clock.now_ms()))
+            if held:
+                self._leaving.rest(passage)

@@ -7,10 +7,11 @@ import random
 from msgspec.structs import replace
 
 from holdfast.engine.advance import absorbed, die, succeed
-from holdfast.engine.decide import Verdict, decide
+from holdfast.engine.decide import PAUSE_S, Verdict, decide
 from holdfast.engine.flow import Advance
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.model.failure import Failure
+from holdfast.model.fingerprint import fingerprint
 from holdfast.model.graph import TASKS
 from holdfast.model.outcome import Outcome
 from holdfast.model.step import Step
@@ -22,26 +23,30 @@ def settle_success(passage: Passage, key: TaskKey, outcome: Outcome, transition:
     """The attempt succeeded: the task is settled with its value."""
     live = passage.live.pop(key)
     assert outcome.output is not None
-    began, body = _began(live, outcome, transition.at), passage.bodies.get(key[0], 0)
-    transition.settled += (
-        SettledTask(*key, passage.generation, "succeeded", live.attempt, began, transition.at, outcome.output, outcome.usage, "", body),
-    )
+    at, began, body = transition.at, live.started_at, passage.bodies.get(key[0], 0)
+    if outcome.ran_s < (at - began) / 1000:
+        began = _began(live, outcome, at)
+    transition.settled = (SettledTask(*key, passage.generation, "succeeded", live.attempt, began, at, outcome.output, outcome.usage, "", body),)
     return succeed(passage, key, outcome.output)
 
 
-def settle_failure(passage: Passage, key: TaskKey, outcome: Outcome, transition: Transition, rng: random.Random) -> tuple[Verdict, Advance | None]:
-    """The attempt failed: it is written down, and the task retried, run again, skipped or buried."""
+def settle_failure(
+    passage: Passage, key: TaskKey, outcome: Outcome, transition: Transition, rng: random.Random, excused: bool = False
+) -> tuple[Verdict, Advance | None]:
+    """The attempt failed: it is written down, and the task retried, run again, skipped or buried. ``excused``: what it depends on is known
+    to be away, which is charged to nobody."""
     failure, live = outcome.failure, passage.live[key]
     assert failure is not None
     step: Step = passage.graph.nodes[key[0]].step
-    charged = outcome.charged and failure.error_class not in ("infrastructure", "cancelled")
+    excused = excused and step.policy.effects != "unsafe"
+    charged = outcome.charged and not excused and failure.error_class not in ("infrastructure", "cancelled")
     if charged and failure.error_class == "crash":
         live.crashes += 1
     elif charged:
         live.failures += 1
-    verdict = decide(failure, outcome.charged, live, step.policy, rng.random())
+    verdict = Verdict("again", PAUSE_S) if excused else decide(failure, outcome.charged, live, step.policy, rng.random())
     began = _began(live, outcome, transition.at)
-    if charged or verdict.action == "cancel":
+    if charged or excused or verdict.action == "cancel":
         body = passage.bodies.get(key[0], 0)
         transition.failed += (FailedAttempt(*key, passage.generation, live.attempt, began, transition.at, failure, charged, outcome.usage, body),)
     if verdict.action == "review":
@@ -72,7 +77,7 @@ def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transitio
     node = passage.graph.nodes[key[0]]
     optional = node.step is not None and node.step.policy.optional
     if not absorbed(passage, key):
-        transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, attempts, transition.at),)
+        transition.letters += (_letter(passage, key, failure, attempts, transition.at),)
     flag = str(node.step.policy.flag) if node.step is not None and optional else ""
     close(passage, key, "skipped" if optional else "dead", transition, usage, b"null" if optional else None, flag, began)
     if optional:
@@ -89,8 +94,9 @@ def expire(passage: Passage, transition: Transition) -> bool:
         return False
     key, live = unfinished[0], passage.live.get(unfinished[0])
     over = (transition.at - passage.admitted_at) / 1000
-    failure = Failure("deadline", "DeadlineExceeded", f"the item's deadline passed {over:.1f} s after it was admitted")
-    transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, live.attempt if live else 0, transition.at),)
+    what = f"the item's deadline passed {over:.1f} s after it was admitted; it cut off {_cut_off(passage)}"
+    failure = Failure("deadline", "DeadlineExceeded", what)
+    transition.letters += (_letter(passage, key, failure, live.attempt if live else 0, transition.at),)
     close(passage, key, "dead", transition, Usage(), None, "", 0)
     passage.ready.discard(key)
     return True
@@ -99,7 +105,7 @@ def expire(passage: Passage, transition: Transition) -> bool:
 def refuse(passage: Passage, key: TaskKey, failure: Failure, transition: Transition) -> None:
     """A combinator could not start (a route without a case): its death is written, its scope is down already."""
     if not absorbed(passage, key):
-        transition.letters += (DeadLetter(key[0], key[1], passage.generation, failure, 0, transition.at),)
+        transition.letters += (_letter(passage, key, failure, 0, transition.at),)
     close(passage, key, "dead", transition, Usage(), None, "", transition.at)
 
 
@@ -116,6 +122,30 @@ def close(passage: Passage, key: TaskKey, state: str, transition: Transition, us
     attempt, started = (live.attempt, began or live.started_at) if live else (0, began or transition.at)
     body = passage.bodies.get(key[0], 0)
     transition.settled += (SettledTask(key[0], key[1], passage.generation, state, attempt, started, transition.at, output, usage, flag, body),)
+
+
+def _letter(passage: Passage, key: TaskKey, failure: Failure, attempts: int, at: int) -> DeadLetter:
+    return DeadLetter(*key, passage.generation, failure, attempts, at, fingerprint(passage.graph.nodes[key[0]].name, failure))
+
+
+def _cut_off(passage: Passage) -> str:
+    """What was under way, for people: each step once, with what it was doing."""
+    doing: dict[str, None] = {}
+    for key in sorted({*passage.live, *passage.ready}):
+        node, live = passage.graph.nodes[key[0]], passage.live.get(key)
+        if node.kind not in TASKS:
+            continue
+        if live is None or key in passage.ready:
+            what = "waiting for capacity"
+        elif live.state == "running":
+            what = f"attempt {live.attempt} running"
+        elif live.state == "retrying":
+            what = f"waiting for its retry after {live.failures} failures" if live.failures else "waiting for what it depends on"
+        else:
+            what = "waiting for somebody or something outside"
+        doing.setdefault(f"{node.name} ({what})")
+    named = list(doing)
+    return ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "") if named else "nothing that had begun"
 
 
 def _began(live: LiveTask, outcome: Outcome, now_ms: int) -> int:

@@ -10,7 +10,7 @@ from holdfast.errors import BadInputError
 from holdfast.model.codec import decode, describe, encode, project
 from holdfast.model.context import Context, Recorder, idempotency_key
 from holdfast.model.events import trace_of
-from holdfast.model.graph import CONSTANT, INPUT, Graph, Node
+from holdfast.model.graph import CONSTANT, EDITED, INPUT, Graph, Node
 from holdfast.model.ids import show
 from holdfast.model.outcome import Argument, Invocation
 from holdfast.model.step import Step
@@ -22,6 +22,11 @@ def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Stor
     wanted = node.step.references
     if wanted:
         values = [_read(graph, argument, store, wanted.get(place)) for place, argument in enumerate(invocation.arguments)]
+    elif invocation.arguments and invocation.arguments[0].node == EDITED:
+        kinds = node.step.kinds(node.keywords)
+        values = [
+            decode(argument.value, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True) if isinstance(argument.value, bytes)
+        ]
     else:
         values = [_read(graph, argument, store) for argument in invocation.arguments]
     if not node.keywords:
@@ -35,7 +40,7 @@ def _read(graph: Graph, argument: Argument, store: Store, reference: Any = None)
     data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
     if reference is not None:
         return decode(encode(project(decode(data, Any), argument.path)), reference)
-    if argument.node == CONSTANT:
+    if argument.node in (CONSTANT, EDITED):
         return decode(data, Any)
     kind = graph.input_type if argument.node == INPUT else graph.nodes[argument.node].element if argument.element else graph.nodes[argument.node].type
     value = decode(data, kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +20,17 @@ Run = Callable[..., list[Any]]
 
 Mint = Callable[[int], int]
 """Gives the first value of ``add_child``: an id, or the time from which the database makes one."""
+
+T = TypeVar("T")
+
+
+class Transact(Protocol):
+    """Runs work in one transaction, giving it what runs named queries."""
+
+    def __call__(self, work: Callable[[Run], T], tell: bool = False) -> T:
+        """Begin, work, commit; ``tell``: hint to the runners that something may have come for them."""
+        ...
+
 
 _encoder = msgspec.json.Encoder()
 _asked = msgspec.json.Decoder(Asked)
@@ -50,6 +61,8 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
         for part in more.parts:
             chunk, failed = _encoder.encode(part.chunk).decode(), _encoder.encode(part.failed).decode()
             run("add_part", one.item, part.node, part.place, part.part, part.last, part.generation, chunk, failed)
+        for digest, value in more.cached:
+            run("add_cached", digest, one.at, *columns(value))
         if more.told:
             run("tell", "ended", one.item)
         choices.update((one.item, node, choice, one.at // 60_000) for node, choice in more.choices)
@@ -69,6 +82,8 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int) -> bool:
     )  # fmt: skip
     if row:
         run("add_receipt_of", row[0][0], row[0][1], at)
+        for name, value in child.fields:
+            run("add_field", row[0][1], name, value, row[0][0])
     elif not run("child_known", child.pipeline, child.key):
         raise InputError(f"pipeline {child.pipeline!r} version {child.version!r} is not registered here: load it beside its parent")
     return bool(row)

@@ -14,11 +14,26 @@ from holdfast.ledgers.sqlite import SqliteLedger
 
 TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
-    "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned",
+    "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
+    "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
 )  # fmt: skip
 """In the order of their references."""
 
-_NUMBERED = ("pipelines", "versions", "bodies", "incarnations", "manifests", "receipts", "dead_letters", "waits", "mail", "events", "deliveries")
+_NUMBERED = (
+    "pipelines",
+    "versions",
+    "bodies",
+    "incarnations",
+    "manifests",
+    "receipts",
+    "dead_letters",
+    "waits",
+    "mail",
+    "events",
+    "deliveries",
+    "operations",
+    "alerts",
+)
 _EXTRA: dict[str, dict[str, Any]] = {"incarnations": {"place": "", "born": 0, "swept": False}}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import msgspec
 
 from holdfast.errors import InputError, NotFoundError
-from holdfast.ledgers.beyond import Mint, Run, add_child, add_event
+from holdfast.ledgers.beyond import Mint, Run, Transact, add_child, add_event
+from holdfast.ledgers.lifecycle import cancel
 from holdfast.ledgers.rows import value_of
 from holdfast.model.events import Delivery, Event
 from holdfast.model.failure import Failure
@@ -18,18 +19,8 @@ from holdfast.model.item import Submission
 from holdfast.model.states import LIVE_ITEM_STATES
 from holdfast.model.task import Answer, Asked
 
-T = TypeVar("T")
-
 _failure = msgspec.json.Decoder(Failure)
 _asked = msgspec.json.Decoder(Asked)
-
-
-class Transact(Protocol):
-    """Runs work in one transaction, giving it what runs named queries."""
-
-    def __call__(self, work: Callable[[Run], T], tell: bool = False) -> T:
-        """Begin, work, commit; ``tell``: hint to the runners that something may have come for them."""
-        ...
 
 
 class LedgerMailroom:
@@ -81,10 +72,6 @@ class LedgerMailroom:
         """The broker has these."""
         self._transact(lambda run: [run("event_sent", name) for name in sorted(events)])
 
-    def cancel(self, items: list[int], now_ms: int) -> list[int]:
-        """Cancel items and their children."""
-        return self._transact(lambda run: [item for item in sorted(items) if self._cancel(run, item, now_ms)], tell=True)
-
     def learn(self, name: str, value: float, now_ms: int) -> None:
         """Keep what the engine has learned."""
         self._transact(lambda run: run("learn", name, value, now_ms))
@@ -119,7 +106,7 @@ class LedgerMailroom:
             run("wait_looked_at", wait)
         for number, kind, item in mail:
             if kind == "cancel":
-                self._cancel(run, item, now_ms)
+                cancel(run, item, now_ms)
             for wait, _ in ended.get(item, []) if kind == "ended" else []:
                 self._answer_by_child(run, wait, item, now_ms)
             run("drop_mail", number)
@@ -150,15 +137,6 @@ class LedgerMailroom:
     def _woken(self, run: Run, answered: list[Any], now_ms: int) -> None:
         for (item,) in answered:
             run("wake_item", item, now_ms)
-
-    def _cancel(self, run: Run, item: int, now_ms: int) -> bool:
-        if not run("cancel_item", item, now_ms):
-            return False
-        run("tell_children_of", item)
-        run("tell_parent_of", item)
-        run("withdraw_waits", item)
-        run("drop_live_of", item)
-        return True
 
     # -- decisions, deliveries ------------------------------------------------------------------------------------
 

@@ -11,8 +11,11 @@ import msgspec
 import psycopg
 
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerUnavailableError
+from holdfast.health import Health
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
+from holdfast.ledgers.health import LedgerHealth
+from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.postgres_commit import SQL, numbers, runner_of, write_group
 from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
@@ -22,6 +25,7 @@ from holdfast.ledgers.processes import born, this_place
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
+from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.item import Receipt, Submission, room_in_s
 from holdfast.model.task import Transition
@@ -55,6 +59,8 @@ class PostgresLedger:
         self._partitioned = time.monotonic()
         self._connection: Connection | None = open_connection(url)
         self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, self._redrive)
+        self.lifecycle: Lifecycle = LedgerLifecycle(self._transact_named, self._redrive, numbers)
+        self.health: Health = LedgerHealth(self._transact_named)
         try:
             with translated(url):
                 check_server(self._connection, url)
@@ -152,32 +158,19 @@ class PostgresLedger:
 
         return self._transact(work)
 
-    def redrive(self, letters: list[int], now_ms: int) -> list[int]:
-        """Close letters as redriven and queue their items' next generation."""
-        return self._transact(lambda connection: self._redrive(runner_of(connection), letters, now_ms))
-
     def _redrive(self, run: Run, letters: list[int], now_ms: int) -> list[int]:
         rows = [row for row in run("open_letters", numbers(letters)) if row[2] in ("dead", "completed")]
-        for letter, item, _, node, place in rows:
-            run("close_letter", "redriven", now_ms, None, letter)
-            run("drop_parts", item, node, place)
-        for item in sorted({row[1] for row in rows}):
-            run("next_generation", now_ms, item)
+        if not rows:
+            return []
+        items = numbers(sorted({row[1] for row in rows}))
+        run("redriven_now", now_ms, numbers([row[0] for row in rows]))
+        stretched = {item for (item,) in run("parts_among", items)}
+        for _, item, _, node, place in rows:
+            if item in stretched:
+                run("drop_parts", item, node, place)
+        run("next_generations", now_ms, items)
         run("announce")
         return [row[0] for row in rows]
-
-    def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
-        """Close letters with a reason; a dead item without open letters is discarded."""
-
-        def work(connection: Connection) -> list[int]:
-            rows = self._closable(connection, letters)
-            for letter, item, *_ in rows:
-                connection.execute(SQL["close_letter"], ("discarded", now_ms, reason, letter))
-                if one(connection.execute(SQL["open_letters_left"], (item,))) == 0:
-                    connection.execute(SQL["discard_item"], (item,))
-            return [row[0] for row in rows]
-
-        return self._transact(work)
 
     def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
         """Clear values of items that ended long ago."""
@@ -223,19 +216,23 @@ class PostgresLedger:
             for pipeline, key, item, state in connection.execute(SQL["items_of_keys"], (numbers(pipelines), keys)).fetchall()
         }
         manifests = {name: self._manifest(connection, name) for name in {one_.manifest for one_ in submissions}}
-        receipts, rows = [], []
+        receipts, rows, fields = [], [], []
         for one_, pipeline in zip(submissions, pipelines, strict=True):
             item, state = there[pipeline, one_.key]
             created = made.pop((pipeline, one_.key), None) is not None  # the second of one key in a batch is not a new item
             receipts.append(Receipt(item, one_.key, created, state))
             if created:
                 rows.append((item, pipeline, manifests[one_.manifest]))
+                fields += [(pipeline, name, value, item) for name, value in one_.fields]
         if backlog and rows and one(connection.execute(SQL["waiting_items"], (backlog + 1,))) > backlog:
             oldest = one(connection.execute(SQL["foremost_item"]))
             raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, len(rows)))
         if rows:
             connection.execute(SQL["add_receipts"], (*map(list, zip(*rows, strict=True)), now_ms))
             connection.execute(SQL["announce"])
+        if fields:
+            with connection.cursor() as cursor:
+                cursor.executemany(SQL["add_field"], fields)
         return receipts
 
     def _claim(self, connection: Connection, incarnation: int, versions: list[int], limit: int, now_ms: int, picked: dict[int, int]) -> list[Claimed]:
@@ -268,10 +265,6 @@ class PostgresLedger:
             add_tasks(claimed, lambda query: connection.execute(SQL[query], (again,)))
         picked |= {item: one_.fence for item, one_ in claimed.items()}
         return list(claimed.values())
-
-    def _closable(self, connection: Connection, letters: list[int]) -> list[Any]:
-        rows = connection.execute(SQL["open_letters"], (numbers(letters),)).fetchall()
-        return [row for row in rows if row[2] in ("dead", "completed")]
 
     def _manifest(self, connection: Connection, name: str) -> int | None:
         if not name:

@@ -85,6 +85,8 @@ def _write(connection: Connection, group: Group) -> None:
     for item, flags in group.flags:
         known = one(connection.execute(SQL["item_flags"], (item,)))
         connection.execute(SQL["flag_item"], (merged_flags(known, flags), item))
+        for flag in flags:
+            connection.execute(SQL["add_flag"], (flag, item))
     if not group.beyond:
         _release(connection, group)
     if group.finished:

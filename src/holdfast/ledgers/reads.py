@@ -11,24 +11,26 @@ from holdfast.errors import NotFoundError
 from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
+from holdfast.ledgers.search import Ask
+from holdfast.ledgers.search_reads import SearchReads
 from holdfast.model.claimed import Claimed
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.values import Value
 
-_OF_ONE = {"settled_tasks": "item_settled", "live_tasks": "item_live_rows", "effects_of": "item_effects"}
+_OF_ONE = {"settled_tasks": "item_settled", "live_tasks": "item_live_rows", "effects_of": "item_effects", "edits_of": "edits_of_item"}
 """For looking at an item, what a claim asks of many."""
 
 _ATTEMPT = ("node", "place", "generation", "attempt", "started_at", "ended_at")
 _ITEM = ("item", "pipeline", "version", "key", "state", "generation", "admitted_at", "ended_at", "flags")
 _LETTER = (
     "letter", "item", "pipeline", "step", "key", "node", "place", "generation", "error_class", "error", "message", "traceback",
-    "attempts", "at", "state", "closed_at", "reason", "item_state",
+    "attempts", "at", "state", "closed_at", "reason", "item_state", "group",
 )  # fmt: skip
 
 
-class LedgerReads(PatternReads):
+class LedgerReads(PatternReads, SearchReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:
@@ -39,7 +41,7 @@ class LedgerReads(PatternReads):
     """
 
     def __init__(self, where: str, dialect: str, rows: Callable[[str, tuple[Any, ...]], list[Any]], close: Callable[[], None]) -> None:
-        self.where = where
+        self.where, self.dialect = where, dialect
         self.close = close
         self._query = rows
         self._sql = queries(dialect)
@@ -99,6 +101,7 @@ class LedgerReads(PatternReads):
         found["payload"] = value_of(row[13], row[14])
         found["output"] = self._output(item, row)
         found["timeline"] = self._timeline(item, names)
+        found["operations"] = self.operations(100, item)
         found["waits"] = self.waits(item)
         found["children"] = self.children(item)
         found["parent"] = show(row[19]) if row[19] is not None else None
@@ -205,8 +208,10 @@ class LedgerReads(PatternReads):
                 {"node": node, "place": place, "state": state, "attempt": attempt, "failures": failures, "crashes": crashes,
                  "started_at": started, "ended_at": None, "generation": None, "wake_at": wake or None, "cpu_ms": None}
             )  # fmt: skip
+        moves = [(generation, [node["name"] for node in self._versions()[left][2]]) for generation, left in self._rows("moves_of", item)]
         for one in entries:
-            one["step"] = names[one.pop("node")]
+            then = next((left for generation, left in moves if (one["generation"] or 1 << 60) < generation), names)
+            one["step"] = then[one.pop("node")]
             one["s"] = 0 if one["ended_at"] is None else (one["ended_at"] - one["started_at"]) / 1000
             cpu = one.pop("cpu_ms")
             one["cpu_s"] = None if cpu is None else cpu / 1000
@@ -226,3 +231,6 @@ class LedgerReads(PatternReads):
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         return self._query(self._sql[query], values)
+
+    def _asking(self) -> Ask:
+        return self._query

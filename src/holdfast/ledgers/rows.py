@@ -28,12 +28,15 @@ def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
 
 def claimed_of(row: Row) -> Claimed:
     """A row of ``claim`` as an item without its tasks."""
-    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace = row
+    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish = row
     value = value_of(payload, artifact)
     if value is None:
         raise LedgerError(f"item {item} has no payload")
     marks = flags.split("\n") if flags else []
-    return Claimed(item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "")
+    return Claimed(
+        item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "",
+        pause=wish == "pause",
+    )  # fmt: skip
 
 
 def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]]) -> None:
@@ -56,6 +59,8 @@ def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]])
         claimed[item].answers.append(Answer(item, node, place, value_of(output, artifact), why))
     for item, node, place, label, value in rows("effects_of"):
         claimed[item].effects.append(Effect(node, place, label, bytes(value)))
+    for item, node, place, arguments in rows("edits_of"):
+        claimed[item].edits[node, place] = bytes(arguments)
     for item, node, place, part, last, generation, chunk, failed in rows("parts_of"):
         kept = EachPart(
             node, place, part, last, generation, msgspec.json.decode(chunk, type=Chunk), msgspec.json.decode(failed, type=tuple[int, ...])
@@ -132,7 +137,7 @@ class Group:
             self.letters.append(
                 (
                     one.item, letter.node, letter.place, letter.generation, failure.error_class, failure.error, failure.message,
-                    failure.traceback, letter.attempts, letter.at,
+                    failure.traceback, letter.attempts, letter.at, letter.fingerprint or None,
                 )
             )  # fmt: skip
 

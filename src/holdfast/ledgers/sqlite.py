@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError
+from holdfast.health import Health
 from holdfast.ledger import Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
+from holdfast.ledgers.health import LedgerHealth
+from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.retention import purge
@@ -20,6 +23,7 @@ from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
 from holdfast.ledgers.sqlite_rows import numbers
+from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.ids import Minter
 from holdfast.model.item import Receipt, Submission, room_in_s
@@ -42,6 +46,8 @@ class SqliteLedger:
     """
 
     shared = False
+    alone = True
+    """Nobody else works on the file while this holds it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -56,6 +62,8 @@ class SqliteLedger:
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
         self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, self._redrive)
+        self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, self._redrive, numbers)
+        self.health: Health = LedgerHealth(self._transact)
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
@@ -113,6 +121,8 @@ class SqliteLedger:
                 self._run("add_item", item, pipeline, version, one.key, *columns(one.payload), one.priority, now_ms, one.due(now_ms))
                 if self.connection.changes():
                     self._run("add_receipt", item, pipeline, self._manifest(one.manifest), now_ms)
+                    for name, value in one.fields:
+                        self._run("add_field", pipeline, name, value, item)
                     receipts.append(Receipt(item, one.key, True, "queued"))
                 else:
                     there = self._one("item_of_key", pipeline, one.key) or (0, "")
@@ -157,29 +167,17 @@ class SqliteLedger:
             fences = dict(self._run("all_fences", items).fetchall())
         return [fences.get(one.item) == one.fence for one in transitions]
 
-    def redrive(self, letters: list[int], now_ms: int) -> list[int]:
-        """Close letters as redriven and queue their items' next generation."""
-        with transaction(self.connection, self.path):
-            redriven = self._redrive(self._all, letters, now_ms)
-        return redriven
-
     def _redrive(self, run: Run, letters: list[int], now_ms: int) -> list[int]:
         rows = [row for row in run("open_letters", numbers(letters)) if row[2] in ("dead", "completed")]
-        for letter, item, _, node, place in rows:
-            run("close_letter", "redriven", now_ms, None, letter)
-            run("drop_parts", item, node, place)
-        for item in {row[1] for row in rows}:
-            run("next_generation", now_ms, item)
-        return [row[0] for row in rows]
-
-    def discard(self, letters: list[int], reason: str, now_ms: int) -> list[int]:
-        """Close letters with a reason; a dead item without open letters is discarded."""
-        with transaction(self.connection, self.path):
-            rows = [row for row in self._run("open_letters", numbers(letters)).fetchall() if row[2] in ("dead", "completed")]
-            for letter, item, *_ in rows:
-                self._run("close_letter", "discarded", now_ms, reason, letter)
-                if (self._one("open_letters_left", item) or (0,))[0] == 0:
-                    self._run("discard_item", item)
+        if not rows:
+            return []
+        items = numbers(sorted({row[1] for row in rows}))
+        run("redriven_now", now_ms, numbers([row[0] for row in rows]))
+        stretched = {item for (item,) in run("parts_among", items)}
+        for _, item, _, node, place in rows:
+            if item in stretched:
+                run("drop_parts", item, node, place)
+        run("next_generations", now_ms, items)
         return [row[0] for row in rows]
 
     def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:

@@ -57,5 +57,7 @@ def _write(connection: apsw.Connection, group: Group) -> None:
     for item, flags in group.flags:
         known: Any = next(connection.execute(SQL["item_flags"], (item,)))[0]
         connection.execute(SQL["flag_item"], (merged_flags(known, flags), item))
+        for flag in flags:
+            connection.execute(SQL["add_flag"], (flag, item))
     write_rows(connection, "drop_all_live", [(row[0],) for row in group.finished])
     write_rows(connection, "finish_item", group.finished)

@@ -30,6 +30,8 @@ class Claimed(msgspec.Struct):
         effects: sub-effects so far.
         parts: stretches of long eaches that are kept.
         redriven: tasks (node, place) of redriven dead letters, with the generation of the letter.
+        edits: arguments of tasks that a person has put right, as a JSON array.
+        pause: it is to be paused at once.
     """
 
     item: int
@@ -50,3 +52,5 @@ class Claimed(msgspec.Struct):
     effects: list[Effect] = []
     parts: list[EachPart] = []
     redriven: dict[tuple[int, str], int] = {}
+    edits: dict[tuple[int, str], bytes] = {}
+    pause: bool = False

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from typing import Literal
 
 import msgspec
 
-from holdfast.errors import BadInputError, LedgerUnavailableError, ModelError, OutOfMemoryError, TransientError
-
-ErrorClass = Literal["transient", "model", "bad-input", "memory", "crash", "timeout", "deadline", "infrastructure", "cancelled", "child"]
+from holdfast.model.classes import ErrorClass, classify, retry_after
 
 _MESSAGE_LIMIT = 2_000
 _TRACE_LIMIT = 16_000
@@ -33,28 +30,12 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", array_like=True):
     retry_after: float | None = None
 
 
-def classify(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> ErrorClass:
-    """Return the class of an exception that a step body raised; unknown ones count as transient."""
-    if isinstance(error, never) or isinstance(error, BadInputError | msgspec.ValidationError):
-        return "bad-input"
-    if isinstance(error, LedgerUnavailableError):
-        return "infrastructure"  # the disk of the artifact store is full: no fault of the step
-    if isinstance(error, MemoryError | OutOfMemoryError):
-        return "memory"
-    if isinstance(error, ModelError):
-        return "model"
-    if type(error).__name__ == "ValidationError" and hasattr(error, "errors"):  # pydantic, without importing it
-        return "bad-input"
-    return "transient"
-
-
 def failure_of(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> Failure:
     """Describe an exception; item text in it is kept as text, with lone surrogates replaced."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     trace = "".join(traceback.format_exception(error))
-    after = error.retry_after if isinstance(error, TransientError) else None
-    return Failure(classify(error, never), name, clean(str(error))[:_MESSAGE_LIMIT], clean(trace)[-_TRACE_LIMIT:], after)
+    return Failure(classify(error, never), name, clean(str(error))[:_MESSAGE_LIMIT], clean(trace)[-_TRACE_LIMIT:], retry_after(error))
 
 
 def clean(text: str) -> str:

@@ -23,6 +23,8 @@ INPUT = -1
 """The node number by which a reference names the item's payload."""
 CONSTANT = -2
 """The node number of a value written in the pipeline's source."""
+EDITED = -3
+"""The node number of an argument that a person has put right: it has its parameter's type."""
 
 
 class Ref(msgspec.Struct, frozen=True):

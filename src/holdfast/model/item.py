@@ -22,6 +22,7 @@ class Submission(msgspec.Struct, frozen=True):
         parent: the item that it is a child of, or 0.
         correlation: of the item or event that set it off; empty: it sets something off itself.
         trace: W3C trace id of what set it off, or empty.
+        fields: (name, value) by which it can be found.
     """
 
     pipeline: str
@@ -35,6 +36,7 @@ class Submission(msgspec.Struct, frozen=True):
     parent: int = 0
     correlation: str = ""
     trace: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
     def due(self, now_ms: int) -> int | None:
         """Unix milliseconds by which an item admitted now must have ended, or None."""

@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from holdfast.errors import DefinitionError, InputError
+from holdfast.model.alerts import Alerts
 from holdfast.model.codec import decode
-from holdfast.model.policy import Duration, seconds
+from holdfast.model.duration import Duration, seconds
 from holdfast.model.tracing import trace
 
 A = TypeVar("A")
@@ -59,6 +60,8 @@ class Pipeline(Generic[A, T]):
         inputs: turns one argument of ``holdfast run`` into payloads, or None.
         listeners: the events that start it.
         keep: how long values are kept.
+        search: fields of the payload by which items are found.
+        alerts: thresholds.
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class Pipeline(Generic[A, T]):
         inputs: Callable[[str], Iterable[A]] | None,
         names: dict[str, Any],
         keep: Keep = Keep(),
+        search: tuple[str, ...] = (),
+        alerts: Alerts = Alerts(),
     ) -> None:
         self.fn = fn
         self.name = name or fn.__name__
@@ -86,6 +91,8 @@ class Pipeline(Generic[A, T]):
         self.deadline = None if deadline is None else seconds(deadline)
         self.inputs = inputs
         self.keep = keep
+        self.search = search
+        self.alerts = alerts
         self.listeners: tuple[Listener, ...] = ()
         parameters = list(inspect.signature(fn).parameters)
         if len(parameters) != 1:
@@ -95,7 +102,18 @@ class Pipeline(Generic[A, T]):
         except NameError as error:
             raise DefinitionError(f"pipeline {self.name!r}: {error}; define or import the type before the pipeline") from None
         self.input_type = hints.get(parameters[0], Any)
+        self._check_search()
         self.graph = trace(fn, self.name, self.input_type)
+
+    def _check_search(self) -> None:
+        """The first part of each path is a field of the payload's type, where that type has declared ones."""
+        declared = getattr(self.input_type, "__struct_fields__", None) or getattr(self.input_type, "__dataclass_fields__", None)
+        declared = declared or getattr(self.input_type, "model_fields", None)
+        for path in self.search:
+            if not re.fullmatch(r"\w+(\.\w+)*", path):
+                raise DefinitionError(f"pipeline {self.name!r}: search={path!r}: write a path of field names, such as 'customer.name'")
+            if declared and path.partition(".")[0] not in declared:
+                raise DefinitionError(f"pipeline {self.name!r}: search={path!r}: the payload has {', '.join(declared)}")
 
     def __call__(self, payload: A) -> T:
         """Run as plain Python: no retries, no deadlines. Inside another pipeline, its steps are traced inline."""
@@ -115,6 +133,10 @@ class Pipeline(Generic[A, T]):
             raise InputError(f"the key function of pipeline {self.name!r} gave {key!r}: give a text of 1 to {KEY_LIMIT} characters without NUL")
         return key
 
+    def bodies(self) -> dict[str, str]:
+        """The SHA-256 of each step's body, by the step's name in the graph."""
+        return {node.name: node.step.body_hash() for node in self.graph.steps()}
+
     def __repr__(self) -> str:
         return f"<pipeline {self.name} version {self.version}>"
 
@@ -127,6 +149,8 @@ def pipeline(
     name: str | None = None,
     inputs: Callable[[str], Iterable[Any]] | None = None,
     keep: Keep = Keep(),
+    search: Iterable[str] = (),
+    alerts: Alerts = Alerts(),
 ) -> Callable[[Callable[[A], T]], Pipeline[A, T]]:
     """Declare a function of steps as a pipeline; it is traced at once.
 
@@ -137,9 +161,11 @@ def pipeline(
         name: its name, by default the function's.
         inputs: turns one command-line argument into payloads, for ``holdfast run`` and ``holdfast submit``.
         keep: how long values are kept after an item has ended: ``Keep(intermediates="7d")``; by default for ever.
+        search: fields of the payload by which items can be found, as paths: ``("claim_id", "customer.name", "pages.kind")``.
+        alerts: when dead letters and hanging items become somebody's business.
 
     Raises:
         DefinitionError: it computes over steps' outputs, or an edge does not fit; the message says what to write instead.
     """
     names = dict(sys._getframe(1).f_locals)
-    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names, keep)
+    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names, keep, tuple(search), alerts)

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
 from holdfast.errors import DefinitionError
-
-Duration = float | int | str
-"""Seconds as a number, or text such as ``"50ms"``, ``"60s"``, ``"5m"``, ``"2h"``, ``"7d"``."""
+from holdfast.model.dependency import Dependency
+from holdfast.model.duration import Duration, seconds
 
 Exhausted = Literal["bury", "skip", "review"]
 Effects = Literal["safe", "unsafe"]
 Runs = Literal["auto", "loop", "process", "threads", "transaction"]
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-@lru_cache
-def seconds(duration: Duration) -> float:
-    """Return ``duration`` in seconds.
-
-    Raises:
-        DefinitionError: the text is not a number followed by ms, s, m, h or d, or it is not positive.
-    """
-    if isinstance(duration, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", duration.strip())
-        if match is None:
-            raise DefinitionError(f"{duration!r} is not a duration: write a number and a unit, such as '50ms', '60s', '5m', '2h', '7d'")
-        value = float(match[1]) * _UNITS[match[2]]
-    else:
-        value = float(duration)
-    if not value > 0:
-        raise DefinitionError(f"a duration must be positive, not {duration!r}")
-    return value
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -69,21 +45,44 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Timeout(msgspec.Struct, frozen=True):
-    """How long one attempt may run before it is killed.
+    """How long one attempt may run before it is killed; the clock starts when the step body starts.
+
+    Below the ceiling the limit is learned from the step's successes, over restarts and runners: ``factor`` times the ``quantile`` of
+    their durations, never under ``floor``. Until ``warm_up`` attempts have succeeded, it is the ceiling. What such a limit killed
+    counts as a success of twice the limit, so that a step which has become slower is not massacred; the next attempt of that task
+    gets twice as long. ``holdfast timeouts`` shows the limits and why.
 
     Args:
-        ceiling: the limit of one attempt, a duration; the clock starts when the step body starts.
+        ceiling: the limit of one attempt in any case, a duration.
+        floor: the least that is ever learned, a duration.
+        quantile: of the durations of successes.
+        factor: times that.
+        warm_up: successes needed before anything is learned.
+        learn: ``False``: the ceiling is the limit.
     """
 
     ceiling: Duration = "10m"
+    floor: Duration = "5s"
+    quantile: float = 0.99
+    factor: float = 4.0
+    warm_up: int = 20
+    learn: bool = True
 
     @property
     def seconds(self) -> float:
-        """The limit in seconds."""
+        """The ceiling in seconds."""
         return seconds(self.ceiling)
+
+    @property
+    def floor_s(self) -> float:
+        """The floor in seconds, at most the ceiling."""
+        return min(seconds(self.floor), self.seconds)
 
     def __post_init__(self) -> None:
         seconds(self.ceiling)
+        seconds(self.floor)
+        if not 0 < self.quantile < 1 or self.factor < 1 or self.warm_up < 1:
+            raise DefinitionError("Timeout(): 0 < quantile < 1, factor ≥ 1, warm_up ≥ 1")
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -120,3 +119,5 @@ class Policy(msgspec.Struct, frozen=True):
     pool: str = "default"
     batch: Batch | None = None
     effects: Effects = "safe"
+    depends: Dependency | None = None
+    cache: bool = False

@@ -12,10 +12,10 @@ LIVE_ITEM_STATES: Final = ("queued", "running", "waiting", "paused")
 SETTLED_TASK_STATES: Final = ("succeeded", "skipped", "dead", "cancelled")
 
 ITEM_TRANSITIONS: Final[dict[str, frozenset[str]]] = {
-    "queued": frozenset({"running", "paused", "cancelled"}),
+    "queued": frozenset({"running", "paused", "cancelled", "queued"}),
     "running": frozenset({"running", "queued", "waiting", "paused", "completed", "dead", "cancelled"}),
     "waiting": frozenset({"running", "queued", "paused", "dead", "cancelled"}),
-    "paused": frozenset({"queued", "waiting", "cancelled"}),
+    "paused": frozenset({"queued", "cancelled"}),
     "completed": frozenset({"queued", "archived"}),  # queued: a redrive begins the next generation
     "dead": frozenset({"queued", "discarded"}),
     "discarded": frozenset({"archived"}),

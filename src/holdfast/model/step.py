@@ -14,6 +14,7 @@ import msgspec
 
 from holdfast.errors import BadInputError, DefinitionError, InputError, StepError
 from holdfast.model.context import Context
+from holdfast.model.dependency import Dependency
 from holdfast.model.media import by_reference
 from holdfast.model.plain import wait_for
 from holdfast.model.policy import Batch, Effects, Exhausted, Policy, Retry, Runs, Timeout
@@ -54,7 +55,10 @@ class Step:
         returns: the type of its (awaited) result, or of one element's when batched; without ``None`` for optional.
         wants_context: it takes a :class:`Context` first.
         runs: ``loop``, ``process``, ``threads`` or ``transaction``.
-        timeout_s: seconds that an attempt may run.
+        timeout_s: seconds that an attempt may run at most.
+        learns: its timeout is learned.
+        cached: its successes are kept.
+        depends: what it calls, or None.
     """
 
     def __init__(self, body: Callable[..., Any], policy: Policy, kind: Kind, names: dict[str, Any], name: str = "") -> None:
@@ -75,6 +79,7 @@ class Step:
         if self.runs == "transaction" and self.is_async:
             raise DefinitionError(f"step {self.name!r} is transactional and runs in a thread: make it a plain def")
         self.timeout_s = policy.timeout.seconds
+        self.learns, self.cached, self.depends = policy.timeout.learn, policy.cache, policy.depends  # looked at for every attempt
         self._read_signature(function)
 
     def _read_signature(self, function: Callable[..., Any]) -> None:
@@ -115,6 +120,11 @@ class Step:
         """The type that the next step sees: ``returns``, or ``None`` too when the step is optional."""
         returns: Any = self.returns
         return returns | None if self.policy.optional and returns is not Any else returns
+
+    def kinds(self, keywords: tuple[str, ...] = ()) -> list[Any]:
+        """The types of the arguments of a call that passes the last ones under these keywords."""
+        names = [name for name in self.parameters if name not in keywords]
+        return [self.parameters[name] for name in (*names, *keywords)]
 
     def instance(self) -> Callable[..., Any]:
         """The callable itself; a class is built once per process, on first use."""
@@ -225,6 +235,8 @@ class _StepFactory:
         effects: Effects = ...,
         runs: Runs = ...,
         pool: str = ...,
+        depends: str | Dependency = ...,
+        cache: bool = ...,
     ) -> _OptionalDecorator: ...
     @overload
     def __call__(
@@ -238,6 +250,8 @@ class _StepFactory:
         effects: Effects = ...,
         runs: Runs = ...,
         pool: str = ...,
+        depends: str | Dependency = ...,
+        cache: bool = ...,
     ) -> _Decorator: ...
     def __call__(self, **options: Any) -> Any:
         """Declare a function as a step.
@@ -254,6 +268,9 @@ class _StepFactory:
             runs: ``"auto"``: ``async def`` on the event loop, ``def`` in a worker process that can be killed. ``"threads"``: in a
                 thread, which cannot be killed. ``"process"`` also takes ``async def``.
             pool: the name of the capacity that it will use; recorded, not limited yet.
+            depends: the service that it calls, whose breaker and retry budget it shares: see :class:`Dependency`.
+            cache: a success is kept by body and inputs, and given to every later task of the same body with the same inputs, of any item,
+                pipeline and version: for reprocessing. Only for steps without effects.
             name: what the step is called, by default as the function or class.
 
         Raises:
@@ -318,6 +335,10 @@ def _policy(options: dict[str, Any]) -> Policy:
         raise DefinitionError(f"effects={options['effects']!r}: say 'safe' or 'unsafe'")
     if options.get("batch") is not None and (options.get("effects") == "unsafe" or options.get("exhausted") == "review"):
         raise DefinitionError("step.batched() takes neither effects='unsafe' nor exhausted='review': elements of a call cannot be told apart")
+    if isinstance(options.get("depends"), str):
+        options = {**options, "depends": Dependency(options["depends"])}
+    if options.get("cache") and (options.get("effects") == "unsafe" or options.get("runs") == "transaction"):
+        raise DefinitionError("cache=True is for steps without effects: what is taken from the cache does not run")
     return Policy(**{"exhausted": "skip" if optional else "bury", **options})
 
 

@@ -82,7 +82,7 @@ class LiveTask(msgspec.Struct):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A task parked with its whole failure; its attempts are rows of their own."""
+    """A task parked with its whole failure; its attempts are rows of their own. ``fingerprint``: see :mod:`holdfast.model.fingerprint`."""
 
     node: int
     place: str
@@ -90,6 +90,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     failure: Failure
     attempts: int
     at: int
+    fingerprint: str = ""
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -190,6 +191,7 @@ class Beyond(msgspec.Struct):
         effects: sub-effects to keep.
         parts: stretches of long eaches that are kept.
         told: the item's end is told to the item that it is a child of.
+        cached: successes of cached steps, by digest.
     """
 
     waits: tuple[Wait, ...] = ()
@@ -201,6 +203,7 @@ class Beyond(msgspec.Struct):
     effects: tuple[Effect, ...] = ()
     parts: tuple[EachPart, ...] = ()
     told: bool = False
+    cached: tuple[tuple[str, Value], ...] = ()
 
 
 class Transition(msgspec.Struct):

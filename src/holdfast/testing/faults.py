@@ -10,7 +10,8 @@ from holdfast.errors import LedgerUnavailableError, ModelError, TransientError
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
 from holdfast.ledger import CommitUnknownError
 from holdfast.ledgers.sqlite import SqliteLedger
-from holdfast.model.failure import ErrorClass, Failure, failure_of
+from holdfast.model.classes import ErrorClass
+from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Failed, Step

@@ -16,6 +16,7 @@ from holdfast.model.combinators.gather import branch, gather
 from holdfast.model.combinators.refine import refine
 from holdfast.model.combinators.review import review
 from holdfast.model.combinators.route import case, route
+from holdfast.model.dependency import Dependency
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry
 from holdfast.model.step import Failed, step
@@ -247,7 +248,25 @@ def family(number: int) -> int:
     return merge(child(line)(number), total(each(child(small), tolerate=0.3)(spread(number))))
 
 
-ALL: list[Pipeline[Any, Any]] = [line, ways, hurried, joins, passes, people, family, small]
+@step(retry=_FEW, depends=Dependency("weather", failures=2, window=6, probe="1s", probe_cap="8s", reserve=2))
+async def forecast(number: int) -> int:
+    """Its service is away now and then."""
+    return number % 4
+
+
+@step(retry=_FEW, cache=True)
+def remembered(number: int) -> int:
+    """Runs once for each of a few inputs."""
+    return number * 10
+
+
+@pipeline(version="1", key=str)
+def weather(number: int) -> int:
+    """A dependency and the cache, alone and for elements."""
+    return merge(remembered(forecast(number)), total(each(forecast, tolerate=0.5)(spread(number))))
+
+
+ALL: list[Pipeline[Any, Any]] = [line, ways, hurried, joins, passes, people, family, small, weather]
 
 
 def payloads(rng: random.Random) -> list[tuple[str, Any]]:

@@ -30,6 +30,7 @@ from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import FaultyLedger
 from holdfast.testing.host import Host
 from holdfast.testing.memory_store import MemoryStore
+from holdfast.testing.operators import operate
 from holdfast.testing.outsiders import people_and_events
 from holdfast.testing.shared_ledger import SharedLedger
 
@@ -107,6 +108,7 @@ class World:
             data = msgspec.json.encode(payload)
             one = names[name]
             self.real.admit([Submission(name, one.version, one.key_of(data), data, one.deadline)], self.clock.now_ms())
+        self.operators = self.rng.random() < 0.5
         self.rates = {name: self.rng.choice((0.0, 0.03, 0.15)) for name in ("transient", "model", "crash", "whole", "timeout", "infrastructure")} | {
             "twice": 0.05
         }
@@ -183,13 +185,17 @@ class World:
         if row[3] != host.incarnation:
             self.broken("I5 owner", f"incarnation {host.incarnation} started an attempt on an item of incarnation {row[3]} under its fence")
         for other in self.hosts:
-            if other is not host and other.works_on(invocation.task):
+            if other is not host and other.works_on(invocation.task) and not self._operated(invocation.item):
                 self.broken("I5 two owners", f"{invocation.task} started while incarnation {other.incarnation}, whose lease holds, is running it")
         live = self.real.connection.execute("select attempt from live_tasks where item = ? and node = ? and place = ?", invocation.task).fetchone()
         if live is None or live[0] < invocation.attempt:
             self.broken("I9 durable start", f"attempt {invocation.attempt} of {invocation.task} started, the ledger knows {live}")
         if (*invocation.task, row[2]) in self._settled:
             self.broken("I8 settled", f"{invocation.task} had been settled when it started again")
+
+    def _operated(self, item: int) -> bool:
+        """Whether an operation took the item away from its runner, which hears of it within a poll; its fence holds until then."""
+        return self.real.connection.execute("select 1 from operated where item = ? limit 1", (item,)).fetchone() is not None
 
     def _tick(self, host: Host, ms: float = 50) -> None:
         def tick() -> None:
@@ -202,6 +208,8 @@ class World:
         """People decide, events come: now and then, sometimes twice, sometimes before anybody waits for them."""
         self.later(self.rng.random() * 2_000 + 50, self._outside)
         self.outsiders(self)
+        if self.operators:
+            operate(self)
 
     def _kill(self) -> None:
         if not self.healing:
@@ -213,7 +221,7 @@ class World:
             self.rng.choice(self.hosts).pause(self.rng.choice((1_000, 13_000, 17_000, 25_000)))
 
     def _open_items(self) -> int:
-        return sum(row[state] for row in self.reads.status() for state in ("queued", "running", "waiting"))
+        return sum(row[state] for row in self.reads.status() for state in ("queued", "running", "waiting", "paused"))
 
     def _heal(self) -> None:
         """Faults stop; from here on everything must end (I10)."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from holdfast.errors import DefinitionError
+from holdfast.model.duration import Duration, seconds
 from holdfast.model.pipeline import Listener, Pipeline
 from holdfast.model.plain import outside
-from holdfast.model.policy import Duration, seconds
 from holdfast.model.specs import EmitSpec, WaitSpec
 from holdfast.model.tracing import Traced, tracer
 

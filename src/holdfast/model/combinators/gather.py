@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 from typing_extensions import TypeVarTuple, Unpack
 
 from holdfast.errors import DefinitionError
-from holdfast.model.policy import Duration, seconds
+from holdfast.model.duration import Duration, seconds
 from holdfast.model.specs import GatherSpec, Late, Rule
 from holdfast.model.tracing import name_of, tracer
 

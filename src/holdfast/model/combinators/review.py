@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from holdfast.errors import DefinitionError
 from holdfast.model.codec import decoder, describe
+from holdfast.model.duration import Duration, seconds
 from holdfast.model.forms import form_schema
 from holdfast.model.plain import outside
-from holdfast.model.policy import Duration, seconds
 from holdfast.model.specs import ReviewSpec
 from holdfast.model.tracing import tracer
 

@@ -58,10 +58,6 @@ update items set due = $2 where id = $1 and state = 'waiting';
 -- name: open_letters_of
 select id from dead_letters where item = $1 and state = 'open';
 
--- name: cancel_item
-update items set state = 'cancelled', due = 0, ended_at = $2, fence = fence + 1
-where id = $1 and state in ('queued', 'running', 'waiting', 'paused') returning id;
-
 -- name: tell_children_of
 insert into mail (kind, item)
 select 'cancel', c.id from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
@@ -128,3 +124,6 @@ update deliveries set item = $2 where id = $1;
 update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null,
     deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end
 where id = $2 and state = 'cancelled';
+
+-- name: queue_item a paused item goes on
+update items set state = 'queued', due = 0, wish = null where id = $1 and state = 'paused';

@@ -98,10 +98,10 @@ cross join lateral (
 
 -- name: claim
 update items set state = 'running', due = $1, fence = fence + 1 where id = any ($2::bigint[])
-returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace;
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish;
 
 -- name: claimed_before what an unanswered COMMIT of a claim may have given this incarnation
-select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace
+select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish
 from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
 
 -- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
@@ -116,10 +116,18 @@ and not exists (
     and (p.place = '' or t.place like p.place || '.%')
     and p.part = nullif(split_part(case p.place when '' then t.place else substr(t.place, length(p.place) + 2) end, '.', 1), '')::int / 1024
 )
+and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
+and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by item, generation;
 
--- name: redriven_letters
-select item, node, place, generation from dead_letters where item = any ($1::bigint[]) and state = 'redriven';
+-- name: redriven_letters and, as if they were such, results that a restart has made void
+select item, node, place, generation from dead_letters where item = any ($1::bigint[]) and state = 'redriven'
+union all
+select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and (r.node = t.node or r.node = -1)
+    and t.generation < r.generation where r.item = any ($1::bigint[]);
+
+-- name: edits_of
+select item, node, place, arguments from edits where item = any ($1::bigint[]);
 
 -- name: answers_of
 select item, node, place, answer, answer_artifact, failure from waits where item = any ($1::bigint[]) and state = 'answered';
@@ -168,19 +176,25 @@ insert into attempts (
 ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
 -- name: add_letter
-insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
--- name: release_item queued again or waiting, with nobody's lease; at once, if an answer came before the lease was given up
-update items set state = $2, due = case
-    when $2 = 'waiting' and exists (select from waits w where w.item = $1 and w.state = 'answered') then 1 else $3::bigint end
+-- name: release_item queued again or waiting; what is asked of it now decides whether it is paused
+update items set
+    state = case when wish = 'pause' then 'paused' when $2 = 'paused' then 'queued' else $2 end,
+    due = case
+        when wish = 'pause' or $2 in ('queued', 'paused') then 0
+        when exists (select from waits w where w.item = $1 and w.state = 'answered') then 1
+        else $3::bigint end,
+    wish = null
 where id = $1;
 
 -- name: finish_items whose result lies in the row of the same task
-update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5 where id = any ($1::bigint[]);
+update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5, wish = null where id = any ($1::bigint[]);
 
 -- name: finish_item
-update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5, output = $6, output_artifact = $7 where id = $1;
+update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5, output = $6, output_artifact = $7, wish = null
+where id = $1;
 
 -- name: item_flags
 select flags from items where id = $1;
@@ -201,11 +215,8 @@ select command from incarnations where id = $1;
 select d.id, d.item, i.state, d.node, d.place from dead_letters d join items i on i.id = d.item
 where d.state = 'open' and d.id = any ($1::bigint[]) order by d.id for update;
 
--- name: close_letter
-update dead_letters set state = $1, closed_at = $2, reason = $3 where id = $4;
-
 -- name: next_generation
-update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null,
+update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
     deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end,
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = $2;

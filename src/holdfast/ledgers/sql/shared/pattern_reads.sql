@@ -50,10 +50,11 @@ union all select output_artifact from items where output_artifact is not null
 union all select artifact from tasks where artifact is not null
 union all select shown_artifact from waits where shown_artifact is not null
 union all select answer_artifact from waits where answer_artifact is not null
-union all select artifact from events where artifact is not null;
+union all select artifact from events where artifact is not null
+union all select artifact from cache where artifact is not null;
 
 -- name: part_references
 select chunk from each_parts;
 
 -- name: effect_values
-select value from effects;
+select value from effects union all select arguments from edits union all select output from cache where output is not null;

@@ -46,7 +46,7 @@ select output, artifact from tasks where item = $1 and node = $2 and place = $3 
 
 -- name: letters
 select d.id, d.item, p.name, i.version, i.key, d.node, d.place, d.generation, d.error_class, d.error, d.message, d.traceback, d.attempts,
-    d.at, d.state, d.closed_at, d.reason, i.state
+    d.at, d.state, d.closed_at, d.reason, i.state, d.fingerprint
 from dead_letters d join items i on i.id = d.item join pipelines p on p.id = i.pipeline
 where (cast($1 as text) is null or p.name = $1) and (cast($2 as text) is null or d.state = $2)
 and (cast($3 as bigint) is null or d.id = $3) and (cast($4 as bigint) is null or d.item = $4)
@@ -61,7 +61,7 @@ select i.key from receipts r join items i on i.id = r.item join pipelines p on p
 where p.name = $1 and (cast($2 as text) is null or m.name = $2) order by r.id;
 
 -- name: claimed_item
-select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace from items where id = $1;
+select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish from items where id = $1;
 
 -- name: item_settled rows of redriven dead letters are left out, as for a runner
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
@@ -70,6 +70,8 @@ and not exists (
     select 1 from dead_letters d
     where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
 )
+and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
+and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by generation;
 
 -- name: item_live_rows

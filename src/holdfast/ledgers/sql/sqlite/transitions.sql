@@ -69,7 +69,7 @@ select id from items where state = 'queued' and version in (select value from ca
 
 -- name: claim
 update items set state = 'running', due = ?, fence = fence + 1 where id in (select value from carray(?))
-returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace;
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish;
 
 -- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
@@ -83,10 +83,18 @@ and not exists (
     and (p.place = '' or t.place like p.place || '.%')
     and p.part = cast(case p.place when '' then t.place else substr(t.place, length(p.place) + 2) end as integer) / 1024
 )
+and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
+and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by item, generation;
 
--- name: redriven_letters
-select item, node, place, generation from dead_letters where item in (select value from carray(?)) and state = 'redriven';
+-- name: redriven_letters and, as if they were such, results that a restart has made void
+select item, node, place, generation from dead_letters where item in (select value from carray(?1)) and state = 'redriven'
+union all
+select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and (r.node = t.node or r.node = -1)
+    and t.generation < r.generation where r.item in (select value from carray(?1));
+
+-- name: edits_of
+select item, node, place, arguments from edits where item in (select value from carray(?));
 
 -- name: answers_of
 select item, node, place, answer, answer_artifact, failure from waits where item in (select value from carray(?)) and state = 'answered';
@@ -130,21 +138,26 @@ insert into attempts (
 ) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_letter
-insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at)
-select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
+insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint)
+select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
--- name: release_item queued again or waiting, with nobody's lease; at once, if an answer came before the lease was given up
+-- name: release_item queued again or waiting, with nobody's lease; at once, if an answer came before the lease was given up. What is
+-- asked of it now decides whether it is paused.
 with released (item, state, due) as (values (?, ?, ?))
-update items set state = released.state, due = case
-    when released.state = 'queued' then -priority
-    when exists (select 1 from waits w where w.item = items.id and w.state = 'answered') then 1
-    else released.due end
+update items set
+    state = case when wish = 'pause' then 'paused' when released.state = 'paused' then 'queued' else released.state end,
+    due = case
+        when wish = 'pause' then 0
+        when released.state in ('queued', 'paused') then -priority
+        when exists (select 1 from waits w where w.item = items.id and w.state = 'answered') then 1
+        else released.due end,
+    wish = null
 from released where id = released.item;
 
 -- name: finish_item
 with ended (item, state, at, node, place, output, artifact) as (values (?, ?, ?, ?, ?, ?, ?))
 update items set state = ended.state, due = 0, ended_at = ended.at, output_node = ended.node, output_place = ended.place,
-    output = ended.output, output_artifact = ended.artifact
+    output = ended.output, output_artifact = ended.artifact, wish = null
 from ended where id = ended.item;
 
 -- name: item_flags
@@ -163,11 +176,8 @@ select command from incarnations where id = ?;
 select d.id, d.item, i.state, d.node, d.place from dead_letters d join items i on i.id = d.item
 where d.state = 'open' and d.id in (select value from carray(?)) order by d.id;
 
--- name: close_letter
-update dead_letters set state = ?, closed_at = ?, reason = ? where id = ?;
-
 -- name: next_generation
-update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null,
+update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
     deadline = case when deadline is null then null else ? + (deadline - admitted_at) end,
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = ?;

@@ -1,0 +1,105 @@
+"""``stuck``, ``alerts``, ``timeouts``, ``dependencies``: what hangs, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.app import App
+from holdfast.cli.loading import load_pipelines
+from holdfast.cli.output import Json, moment, print_json, print_table, shorten
+from holdfast.engine.timeouts import limit_of
+from holdfast.model.duration import seconds
+from holdfast.model.policy import Timeout
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("stuck")(stuck)
+    app.command("alerts")(alerts)
+    app.command("timeouts")(timeouts)
+    app.command("dependencies")(dependencies)
+
+
+def stuck(
+    older: Annotated[str, typer.Option("--older", help="Bound of items without a deadline: so long since anything of them was settled.")] = "1h",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the oldest first.")] = 50,
+    json: Json = False,
+) -> None:
+    """Name every item that has not ended and is past its bound: why it waits, and what would move it. Exit 1 if there is one."""
+    app = App()
+    rows = app.reads().stuck(app.clock.now_ms(), round(seconds(older) * 1000), limit)
+    if json:
+        print_json(rows)
+    else:
+        print_table(
+            ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
+            [
+                [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
+                for row in rows
+            ],
+            "nothing is stuck",
+        )
+    if rows:
+        raise typer.Exit(1)
+
+
+def alerts(
+    all: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
+    json: Json = False,
+) -> None:
+    """List alerts that are open: thresholds on dead letters, unserved versions, open breakers, stuck items. They close by themselves."""
+    rows = App().reads().alerts(all, limit)
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["alert", "kind", "subject", "since", "closed", "message"],
+        [[row["alert"], row["kind"], row["subject"], moment(row["opened_at"]), moment(row["closed_at"]), row["message"]] for row in rows],
+        "no alerts",
+    )
+
+
+def timeouts(
+    targets: Annotated[list[str] | None, typer.Argument(metavar="[MODULE...]", help="Modules whose declared ceilings and floors apply.")] = None,
+    json: Json = False,
+) -> None:
+    """Show how long attempts of each step may run, and why; without modules, by the default ceiling and floor."""
+    declared = {(one.name, node.name): node.step for one in load_pipelines(targets or []) for node in one.graph.steps()} if targets else {}
+    policies = {(pipeline, step.name): step.policy.timeout for (pipeline, _), step in declared.items()}
+    known = App().reads().durations()
+    rows: list[dict[str, Any]] = []
+    for pipeline, step in sorted({*known, *policies}):
+        seen, policy = known.get((pipeline, step)), policies.get((pipeline, step), Timeout())
+        limit = limit_of(policy, seen)
+        rows.append(
+            {
+                "pipeline": pipeline, "step": step, "limit_s": round(limit.seconds, 3), "learned": limit.learned,
+                "median_s": None if seen is None else round(seen.quantile(0.5), 4), "p99_s": None if seen is None else round(seen.quantile(0.99), 4),
+                "longest_s": None if seen is None else round(seen.longest_s, 4), "successes": 0 if seen is None else seen.successes,
+                "killed": 0 if seen is None else seen.killed, "floor_s": policy.floor_s, "ceiling_s": policy.seconds, "why": limit.why,
+            }
+        )  # fmt: skip
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["pipeline", "step", "limit, s", "median, s", "p99, s", "successes", "killed", "why"],
+        [[row["pipeline"], row["step"], row["limit_s"], row["median_s"], row["p99_s"], row["successes"], row["killed"], row["why"]] for row in rows],
+        "no step has run",
+    )
+
+
+def dependencies(json: Json = False) -> None:
+    """List dependencies that are away: their breaker is open, one probe at a time goes out, what needs them waits."""
+    rows = App().reads().breakers()
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["dependency", "away since", "probes that failed", "next probe", "why"],
+        [[row["dependency"], moment(row["opened_at"]), row["probes"], moment(row["probe_at"]), shorten(row["why"], 100)] for row in rows],
+        "every dependency that was called is there",
+    )

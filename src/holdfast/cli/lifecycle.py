@@ -1,0 +1,151 @@
+"""``pause``, ``resume``, ``cancel``, ``restart``, ``move``, ``operations``: what people do to items and pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.app import App
+from holdfast.cli.loading import load_pipeline
+from holdfast.cli.output import Json, moment, print_json, print_table, shorten
+from holdfast.cli.targets import HELP, items_of, progress, say, sure
+from holdfast.errors import InputError
+from holdfast.model.codec import check_payload, decode
+
+Words = Annotated[list[str] | None, typer.Argument(metavar="ITEM... | CONDITION...", help=HELP)]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
+Who = Annotated[str, typer.Option("--as", help="Who asks; by default the user who is logged in.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Whole = Annotated[str | None, typer.Option("--pipeline", help="Not items but this pipeline: nothing of it starts until it is resumed.")]
+OneStep = Annotated[str, typer.Option("--step", help="With --pipeline: only this step of it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("pause")(pause)
+    app.command("resume")(resume)
+    app.command("cancel")(cancel)
+    app.command("restart")(restart)
+    app.command("move")(move)
+    app.command("operations")(operations)
+
+
+def pause(words: Words = None, pipeline: Whole = None, step: OneStep = "", reason: Reason = "", who: Who = "", json: Json = False) -> None:
+    """Pause items, a pipeline or a step: nothing starts, what runs may end, waiting costs nothing. Deadlines run on."""
+    _hold(True, words, pipeline, step, reason, who, json)
+
+
+def resume(words: Words = None, pipeline: Whole = None, step: OneStep = "", reason: Reason = "", who: Who = "", json: Json = False) -> None:
+    """Let paused items, a pipeline or a step go on."""
+    _hold(False, words, pipeline, step, reason, who, json)
+
+
+def cancel(words: Words = None, reason: Reason = "", who: Who = "", yes: Yes = False, json: Json = False) -> None:
+    """Cancel items that have not ended, with their children; what runs is stopped within seconds. Nothing is deleted."""
+    app = App()
+    target = items_of(app, words)
+    sure(app, "cancel", target, yes)
+    with progress("cancelling", json) as told:
+        done = app.cancel(target, reason, who, told)
+    say("cancelled", done, "items", json)
+
+
+def restart(
+    words: Words = None,
+    step: Annotated[str, typer.Option("--from", help="From this step and all that depends on it; by default from the start.")] = "",
+    payload: Annotated[Path | None, typer.Option("--payload", help="File with another payload (JSON), from the start.")] = None,
+    target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Checks the payload; needed with it.")] = "",
+    reason: Reason = "",
+    who: Who = "",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Restart items, ended or not: their next generation begins; what went before is kept. Open dead letters are closed."""
+    app = App()
+    chosen = items_of(app, words)
+    data = None
+    if payload is not None:
+        if not target:
+            raise InputError("--payload needs --module MODULE:PIPELINE, which says what a payload must be")
+        pipeline = load_pipeline(target)
+        data = check_payload(decode(_read(payload), pipeline.input_type), pipeline.input_type)
+    sure(app, "restart", chosen, yes)
+    with progress("restarting", json) as told:
+        done = app.restart(chosen, step, data, None, reason, who, told)
+    say("restarted", done, "items", json)
+
+
+def move(
+    words: Words = None,
+    to: Annotated[str, typer.Option("--to", metavar="MODULE:PIPELINE", help="Whose version they go on under.")] = "",
+    reason: Reason = "",
+    who: Who = "",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Move items that have not completed to another version of their pipeline; results of unchanged steps are kept."""
+    if not to:
+        raise InputError("say where to: --to MODULE:PIPELINE; `holdfast deploy` shows what that changes")
+    app = App()
+    pipeline = load_pipeline(to)
+    target = items_of(app, words)
+    sure(app, "move", target, yes)
+    app.register([pipeline])
+    with progress("moving", json) as told:
+        done = app.move(target, pipeline.name, pipeline.version, pipeline.bodies(), None, reason, who, told)
+    say("moved", done, "items", json)
+
+
+def operations(
+    item: Annotated[str | None, typer.Argument(metavar="ITEM", help="Only those that changed this item.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    json: Json = False,
+) -> None:
+    """List operations: who asked for what, when, why, and how much it changed. `holdfast find operation:N` shows the items."""
+    from holdfast.cli.loading import find_item
+
+    app = App()
+    rows = app.reads().operations(limit, None if item is None else find_item(app, item))
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["operation", "at", "who", "verb", "target", "reason", "state", "changed"],
+        [
+            [row["operation"], moment(row["at"]), row["who"], row["verb"], shorten(row["target"], 80), shorten(row["reason"], 60), row["state"],
+             row["changed"]]
+            for row in rows
+        ],
+        "no operations",
+    )  # fmt: skip
+
+
+def _hold(paused: bool, words: list[str] | None, pipeline: str | None, step: str, reason: str, who: str, json: bool) -> None:
+    app = App()
+    if pipeline is None:
+        if step:
+            raise InputError("--step needs --pipeline")
+        target = items_of(app, words)
+        with progress("pausing" if paused else "resuming", json) as told:
+            done = (app.pause if paused else app.resume)(target, reason, who, told)
+        say("paused" if paused else "resumed", done, "items", json)
+        return
+    if words:
+        raise InputError("name items, or a pipeline with --pipeline, not both")
+    done = (app.pause_pipeline if paused else app.resume_pipeline)(pipeline, step, reason, who)
+    what = f"step {step} of pipeline {pipeline}" if step else f"pipeline {pipeline}"
+    if json:
+        print_json({"operation": done.operation, "changed": done.changed, "unchanged": 1 - done.changed})
+    elif done.changed:
+        typer.echo(f"{'paused' if paused else 'resumed'} {what} (operation {done.operation})")
+    else:
+        typer.echo(f"{what} was {'paused' if paused else 'going'} already (operation {done.operation})")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,140 @@
+"""What keeps ready tasks from starting though there is capacity: a paused step, a dependency that is away, a retry that is not earned."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from holdfast.clock import Clock
+from holdfast.engine.breaker import AWAY, SILENT, Breaker
+from holdfast.engine.committer import Desk
+from holdfast.health import OpenBreaker
+from holdfast.model.dependency import Dependency
+from holdfast.model.failure import Failure
+from holdfast.model.step import Step
+
+log = logging.getLogger("holdfast")
+
+Task = tuple[int, int, str]
+"""Item, node and place."""
+
+PAUSED_MS = 10_000
+"""After this time a task of a paused step looks again."""
+
+EARN_MS = 2_000
+"""After this time, or up to twice as long, a retry that was not earned looks again."""
+
+ASKING_MS = 200
+"""After this time a task looks again that may become the probe."""
+
+SPREAD_MS = 5_000
+"""Tasks that wait for a probe wake within so long after it, one by one."""
+
+
+class Gates:
+    """Says until when a task must wait. The breakers are those of the ledger; what this runner sees of calls opens and closes them.
+
+    Args:
+        desk: the committer.
+        clock: all time.
+        rng: spreads those that wait.
+    """
+
+    def __init__(self, desk: Desk, clock: Clock, rng: random.Random) -> None:
+        self._desk, self._clock, self._rng = desk, clock, rng
+        self._breakers: dict[str, Breaker] = {}
+        self._open: dict[str, OpenBreaker] = {}
+        self._asking: set[str] = set()
+        self._probes: dict[str, Task | None] = {}
+        self.paused: set[tuple[str, str]] = set()
+        """Pipelines and steps in which nothing starts."""
+
+    def until(self, pipeline: str, step: Step, attempt: int, task: Task) -> int | None:
+        """Unix milliseconds until which an attempt of a task must wait, or None: it may start, and counts as started."""
+        now = self._clock.now_ms()
+        if self.paused and (pipeline, step.name) in self.paused:
+            return now + PAUSED_MS
+        dependency = step.depends
+        if dependency is None:
+            return None
+        opened = self._open.get(dependency.name)
+        if opened is not None:
+            return self._until_probe(dependency, opened, now, task)
+        breaker = self._breaker(dependency)
+        if attempt > 1 and not breaker.retry(self._clock.monotonic()):
+            return now + EARN_MS + int(self._rng.random() * EARN_MS)
+        if attempt == 1:
+            breaker.first()
+        return None
+
+    def shut(self, pipeline: str, step: Step) -> bool:
+        """Whether tasks that waited for capacity must look again: what they need was there when they came."""
+        dependency = step.depends
+        return (dependency is not None and dependency.name in self._open) or (bool(self.paused) and (pipeline, step.name) in self.paused)
+
+    def ended(self, step: Step, failure: Failure | None, task: Task) -> bool:
+        """An attempt ended; True when its failure is excused, since its dependency is known to be away."""
+        dependency = step.depends
+        if dependency is None:
+            return False
+        if self._probes.get(dependency.name) == task:
+            del self._probes[dependency.name]
+        if failure is not None and failure.error_class in SILENT:
+            return False
+        failed = failure is not None and failure.error_class in AWAY
+        if dependency.name in self._open:
+            if not failed:
+                self._heal(dependency)
+            return failed
+        if self._breaker(dependency).record(failed):
+            self._trip(dependency, failure)
+        return False
+
+    def refresh(self, breakers: Iterable[OpenBreaker], paused: set[tuple[str, str]]) -> None:
+        """What the ledger says is open and paused."""
+        self._open = {one.name: one for one in breakers}
+        self.paused = paused
+
+    def _breaker(self, dependency: Dependency) -> Breaker:
+        found = self._breakers.get(dependency.name)
+        if found is None:
+            found = self._breakers[dependency.name] = Breaker(dependency)
+        return found
+
+    def _until_probe(self, dependency: Dependency, opened: OpenBreaker, now: int, task: Task) -> int | None:
+        name = dependency.name
+        if name in self._probes and self._probes[name] in (None, task):
+            self._probes[name] = task
+            return None
+        if now < opened.probe_at:
+            return opened.probe_at + int(self._rng.random() * SPREAD_MS)
+        if name not in self._asking:
+            self._asking.add(name)
+            next_at = now + int(dependency.pause_s(opened.probes + 1) * 1000)
+            self._desk.call(lambda ledger: ledger.health.probe(name, next_at, now), partial(self._asked, opened, next_at))
+        return now + ASKING_MS
+
+    def _asked(self, opened: OpenBreaker, next_at: int, answer: Any) -> None:
+        self._asking.discard(opened.name)
+        if opened.name in self._open:
+            self._open[opened.name] = OpenBreaker(opened.name, opened.opened_at, opened.probes + 1, next_at, opened.why)
+            if answer is True:
+                self._probes[opened.name] = None  # for the first task that looks
+
+    def _trip(self, dependency: Dependency, failure: Failure | None) -> None:
+        now = self._clock.now_ms()
+        why = f"{failure.error}: {failure.message}"[:300] if failure is not None else ""
+        probe_at = now + int(dependency.pause_s(0) * 1000)
+        self._open[dependency.name] = OpenBreaker(dependency.name, now, 0, probe_at, why)
+        self._probes.pop(dependency.name, None)
+        log.warning("dependency %s is away (%s): its steps wait, and one probe at a time goes out", dependency.name, why)
+        self._desk.call(lambda ledger: ledger.health.trip(dependency.name, why, probe_at, now), lambda answer: None)
+
+    def _heal(self, dependency: Dependency) -> None:
+        del self._open[dependency.name]
+        self._breaker(dependency).clear()
+        log.warning("dependency %s is back", dependency.name)
+        self._desk.call(lambda ledger: ledger.health.heal(dependency.name), lambda answer: None)

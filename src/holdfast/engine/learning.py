@@ -1,0 +1,91 @@
+"""What a runner learns of how long steps take; shared with the other runners through the ledger."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from holdfast.clock import Clock
+from holdfast.engine.committer import Desk
+from holdfast.engine.timeouts import limit_of
+from holdfast.model.durations import Durations
+from holdfast.model.step import Step
+
+log = logging.getLogger("holdfast")
+
+Of = tuple[str, str]
+"""Pipeline and step."""
+
+SHARE_MS = 2_000
+"""Time between two visits to the ledger."""
+
+
+class Learning:
+    """Keeps durations, and gives limits.
+
+    Args:
+        desk: the committer.
+        clock: all time.
+        known: what earlier runs and other runners have seen.
+    """
+
+    def __init__(self, desk: Desk, clock: Clock, known: dict[Of, Durations]) -> None:
+        self._desk, self._clock, self._known = desk, clock, known
+        self._limits: dict[tuple[str, Step, int], float] = {}
+        self._took: dict[Of, list[float]] = {}
+        self._cut_off: dict[Of, list[float]] = {}
+        self._next = 0
+        self._sharing = False
+
+    def succeeded(self, pipeline: str, step: Step, ran_s: float) -> None:
+        """An attempt succeeded."""
+        if step.learns:
+            took = self._took.get((pipeline, step.name))
+            if took is None:
+                took = self._took[pipeline, step.name] = []
+            took.append(ran_s)  # counted when they are shared: this is for every attempt
+
+    def timed_out(self, pipeline: str, step: Step, limit_s: float) -> None:
+        """An attempt was killed at its limit; below the ceiling, that may have been too early."""
+        if step.learns and limit_s < step.timeout_s:
+            self._cut_off.setdefault((pipeline, step.name), []).append(limit_s)
+
+    def limit_s(self, pipeline: str, step: Step, attempt: int) -> float:
+        """How long the next attempt may run."""
+        if not step.learns:
+            return step.timeout_s
+        key = (pipeline, step, attempt)
+        known = self._limits.get(key)
+        if known is None:
+            known = self._limits[key] = limit_of(step.policy.timeout, self._known.get((pipeline, step.name)), attempt).seconds
+        return known
+
+    def visit(self) -> None:
+        """Share what was seen, if it is time."""
+        now = self._clock.now_ms()
+        if not self._sharing and now >= self._next:
+            self.share()
+
+    def share(self) -> None:
+        """Share what was seen."""
+        now = self._clock.now_ms()
+        if not (self._took or self._cut_off):
+            return
+        self._next, self._sharing = now + SHARE_MS, True
+        fresh: dict[Of, Durations] = {}
+        for of, took in self._took.items():
+            fresh.setdefault(of, Durations()).add_many(took)
+        for of, limits in self._cut_off.items():
+            seen = fresh.setdefault(of, Durations())
+            for limit_s in limits:
+                seen.cut_off(limit_s)
+        self._took, self._cut_off = {}, {}
+        self._desk.call(lambda ledger: ledger.health.learn_durations(fresh, now), self._shared)
+
+    def _shared(self, answer: Any) -> None:
+        self._sharing = False
+        if isinstance(answer, Exception):
+            log.warning("durations could not be shared: %s", answer)  # they are only for limits: these are forgotten
+        else:
+            self._known |= answer
+            self._limits.clear()

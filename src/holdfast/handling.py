@@ -1,0 +1,339 @@
+"""What people do to items, dead letters and pipelines: in bounded transactions, audited, at a bounded rate; while runners work."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from holdfast.clock import SystemClock
+from holdfast.control import reach_writer
+from holdfast.errors import InputError, NotFoundError
+from holdfast.ledger import Ledger
+from holdfast.ledgers.opening import open_ledger, open_reads
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.ledgers.search import Page
+from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
+from holdfast.model.codec import encode
+from holdfast.model.ids import show
+from holdfast.model.search import Filter
+from holdfast.model.versions import compare, reusable
+from holdfast.settings import Settings, read_settings
+from holdfast.store import Store
+from holdfast.stores.opening import open_store
+
+BATCH = 200
+"""Items that one transaction changes: bulk operations hold nobody up."""
+
+BREATH = 4.0
+"""After each batch a bulk operation rests for so many times as long as it took, where runners may be at work: they keep their
+pace. With a rate of its own it does not."""
+
+HELD_S = 1.0
+"""Seconds for which a bulk operation that met no runner keeps an SQLite file to itself."""
+
+COUNTED = 1_000_000
+"""So many items are counted beforehand, for the progress display."""
+
+Target = Filter | Iterable[int]
+"""A filter, or ids of items."""
+
+Told = Callable[[int, int], None]
+"""Told how many are done, and of how many."""
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What an operation did.
+
+    Attributes:
+        operation: its number: ``holdfast operations``.
+        changed: how many items or dead letters it changed.
+        looked_at: how many it looked at; those that it did not change were so already, or may not be changed so.
+    """
+
+    operation: int
+    changed: int
+    looked_at: int
+
+
+class Handling:
+    """The verbs that change what is there.
+
+    Args:
+        settings: see :class:`holdfast.settings.Settings`; keyword arguments win over the environment.
+    """
+
+    def __init__(self, settings: Settings | None = None, **given: object) -> None:
+        self.settings = settings or read_settings(**given)
+        self.clock = SystemClock()
+
+    def pause(self, items: Target, reason: str = "", who: str = "", told: Told | None = None) -> Changed:
+        """Nothing of these items starts until they are resumed; attempts that run may end."""
+        return self._change("pause", items, Pause(), reason, who, told)
+
+    def resume(self, items: Target, reason: str = "", who: str = "", told: Told | None = None) -> Changed:
+        """Paused items go on."""
+        return self._change("resume", items, Resume(), reason, who, told)
+
+    def cancel(self, items: Target, reason: str = "", who: str = "", told: Told | None = None) -> Changed:
+        """These items end as cancelled, with their children; attempts that run are stopped within seconds."""
+        return self._change("cancel", items, Cancel(), reason, who, told)
+
+    def restart(
+        self,
+        items: Target,
+        step: str = "",
+        payload: bytes | None = None,
+        rate: float | None = None,
+        reason: str = "",
+        who: str = "",
+        told: Told | None = None,
+    ) -> Changed:
+        """These items begin their next generation: from the start (with another payload, if one is given), or from a step and all that
+        depends on it. Their open dead letters are closed; what discarded or archived items were is over.
+
+        Raises:
+            InputError: a payload together with a step.
+            NotFoundError: no version has such a step.
+        """
+        if step and payload is not None:
+            raise InputError("another payload means from the start: leave out the step")
+        change = Restart(self._nodes_of(step) if step else {}, None if payload is None else self.store().keep(payload))
+        return self._change("restart", items, change, reason, who, told, f" from {step}" if step else "", rate)
+
+    def move(
+        self,
+        items: Target,
+        pipeline: str,
+        label: str,
+        bodies: dict[str, str] | None = None,
+        rate: float | None = None,
+        reason: str = "",
+        who: str = "",
+        told: Told | None = None,
+    ) -> Changed:
+        """These items go on under another version of their pipeline, which a runner or ``holdfast deploy`` has registered. Results of
+        steps that are the same there, with the same inputs and the same body, are kept.
+
+        Args:
+            items: which; of other pipelines, none is changed.
+            pipeline: the pipeline's name.
+            label: the version's label.
+            bodies: by name of step, the SHA-256 of its body now; without it, bodies are not compared.
+            rate: most items a second.
+            reason: why.
+            who: who asks.
+            told: progress.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        reads = self.reads()
+        try:
+            versions = {one["version"]: one for one in reads.versions(pipeline)}
+            numbers = reads.bodies()
+        finally:
+            reads.close()
+        if label not in versions:
+            raise NotFoundError(
+                f"pipeline {pipeline!r} has no version {label!r} here: it has {', '.join(versions) or 'none'}; `holdfast deploy` registers one"
+            )
+        new = versions[label]["shape"]
+        same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in versions.values() if one["version"] != label}
+        now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
+        return self._change("move", items, Move(versions[label]["number"], same, now), reason, who, told, f" to {pipeline} {label}", rate)
+
+    def redrive(
+        self,
+        letters: Target,
+        arguments: list[Any] | None = None,
+        rate: float | None = None,
+        reason: str = "",
+        who: str = "",
+        told: Told | None = None,
+    ) -> Changed:
+        """Send open dead letters back: those with these numbers, or those of the items that a filter finds.
+
+        Args:
+            letters: which.
+            arguments: of one letter: what its step is given instead of its inputs, in order.
+            rate: most letters a second.
+            reason: why.
+            who: who asks.
+            told: progress.
+        """
+        change = Redrive(None if arguments is None else encode(arguments))
+        return self._change_letters("redrive", letters, change, reason, who, told, rate)
+
+    def discard(self, letters: Target, reason: str, who: str = "", told: Told | None = None) -> Changed:
+        """Close open dead letters with a reason; an item that has none left is discarded. Nothing is deleted.
+
+        Raises:
+            InputError: no reason.
+        """
+        if not reason.strip():
+            raise InputError("a discard needs a reason: it is what the audit trail will say")
+        return self._change_letters("discard", letters, Discard(), reason, who, told, None)
+
+    def pause_pipeline(self, pipeline: str, step: str = "", reason: str = "", who: str = "") -> Changed:
+        """Nothing of a pipeline (or of one step of it) starts until it is resumed; attempts that run may end, items are still accepted.
+
+        Raises:
+            NotFoundError: no such pipeline, or no such step in it.
+        """
+        return self._hold(pipeline, step, True, reason, who)
+
+    def resume_pipeline(self, pipeline: str, step: str = "", reason: str = "", who: str = "") -> Changed:
+        """A paused pipeline or step goes on."""
+        return self._hold(pipeline, step, False, reason, who)
+
+    # -- the ledger and the store ---------------------------------------------------------------------------------
+
+    def open_ledger(self) -> Ledger:
+        """The ledger for writing; an SQLite file has one writer."""
+        return open_ledger(self.settings)
+
+    def writer(self) -> Any:
+        """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
+        path = self.settings.socket_path
+        return self.open_ledger() if path is None else reach_writer(path, self.open_ledger)
+
+    def reads(self) -> LedgerReads:
+        """The reading side of the ledger."""
+        return open_reads(self.settings)
+
+    def store(self) -> Store:
+        """The artifact store."""
+        return open_store(self.settings.artifacts_place)
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def _change(
+        self, verb: str, items: Target, change: Change, reason: str, who: str, told: Told | None, suffix: str = "", rate: float | None = None
+    ) -> Changed:
+        chosen = items if isinstance(items, Filter) else list(items)
+        return self._work(
+            verb, _named(chosen, "items", suffix), change, reason, who, lambda reads: self._batches(reads, chosen), self._total(chosen), told, rate
+        )
+
+    def _change_letters(self, verb: str, letters: Target, change: Change, reason: str, who: str, told: Told | None, rate: float | None) -> Changed:
+        if not isinstance(letters, Filter):
+            letters = list(letters)
+            return self._work(verb, _named(letters, "dead letters"), change, reason, who, lambda reads: _parts(letters), len(letters), told, rate)
+        wanted = letters
+
+        def batches(reads: LedgerReads) -> Iterator[list[int]]:
+            for items in self._batches(reads, wanted):
+                yield reads.open_letters(items, wanted)
+
+        return self._work(verb, _named(wanted, "dead letters of"), change, reason, who, batches, self._total(wanted), told, rate)
+
+    def _work(
+        self, verb: str, target: str, change: Change, reason: str, who: str,
+        batches: Callable[[LedgerReads], Iterator[list[int]]], total: int, told: Told | None, rate: float | None,
+    ) -> Changed:  # fmt: skip
+        """One operation: begin, change batch by batch, end; stopped midway it has done what it has done, and may be given again."""
+        writer, reads = self.writer(), self.reads()
+        changed = looked_at = 0
+        try:
+            number = writer.lifecycle.begin_operation(Operation(verb, target, who or getpass.getuser(), reason), self.clock.now_ms())
+            state, breath = "stopped", 0.0 if getattr(writer, "alone", False) else BREATH
+            began = opened = self.clock.monotonic()
+            try:
+                for batch in batches(reads):
+                    for part in _parts(batch, BATCH if rate is None else max(int(rate), 1)):
+                        asked = self.clock.monotonic()
+                        changed += len(writer.lifecycle.change(number, change, part, self.clock.now_ms()))
+                        looked_at += len(part)
+                        if told is not None:
+                            told(looked_at, max(total, looked_at))
+                        now = self.clock.monotonic()
+                        if breath == 0.0 and now - opened > HELD_S:
+                            writer.close()  # a runner may be waiting to start
+                            writer, opened = self.writer(), now
+                        ahead = looked_at / rate - (now - began) if rate is not None else (now - asked) * breath
+                        if ahead > 0:
+                            time.sleep(ahead)
+                state = "done"
+            finally:
+                writer.lifecycle.end_operation(number, state, self.clock.now_ms())
+        finally:
+            reads.close()
+            writer.close()
+        return Changed(number, changed, looked_at)
+
+    def _batches(self, reads: LedgerReads, items: Target) -> Iterator[list[int]]:
+        """Ids, part by part. Of a filter: each item once, the oldest first, none that came after the beginning."""
+        if not isinstance(items, Filter):
+            yield from _parts(items)
+            return
+        newest = reads.find_ids(Filter(), Page(1), self.clock.now_ms())
+        after = 0
+        while found := reads.find_ids(items, Page(BATCH, after, oldest_first=True), self.clock.now_ms()):
+            after = found[-1]
+            yield [item for item in found if item <= newest[0]]
+            if after > newest[0]:
+                return
+
+    def _total(self, items: Target) -> int:
+        if not isinstance(items, Filter):
+            return len(items) if isinstance(items, list | tuple | set) else 0
+        reads = self.reads()
+        try:
+            return reads.count_found(items, COUNTED, self.clock.now_ms())
+        finally:
+            reads.close()
+
+    def _hold(self, pipeline: str, step: str, paused: bool, reason: str, who: str) -> Changed:
+        reads = self.reads()
+        try:
+            names = {node["name"] for one in reads.versions(pipeline) for node in one["shape"] if node["kind"] == "step"}
+        finally:
+            reads.close()
+        if step and step not in names:
+            raise NotFoundError(f"pipeline {pipeline!r} has no step {step!r}: it has {', '.join(sorted(names)) or 'none'}")
+        writer, now = self.writer(), self.clock.now_ms()
+        try:
+            verb, target = ("pause" if paused else "resume"), f"step {step} of pipeline {pipeline}" if step else f"pipeline {pipeline}"
+            number = writer.lifecycle.begin_operation(Operation(verb, target, who or getpass.getuser(), reason), now)
+            try:
+                changed = writer.lifecycle.pause_pipeline(number, pipeline, step, paused, now)
+            finally:
+                writer.lifecycle.end_operation(number, "done", now)
+        finally:
+            writer.close()
+        return Changed(number, int(changed), 1)
+
+    def _nodes_of(self, step: str) -> dict[int, tuple[int, ...]]:
+        """Of each version that has it, the nodes of a step."""
+        reads = self.reads()
+        try:
+            found = {
+                one["number"]: tuple(index for index, node in enumerate(one["shape"]) if node["name"] == step)
+                for pipeline in reads.status()
+                for one in reads.versions(pipeline["pipeline"])
+            }
+        finally:
+            reads.close()
+        if not any(found.values()):
+            raise NotFoundError(f"no version of any pipeline here has a step {step!r}: `holdfast status PIPELINE` lists steps")
+        return {number: nodes for number, nodes in found.items() if nodes}
+
+
+def _named(items: Target, what: str, suffix: str = "") -> str:
+    """The target of an operation, as its row says it."""
+    if isinstance(items, Filter):
+        return f"{what} {items.text()}{suffix}"
+    known = list(items)
+    shown = [show(one) if what == "items" else str(one) for one in known[:20]]
+    return f"{what} {', '.join(shown)}{f' and {len(known) - 20} more' if len(known) > 20 else ''}{suffix}"
+
+
+def _parts(items: Iterable[int], size: int = BATCH) -> Iterator[list[int]]:
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part

@@ -1,0 +1,58 @@
+"""Contract: what runners know together of the world: breakers, durations, cached results, alerts, who serves what. Part of the ledger."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from holdfast.model.alerts import Alert, Alerts
+from holdfast.model.durations import Durations
+from holdfast.model.values import Value
+
+
+class OpenBreaker(msgspec.Struct, frozen=True, array_like=True):
+    """A dependency whose breaker is open: since when, how many probes have failed, and when the next may go out (Unix milliseconds)."""
+
+    name: str
+    opened_at: int
+    probes: int
+    probe_at: int
+    why: str = ""
+
+
+class Health(Protocol):
+    """Each verb is one transaction, and safe to repeat."""
+
+    def breakers(self) -> list[OpenBreaker]:
+        """All breakers that are open."""
+        ...
+
+    def trip(self, name: str, why: str, probe_at: int, now_ms: int) -> None:
+        """Open a breaker; one that is open stays as it is."""
+        ...
+
+    def probe(self, name: str, next_at: int, now_ms: int) -> bool:
+        """Ask to send a probe now: True for one asker; the next may ask at ``next_at``."""
+        ...
+
+    def heal(self, name: str) -> None:
+        """Close a breaker."""
+        ...
+
+    def learn_durations(self, fresh: dict[tuple[str, str], Durations], now_ms: int) -> dict[tuple[str, str], Durations]:
+        """Add what this runner has seen since it last asked, by pipeline and step; returns what all know of these steps (of all, when
+        nothing is given)."""
+        ...
+
+    def cached(self, digests: list[str]) -> dict[str, Value]:
+        """Successes of cached steps, by digest."""
+        ...
+
+    def serve(self, incarnation: int, versions: list[int]) -> None:
+        """An incarnation serves these versions."""
+        ...
+
+    def watch(self, rules: dict[str, Alerts], now_ms: int) -> list[Alert]:
+        """Look whether thresholds are passed, by pipeline: open alerts, and close those that hold no more; returns those that are new."""
+        ...

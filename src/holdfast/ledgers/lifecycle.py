@@ -1,0 +1,182 @@
+"""Operations on items, dead letters and pipelines: the contract in ``holdfast.lifecycle``, one way for every driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.errors import InputError, NotFoundError
+from holdfast.ledgers.beyond import Run, Transact
+from holdfast.ledgers.rows import columns
+from holdfast.lifecycle import Paused, Wished
+from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
+from holdfast.model.states import LIVE_ITEM_STATES
+
+Redriving = Callable[[Run, list[int], int], list[int]]
+
+_RESTARTABLE = ("completed", "dead", "cancelled", *LIVE_ITEM_STATES)
+
+
+class LedgerLifecycle:
+    """Implements :class:`holdfast.lifecycle.Lifecycle`.
+
+    Args:
+        transact: runs work in a transaction.
+        redrive: sends dead letters back, inside a transaction.
+        listed: makes one value of a list of numbers, for queries over many.
+    """
+
+    def __init__(self, transact: Transact, redrive: Redriving, listed: Callable[[list[int]], Any]) -> None:
+        self._transact, self._redrive, self._listed = transact, redrive, listed
+
+    def begin_operation(self, operation: Operation, now_ms: int) -> int:
+        """Write down who asks for what."""
+        rows = self._transact(lambda run: run("add_operation", now_ms, operation.who, operation.verb, operation.target, operation.reason))
+        return int(rows[0][0])
+
+    def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
+        """Change items or dead letters."""
+        return self._transact(lambda run: self._change(run, operation, change, targets, now_ms), tell=True)
+
+    def end_operation(self, operation: int, state: str, now_ms: int) -> None:
+        """The operation has ended."""
+        self._transact(lambda run: run("end_operation", state, now_ms, operation))
+
+    def pause_pipeline(self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int) -> bool:
+        """Pause a pipeline or a step, or let it go on."""
+
+        def work(run: Run) -> bool:
+            known = run("pipeline_of", pipeline)
+            if not known:
+                raise NotFoundError(f"there is no pipeline {pipeline!r} in this ledger: `holdfast status` lists them")
+            (number,) = known[0]
+            changed = run("pause_pipeline", number, step, now_ms, operation) if paused else run("resume_pipeline", number, step)
+            run("operation_changed", len(changed), operation)
+            return bool(changed)
+
+        return self._transact(work, tell=True)
+
+    def wishes(self, incarnation: int) -> list[Wished]:
+        """What is asked of the items that an incarnation drives."""
+        return [Wished(item, fence, wish == "pause") for item, fence, wish in self._transact(lambda run: run("wishes", incarnation))]
+
+    def paused(self) -> list[Paused]:
+        """What is paused."""
+        return [Paused(*row) for row in self._transact(lambda run: run("pauses"))]
+
+    def _change(self, run: Run, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
+        if not run("operation_known", operation):
+            raise InputError(f"there is no operation {operation}: begin one first")
+        if isinstance(change, Redrive | Discard):
+            changed = self._change_letters(run, operation, change, sorted(targets), now_ms)
+        else:
+            run("lock_items", self._listed(sorted(targets)))  # in the order in which commits lock them too
+            changed = []
+            for item in sorted(targets):
+                concerned = self._change_item(run, change, item, now_ms)
+                for one in concerned:
+                    run("note_operated", operation, one, 0)
+                changed += [item] if concerned else []
+        run("operation_changed", len(changed), operation)
+        return changed
+
+    def _change_letters(self, run: Run, operation: int, change: Redrive | Discard, letters: list[int], now_ms: int) -> list[int]:
+        rows = {row[0]: row for row in run("letters_now", self._listed(letters))}
+        run("lock_items", self._listed(sorted({row[1] for row in rows.values()})))
+        if isinstance(change, Redrive):
+            changed = self._redrive(run, list(rows), now_ms)
+            if change.arguments is not None:
+                for letter in changed:
+                    run("edit_arguments", *rows[letter][1:4], change.arguments)
+        else:
+            changed = []
+            for letter, item, _, _, state, item_state in run("letters_now", self._listed(letters)):
+                if state == "open" and item_state in ("dead", "completed"):
+                    run("close_letter_because", now_ms, operation, letter)
+                    if run("open_letters_left", item)[0][0] == 0:
+                        run("discard_item", item)
+                    changed.append(letter)
+        run("note_operated_letters", operation, self._listed(changed))
+        return changed
+
+    def _change_item(self, run: Run, change: Pause | Resume | Cancel | Restart | Move, item: int, now_ms: int) -> list[int]:
+        """The items that it changed: this one, and with a restart its children; empty when it changed nothing."""
+        known = run("item_now", item)
+        if not known:
+            return []
+        _, state, version, generation, fence, wish = known[0]
+        if isinstance(change, Restart):
+            return self._restart(run, change, item, state, version, generation, now_ms)
+        if isinstance(change, Pause):
+            done = bool(run("pause_item", item) or run("wish_pause", item))
+        elif isinstance(change, Resume):
+            done = state == "paused" or (wish is not None and bool(run("forget_wish", item)))
+            if state == "paused":
+                run("queue_item", item)
+        elif isinstance(change, Cancel):
+            done = cancel(run, item, now_ms)
+        else:
+            done = self._move(run, change, item, state, version, generation, fence, now_ms)
+        return [item] if done else []
+
+    def _restart(self, run: Run, change: Restart, item: int, state: str, version: int, generation: int, now_ms: int) -> list[int]:
+        nodes = change.nodes.get(version, ()) if change.nodes else (-1,)
+        if state not in _RESTARTABLE or not nodes:
+            return []
+        changed = [item]
+        leave(run, item)
+        run("close_letters_of", now_ms, "restarted", item)
+        for node in nodes:
+            run("void_results", item, node, generation + 1)
+        run("drop_all_parts", item)
+        run("drop_edits_of", item)
+        if change.payload is not None:
+            run("new_payload", *columns(change.payload), item)
+        if not change.nodes:
+            for child, child_state in run("children_now", item):
+                ((_, _, of, number, _, _),) = run("item_now", child)
+                changed += self._restart(run, Restart(), child, child_state, of, number, now_ms)
+        run("next_generation", now_ms, item)
+        return changed
+
+    def _move(self, run: Run, change: Move, item: int, state: str, version: int, generation: int, fence: int, now_ms: int) -> bool:
+        same = change.same.get(version)
+        if same is None or version == change.to or state not in (*LIVE_ITEM_STATES, "dead"):
+            return False
+        if fence == 0:  # nothing of it has begun
+            run("move_item", change.to, item)
+            return True
+        results = {(row[0], row[1]): row for row in run("results_of", item)}  # the newest of each task
+        leave(run, item)
+        run("close_letters_of", now_ms, "moved to another version", item)
+        run("note_move", item, generation + 1, version)
+        run("move_item", change.to, item)
+        for (node, place), row in results.items():
+            there = same.get(node)
+            if there is not None and (row[8] is None or change.bodies.get(there, row[8]) == row[8]):
+                run("add_result", item, there, place, generation + 1, *row[3:])
+        run("drop_all_parts", item)
+        run("drop_restarts", item)
+        run("drop_edits_of", item)
+        if state == "paused":
+            run("next_generation", now_ms, item)
+            run("pause_item", item)
+        else:
+            run("next_generation", now_ms, item)
+        return True
+
+
+def cancel(run: Run, item: int, now_ms: int) -> bool:
+    """End an item as cancelled, and tell its children and its parent; False when it has ended."""
+    if not run("cancel_item", now_ms, item):
+        return False
+    run("tell_children_of", item)
+    run("tell_parent_of", item)
+    leave(run, item)
+    return True
+
+
+def leave(run: Run, item: int) -> None:
+    """Nothing of the item is under way any more, and nobody is asked for it."""
+    run("withdraw_waits", item)
+    run("drop_live_of", item)

@@ -1,0 +1,143 @@
+"""Reads about many items: what a filter finds, dead letters in groups, operations, alerts, timeouts, what is paused or away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast.ledgers.search import Ask, Page, Searching
+from holdfast.ledgers.stuck import Names, stuck_items
+from holdfast.model.durations import Durations
+from holdfast.model.ids import parse, show
+from holdfast.model.search import Filter
+
+_OPERATION = ("operation", "at", "who", "verb", "target", "reason", "state", "changed", "ended_at")
+_ALERT = ("alert", "kind", "subject", "message", "opened_at", "seen_at", "closed_at")
+
+
+class SearchReads:
+    """Questions about many; :class:`holdfast.ledgers.reads.LedgerReads` has them beside its own."""
+
+    dialect: str
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        raise AssertionError("the reads of a ledger say how to run a query")
+
+    def _versions(self) -> dict[int, tuple[str, str, list[dict[str, Any]]]]:
+        raise AssertionError("the reads of a ledger know its versions")
+
+    def _item_row(self, row: Any) -> dict[str, Any]:
+        raise AssertionError("the reads of a ledger know items")
+
+    def _letter_row(self, row: Any) -> dict[str, Any]:
+        raise AssertionError("the reads of a ledger know dead letters")
+
+    def _asking(self) -> Ask:
+        raise AssertionError("the reads of a ledger run queries")
+
+    def search(self, wanted: Filter, limit: int, now_ms: int, after: str = "") -> list[dict[str, Any]]:
+        """Items that a filter finds, the newest first, beyond ``after`` (the last id of the page before): rows as of :meth:`items`."""
+        found = self.find_ids(wanted, Page(limit, parse(after) if after else 0), now_ms)
+        return [self._item_row(row) for item in found for row in self._rows("item_row", item)]
+
+    def find_ids(self, wanted: Filter, page: Page, now_ms: int) -> list[int]:
+        """The ids of a page of what a filter finds."""
+        return self._searching(now_ms).ids(wanted, page)
+
+    def count_found(self, wanted: Filter, limit: int, now_ms: int) -> int:
+        """How many items a filter finds, counted no further than a limit."""
+        return self._searching(now_ms).count(wanted, limit)
+
+    def open_letters(self, items: list[int], wanted: Filter) -> list[int]:
+        """The open dead letters of items, those that the filter's ``group``, ``error`` and ``step`` mean."""
+        if not items:
+            return []
+        marks = ", ".join(f"${number}" for number in range(1, len(items) + 1))
+        text = (
+            "select d.id, i.version, d.node, d.error_class, d.error, d.fingerprint from dead_letters d join items i on i.id = d.item "
+            f"where d.item in ({marks}) and d.state = 'open' order by d.id"
+        )
+        names = self._named()
+        return [
+            letter
+            for letter, version, node, kind, error, fingerprint in self._asking()(text, tuple(items))
+            if wanted.group in (None, fingerprint) and wanted.error in (None, kind, error) and wanted.step in (None, names[version][2][node])
+        ]
+
+    def find_letters(self, wanted: Filter, limit: int, now_ms: int) -> list[dict[str, Any]]:
+        """Open dead letters of the items that a filter finds, those that its ``group``, ``error`` and ``step`` mean; of the newest items
+        first: rows as of :meth:`letters`."""
+        found: list[dict[str, Any]] = []
+        asked = wanted if wanted.states else msgspec.structs.replace(wanted, states=("completed", "dead"))
+        after = 0
+        while len(found) < limit and (items := self._searching(now_ms).ids(asked, Page(100, after))):
+            after = items[-1]
+            for letter in sorted(self.open_letters(items, wanted), reverse=True)[: limit - len(found)]:
+                found += [self._letter_row(row) for row in self._rows("letters", None, None, letter, None, 1)]
+        return found
+
+    def groups(self, pipeline: str | None, limit: int) -> list[dict[str, Any]]:
+        """Open dead letters grouped by fingerprint, the largest first: ``group``, ``letters``, ``first_at``, ``last_at``, and of the newest letter
+        ``letter``, ``pipeline``, ``step``, ``error_class``, ``error``, ``message``."""
+        versions = self._versions()
+        found = []
+        for fingerprint, number, first, last, newest in self._rows("letter_groups", pipeline, limit):
+            ((version, node, kind, error, message),) = self._rows("letter_cause", newest)
+            of, _, shape = versions[version]
+            found.append(
+                {"group": fingerprint, "letters": number, "first_at": first, "last_at": last, "letter": newest, "pipeline": of,
+                 "step": shape[node]["name"], "error_class": kind, "error": error, "message": message}
+            )  # fmt: skip
+        return found
+
+    def operations(self, limit: int, item: int | None = None) -> list[dict[str, Any]]:
+        """Operations, the newest first: ``operation``, ``at``, ``who``, ``verb``, ``target``, ``reason``, ``state``, ``changed``, ``ended_at``;
+        of one item, those that changed it."""
+        rows = self._rows("operations", limit) if item is None else self._rows("operations_on", item, limit)
+        return [dict(zip(_OPERATION, row, strict=True)) for row in rows]
+
+    def alerts(self, all: bool, limit: int) -> list[dict[str, Any]]:
+        """Open alerts (or all), the newest first: ``alert``, ``kind``, ``subject``, ``message``, ``opened_at``, ``seen_at``, ``closed_at``."""
+        return [dict(zip(_ALERT, row, strict=True)) for row in self._rows("alerts_all" if all else "alerts_open", limit)]
+
+    def durations(self) -> dict[tuple[str, str], Durations]:
+        """How long attempts took, by pipeline and step."""
+        return {(pipeline, step): msgspec.json.decode(sketch, type=Durations) for pipeline, step, sketch in self._rows("durations")}
+
+    def breakers(self) -> list[dict[str, Any]]:
+        """Dependencies that are away: ``dependency``, ``opened_at``, ``probes``, ``probe_at``, ``why``."""
+        return [dict(zip(("dependency", "opened_at", "probes", "probe_at", "why"), row, strict=True)) for row in self._rows("breakers")]
+
+    def pauses(self) -> list[dict[str, Any]]:
+        """What is paused: ``pipeline``, ``step`` (empty: all), ``at``, ``who``, ``reason``."""
+        return [dict(zip(("pipeline", "step", "at", "who", "reason"), row, strict=True)) for row in self._rows("pauses_with_reason")]
+
+    def versions(self, pipeline: str) -> list[dict[str, Any]]:
+        """A pipeline's versions, the oldest first: ``version``, ``number``, ``shape``, and the items that have not ended: ``queued``,
+        ``running``, ``waiting``, ``paused``, ``dead``."""
+        found = []
+        for number, (of, label, shape) in self._versions().items():
+            if of == pipeline:
+                states = dict.fromkeys(("queued", "running", "waiting", "paused", "dead"), 0)
+                states |= {state: count for state, count in self._rows("live_of_version", number) if state in states}
+                found.append({"version": label, "number": number, "shape": shape, **states})
+        return found
+
+    def bodies(self) -> dict[str, int]:
+        """The ledger's numbers of step bodies, by hash."""
+        return dict(self._rows("all_bodies"))
+
+    def changed_by(self, operation: int, limit: int) -> list[str]:
+        """The items that an operation has changed."""
+        return [show(row[0]) for row in self._rows("changed_by", operation, limit)]
+
+    def stuck(self, now_ms: int, older_ms: int, limit: int) -> list[dict[str, Any]]:
+        """Items past their bound: see :func:`holdfast.ledgers.stuck.stuck_items`."""
+        return stuck_items(self._rows, self._named(), now_ms, older_ms, limit)
+
+    def _named(self) -> Names:
+        return {number: (of, label, [node["name"] for node in shape]) for number, (of, label, shape) in self._versions().items()}
+
+    def _searching(self, now_ms: int) -> Searching:
+        return Searching(self._asking(), self.dialect == "sqlite", self._named(), now_ms)

@@ -1,0 +1,23 @@
+-- Operations on many: items and dead letters by lists of their numbers.
+
+-- name: redriven_now
+update dead_letters set state = 'redriven', closed_at = $1 where id = any ($2::bigint[]);
+
+-- name: parts_among
+select distinct item from each_parts where item = any ($1::bigint[]);
+
+-- name: next_generations
+update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
+    deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end,
+    output_node = null, output_place = null, output = null, output_artifact = null
+where id = any ($2::bigint[]);
+
+-- name: note_operated_letters
+insert into operated (operation, item, letter) select $1::bigint, item, id from dead_letters where id = any ($2::bigint[])
+on conflict (operation, item, letter) do nothing;
+
+-- name: letters_now
+select d.id, d.item, d.node, d.place, d.state, i.state from dead_letters d join items i on i.id = d.item where d.id = any ($1::bigint[]) order by d.item;
+
+-- name: lock_items
+select id from items where id = any ($1::bigint[]) order by id for no key update;

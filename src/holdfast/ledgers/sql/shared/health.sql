@@ -1,0 +1,69 @@
+-- What runners know together. Parameters in the order in which they first stand here.
+
+-- name: breakers
+select name, opened_at, probes, probe_at, why from breakers order by name;
+
+-- name: trip
+insert into breakers (name, opened_at, probes, probe_at, why) values ($1, $2, 0, $3, $4) on conflict (name) do nothing;
+
+-- name: probe
+update breakers set probe_at = $1, probes = probes + 1 where name = $2 and probe_at <= $3 returning name;
+
+-- name: heal
+delete from breakers where name = $1;
+
+-- name: durations
+select pipeline, step, sketch from durations;
+
+-- name: durations_of
+select sketch from durations where pipeline = $1 and step = $2;
+
+-- name: keep_durations
+insert into durations (pipeline, step, sketch, at) values ($1, $2, $3, $4)
+on conflict (pipeline, step) do update set sketch = excluded.sketch, at = excluded.at;
+
+-- name: cached
+select output, artifact from cache where digest = $1;
+
+-- name: add_cached
+insert into cache (digest, at, output, artifact) values ($1, $2, $3, $4) on conflict (digest) do nothing;
+
+-- name: serve
+insert into serving (incarnation, version) values ($1, $2) on conflict (incarnation, version) do nothing;
+
+-- name: letters_open
+select count(*), min(d.at) from (
+    select d.at from dead_letters d join items i on i.id = d.item join pipelines p on p.id = i.pipeline
+    where d.state = 'open' and p.name = $1 order by d.id limit $2
+) d;
+
+-- name: letters_since
+select count(*) from (
+    select 1 from dead_letters d join items i on i.id = d.item join pipelines p on p.id = i.pipeline
+    where d.at > $1 and p.name = $2 order by d.id desc limit $3
+) d;
+
+-- name: unserved versions with items that have not ended, which no runner alive serves
+select p.name, v.label from versions v join pipelines p on p.id = v.pipeline
+where exists (select 1 from items i where i.version = v.id and i.state in ('queued', 'waiting', 'running'))
+and not exists (
+    select 1 from serving s join incarnations n on n.id = s.incarnation where s.version = v.id and n.ended_at is null and n.expires_at > $1
+);
+
+-- name: open_alerts
+select kind, subject from alerts where closed_at is null;
+
+-- name: open_alert
+insert into alerts (kind, subject, message, opened_at, seen_at) values ($1, $2, $3, $4, $4);
+
+-- name: alert_seen
+update alerts set seen_at = $1, message = $2 where kind = $3 and subject = $4 and closed_at is null;
+
+-- name: close_alert
+update alerts set closed_at = $1 where kind = $2 and subject = $3 and closed_at is null;
+
+-- name: old_items whether there is an item that was admitted before and has not ended
+select count(*) from (
+    select 1 from items i join pipelines p on p.id = i.pipeline
+    where i.state in ('queued', 'running', 'waiting', 'paused') and p.name = $1 and i.id < $2 limit 1
+) old;

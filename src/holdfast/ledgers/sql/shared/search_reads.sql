@@ -1,0 +1,57 @@
+-- Questions about many items at once.
+
+-- name: item_row
+select i.id, p.name, v.label, i.key, i.state, i.generation, i.admitted_at, i.ended_at, i.flags
+from items i join pipelines p on p.id = i.pipeline join versions v on v.id = i.version where i.id = $1;
+
+-- name: letter_groups
+select coalesce(d.fingerprint, ''), count(*) as number, min(d.at), max(d.at), max(d.id) from dead_letters d
+where d.state = 'open' and (cast($1 as text) is null or exists (
+    select 1 from items i join pipelines p on p.id = i.pipeline where i.id = d.item and p.name = $1
+)) group by d.fingerprint order by number desc, max(d.id) desc limit $2;
+
+-- name: letter_cause
+select i.version, d.node, d.error_class, d.error, d.message from dead_letters d join items i on i.id = d.item where d.id = $1;
+
+-- name: operations
+select id, at, who, verb, target, reason, state, changed, ended_at from operations order by id desc limit $1;
+
+-- name: operations_on
+select distinct o.id, o.at, o.who, o.verb, o.target, o.reason, o.state, o.changed, o.ended_at
+from operated c join operations o on o.id = c.operation where c.item = $1 order by o.id desc limit $2;
+
+-- name: changed_by
+select distinct item from operated where operation = $1 order by item limit $2;
+
+-- name: alerts_open
+select id, kind, subject, message, opened_at, seen_at, closed_at from alerts where closed_at is null order by id desc limit $1;
+
+-- name: alerts_all
+select id, kind, subject, message, opened_at, seen_at, closed_at from alerts order by id desc limit $1;
+
+-- name: pauses_with_reason
+select p.name, x.step, x.at, x.who, x.reason from pauses x join pipelines p on p.id = x.pipeline order by p.name, x.step;
+
+-- name: live_of_version
+select state, count(*) from items where version = $1 group by state;
+
+-- name: all_bodies
+select hash, id from bodies;
+
+-- name: moves_of
+select generation, version from moves where item = $1 order by generation;
+
+-- name: not_ended items that have not ended, the oldest first
+select i.id, p.name, i.version, i.key, i.state, i.generation, i.admitted_at, i.deadline, i.due,
+    (select max(t.ended_at) from tasks t where t.item = i.id)
+from items i join pipelines p on p.id = i.pipeline
+where i.state = $1 and (i.deadline < $2 or (i.deadline is null and i.admitted_at < $3)) order by i.id limit $4;
+
+-- name: waits_open
+select node, place, kind, name, key, opened_at, due, id, state from waits where item = $1 and state in ('open', 'answered') order by id;
+
+-- name: runner_of
+select n.id, n.host, n.pid, n.expires_at, n.ended_at from incarnations n where n.id = $1;
+
+-- name: served_now
+select distinct s.version from serving s join incarnations n on n.id = s.incarnation where n.ended_at is null and n.expires_at > $1;

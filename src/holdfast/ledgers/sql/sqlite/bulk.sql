@@ -1,0 +1,23 @@
+-- Operations on many: items and dead letters by lists of their numbers.
+
+-- name: redriven_now
+update dead_letters set state = 'redriven', closed_at = ?1 where id in (select value from carray(?2));
+
+-- name: parts_among
+select distinct item from each_parts where item in (select value from carray(?1));
+
+-- name: next_generations
+update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
+    deadline = case when deadline is null then null else ?1 + (deadline - admitted_at) end,
+    output_node = null, output_place = null, output = null, output_artifact = null
+where id in (select value from carray(?2));
+
+-- name: note_operated_letters
+insert into operated (operation, item, letter) select cast(?1 as integer), item, id from dead_letters where id in (select value from carray(?2))
+on conflict (operation, item, letter) do nothing;
+
+-- name: letters_now
+select d.id, d.item, d.node, d.place, d.state, i.state from dead_letters d join items i on i.id = d.item where d.id in (select value from carray(?1)) order by d.item;
+
+-- name: lock_items
+select id from items where id in (select value from carray(?1));

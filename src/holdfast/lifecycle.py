@@ -1,0 +1,60 @@
+"""Contract: what people do to items, dead letters and pipelines. Part of the ledger; one verb per transition, each audited."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from holdfast.model.changes import Change, Operation
+
+
+class Wished(msgspec.Struct, frozen=True, array_like=True):
+    """An item that an incarnation drives: its fence, and whether it is to pause."""
+
+    item: int
+    fence: int
+    pause: bool = False
+
+
+class Paused(msgspec.Struct, frozen=True, array_like=True):
+    """A pipeline, or one step of it (empty: all), in which nothing starts."""
+
+    pipeline: str
+    step: str = ""
+
+
+class Lifecycle(Protocol):
+    """Operations. Each batch is one transaction; to repeat one changes nothing more."""
+
+    def begin_operation(self, operation: Operation, now_ms: int) -> int:
+        """Write down who asks for what; returns the operation's number."""
+        ...
+
+    def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
+        """Change items (or, for a redrive or discard, dead letters), and write down which; returns those that it changed.
+
+        Raises:
+            InputError: no such operation.
+        """
+        ...
+
+    def end_operation(self, operation: int, state: str, now_ms: int) -> None:
+        """The operation is ``done``, or was ``stopped``."""
+        ...
+
+    def pause_pipeline(self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int) -> bool:
+        """Pause a pipeline or a step of it, or let it go on; False when it was so already.
+
+        Raises:
+            NotFoundError: no such pipeline.
+        """
+        ...
+
+    def wishes(self, incarnation: int) -> list[Wished]:
+        """The items that an incarnation drives, and what is asked of them."""
+        ...
+
+    def paused(self) -> list[Paused]:
+        """What is paused."""
+        ...

@@ -1,0 +1,76 @@
+"""What people ask of items, as values: pause, resume, cancel, restart, move, redrive, discard; and the operation that it is part of."""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast.model.values import Value
+
+
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """Nothing of the item starts until it is resumed; what runs may end."""
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """A paused item goes on."""
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """The item ends as cancelled, with its children; what runs is stopped."""
+
+
+class Restart(msgspec.Struct, frozen=True, tag="restart"):
+    """The item's next generation begins: from the start, or from a step and all that depends on it. What went before is kept.
+
+    Attributes:
+        nodes: of each version, the numbers of the nodes whose results no longer count; empty: none counts.
+        payload: another payload, or None for the item's own. Only from the start.
+    """
+
+    nodes: dict[int, tuple[int, ...]] = {}
+    payload: Value | None = None
+
+
+class Move(msgspec.Struct, frozen=True, tag="move"):
+    """The item goes on under another version of its pipeline, and keeps the results of what is the same there.
+
+    Attributes:
+        to: the ledger's number of that version.
+        same: of each version that items come from, the nodes that are the same, and which they are there.
+        bodies: by node there, the ledger's number of the body as it is now; a result of another body is not kept.
+    """
+
+    to: int
+    same: dict[int, dict[int, int]]
+    bodies: dict[int, int] = {}
+
+
+class Redrive(msgspec.Struct, frozen=True, tag="redrive"):
+    """Open dead letters go back: their tasks run again in the item's next generation. ``arguments``: of the one task, edited."""
+
+    arguments: bytes | None = None
+
+
+class Discard(msgspec.Struct, frozen=True, tag="discard"):
+    """Open dead letters are closed; an item that has none left is discarded."""
+
+
+OfItems = Pause | Resume | Cancel | Restart | Move
+OfLetters = Redrive | Discard
+Change = OfItems | OfLetters
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """Who asks what of which, and why: kept for ever.
+
+    Attributes:
+        verb: ``pause``, ``resume``, ``cancel``, ``restart``, ``move``, ``redrive``, ``discard``, ``edit``, ``pause-pipeline``, …
+        target: the items or letters, or the filter, as text.
+        who: the person or program.
+        reason: why.
+    """
+
+    verb: str
+    target: str
+    who: str
+    reason: str = ""

@@ -1,0 +1,48 @@
+"""What docs/errors.md and docs/operations.md show runs, and every command that they name is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from holdfast.cli import app
+from holdfast.model.search import parse_filter
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+PAGES = ("errors.md", "operations.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_code_runs(page: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        scope: dict[str, object] = {"__name__": f"docs_{number}"}
+        exec(compile(block, page, "exec"), scope)  # noqa: S102 - our own page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_there_with_its_options(page: str) -> None:
+    known = typer.main.get_command(app)
+    lines = re.findall(r"^holdfast [^\n#]*|`holdfast [^`]*`", (DOCS / page).read_text(), re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        words = line.strip("`").split()[1:]
+        command = known.commands[words[0]]  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", {})
+        command = inner.get(words[1], command) if len(words) > 1 else command
+        options = {option for parameter in command.params for option in parameter.opts}
+        for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line):
+            assert option in options, f"{line}: {option}"
+
+
+def test_every_condition_of_the_table_can_be_read() -> None:
+    table = re.findall(r"^\| (`.*?) \|", (DOCS / "operations.md").read_text(), re.MULTILINE)
+    conditions = [word for row in table for word in re.findall(r"`(\w+:)`", row)]
+    assert len(conditions) >= 12
+    for condition in conditions:
+        value = {"state:": "dead", "operation:": "1"}.get(condition, "2h" if condition in ("older:", "younger:", "slower:", "faster:") else "x")
+        parse_filter([f"{condition}{value}"])

@@ -1,0 +1,37 @@
+"""A cached step runs once for one body and one input, over items, pipelines and versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from holdfast import App, step
+from holdfast.errors import DefinitionError
+from tests.lifecycle.conftest import Patterns
+from tests.lifecycle.test_pausing import number
+from tests.lifecycle_samples import Job, pricing
+
+
+def test_a_result_is_taken_from_the_cache(run: Patterns, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "priced"
+    monkeypatch.setenv("HOLDFAST_TEST_PRICED", str(runs))
+    run(pricing, Job("a", str(tmp_path), amount=5))
+    run(pricing, Job("b", str(tmp_path), amount=5), Job("c", str(tmp_path), amount=6))
+    assert runs.read_text() == "xx", "once for 5, once for 6"
+    assert [run.output(key) for key in "abc"] == [15, 15, 18]
+    (taken,) = [one for one in run.item("b")["timeline"] if one["step"] == "priced"]
+    assert taken["attempt"] == 0, "no attempt was made"
+    app.restart([number(app, Job("a", ""))])
+    run(pricing)
+    assert runs.read_text() == "xx"
+    assert run.item("a")["generation"] == 2
+    assert run.output("a") == 15
+
+
+def test_what_has_effects_is_not_cached() -> None:
+    with pytest.raises(DefinitionError, match="cache=True is for steps without effects"):
+
+        @step(cache=True, effects="unsafe")
+        async def paid(amount: int) -> int:
+            return amount
