@@ -163,6 +163,7 @@ def lengthy(number: int) -> int:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_long_each_goes_on_from_its_kept_stretches(seed: int, runners: int) -> None:
     world = World(seed, [lengthy], lambda rng: [("lengthy", 2_500)], runners)
+    world.operators = False
     for name in world.rates:
         world.rates[name] = 0.0
     for at in (1_500, 2_500, 4_000):

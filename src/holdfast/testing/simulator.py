@@ -109,6 +109,7 @@ class World:
             one = names[name]
             self.real.admit([Submission(name, one.version, one.key_of(data), data, one.deadline)], self.clock.now_ms())
         self.operators = self.rng.random() < 0.5
+        """Whether people pause, resume, cancel and restart what runs."""
         self.rates = {name: self.rng.choice((0.0, 0.03, 0.15)) for name in ("transient", "model", "crash", "whole", "timeout", "infrastructure")} | {
             "twice": 0.05
         }
