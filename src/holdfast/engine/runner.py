@@ -362,7 +362,16 @@ class Runner:
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         taken(passage, key, output, transition)
         self.tally.task(passage.pipeline, key[0], "succeeded")
-        self._follow(passage, succeed(passage, key, output), transition)
+        try:
+            self._follow(passage, succeed(passage, key, output), transition)
+        except HoldfastError as error:
+            self._let_go(passage.item, error)
+
+    def _resume(self, passage: Passage, ready: list[TaskKey]) -> None:
+        try:
+            self._follow(passage, Advance(ready), Transition(passage.item, passage.fence, self._clock.now_ms()))
+        except HoldfastError as error:
+            self._let_go(passage.item, error)
 
     def _steered(self, news: News) -> None:
         """People have asked for something, or other runners know something."""
@@ -379,6 +388,6 @@ class Runner:
                 passage.held = held
                 again, passage.ready = passage.ready, set() if not held else passage.ready
                 if not held:
-                    self._follow(passage, Advance(sorted(again)), Transition(passage.item, passage.fence, self._clock.now_ms()))
+                    self._resume(passage, sorted(again))
             if held:
                 self._leaving.rest(passage)

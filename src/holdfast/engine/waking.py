@@ -73,13 +73,16 @@ class Waking:
         if key not in passage.live or passage.live[key].state != "waiting":
             return  # heard before
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        advance = settle_answer(passage, key, answer, transition)
-        if advance is None:  # a person says: again
-            if passage.held:
-                passage.ready.add(key)
-            else:
-                self._dispatch.queue(passage, key)
-        self._follow(passage, advance or Advance(), transition)
+        try:
+            advance = settle_answer(passage, key, answer, transition)
+            if advance is None:  # a person says: again
+                if passage.held:
+                    passage.ready.add(key)
+                else:
+                    self._dispatch.queue(passage, key)
+            self._follow(passage, advance or Advance(), transition)
+        except HoldfastError as error:
+            self._let_go(passage.item, error)
         self._dispatch.pump()
 
     def expire(self, passage: Passage) -> None:

@@ -12,7 +12,8 @@ from holdfast.lifecycle import Paused, Wished
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
 from holdfast.model.states import LIVE_ITEM_STATES
 
-Redriving = Callable[[Run, list[int], int], list[int]]
+Listed = Callable[[list[int]], Any]
+"""Makes one value of a list of numbers, for queries over many."""
 
 _RESTARTABLE = ("completed", "dead", "cancelled", *LIVE_ITEM_STATES)
 
@@ -22,12 +23,11 @@ class LedgerLifecycle:
 
     Args:
         transact: runs work in a transaction.
-        redrive: sends dead letters back, inside a transaction.
         listed: makes one value of a list of numbers, for queries over many.
     """
 
-    def __init__(self, transact: Transact, redrive: Redriving, listed: Callable[[list[int]], Any]) -> None:
-        self._transact, self._redrive, self._listed = transact, redrive, listed
+    def __init__(self, transact: Transact, listed: Listed) -> None:
+        self._transact, self._listed = transact, listed
 
     def begin_operation(self, operation: Operation, now_ms: int) -> int:
         """Write down who asks for what."""
@@ -84,7 +84,7 @@ class LedgerLifecycle:
         rows = {row[0]: row for row in run("letters_now", self._listed(letters))}
         run("lock_items", self._listed(sorted({row[1] for row in rows.values()})))
         if isinstance(change, Redrive):
-            changed = self._redrive(run, list(rows), now_ms)
+            changed = redrive(run, self._listed, list(rows), now_ms)
             if change.arguments is not None:
                 for letter in changed:
                     run("edit_arguments", *rows[letter][1:4], change.arguments)
@@ -174,6 +174,21 @@ def cancel(run: Run, item: int, now_ms: int) -> bool:
     run("tell_parent_of", item)
     leave(run, item)
     return True
+
+
+def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[int]:
+    """Close open letters as redriven, and queue their items' next generation; returns those that it changed."""
+    rows = [row for row in run("open_letters", listed(letters)) if row[2] in ("dead", "completed")]
+    if not rows:
+        return []
+    items = listed(sorted({row[1] for row in rows}))
+    run("redriven_now", now_ms, listed([row[0] for row in rows]))
+    stretched = {item for (item,) in run("parts_among", items)}
+    for _, item, _, node, place in rows:
+        if item in stretched:
+            run("drop_parts", item, node, place)
+    run("next_generations", now_ms, items)
+    return [row[0] for row in rows]
 
 
 def leave(run: Run, item: int) -> None:

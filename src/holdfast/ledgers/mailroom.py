@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.beyond import Mint, Run, Transact, add_child, add_event
-from holdfast.ledgers.lifecycle import cancel
+from holdfast.ledgers.lifecycle import Listed, cancel, redrive
 from holdfast.ledgers.rows import value_of
 from holdfast.model.events import Delivery, Event
 from holdfast.model.failure import Failure
@@ -29,11 +28,11 @@ class LedgerMailroom:
     Args:
         transact: runs work in a transaction.
         mint: gives ids of items.
-        redrive: sends dead letters back, inside a transaction.
+        listed: makes one value of a list of numbers, for queries over many.
     """
 
-    def __init__(self, transact: Transact, mint: Mint, redrive: Callable[[Run, list[int], int], list[int]]) -> None:
-        self._transact, self._mint, self._redrive = transact, mint, redrive
+    def __init__(self, transact: Transact, mint: Mint, listed: Listed) -> None:
+        self._transact, self._mint, self._listed = transact, mint, listed
 
     def distribute(self, now_ms: int, limit: int = 200) -> int:
         """Hand out what is new."""
@@ -116,7 +115,7 @@ class LedgerMailroom:
         """A child from an earlier generation: its result is taken; a dead one is sent back, a cancelled one begins again."""
         state = run("child_state", child)[0][1]
         if state == "dead":
-            self._redrive(run, [row[0] for row in run("open_letters_of", child)], now_ms)
+            redrive(run, self._listed, [row[0] for row in run("open_letters_of", child)], now_ms)
         elif state == "cancelled":
             run("next_generation_of", now_ms, child)
         elif state in ("completed", "discarded", "archived"):

@@ -58,8 +58,8 @@ class PostgresLedger:
         self._unanswered: dict[int, int] = {}
         self._partitioned = time.monotonic()
         self._connection: Connection | None = open_connection(url)
-        self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, self._redrive)
-        self.lifecycle: Lifecycle = LedgerLifecycle(self._transact_named, self._redrive, numbers)
+        self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, numbers)
+        self.lifecycle: Lifecycle = LedgerLifecycle(self._transact_named, numbers)
         self.health: Health = LedgerHealth(self._transact_named)
         try:
             with translated(url):
@@ -157,20 +157,6 @@ class PostgresLedger:
             return [fences.get(one.item) == one.fence for one in transitions]
 
         return self._transact(work)
-
-    def _redrive(self, run: Run, letters: list[int], now_ms: int) -> list[int]:
-        rows = [row for row in run("open_letters", numbers(letters)) if row[2] in ("dead", "completed")]
-        if not rows:
-            return []
-        items = numbers(sorted({row[1] for row in rows}))
-        run("redriven_now", now_ms, numbers([row[0] for row in rows]))
-        stretched = {item for (item,) in run("parts_among", items)}
-        for _, item, _, node, place in rows:
-            if item in stretched:
-                run("drop_parts", item, node, place)
-        run("next_generations", now_ms, items)
-        run("announce")
-        return [row[0] for row in rows]
 
     def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
         """Clear values of items that ended long ago."""

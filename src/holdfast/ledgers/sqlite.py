@@ -61,8 +61,8 @@ class SqliteLedger:
             self._release()
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
-        self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, self._redrive)
-        self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, self._redrive, numbers)
+        self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, numbers)
+        self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
@@ -166,19 +166,6 @@ class SqliteLedger:
             items = numbers(list({one.item for one in transitions}))
             fences = dict(self._run("all_fences", items).fetchall())
         return [fences.get(one.item) == one.fence for one in transitions]
-
-    def _redrive(self, run: Run, letters: list[int], now_ms: int) -> list[int]:
-        rows = [row for row in run("open_letters", numbers(letters)) if row[2] in ("dead", "completed")]
-        if not rows:
-            return []
-        items = numbers(sorted({row[1] for row in rows}))
-        run("redriven_now", now_ms, numbers([row[0] for row in rows]))
-        stretched = {item for (item,) in run("parts_among", items)}
-        for _, item, _, node, place in rows:
-            if item in stretched:
-                run("drop_parts", item, node, place)
-        run("next_generations", now_ms, items)
-        return [row[0] for row in rows]
 
     def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
         """Clear values of items that ended long ago."""
