@@ -13,9 +13,7 @@ from holdfast.model.failure import Failure
 from holdfast.model.states import ItemState
 from holdfast.model.task import DeadLetter, LiveTask, Transition
 from tests.conformance.test_ledger import NOW, SPEC, claim, settled, submit
-from tests.conformance.test_lifecycle import ask, ledger, version
-
-__all__ = ["ledger", "version"]
+from tests.conformance.test_lifecycle import ask
 
 STATES = ("queued", "waiting", "running", "paused", "completed", "dead", "cancelled", "discarded")
 

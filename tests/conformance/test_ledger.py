@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from holdfast.errors import BacklogFullError, InputError
 from holdfast.ledger import Ledger, VersionSpec
-from holdfast.ledgers.postgres import PostgresLedger
-from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.model.changes import Discard, Operation, Redrive
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
@@ -22,19 +18,6 @@ from holdfast.model.values import Stored
 NOW = 1_800_000_000_000
 SHAPE = [{"name": "a", "kind": "step"}, {"name": "b", "kind": "step"}]
 SPEC = VersionSpec("p", "1", "f" * 64, SHAPE, {0: "a" * 64, 1: "b" * 64})
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    made: Ledger
-    made = SqliteLedger(str(tmp_path / "ledger.db")) if request.param == "sqlite" else PostgresLedger(request.getfixturevalue("postgres"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def version(ledger: Ledger) -> int:
-    return ledger.register(SPEC, NOW).version
 
 
 def submit(ledger: Ledger, *keys: str) -> list[int]:

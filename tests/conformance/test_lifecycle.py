@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledger import Ledger
-from holdfast.ledgers.postgres import PostgresLedger
-from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.lifecycle import Paused, Wished
 from holdfast.model.changes import Cancel, Change, Move, Operation, Pause, Restart, Resume
 from holdfast.model.durations import Durations
 from holdfast.model.task import LiveTask, Transition
 from tests.conformance.test_ledger import NOW, SPEC, claim, settled, submit
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    made: Ledger
-    made = SqliteLedger(str(tmp_path / "ledger.db")) if request.param == "sqlite" else PostgresLedger(request.getfixturevalue("postgres"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def version(ledger: Ledger) -> int:
-    return ledger.register(SPEC, NOW).version
 
 
 def ask(ledger: Ledger, change: Change, *items: int) -> list[int]:
