@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast import Alerts, BadInputError, Dependency, Retry, Timeout, TransientError, each, first_ok, pipeline, review, step
+from holdfast import Alerts, BadInputError, Dependency, Keep, Retry, Timeout, TransientError, each, first_ok, pipeline, review, step
 
 SOON = Retry(attempts=3, base="1ms", cap="5ms")
 
@@ -166,6 +166,24 @@ async def lettered(tag: str) -> str:
 def pricing(job: Job) -> int:
     """One cached step."""
     return priced(amount_of(job))
+
+
+@step(cache=True)
+async def essay(amount: int) -> str:
+    """Cached, and too large for a row."""
+    return "x" * (amount * 100_000)
+
+
+@step()
+async def length(text: str) -> int:
+    """How long it is."""
+    return len(text)
+
+
+@pipeline(version="1", key=lambda job: job.id, keep=Keep(intermediates="1ms"))
+def essays(job: Job) -> int:
+    """What the cache holds is an artifact, and is cleared from the item itself."""
+    return length(essay(amount_of(job)))
 
 
 @pipeline(version="1", key=lambda job: job.id)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import apsw
 import pytest
 
+from holdfast import App
 from holdfast.errors import LedgerLockedError, LedgerRefusedError
 from holdfast.ledgers.queries import migrations, queries
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.ledgers.sqlite_file import check_sqlite, open_reader
 from holdfast.model.states import ITEM_TRANSITIONS
+from tests.lifecycle_samples import Job, essays
 
 
 @pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.7.0", "3.50.6"])
@@ -38,6 +41,14 @@ def test_a_second_writer_is_told_what_to_do(tmp_path: Path) -> None:
         SqliteLedger(str(tmp_path / "l.db"))
     ledger.close()
     SqliteLedger(str(tmp_path / "l.db")).close()
+
+
+def test_a_runner_waits_for_a_command_that_holds_the_file_for_a_moment(tmp_path: Path) -> None:
+    app = App(home=tmp_path)
+    ledger = app.open_ledger()
+    threading.Timer(0.5, ledger.close).start()
+    app.run([essays], [(essays, Job("a", "", amount=1))])
+    assert app.reads().audit(0)["pipelines"]["essays"]["completed"] == 1
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from holdfast import App, step
 from holdfast.errors import DefinitionError
 from tests.lifecycle.conftest import Patterns
 from tests.lifecycle.test_pausing import number
-from tests.lifecycle_samples import Job, pricing
+from tests.lifecycle_samples import Job, essays, pricing
+from tests.patterns.test_data import age
 
 
 def test_a_result_is_taken_from_the_cache(run: Patterns, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +28,17 @@ def test_a_result_is_taken_from_the_cache(run: Patterns, app: App, tmp_path: Pat
     assert runs.read_text() == "xx"
     assert run.item("a")["generation"] == 2
     assert run.output("a") == 15
+
+
+def test_what_only_the_cache_refers_to_is_kept(run: Patterns, app: App) -> None:
+    run(essays, Job("a", "", amount=1))
+    age(app)
+    assert app.purge([essays]) == 1, "the item no longer refers to it"
+    assert app.collect(3600.0).orphans == 0
+    run(essays, Job("b", "", amount=1))
+    assert run.output("b") == 100_000
+    (taken,) = [one for one in run.item("b")["timeline"] if one["step"] == "essay"]
+    assert taken["attempt"] == 0, "from the cache"
 
 
 def test_what_has_effects_is_not_cached() -> None:

@@ -145,7 +145,9 @@ class Dispatch:
             if passage.closed or key not in passage.live:
                 self._release(passage, key, step)
             else:
-                self._run([(passage, key)], step)
+                passage.running.add(key)
+                where = step.runs if not passage.suspects else self._where(passage, key, step)[0]
+                self.executors[where].start(step, [self._invocation(passage, key, step)])
 
     def _start(self, tasks: list[Ready], step: Step) -> None:
         """Commit the starts of one call (a single task, or a batch over several items); run it when all are durable."""
@@ -198,7 +200,7 @@ class Dispatch:
 
     def _invocation(self, passage: Passage, key: TaskKey, step: Step) -> Invocation:
         live = passage.live[key]
-        timeout = self._learning.limit_s(passage.pipeline, step, live.failures + 1)
+        timeout = self._learning.limit_s(passage.pipeline, step, live.failures + 1) if step.learns else step.timeout_s
         if passage.deadline is not None:
             timeout = min(timeout, max((passage.deadline - self._clock.now_ms()) / 1000, 0.001))
         return Invocation(

@@ -46,7 +46,7 @@ class Further(msgspec.Struct):
 NOTHING = Further()
 
 
-class Advance(msgspec.Struct):
+class Advance(msgspec.Struct, gc=False):
     """What follows from an event.
 
     Attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from typing import Any
 
 from holdfast.clock import Clock
@@ -32,18 +33,14 @@ class Learning:
     def __init__(self, desk: Desk, clock: Clock, known: dict[Of, Durations]) -> None:
         self._desk, self._clock, self._known = desk, clock, known
         self._limits: dict[tuple[str, Step, int], float] = {}
-        self._took: dict[Of, list[float]] = {}
+        self._took: dict[tuple[str, Step], list[float]] = defaultdict(list)
         self._cut_off: dict[Of, list[float]] = {}
         self._next = 0
         self._sharing = False
 
     def succeeded(self, pipeline: str, step: Step, ran_s: float) -> None:
-        """An attempt succeeded."""
-        if step.learns:
-            took = self._took.get((pipeline, step.name))
-            if took is None:
-                took = self._took[pipeline, step.name] = []
-            took.append(ran_s)  # counted when they are shared: this is for every attempt
+        """An attempt of a step that learns succeeded."""
+        self._took[pipeline, step].append(ran_s)  # counted when they are shared: this is for every attempt
 
     def timed_out(self, pipeline: str, step: Step, limit_s: float) -> None:
         """An attempt was killed at its limit; below the ceiling, that may have been too early."""
@@ -51,9 +48,7 @@ class Learning:
             self._cut_off.setdefault((pipeline, step.name), []).append(limit_s)
 
     def limit_s(self, pipeline: str, step: Step, attempt: int) -> float:
-        """How long the next attempt may run."""
-        if not step.learns:
-            return step.timeout_s
+        """How long the next attempt of a step that learns may run."""
         key = (pipeline, step, attempt)
         known = self._limits.get(key)
         if known is None:
@@ -73,13 +68,13 @@ class Learning:
             return
         self._next, self._sharing = now + SHARE_MS, True
         fresh: dict[Of, Durations] = {}
-        for of, took in self._took.items():
-            fresh.setdefault(of, Durations()).add_many(took)
+        for (pipeline, step), took in self._took.items():
+            fresh.setdefault((pipeline, step.name), Durations()).add_many(took)
         for of, limits in self._cut_off.items():
             seen = fresh.setdefault(of, Durations())
             for limit_s in limits:
                 seen.cut_off(limit_s)
-        self._took, self._cut_off = {}, {}
+        self._took, self._cut_off = defaultdict(list), {}
         self._desk.call(lambda ledger: ledger.health.learn_durations(fresh, now), self._shared)
 
     def _shared(self, answer: Any) -> None:

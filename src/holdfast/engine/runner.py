@@ -244,10 +244,11 @@ class Runner:
         transition = Transition(passage.item, passage.fence, now)
         excused = step.depends is not None and self._gates.ended(step, outcome.failure, outcome.invocation.task)
         if outcome.failure is None:
-            self._learning.succeeded(passage.pipeline, step, outcome.ran_s)
+            if step.learns:
+                self._learning.succeeded(passage.pipeline, step, outcome.ran_s)
             if step.cached and outcome.output is not None:
                 remember(passage, key, outcome.output, transition)
-            self.tally.task(passage.pipeline, key[0], "succeeded")
+            self.tally.tasks[passage.pipeline, key[0], "succeeded"] += 1
             if outcome.transaction is not None:
                 passage.transaction = outcome.transaction
             self._follow(passage, settle_success(passage, key, outcome, transition), transition)
@@ -255,7 +256,8 @@ class Runner:
         if outcome.failure.error_class == "timeout" and (passage.deadline is None or now < passage.deadline):
             self._learning.timed_out(passage.pipeline, step, outcome.invocation.timeout_s)
         verdict, after = settle_failure(passage, key, outcome, transition, self._rng, excused)
-        self.tally.task(passage.pipeline, key[0], {"skip": "skipped", "bury": "dead", "cancel": "cancelled"}.get(verdict.action, "retried"))
+        became = {"skip": "skipped", "bury": "dead", "cancel": "cancelled"}.get(verdict.action, "retried")
+        self.tally.tasks[passage.pipeline, key[0], became] += 1
         if verdict.action == "again" and not verdict.delay_s:
             self._dispatch.queue(passage, key)
         elif after is None:
@@ -296,7 +298,7 @@ class Runner:
         for key in more.cancelled:
             self._call_off(passage, key, transition)
         for key, failure in more.refused:
-            self.tally.task(passage.pipeline, key[0], "dead")
+            self.tally.tasks[passage.pipeline, key[0], "dead"] += 1
             refuse(passage, key, failure, transition)
         note(passage, more, transition, self._artifacts.keep, self._limits.relays)
 
@@ -351,7 +353,7 @@ class Runner:
     def _finished(self, passage: Passage, state: str, held: bool) -> None:
         self._items.forget(passage)
         if held:
-            self.tally.items[state] = self.tally.items.get(state, 0) + 1
+            self.tally.items[state] += 1
             self.ended(passage.item, state)
         if len(self._items) * 2 <= self._limits.items:
             self._claiming.hunger()
@@ -361,7 +363,7 @@ class Runner:
         """The result of a cached step is known."""
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         taken(passage, key, output, transition)
-        self.tally.task(passage.pipeline, key[0], "succeeded")
+        self.tally.tasks[passage.pipeline, key[0], "succeeded"] += 1
         try:
             self._follow(passage, succeed(passage, key, output), transition)
         except HoldfastError as error:

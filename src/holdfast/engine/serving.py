@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,10 +60,5 @@ def counted(passages: Iterable[Passage]) -> dict[tuple[str, int], tuple[int, int
 class Tally:
     """What this runner has done since it started, for progress displays: counts by item state and by (pipeline, node, state)."""
 
-    items: dict[str, int] = field(default_factory=dict)
-    tasks: dict[tuple[str, int, str], int] = field(default_factory=dict)
-
-    def task(self, pipeline: str, node: int, state: str) -> None:
-        """One more task of a node ended in a state."""
-        key = (pipeline, node, state)
-        self.tasks[key] = self.tasks.get(key, 0) + 1
+    items: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    tasks: dict[tuple[str, int, str], int] = field(default_factory=lambda: defaultdict(int))

@@ -23,9 +23,7 @@ def settle_success(passage: Passage, key: TaskKey, outcome: Outcome, transition:
     """The attempt succeeded: the task is settled with its value."""
     live = passage.live.pop(key)
     assert outcome.output is not None
-    at, began, body = transition.at, live.started_at, passage.bodies.get(key[0], 0)
-    if outcome.ran_s < (at - began) / 1000:
-        began = _began(live, outcome, at)
+    at, began, body = transition.at, _began(live, outcome, transition.at), passage.bodies.get(key[0], 0)
     transition.settled = (SettledTask(*key, passage.generation, "succeeded", live.attempt, began, at, outcome.output, outcome.usage, "", body),)
     return succeed(passage, key, outcome.output)
 
@@ -150,4 +148,5 @@ def _cut_off(passage: Passage) -> str:
 
 def _began(live: LiveTask, outcome: Outcome, now_ms: int) -> int:
     """When the step body began: the start that was committed, or later if it waited in its worker."""
-    return max(live.started_at, now_ms - round(outcome.ran_s * 1000))
+    began = now_ms - round(outcome.ran_s * 1000)
+    return began if began > live.started_at else live.started_at

@@ -11,7 +11,7 @@ from holdfast.model.task import Usage
 from holdfast.model.values import Value
 
 
-class Argument(msgspec.Struct, frozen=True, array_like=True):
+class Argument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One argument of an invocation: the value, and which node's type (or element type) reads it."""
 
     value: Value
@@ -20,7 +20,7 @@ class Argument(msgspec.Struct, frozen=True, array_like=True):
     path: tuple[str | int, ...] = ()
 
 
-class Invocation(msgspec.Struct, array_like=True):
+class Invocation(msgspec.Struct, array_like=True, gc=False):
     """One attempt to run.
 
     Attributes:
@@ -65,7 +65,7 @@ class Invocation(msgspec.Struct, array_like=True):
         return self.item, self.node, self.place
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """What became of an attempt.
 
     Attributes:

@@ -14,7 +14,7 @@ NEVER = (1 << 53) - 1
 """As the time at which something wakes: not by itself."""
 
 
-class Usage(msgspec.Struct, frozen=True, array_like=True):
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What an attempt used: CPU seconds, peak resident memory in KiB (0: not measured), and the worker's process id."""
 
     cpu_s: float = 0.0
@@ -22,7 +22,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     worker: int = 0
 
 
-class SettledTask(msgspec.Struct, frozen=True):
+class SettledTask(msgspec.Struct, frozen=True, gc=False):
     """A task that ended: the row that is written once and never changed.
 
     Times are Unix milliseconds. ``attempt`` is the number of the last attempt, whose times these are; ``body`` the
@@ -57,7 +57,7 @@ class FailedAttempt(msgspec.Struct, frozen=True):
     body: int = 0
 
 
-class LiveTask(msgspec.Struct):
+class LiveTask(msgspec.Struct, gc=False):
     """A task that started and has not ended: the hot row.
 
     Attributes:
@@ -206,7 +206,7 @@ class Beyond(msgspec.Struct):
     cached: tuple[tuple[str, Value], ...] = ()
 
 
-class Transition(msgspec.Struct):
+class Transition(msgspec.Struct, gc=False):
     """All that one event changes on one item; written whole, or not at all when the fence no longer holds.
 
     Attributes:

@@ -1,9 +1,6 @@
 -- name: add_pipeline
 insert into pipelines (name) values (?) on conflict (name) do nothing;
 
--- name: pipeline_id
-select id from pipelines where name = ?;
-
 -- name: version_known
 select v.id, v.fingerprint, v.shape from versions v join pipelines p on p.id = v.pipeline where p.name = ? and v.label = ?;
 
