@@ -205,7 +205,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--items", type=int, default=1_000_000, help="items to search among (1000000)")
-    parser.add_argument("--running", type=int, default=60_000, help="items of the pipeline that runs meanwhile (60000)")
+    parser.add_argument("--running", type=int, default=250_000, help="items of the pipeline that runs meanwhile (250000)")
     parser.add_argument("--rounds", type=int, default=20, help="rounds of all searches (20)")
     parser.add_argument("--ledger", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--json", action="store_true", help="print one JSON line")
