@@ -30,6 +30,7 @@ from holdfast.model.media import Artifact
 from holdfast.model.pipeline import Keep, Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry, Timeout
 from holdfast.model.search import Filter
+from holdfast.model.secrets import secret
 from holdfast.model.step import Failed, step
 from holdfast.model.transaction import Transaction
 
@@ -71,6 +72,7 @@ __all__ = [
     "refine",
     "review",
     "route",
+    "secret",
     "step",
     "wait_for",
 ]

@@ -24,10 +24,12 @@ from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model import media
 from holdfast.model.codec import check_payload
+from holdfast.model.display import table
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import fields_of
 from holdfast.model.values import Value
+from holdfast.notices import Notices
 from holdfast.operations import Operations
 from holdfast.session import Session
 from holdfast.store import Store
@@ -54,6 +56,9 @@ class RunResult:
     received: int = 0
     known: int = 0
     stopped: bool = False
+
+    def _repr_html_(self) -> str:
+        return table([("received", self.received), ("known", self.known), ("stopped early", "yes" if self.stopped else "no")])
 
 
 class App(Operations):
@@ -135,6 +140,8 @@ class App(Operations):
         """
         pipelines = with_children(pipelines)
         open_bus(self.settings)  # refused here rather than under way
+        if self.settings.notify is not None:
+            Notices(self.settings)
         for one in pipelines:
             self._check_transactional(one)
         store = self.store()

@@ -19,11 +19,12 @@ from typing import Any
 import msgspec
 
 from holdfast.engine.committer import Desk
-from holdfast.errors import BacklogFullError, HoldfastError, InputError, LedgerLockedError
+from holdfast.errors import BacklogFullError, InputError, LedgerLockedError, LedgerUnavailableError
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.model.changes import Change, Operation
 from holdfast.model.events import Event
 from holdfast.model.item import Receipt, Submission
+from holdfast.model.trail import Entry
 
 _LENGTH = struct.Struct("<I")
 _FRAME_LIMIT = 256 * 1024 * 1024
@@ -71,6 +72,12 @@ class Hold(msgspec.Struct, tag="hold", array_like=True):
     paused: bool
 
 
+class Note(msgspec.Struct, tag="note", array_like=True):
+    """Write down what somebody did."""
+
+    entry: Entry
+
+
 class Decide(msgspec.Struct, tag="decide", array_like=True):
     """Take a person's decision."""
 
@@ -102,7 +109,7 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
     limit: int
 
 
-Request = Admit | Register | Begin | Apply | Finish | Hold | Purge | Decide | Publish | Redeliver
+Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Purge | Decide | Publish | Redeliver
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -121,6 +128,8 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.register(request.spec, now_ms)
     if isinstance(request, Begin):
         return ledger.lifecycle.begin_operation(request.operation, now_ms)
+    if isinstance(request, Note):
+        return ledger.lifecycle.note(request.entry)
     if isinstance(request, Apply):
         return ledger.lifecycle.change(request.operation, request.change, request.targets, now_ms)
     if isinstance(request, Finish):
@@ -251,6 +260,10 @@ class RemoteLedger:
         number: int = self._ask(Begin(operation), int)
         return number
 
+    def note(self, entry: Entry) -> None:
+        """Write down what somebody did."""
+        self._ask(Note(entry), None)
+
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
         """Change items or dead letters."""
         changed: list[int] = self._ask(Apply(operation, change, targets), list[int])
@@ -276,9 +289,12 @@ class RemoteLedger:
 
     def _ask(self, request: Request, kind: Any) -> Any:
         body = msgspec.msgpack.encode(request)
-        self._socket.sendall(_LENGTH.pack(len(body)) + body)
-        (size,) = _LENGTH.unpack(self._read(_LENGTH.size))
-        reply = msgspec.msgpack.decode(self._read(size), type=Reply)
+        try:
+            self._socket.sendall(_LENGTH.pack(len(body)) + body)
+            (size,) = _LENGTH.unpack(self._read(_LENGTH.size))
+            reply = msgspec.msgpack.decode(self._read(size), type=Reply)
+        except OSError as error:
+            raise LedgerUnavailableError(f"the runner hung up ({error.strerror}): what it acknowledged is safe; ask again") from None
         if reply.full is not None:
             raise BacklogFullError(*reply.full)
         if reply.error:
@@ -290,7 +306,7 @@ class RemoteLedger:
         while len(data) < size:
             part = self._socket.recv(size - len(data))
             if not part:
-                raise HoldfastError("the runner hung up before it answered: what it acknowledged is safe; ask again")
+                raise LedgerUnavailableError("the runner hung up before it answered: what it acknowledged is safe; ask again")
             data += part
         return data
 

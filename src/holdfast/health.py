@@ -6,8 +6,9 @@ from typing import Protocol
 
 import msgspec
 
-from holdfast.model.alerts import Alert, Alerts
+from holdfast.model.alerts import Alert, Rule
 from holdfast.model.durations import Durations
+from holdfast.model.load import Load
 from holdfast.model.values import Value
 
 
@@ -53,6 +54,23 @@ class Health(Protocol):
         """An incarnation serves these versions."""
         ...
 
-    def watch(self, rules: dict[str, Alerts], now_ms: int) -> list[Alert]:
-        """Look whether thresholds are passed, by pipeline: open alerts, and close those that hold no more; returns those that are new."""
+    def compact_measures(self, now_ms: int) -> bool:
+        """Make one row an hour of the measures of an hour that is over for two days; False when there is none left."""
+        ...
+
+    def report(self, incarnation: int, load: Load) -> None:
+        """Say what an incarnation has in hand."""
+        ...
+
+    def watch(self, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
+        """Look whether thresholds are passed, by pipeline: open alerts, with those that the asker has seen itself, and close those that have
+        not been so for a while; returns those that are new."""
+        ...
+
+    def alerts_to_tell(self, until_ms: int, now_ms: int) -> list[tuple[int, Alert]]:
+        """Open alerts that nobody has been told of, with their numbers; they are the asker's to tell until a time."""
+        ...
+
+    def alerts_told(self, alerts: list[int], now_ms: int) -> None:
+        """These have been delivered."""
         ...

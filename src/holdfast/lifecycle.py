@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast.model.changes import Change, Operation
+from holdfast.model.trail import Entry
 
 
 class Wished(msgspec.Struct, frozen=True, array_like=True):
@@ -29,6 +30,10 @@ class Lifecycle(Protocol):
 
     def begin_operation(self, operation: Operation, now_ms: int) -> int:
         """Write down who asks for what; returns the operation's number."""
+        ...
+
+    def note(self, entry: Entry) -> None:
+        """Write down what somebody did, in the trail."""
         ...
 
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:

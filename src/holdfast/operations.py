@@ -13,7 +13,9 @@ from holdfast.handling import Handling
 from holdfast.model import media
 from holdfast.model.codec import decode, encode
 from holdfast.model.combinators.events import checked_name
+from holdfast.model.display import Shown
 from holdfast.model.events import Event
+from holdfast.model.ids import parse
 from holdfast.model.pipeline import Pipeline
 from holdfast.stores.collecting import Collected, collect
 
@@ -25,6 +27,31 @@ PURGE = 200
 
 class Operations(Handling):
     """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, and deciding, publishing, clearing."""
+
+    def item(self, item: str) -> Shown:
+        """One item, by id or key, as :meth:`holdfast.ledgers.reads.LedgerReads.item` describes it; a notebook draws it.
+
+        Raises:
+            NotFoundError: no such item.
+        """
+        reads = self.reads()
+        try:
+            number = reads.item_by_key(item)
+            return Shown(reads.item(number if number is not None else parse(item)))
+        finally:
+            reads.close()
+
+    def letter(self, letter: int) -> Shown:
+        """One dead letter with its attempts, as :meth:`holdfast.ledgers.reads.LedgerReads.letter` describes it; a notebook draws it.
+
+        Raises:
+            NotFoundError: no such dead letter.
+        """
+        reads = self.reads()
+        try:
+            return Shown(reads.letter(letter))
+        finally:
+            reads.close()
 
     def reviews(self, pipeline: str | None = None, state: str = "open", limit: int = 20) -> list[dict[str, Any]]:
         """Reviews, the oldest first: rows as :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes them."""

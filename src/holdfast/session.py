@@ -26,6 +26,7 @@ from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.listening import Listening
+from holdfast.engine.reporting import Reporting
 from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
@@ -37,11 +38,13 @@ from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.ledger import Ledger, Registered
 from holdfast.model import media
+from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
+from holdfast.notices import Notices, watcher
 from holdfast.relay import Relay
 from holdfast.settings import Settings
 from holdfast.store import Store
@@ -122,6 +125,7 @@ class Session:
                 self.listening.visit()
                 self.retention.visit()
                 self.alerting.visit()
+                self.reporting.visit()
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
@@ -216,7 +220,17 @@ class Session:
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
         self.runner.handed_out = self.listening.due
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
-        self.alerting = Alerting([one.pipeline for one in self.loaded], self.committer, self._clock)
+        notices = Notices(self._settings) if self._settings.notify is not None else None
+
+        def tell(alerts: list[Alert], told: Callable[[bool], None]) -> None:
+            assert notices is not None
+            self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
+
+        self.alerting = Alerting(
+            [one.pipeline for one in self.loaded], self.committer, self._clock, watcher(self._settings, lambda: self.committer.trouble),
+            None if notices is None else tell,
+        )  # fmt: skip
+        self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
         media.otherwise(self._store)
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:

@@ -34,6 +34,19 @@ class Settings(BaseSettings):
     in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
     concurrency: int = Field(default=1_000, ge=1, description="Most async attempts at a time.")
 
+    webhook_secrets: Path | None = Field(
+        default=None,
+        description="File with the secrets (whsec_…, one a line) by which webhooks to `holdfast serve` are signed; without it there are none.",
+    )
+    notify: Path | None = Field(
+        default=None, description="File with Apprise addresses, one a line, to which alerts are delivered (extra: alerts); without it nobody is told."
+    )
+    page_url: str = Field(default="http://127.0.0.1:8460", description="Where people reach the page: alerts link to it.")
+    otlp: str = Field(default="", description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: otel); empty: nowhere.")
+    log: str = Field(default="", description="json: logs are JSON, one object a line, with item, step, attempt and trace; else text.")
+    price_cpu_hour: float = Field(default=0.04, ge=0, description="US dollars that an hour of one CPU costs.")
+    price_gb_month: float = Field(default=0.02, ge=0, description="US dollars that a gigabyte of outputs costs for a month.")
+
     @property
     def ledger_path(self) -> Path | None:
         """The SQLite file; None when the ledger is in PostgreSQL.
@@ -70,6 +83,11 @@ class Settings(BaseSettings):
         """The live runner's socket, beside an SQLite ledger; to PostgreSQL every process writes by itself."""
         path = self.ledger_path
         return None if path is None else path.with_name(path.name + ".sock")
+
+    @property
+    def tokens_path(self) -> Path:
+        """Where the tokens of `holdfast serve` are kept, as digests."""
+        return (self.home / "tokens.json").absolute()
 
     @property
     def worker_count(self) -> int:

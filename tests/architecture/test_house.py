@@ -75,7 +75,9 @@ def test_no_deserialiser_of_code_on_data() -> None:
 
 def test_maps_name_only_what_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    paths = re.findall(r"`((?:src|tests|docs|examples|benchmarks|chaos|model|engine|ledgers|executors|stores|cli|testing)/[\w./-]*)`", text)
+    paths = re.findall(
+        r"`((?:src|tests|docs|examples|benchmarks|chaos|model|engine|ledgers|executors|stores|cli|testing|server|telemetry)/[\w./-]*)`", text
+    )
     assert len(paths) > 20
     for path in paths:
         assert (ROOT / path).exists() or (ROOT / "src" / "holdfast" / path).exists(), path

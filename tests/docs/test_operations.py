@@ -1,8 +1,10 @@
-"""What docs/errors.md and docs/operations.md show runs, and every command that they name is there."""
+"""What these pages show runs, and every command that they name is there."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from holdfast.cli import app
 from holdfast.model.search import parse_filter
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-PAGES = ("errors.md", "operations.md")
+PAGES = ("errors.md", "operations.md", "serving.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -46,3 +48,11 @@ def test_every_condition_of_the_table_can_be_read() -> None:
     for condition in conditions:
         value = {"state:": "dead", "operation:": "1"}.get(condition, "2h" if condition in ("older:", "younger:", "slower:", "faster:") else "x")
         parse_filter([f"{condition}{value}"])
+
+
+def test_the_runbooks_of_the_example_are_as_they_are_written_now(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "holdfast", "runbook", "examples.claims.pipeline:claims", "-o", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, cwd=DOCS.parent)
+    written = {file.name: file.read_text() for file in (tmp_path / "claims").iterdir()}
+    kept = {file.name: file.read_text() for file in (DOCS / "operations" / "claims").iterdir()}
+    assert kept == written, "write them anew: holdfast runbook examples.claims.pipeline:claims -o docs/operations"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from holdfast import DefinitionError, EdgeTypeError, Retry, case, each, first_ok, pipeline, route, step
-from holdfast.cli.drawing import mermaid, svg, text
+from holdfast.model.drawing import mermaid, svg, text
 from holdfast.model.graph import Graph
 from tests.samples import Order, average, fallback, nested, routed
 

@@ -124,6 +124,7 @@ def test_it_finds_an_item_that_is_taken_from_a_living_runner(monkeypatch: pytest
 
 def test_it_finds_writes_of_a_runner_that_slept_past_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     def held(transitions: Any, fences: Any, group: Any) -> list[bool]:
+        group.known = {one.item: (one.item, one.fence, 1, one.at) for one in transitions}
         for transition in transitions:
             group.add(transition)
         return [True] * len(transitions)

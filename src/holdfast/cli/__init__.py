@@ -10,7 +10,27 @@ import sys
 
 import typer
 
-from holdfast.cli import artifacts, dead, demo, deploy, events, find, health, items, ledger, lifecycle, look, replay, reviews, run, steps
+from holdfast.cli import (
+    artifacts,
+    dead,
+    demo,
+    deploy,
+    doctor,
+    events,
+    find,
+    health,
+    items,
+    ledger,
+    lifecycle,
+    look,
+    metrics,
+    replay,
+    reviews,
+    run,
+    runbook,
+    serve,
+    steps,
+)
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError, LedgerError
 
@@ -25,6 +45,7 @@ app = typer.Typer(
 
 demo.register(app)
 run.register(app)
+serve.register(app)
 look.register(app)
 items.register(app)
 find.register(app)
@@ -35,6 +56,9 @@ events.register(app)
 steps.register(app)
 replay.register(app)
 health.register(app)
+doctor.register(app)
+runbook.register(app)
+metrics.register(app)
 deploy.register(app)
 ledger.register(app)
 artifacts.register(app)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json as jsonlib
-import logging
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,8 @@ from holdfast.cli.demo_runners import drive, start_ledger
 from holdfast.cli.export import export_outputs
 from holdfast.cli.output import Json, print_json, safe
 from holdfast.cli.progress import Progress
-from holdfast.cli.run import recycle, tune_garbage_collector
+from holdfast.cli.run import log_as_set, recycle, tune_garbage_collector
+from holdfast.cli.serve import PORT, served
 from holdfast.errors import InputError
 
 SEED = 20261122
@@ -71,10 +72,12 @@ def demo(
     ledger: Annotated[Kind, typer.Option("--ledger", help="Where the ledger lies; postgresql starts a server of the demo's own.")] = Kind.SQLITE,
     runners: Annotated[int, typer.Option("--runners", min=1, max=8, help="Runner processes, with --ledger postgresql.")] = 2,
     kill: Annotated[bool, typer.Option("--kill", help="With --ledger postgresql: SIGKILL one of the runners on the way.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="With its page; both go on until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="With --serve: the page's port; 0: any that is free.")] = PORT,
     json: Json = False,
 ) -> None:
     """Run the seven-step claims pipeline on generated insurance documents, some of them broken, and account for every one."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    log_as_set()
     tune_garbage_collector()
     began = time.monotonic()
     if fresh:
@@ -92,26 +95,34 @@ def demo(
     server = start_ledger(output / "postgres") if ledger is Kind.POSTGRESQL else None
     app = App(home=(output / "ledger").absolute(), ledger="" if server is None else server.url("demo"))
     _say(json, f"{len(made)} documents, {app.settings.worker_count} worker processes; Ctrl-C drains, and the same command goes on from there")
-    if server is not None:
-        list(app.submit(pipeline.claims, (upload for upload, _ in made), "demo"))
-        stopped = drive(app, "claims.pipeline:claims", examples(), runners, kill, lambda line: _say(json, line))
-    else:
-        with Progress(len(made), json) as progress:
-            payloads = ((pipeline.claims, upload) for upload, _ in made)
-            stopped = app.run([pipeline.claims], payloads, True, "demo", each_tick=progress, recycle=recycle).stopped
-    if stopped:
-        _say(json, "stopped; the same command goes on from here")
-        raise typer.Exit(130)
-    records = export_outputs(app, "claims", output / "records")
-    report = judge(app, [truth for _, truth in made], output / "records", began) | {"records": records, "folder": str(output / "records")}
-    if json:
-        print_json(report)
-    else:
-        _print(report, output, server is not None)
+    with served(app, [pipeline.claims], port=port) if serve else nullcontext() as address:
+        if address is not None:
+            typer.echo(f"page: {address}", err=True)
+        if server is not None:
+            list(app.submit(pipeline.claims, (upload for upload, _ in made), "demo"))
+            stopped = drive(app, "claims.pipeline:claims", examples(), runners, kill, lambda line: _say(json, line))
+        else:
+            with Progress(len(made), json) as progress:
+                payloads = ((pipeline.claims, upload) for upload, _ in made)
+                stopped = app.run([pipeline.claims], payloads, True, "demo", each_tick=progress, recycle=recycle).stopped
+        if stopped:
+            _say(json, "stopped; the same command goes on from here")
+            raise typer.Exit(130)
+        report = _report(app, [truth for _, truth in made], output, began, server is not None, json)
+        if address is not None:
+            typer.echo(f"page: {address}   Ctrl-C ends", err=True)
+            app.run([pipeline.claims], (), False, recycle=recycle)
     if server is not None:
         server.stop()
     if not report["balanced"]:
         raise typer.Exit(1)
+
+
+def _report(app: App, truths: list[Any], output: Path, began: float, postgresql: bool, json: bool) -> dict[str, Any]:
+    records = export_outputs(app, "claims", output / "records")
+    report = judge(app, truths, output / "records", began) | {"records": records, "folder": str(output / "records")}
+    print_json(report) if json else _print(report, output, postgresql)
+    return report
 
 
 def judge(app: App, truths: list[Any], records: Path, began: float) -> dict[str, Any]:

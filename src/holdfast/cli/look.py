@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.drawing import mermaid, svg, text
 from holdfast.cli.loading import load_pipeline, load_pipelines, manifest_keys
 from holdfast.cli.output import Json, print_json, print_table, safe
 from holdfast.cli.topology import topology_mermaid, topology_of, topology_svg, topology_text
 from holdfast.errors import InputError
+from holdfast.model.drawing import mermaid, svg, text
 
 
 class Format(str, Enum):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +13,11 @@ from holdfast.app import App, RunResult
 from holdfast.cli.loading import load_pipeline, load_pipelines, read_payloads
 from holdfast.cli.output import Json, complain, print_json, safe
 from holdfast.cli.progress import Progress
+from holdfast.cli.traces import tracing
+from holdfast.executors.logs import log_to_stderr
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt
+from holdfast.session import Session
 
 Priority = Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Items of a higher one are claimed first.")]
 Manifest = Annotated[str, typer.Option("--manifest", help="Your name for the list of these items; `holdfast audit` reconciles by it.")]
@@ -60,14 +63,13 @@ def run(
     json: Json = False,
 ) -> None:
     """Accept the inputs, drive them (and whatever else of this pipeline is under way) to the end, and say what became of them."""
-    _log()
+    log_as_set()
     tune_garbage_collector()
     pipeline = load_pipeline(target)
     holdfast = App()
-    with Progress(quiet=json) as progress:
-        result = holdfast.run(
-            [pipeline], ((pipeline, payload) for payload in read_payloads(pipeline, inputs)), True, manifest, priority, progress, recycle
-        )
+    with tracing(holdfast) as traced, Progress(quiet=json) as progress:
+        payloads = ((pipeline, payload) for payload in read_payloads(pipeline, inputs))
+        result = holdfast.run([pipeline], payloads, True, manifest, priority, both(progress, traced), recycle)
     _report(holdfast, [pipeline.name], result, json)
 
 
@@ -77,15 +79,15 @@ def runner(
     json: Json = False,
 ) -> None:
     """Drive the items of these pipelines; others hand items in with `holdfast submit`. Ctrl-C drains, a second one stops at once."""
-    _log()
+    log_as_set()
     tune_garbage_collector()
     pipelines = load_pipelines(modules)
     holdfast = App()
     if not json:
         served = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
         typer.echo(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
-    with Progress(quiet=json) as progress:
-        result = holdfast.run(pipelines, (), until_idle, each_tick=progress, recycle=recycle, wait=True)
+    with tracing(holdfast) as traced, Progress(quiet=json) as progress:
+        result = holdfast.run(pipelines, (), until_idle, each_tick=both(progress, traced), recycle=recycle, wait=True)
     _report(holdfast, [one.name for one in pipelines], result, json)
 
 
@@ -132,8 +134,19 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> N
         raise typer.Exit(130)
 
 
-def _log() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+def both(one: Callable[[Session], None], other: Callable[[Session], None]) -> Callable[[Session], None]:
+    """Call both at each tick."""
+
+    def tick(session: Session) -> None:
+        one(session)
+        other(session)
+
+    return tick
+
+
+def log_as_set() -> None:
+    """Warnings to stderr, as ``HOLDFAST_LOG`` says."""
+    log_to_stderr(App().settings.log)
 
 
 def _answer(receipt: Receipt) -> str:

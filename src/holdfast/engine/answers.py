@@ -13,7 +13,7 @@ from holdfast.model.codec import decode, encode
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.forms import Uncertain
 from holdfast.model.graph import Node
-from holdfast.model.task import Answer, FailedAttempt, Transition, Usage
+from holdfast.model.task import NOTHING, Answer, FailedAttempt, Transition
 from holdfast.model.values import Value
 
 
@@ -44,7 +44,7 @@ def settle_overdue(passage: Passage, key: TaskKey, transition: Transition) -> Ad
     flag = str(node.spec.flag) if node.kind == "wait" else ""
     if not flag:
         return bury(passage, key, failure, transition)
-    close(passage, key, "skipped", transition, Usage(), b"null", flag, 0)
+    close(passage, key, "skipped", transition, NOTHING, b"null", flag, 0)
     transition.flags += (flag,)
     passage.flags.add(flag)
     return succeed(passage, key, b"null")
@@ -78,7 +78,7 @@ def _about_step(passage: Passage, key: TaskKey, node: Node, value: Value, transi
 
 
 def _succeed(passage: Passage, key: TaskKey, value: Value, transition: Transition) -> Advance:
-    close(passage, key, "succeeded", transition, Usage(), value, "", 0)
+    close(passage, key, "succeeded", transition, NOTHING, value, "", 0)
     return succeed(passage, key, value)
 
 

@@ -32,7 +32,7 @@ from holdfast.engine.parts import Parts
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.post import Post
 from holdfast.engine.rebuild import take
-from holdfast.engine.serving import Limits, Loaded, Tally
+from holdfast.engine.serving import Limits, Loaded, Tally, ready_of
 from holdfast.engine.settle import call_off, refuse, settle_failure, settle_success
 from holdfast.engine.steering import News, Steering
 from holdfast.engine.timers import Timers
@@ -43,6 +43,7 @@ from holdfast.executor import Executor
 from holdfast.model.claimed import Claimed
 from holdfast.model.durations import Durations
 from holdfast.model.ids import show
+from holdfast.model.load import Load
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import Beyond, Effect, Transition
@@ -185,6 +186,10 @@ class Runner:
     def leave(self) -> None:
         """The last call: share what was learned."""
         self._learning.share()
+
+    def load(self) -> Load:
+        """What is in hand now."""
+        return Load(len(self._items), self._items.bytes, ready_of(self._items.all(), self._dispatch.waiting()))
 
     def passages(self) -> Collection[Passage]:
         """The items in memory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +54,16 @@ def counted(passages: Iterable[Passage]) -> dict[tuple[str, int], tuple[int, int
             runs = key in passage.running
             counts[passage.pipeline, key[0]] = (running + runs, waiting + (not runs))
     return counts
+
+
+def ready_of(passages: Iterable[Passage], waiting: int) -> list[tuple[str, str, int]]:
+    """Pipeline, step and number of tasks that wait for capacity, in all ``waiting``."""
+    if not waiting:
+        return []
+    counts: Counter[tuple[str, str]] = Counter()
+    for passage in passages:
+        counts.update((passage.pipeline, passage.graph.nodes[node].name) for node, _ in passage.ready)
+    return [(pipeline, step, number) for (pipeline, step), number in sorted(counts.items())]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from holdfast.model.fingerprint import fingerprint
 from holdfast.model.graph import TASKS
 from holdfast.model.outcome import Outcome
 from holdfast.model.step import Step
-from holdfast.model.task import DeadLetter, FailedAttempt, LiveTask, SettledTask, Transition, Usage
+from holdfast.model.task import NOTHING, DeadLetter, FailedAttempt, LiveTask, SettledTask, Transition, Usage
 from holdfast.model.values import Value
 
 
@@ -68,7 +68,7 @@ def settle_failure(
     return verdict, bury(passage, key, failure, transition, outcome.usage, began)
 
 
-def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transition, usage: Usage = Usage(), began: int = 0) -> Advance:
+def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transition, usage: Usage = NOTHING, began: int = 0) -> Advance:
     """Park a task with its failure. An optional one still gives None and its flag; the others take their scope down."""
     live = passage.live.get(key)
     attempts = live.attempt if live else 0
@@ -95,7 +95,7 @@ def expire(passage: Passage, transition: Transition) -> bool:
     what = f"the item's deadline passed {over:.1f} s after it was admitted; it cut off {_cut_off(passage)}"
     failure = Failure("deadline", "DeadlineExceeded", what)
     transition.letters += (_letter(passage, key, failure, live.attempt if live else 0, transition.at),)
-    close(passage, key, "dead", transition, Usage(), None, "", 0)
+    close(passage, key, "dead", transition, NOTHING, None, "", 0)
     passage.ready.discard(key)
     return True
 
@@ -104,12 +104,12 @@ def refuse(passage: Passage, key: TaskKey, failure: Failure, transition: Transit
     """A combinator could not start (a route without a case): its death is written, its scope is down already."""
     if not absorbed(passage, key):
         transition.letters += (_letter(passage, key, failure, 0, transition.at),)
-    close(passage, key, "dead", transition, Usage(), None, "", transition.at)
+    close(passage, key, "dead", transition, NOTHING, None, "", transition.at)
 
 
 def call_off(passage: Passage, key: TaskKey, transition: Transition) -> None:
     """A retry no longer matters: the task is cancelled."""
-    close(passage, key, "cancelled", transition, Usage(), None, "", 0)
+    close(passage, key, "cancelled", transition, NOTHING, None, "", 0)
 
 
 def close(passage: Passage, key: TaskKey, state: str, transition: Transition, usage: Usage, output: Value | None, flag: str, began: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -15,6 +17,24 @@ from holdfast.model.ids import show
 from holdfast.model.outcome import Argument, Invocation
 from holdfast.model.step import Step
 from holdfast.store import Store
+
+running: ContextVar[tuple[str, Invocation] | None] = ContextVar("holdfast_running", default=None)
+"""The attempt that runs here, and its step's name: in a worker process or a thread."""
+
+on_the_loop: list[Callable[[asyncio.Task[Any]], tuple[str, Invocation] | None]] = []
+"""Who knows which attempt an asyncio task is: asked when something is logged, so that nothing need be noted at every start."""
+
+
+def attempt_here() -> tuple[str, Invocation] | None:
+    """The attempt that this code runs in, with its step's name; None outside of one."""
+    found = running.get()
+    if found is None and on_the_loop:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return None
+        found = next((one for ask in on_the_loop if task is not None and (one := ask(task)) is not None), None)
+    return found
 
 
 def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
@@ -71,10 +91,10 @@ def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) ->
     return Context(item, invocation.key, node.name, invocation.attempt, invocation.generation, key, deadline, correlation, trace, recorder)
 
 
-def call_of(graph: Graph, node: Node, invocation: Invocation, store: Store, recorder: Callable[[], Recorder] | None = None) -> Callable[[], Any]:
-    """The call of a step with everything that it takes; ``recorder`` makes what ``ctx.once`` records with."""
+def call_of(graph: Graph, node: Node, invocation: Invocation, store: Store, recorder: Recorder | None = None) -> Callable[[], Any]:
+    """The call of a step with everything that it takes; ``recorder``: for ``ctx.once`` and ``ctx.cost``."""
     step: Step = node.step
     values, keywords = read_arguments(graph, node, invocation, store)
     if step.wants_context:
-        values.insert(0, context_of(node, invocation, recorder() if recorder is not None else None))
+        values.insert(0, context_of(node, invocation, recorder))
     return partial(step.instance(), *values, **keywords)

@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.attempt import call_of, checked_output
+from holdfast.executors.attempt import call_of, checked_output, on_the_loop
 from holdfast.executors.places import Places
 from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model import media
@@ -19,6 +19,7 @@ from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
+from holdfast.model.task import NOTHING, Usage
 from holdfast.model.values import inline
 from holdfast.store import Store
 
@@ -65,6 +66,7 @@ class LoopExecutor(Places):
         self._look = 0.0
         self._done: list[Outcome] = []
         self._closed = False
+        on_the_loop[:] = [self._named]
         self._context = copy_context()
         self._context.run(media.here, store)
 
@@ -95,6 +97,12 @@ class LoopExecutor(Places):
         """The attempt that an asyncio task runs, or None. Called by the watchdog's thread."""
         return next((attempt.invocation for attempt in list(self._attempts) if attempt.running is running), None)
 
+    def _named(self, running: asyncio.Task[Any]) -> tuple[str, Invocation] | None:
+        invocation = self.attempt_of(running)
+        if invocation is None:
+            return None
+        return self._graphs[invocation.pipeline, invocation.version].nodes[invocation.node].name, invocation
+
     def close(self) -> None:
         """Cancel everything and report nothing more."""
         self._closed = True
@@ -106,11 +114,11 @@ class LoopExecutor(Places):
         invocation, output, failure = attempt.invocation, None, None
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
+        recorder = RunnerRecorder(invocation, self._note, asyncio.get_running_loop()) if step.wants_context else None
         try:
             large = False
             for argument in invocation.arguments:
                 large = large or type(argument.value) is not bytes
-            recorder = partial(RunnerRecorder, invocation, self._note, asyncio.get_running_loop()) if step.wants_context else None
             if large:
                 call = await _aside(call_of, graph, node, invocation, self._store, recorder)
             else:
@@ -121,7 +129,8 @@ class LoopExecutor(Places):
             failure = attempt.why or Failure("cancelled", "Cancelled", "the step cancelled itself")
         except Exception as error:
             failure = failure_of(error, step.policy.retry.never)
-        self._end(attempt, Outcome(invocation, output, failure, ran_s=self._clock.monotonic() - attempt.began))
+        usage = Usage(cost=recorder.spent) if recorder is not None and recorder.spent else NOTHING
+        self._end(attempt, Outcome(invocation, output, failure, ran_s=self._clock.monotonic() - attempt.began, usage=usage))
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         self._attempts.discard(attempt)

@@ -26,6 +26,7 @@ from holdfast.executors.worker import Answer, Call, Effect, Setup
 from holdfast.model.failure import Failure
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
+from holdfast.model.task import Usage
 
 log = logging.getLogger("holdfast")
 
@@ -256,7 +257,10 @@ class ProcessExecutor:
             self._note(found[0].invocations[0], effect.label, effect.value, then)
 
     def _outcome(self, invocation: Invocation, result: object, answer: Answer) -> Outcome:
-        outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, usage=answer.usage)
+        used, elements = answer.usage, len(answer.results)
+        if elements > 1:  # each element of a batch has its share
+            used = Usage(used.cpu_s / elements, used.peak_kib, used.worker, used.cost)
+        outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, usage=used)
         if isinstance(result, Failure):
             outcome.failure = result
         else:

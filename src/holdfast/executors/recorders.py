@@ -24,6 +24,7 @@ class RunnerRecorder:
 
     def __init__(self, invocation: Invocation, note: Note, loop: asyncio.AbstractEventLoop) -> None:
         self.known = dict(invocation.effects or {})
+        self.spent = 0
         self._invocation, self._note, self._loop = invocation, note, loop
 
     def record(self, label: str, value: bytes) -> None:
@@ -59,6 +60,7 @@ class PipeRecorder:
 
     def __init__(self, known: dict[str, bytes] | None, ask: Callable[[str, bytes], bool]) -> None:
         self.known = dict(known or {})
+        self.spent = 0
         self._ask = ask
 
     def record(self, label: str, value: bytes) -> None:
@@ -76,6 +78,7 @@ class NoRecorder:
 
     def __init__(self) -> None:
         self.known: dict[str, bytes] = {}
+        self.spent = 0
 
     def record(self, label: str, value: bytes) -> None:
         """Refuse."""

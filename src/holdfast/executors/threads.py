@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.attempt import call_of, checked_output
+from holdfast.executors.attempt import call_of, checked_output, running
 from holdfast.executors.places import Places
 from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model import media
@@ -19,6 +19,7 @@ from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
+from holdfast.model.task import Usage
 from holdfast.model.values import Value, inline
 from holdfast.store import Store
 
@@ -41,15 +42,16 @@ class ThreadExecutor(Places):
         self._graphs, self._store, self._clock, self._report, self._note = graphs, store, clock, report, note
         super().__init__(limit)
         self._pool = ThreadPoolExecutor(limit, thread_name_prefix="holdfast-step")
-        self._open: dict[Task, tuple[Invocation, float]] = {}
+        self._open: dict[Task, tuple[Invocation, float, RunnerRecorder]] = {}
         self._closed = False
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Run one attempt."""
         (invocation,) = invocations
         loop = asyncio.get_running_loop()
-        self._open[invocation.task] = (invocation, self._clock.monotonic())
-        future = self._pool.submit(self._run, invocation, RunnerRecorder(invocation, self._note, loop))
+        recorder = RunnerRecorder(invocation, self._note, loop)
+        self._open[invocation.task] = (invocation, self._clock.monotonic(), recorder)
+        future = self._pool.submit(self._run, invocation, recorder)
         future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
 
     def cancel(self, item: int, node: int, place: str) -> None:
@@ -59,7 +61,7 @@ class ThreadExecutor(Places):
     def tick(self) -> None:
         """Give up what is over its timeout."""
         now = self._clock.monotonic()
-        for task, (invocation, began) in list(self._open.items()):
+        for task, (invocation, began, _) in list(self._open.items()):
             if now - began > invocation.timeout_s:
                 message = f"the attempt took longer than {invocation.timeout_s:g} s; its thread cannot be killed and runs on"
                 self._give_up(task, Failure("timeout", "TimeoutExceeded", message))
@@ -73,7 +75,8 @@ class ThreadExecutor(Places):
         media.here(self._store)
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
-        data = checked_output(node, call_of(graph, node, invocation, self._store, lambda: recorder)())
+        running.set((node.name, invocation))
+        data = checked_output(node, call_of(graph, node, invocation, self._store, recorder)())
         return data if inline(data) else self._store.keep(data, node.listed)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Any]) -> None:
@@ -86,7 +89,7 @@ class ThreadExecutor(Places):
         if found is None or found[0] is not invocation:
             return  # given up before
         del self._open[invocation.task]
-        outcome = Outcome(invocation, ran_s=self._clock.monotonic() - found[1])
+        outcome = Outcome(invocation, ran_s=self._clock.monotonic() - found[1], usage=Usage(cost=found[2].spent))
         error = done.exception()
         if error is None:
             outcome.output = done.result()
@@ -98,4 +101,5 @@ class ThreadExecutor(Places):
     def _give_up(self, task: Task, why: Failure) -> None:
         found = self._open.pop(task, None)
         if found is not None:
-            self._report([Outcome(found[0], failure=why, ran_s=self._clock.monotonic() - found[1])])
+            usage = Usage(cost=found[2].spent)
+            self._report([Outcome(found[0], failure=why, ran_s=self._clock.monotonic() - found[1], usage=usage)])

@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.executor import Report
-from holdfast.executors.attempt import checked_output, context_of, read_arguments
+from holdfast.executors.attempt import checked_output, context_of, read_arguments, running
 from holdfast.executors.places import Places
 from holdfast.executors.recorders import NoRecorder
 from holdfast.model import media
@@ -19,6 +19,7 @@ from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
+from holdfast.model.task import Usage
 from holdfast.model.values import inline
 from holdfast.store import Store
 from holdfast.transaction import OpenTransactions, Transactions
@@ -76,19 +77,21 @@ class TransactionExecutor(Places):
     def _run(self, invocation: Invocation, step: Step) -> Outcome:
         media.here(self._store)
         node = self._graphs[invocation.pipeline, invocation.version].nodes[invocation.node]
+        running.set((node.name, invocation))
         if self._transactions is None:
             self._transactions = self._connect()
         transaction = self._transactions.begin(invocation.timeout_s)
+        self._recorder = recorder = NoRecorder()
         try:
             values, keywords = read_arguments(self._graphs[invocation.pipeline, invocation.version], node, invocation, self._store)
-            leading = [context_of(node, invocation, NoRecorder())] if step.wants_context else []
+            leading = [context_of(node, invocation, recorder)] if step.wants_context else []
             data = checked_output(node, step.instance()(transaction, *leading, *values, **keywords))
             transaction.check()
             output = data if inline(data) else self._store.keep(data, node.listed)
         except BaseException:
             transaction.roll_back()
             raise
-        return Outcome(invocation, output, transaction=transaction)
+        return Outcome(invocation, output, transaction=transaction, usage=Usage(cost=recorder.spent))
 
     def _end(self, invocation: Invocation, done: Future[Outcome]) -> None:
         if self._open is None or self._open[0] is not invocation:
@@ -99,7 +102,7 @@ class TransactionExecutor(Places):
             outcome = done.result()
         else:
             step: Any = self._graphs[invocation.pipeline, invocation.version].nodes[invocation.node].step
-            outcome = Outcome(invocation, failure=failure_of(error, step.policy.retry.never))
+            outcome = Outcome(invocation, failure=failure_of(error, step.policy.retry.never), usage=Usage(cost=self._recorder.spent))
             self.free()
         outcome.ran_s = ran
         self._report([outcome])

@@ -25,7 +25,8 @@ from typing import Any
 import msgspec
 
 from holdfast.errors import HoldfastError, StepError
-from holdfast.executors.attempt import call_of, checked_output, read_arguments
+from holdfast.executors.attempt import call_of, checked_output, read_arguments, running
+from holdfast.executors.logs import log_to_stderr
 from holdfast.executors.recorders import PipeRecorder
 from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
@@ -151,13 +152,15 @@ class Worker:
         first = call.invocations[0]
         graph = self._graphs[first.pipeline, first.version]
         node = graph.nodes[first.node]
+        running.set((node.name, first))
         self._memory.reset()
         before = resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
         self._mark[: MARK.size] = MARK.pack(call.number, began)
         results: list[Value | Failure]
+        recorder = PipeRecorder(first.effects, partial(self._record, call.number))
         try:
-            results, whole = self._results(graph, node, call), False
+            results, whole = self._results(graph, node, call, recorder), False
         except Exception as error:
             step: Step = node.step
             results = [failure_of(error, step.policy.retry.never) for _ in call.invocations]
@@ -167,12 +170,14 @@ class Worker:
             self._mark[: MARK.size] = MARK.pack(0, 0.0)
         after = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return Answer(call.number, results, whole, ran, Usage(round(cpu, 6), self._memory.peak_kib(ran, after.ru_maxrss), os.getpid()))
+        return Answer(call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, recorder.spent))
 
-    def _results(self, graph: Graph, node: Node, call: Call) -> list[Value | Failure]:
+    def _used(self, cpu_s: float, ran_s: float, process_peak_kib: int, spent: int) -> Usage:
+        return Usage(round(cpu_s, 6), self._memory.peak_kib(ran_s, process_peak_kib), os.getpid(), spent)
+
+    def _results(self, graph: Graph, node: Node, call: Call, recorder: PipeRecorder) -> list[Value | Failure]:
         step: Step = node.step
         if step.kind != "batched":
-            recorder = partial(PipeRecorder, call.invocations[0].effects, partial(self._record, call.number))
             value = call_of(graph, node, call.invocations[0], self._store, recorder)()
             return [self._keep(node, asyncio.run(value) if step.is_async else value)]
         elements = [read_arguments(graph, node, one, self._store)[0][0] for one in call.invocations]
@@ -245,6 +250,7 @@ def _die_with(runner: int) -> None:
 def main(arguments: list[str]) -> None:
     """A worker process's main function; the arguments are the file descriptors of requests, answers and mark."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which drains
+    log_to_stderr(os.environ.get("HOLDFAST_LOG", ""))
     requests, answers, mark = (int(number) for number in arguments)
     os.dup2(2, 1)  # what a step prints goes to the log, never into a pipe of ours
     Worker(requests, answers, mark).run()

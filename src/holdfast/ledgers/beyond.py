@@ -40,7 +40,7 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
     """Write all of it, inside the caller's transaction; choices of all transitions together."""
     choices: Counter[tuple[int, int, str, int]] = Counter()
     for one, more in transitions:
-        fresh = {child.key: add_child(run, mint, child, one.at) for child in more.children}
+        fresh = {child.key: add_child(run, mint, child, one.at, -incarnation) for child in more.children}
         for wait in more.waits:
             fresh_now = int(wait.kind == "event" or not fresh.get(wait.key, True))
             run(
@@ -70,8 +70,9 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
         run("add_choice", item, node, minute, choice, incarnation, number)
 
 
-def add_child(run: Run, mint: Mint, child: Submission, at: int) -> bool:
-    """Admit an item with what set it off, and its receipt; False when its key was known.
+def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) -> bool:
+    """Admit an item with what set it off, and its receipt; False when its key was known. ``shard``: the incarnation under which it is
+    measured; none that also writes measures of steps.
 
     Raises:
         InputError: its pipeline is not registered here.
@@ -82,6 +83,7 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int) -> bool:
     )  # fmt: skip
     if row:
         run("add_receipt_of", row[0][0], row[0][1], at)
+        run("measure_admitted_item", shard, row[0][0])
         for name, value in child.fields:
             run("add_field", row[0][1], name, value, row[0][0])
     elif not run("child_known", child.pipeline, child.key):

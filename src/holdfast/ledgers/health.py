@@ -6,14 +6,22 @@ import msgspec
 
 from holdfast.health import OpenBreaker
 from holdfast.ledgers.beyond import Run, Transact
+from holdfast.ledgers.measuring import compact
 from holdfast.ledgers.rows import value_of
-from holdfast.model.alerts import Alert, Alerts
+from holdfast.model.alerts import QUIET_MS, Alert, Rule
 from holdfast.model.duration import seconds
 from holdfast.model.durations import Durations
-from holdfast.model.ids import EPOCH_MS
+from holdfast.model.ids import EPOCH_MS, admitted_ms
+from holdfast.model.load import Load
 from holdfast.model.values import Value
 
 HOUR_MS = 3_600_000
+
+MINUTELY = 2 * 24 * 60
+"""Minutes for which measures are kept by the minute; before that, by the hour."""
+
+HERE = ("disk-full", "ledger-trouble")
+"""Kinds that a runner sees of its own machine."""
 
 _sketch = msgspec.json.Decoder(Durations)
 
@@ -61,9 +69,26 @@ class LedgerHealth:
         """An incarnation serves these versions."""
         self._transact(lambda run: [run("serve", incarnation, version) for version in sorted(versions)])
 
-    def watch(self, rules: dict[str, Alerts], now_ms: int) -> list[Alert]:
+    def compact_measures(self, now_ms: int) -> bool:
+        """Make one row of an old hour."""
+        return self._transact(lambda run: compact(run, now_ms // 60_000 - MINUTELY))
+
+    def report(self, incarnation: int, load: Load) -> None:
+        """Say what an incarnation has in hand."""
+        self._transact(lambda run: run("report_load", msgspec.json.encode(load).decode(), incarnation))
+
+    def watch(self, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
         """Open and close alerts."""
-        return self._transact(lambda run: self._watch(run, rules, now_ms))
+        return self._transact(lambda run: self._watch(run, rules, seen, now_ms))
+
+    def alerts_to_tell(self, until_ms: int, now_ms: int) -> list[tuple[int, Alert]]:
+        """Open alerts that nobody has been told of."""
+        rows = self._transact(lambda run: run("alerts_to_tell", until_ms, now_ms))
+        return [(number, Alert(kind, subject, message)) for number, kind, subject, message, _ in sorted(rows)]
+
+    def alerts_told(self, alerts: list[int], now_ms: int) -> None:
+        """These have been delivered."""
+        self._transact(lambda run: [run("alert_told", now_ms, number) for number in sorted(alerts)])
 
     def _learn(self, run: Run, fresh: dict[tuple[str, str], Durations], now_ms: int) -> dict[tuple[str, str], Durations]:
         if not fresh:
@@ -77,8 +102,8 @@ class LedgerHealth:
             known[pipeline, step] = total
         return known
 
-    def _watch(self, run: Run, rules: dict[str, Alerts], now_ms: int) -> list[Alert]:
-        found = [alert for pipeline, rule in sorted(rules.items()) for alert in _of_pipeline(run, pipeline, rule, now_ms)]
+    def _watch(self, run: Run, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
+        found = seen + [alert for pipeline, rule in sorted(rules.items()) for alert in _of_pipeline(run, pipeline, rule, now_ms)]
         for pipeline, label in run("unserved", now_ms):
             message = f"no runner serves version {label} of {pipeline}, and items wait for it: start one, or `holdfast deploy` to move them"
             found.append(Alert("unserved-version", f"{pipeline} {label}", message))
@@ -86,7 +111,7 @@ class LedgerHealth:
             message = f"dependency {name} has been away for {(now_ms - opened_at) // 1000} s, {probes} probes failed: {why}"
             found.append(Alert("open-breaker", name, message))
         known = set(run("open_alerts"))
-        ours = {("open-breaker", None), ("unserved-version", None)}
+        ours = {"open-breaker", "unserved-version"}
         for alert in found:
             if (alert.kind, alert.subject) in known:
                 run("alert_seen", now_ms, alert.message, alert.kind, alert.subject)
@@ -94,12 +119,13 @@ class LedgerHealth:
                 run("open_alert", alert.kind, alert.subject, alert.message, now_ms)
         still = {(alert.kind, alert.subject) for alert in found}
         for kind, subject in known - still:
-            if subject in rules or (kind, None) in ours:  # of a pipeline that another runner watches, that one decides
-                run("close_alert", now_ms, kind, subject)
+            if subject in rules or kind in ours or kind in HERE:  # of a pipeline that another runner watches, that one decides
+                run("close_alert", now_ms, kind, subject, now_ms - QUIET_MS)
         return [alert for alert in found if (alert.kind, alert.subject) not in known]
 
 
-def _of_pipeline(run: Run, pipeline: str, rule: Alerts, now_ms: int) -> list[Alert]:
+def _of_pipeline(run: Run, pipeline: str, watched: Rule, now_ms: int) -> list[Alert]:
+    rule = watched.alerts
     ((number, oldest),) = run("letters_open", pipeline, rule.dead)
     ((recent,),) = run("letters_since", now_ms - HOUR_MS, pipeline, rule.dead_per_hour)
     found = []
@@ -115,6 +141,23 @@ def _of_pipeline(run: Run, pipeline: str, rule: Alerts, now_ms: int) -> list[Ale
     if stuck:
         message = f"items of {pipeline} have not ended {rule.stuck} after they were admitted: `holdfast stuck --older {rule.stuck}`"
         found.append(Alert("stuck-items", pipeline, message))
+    return found + _late(run, pipeline, watched, now_ms)
+
+
+def _late(run: Run, pipeline: str, watched: Rule, now_ms: int) -> list[Alert]:
+    """What waits too long, or will be over its deadline soon."""
+    rule, found = watched.alerts, []
+    ((foremost,),) = run("foremost_of", pipeline)
+    if foremost is not None and now_ms - admitted_ms(foremost) > seconds(rule.queue_age) * 1000:
+        minutes = (now_ms - admitted_ms(foremost)) // 60_000
+        message = f"items of {pipeline} have been queued for {minutes} minutes: more comes in than is done; `holdfast queues`"
+        found.append(Alert("queue-growth", pipeline, message))
+    if watched.deadline_s is not None:
+        begun = now_ms + round((seconds(rule.deadline_risk) - watched.deadline_s) * 1000)
+        ((at_risk,),) = run("old_items", pipeline, _id_at(begun))
+        if at_risk:
+            message = f"items of {pipeline} will pass their deadline within {rule.deadline_risk}: `holdfast stuck`, `holdfast queues --steps`"
+            found.append(Alert("deadline-risk", pipeline, message))
     return found
 
 

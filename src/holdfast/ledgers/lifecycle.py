@@ -11,6 +11,7 @@ from holdfast.ledgers.rows import columns
 from holdfast.lifecycle import Paused, Wished
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
 from holdfast.model.states import LIVE_ITEM_STATES
+from holdfast.model.trail import Entry, seal
 
 Listed = Callable[[list[int]], Any]
 """Makes one value of a list of numbers, for queries over many."""
@@ -31,8 +32,16 @@ class LedgerLifecycle:
 
     def begin_operation(self, operation: Operation, now_ms: int) -> int:
         """Write down who asks for what."""
-        rows = self._transact(lambda run: run("add_operation", now_ms, operation.who, operation.verb, operation.target, operation.reason))
-        return int(rows[0][0])
+
+        def work(run: Run) -> int:
+            note(run, Entry(now_ms, operation.who, operation.verb, operation.target, operation.reason))
+            return int(run("add_operation", now_ms, operation.who, operation.verb, operation.target, operation.reason)[0][0])
+
+        return self._transact(work)
+
+    def note(self, entry: Entry) -> None:
+        """Write down what somebody did."""
+        self._transact(lambda run: note(run, entry))
 
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
         """Change items or dead letters."""
@@ -164,6 +173,14 @@ class LedgerLifecycle:
         else:
             run("next_generation", now_ms, item)
         return True
+
+
+def note(run: Run, entry: Entry) -> None:
+    """Add an entry to the trail, inside the caller's transaction."""
+    run("lock_trail")
+    last = run("last_of_trail")
+    number, before = last[0] if last else (0, "")
+    run("add_to_trail", number + 1, entry.at, entry.who, entry.action, entry.target, entry.reason, seal(before, entry))
 
 
 def cancel(run: Run, item: int, now_ms: int) -> bool:

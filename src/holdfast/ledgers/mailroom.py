@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.beyond import Mint, Run, Transact, add_child, add_event
-from holdfast.ledgers.lifecycle import Listed, cancel, redrive
+from holdfast.ledgers.lifecycle import Listed, cancel, note, redrive
 from holdfast.ledgers.rows import value_of
 from holdfast.model.events import Delivery, Event
 from holdfast.model.failure import Failure
@@ -17,6 +17,7 @@ from holdfast.model.ids import show
 from holdfast.model.item import Submission
 from holdfast.model.states import LIVE_ITEM_STATES
 from holdfast.model.task import Answer, Asked
+from holdfast.model.trail import Entry
 
 _failure = msgspec.json.Decoder(Failure)
 _asked = msgspec.json.Decoder(Asked)
@@ -158,9 +159,11 @@ class LedgerMailroom:
             if proposed_by == who and bytes(proposed) == data:
                 raise InputError(f"review {review} needs a second person: {who!r} has proposed this already")
             run("propose", review, who, data)
+            note(run, Entry(now_ms, who, "propose", f"review {review}", ""))
             return "proposed"
         by = f"{proposed_by}, {who}" if question.four_eyes else who
         self._woken(run, run("answer_wait", review, now_ms, by, data, None, None), now_ms)
+        note(run, Entry(now_ms, who, "decide", f"review {review}", ""))
         return "decided"
 
     def _accept(self, run: Run, delivery: int, submission: Submission | None, reason: str, now_ms: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -36,6 +38,9 @@ log = logging.getLogger("holdfast")
 T = TypeVar("T")
 
 DAY_S = 86_400.0
+
+_ADMITTING = -1_000_000_000
+"""Under which incarnations it is measured what processes admit: several, so that they do not wait for each other's row."""
 
 
 class PostgresLedger:
@@ -202,19 +207,22 @@ class PostgresLedger:
             for pipeline, key, item, state in connection.execute(SQL["items_of_keys"], (numbers(pipelines), keys)).fetchall()
         }
         manifests = {name: self._manifest(connection, name) for name in {one_.manifest for one_ in submissions}}
-        receipts, rows, fields = [], [], []
-        for one_, pipeline in zip(submissions, pipelines, strict=True):
+        receipts, rows, fields, versions = [], [], [], []
+        for one_, (version, pipeline) in zip(submissions, ids, strict=True):
             item, state = there[pipeline, one_.key]
             created = made.pop((pipeline, one_.key), None) is not None  # the second of one key in a batch is not a new item
             receipts.append(Receipt(item, one_.key, created, state))
             if created:
                 rows.append((item, pipeline, manifests[one_.manifest]))
+                versions.append(version)
                 fields += [(pipeline, name, value, item) for name, value in one_.fields]
         if backlog and rows and one(connection.execute(SQL["waiting_items"], (backlog + 1,))) > backlog:
             oldest = one(connection.execute(SQL["foremost_item"]))
             raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, len(rows)))
         if rows:
             connection.execute(SQL["add_receipts"], (*map(list, zip(*rows, strict=True)), now_ms))
+            for version, number in sorted(Counter(versions).items()):
+                connection.execute(SQL["measure_admitted"], (now_ms // 60_000, _ADMITTING - os.getpid() % 8, version, number))
             connection.execute(SQL["announce"])
         if fields:
             with connection.cursor() as cursor:

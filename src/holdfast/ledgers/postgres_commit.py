@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.beyond import Run, write_beyond
+from holdfast.ledgers.measuring import measure, minutes_of
 from holdfast.ledgers.postgres_connection import Connection, one
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
@@ -16,7 +17,7 @@ from holdfast.model.task import Transition
 SQL = queries("postgres")
 
 _TASK_TYPES = (
-    "int8", "int4", "text", "int4", "text", "int4", "int8", "int8", "int8", "int8", "int4", "int8", "int8", "bytea", "text", "text",
+    "int8", "int4", "text", "int4", "text", "int4", "int8", "int8", "int8", "int8", "int4", "int8", "int8", "bytea", "text", "text", "int8",
 )  # fmt: skip
 
 
@@ -42,17 +43,17 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
         connection.execute("begin")
         noted = connection.execute(SQL["note_command"], (command, incarnation))
         locked = connection.execute(SQL["fences"], (numbers(items),))
+        measured = {minute: connection.execute(SQL["measures_now"], (minute, incarnation)) for minute in minutes_of(transitions)}
     if one(noted) is None:
         raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
-    fences: dict[int, int] = dict(locked.fetchall())
     group = Group(incarnation)
-    held = held_of(transitions, fences, group)
-    write_rows(connection, group, "commit")
+    held = held_of(transitions, locked.fetchall(), group)
+    write_rows(connection, group, {minute: rows.fetchall() for minute, rows in measured.items()}, "commit")
     return held
 
 
-def write_rows(connection: Connection, group: Group, last: LiteralString = "") -> None:
-    """Send the rows of a group, and a last statement with them."""
+def write_rows(connection: Connection, group: Group, measured: dict[int, list[Any]], last: LiteralString = "") -> None:
+    """Send the rows of a group, and a last statement with them. ``measured``: this incarnation's measures by minute."""
     if group.tasks:
         with connection.cursor() as cursor, cursor.copy(SQL["copy_tasks"]) as copy:
             copy.set_types(_TASK_TYPES)
@@ -60,6 +61,8 @@ def write_rows(connection: Connection, group: Group, last: LiteralString = "") -
                 copy.write_row(row)
     with connection.pipeline():
         _write(connection, group)
+        for row in measure(group, measured.__getitem__):
+            connection.execute(SQL["keep_measure"], row)
         if last and not group.beyond:
             connection.execute(last)
     if group.beyond:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
+from holdfast.ledgers.measuring import minutes_of
 from holdfast.ledgers.postgres_commit import SQL, numbers, write_rows
 from holdfast.ledgers.postgres_connection import SCHEMA, Connection, one, open_connection, translated
 from holdfast.ledgers.rows import Group, held_of
@@ -98,10 +99,12 @@ class PostgresTransaction:
         self._connection.execute("set local enable_seqscan = off")
         if one(self._connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
             raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
-        fences: dict[int, int] = dict(self._connection.execute(SQL["fences"], (numbers([transition.item]),)).fetchall())
+        running = self._connection.execute(SQL["fences"], (numbers([transition.item]),)).fetchall()
         group = Group(incarnation)
-        (held,) = held_of([transition], fences, group)
-        write_rows(self._connection, group)
+        (held,) = held_of([transition], running, group)
+        # Settlements and groups take turns in the committer's thread, so nobody else writes this incarnation's measures now.
+        measured = {minute: self._connection.execute(SQL["measures_now"], (minute, incarnation)) for minute in minutes_of([transition])}
+        write_rows(self._connection, group, {minute: rows.fetchall() for minute, rows in measured.items()})
         return held
 
     def _there(self, transition: Transition) -> bool:

@@ -8,14 +8,17 @@ from typing import Any
 import msgspec
 
 from holdfast.errors import NotFoundError
+from holdfast.ledgers.measure_reads import MeasureReads
 from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
 from holdfast.ledgers.search import Ask
 from holdfast.ledgers.search_reads import SearchReads
 from holdfast.model.claimed import Claimed
+from holdfast.model.events import trace_of
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
+from holdfast.model.measures import MICRO
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.values import Value
 
@@ -30,7 +33,7 @@ _LETTER = (
 )  # fmt: skip
 
 
-class LedgerReads(PatternReads, SearchReads):
+class LedgerReads(PatternReads, SearchReads, MeasureReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:
@@ -105,7 +108,7 @@ class LedgerReads(PatternReads, SearchReads):
         found["waits"] = self.waits(item)
         found["children"] = self.children(item)
         found["parent"] = show(row[19]) if row[19] is not None else None
-        found["correlation"] = row[20] or found["item"]
+        found["correlation"], found["trace"] = row[20] or found["item"], row[21] or trace_of(found["item"])
         found["letters"] = [self._letter_row(letter) for letter in self._rows("letters", None, None, None, item, 1000)]
         return found
 
@@ -143,6 +146,7 @@ class LedgerReads(PatternReads, SearchReads):
         found["cost"] = {
             "cpu_s": round(sum(one["cpu_s"] or 0 for one in found["tries"]), 3),
             "wall_s": round(sum(one["s"] for one in found["tries"]), 3),
+            "usd": round(sum(one["cost_usd"] for one in found["tries"]), 6),
         }
         return found
 
@@ -185,11 +189,14 @@ class LedgerReads(PatternReads, SearchReads):
                 found = [show(row[0]) for row in self._rows(query)]
                 if found:
                     broken.append({"rule": query.removeprefix("audit_").replace("_", "-"), "items": found})
+        broken += [{"rule": f"measures-{what}", "items": [name]} for name, what in self.mismeasured()]
+        tampered = self.broken_trail()
+        broken += [{"rule": "trail-changed", "items": [f"entry {tampered}"]}] if tampered is not None else []
         balanced = not broken and all(terms["balanced"] for terms in pipelines.values())
         return {"pipelines": pipelines, "broken": broken, "balanced": balanced, "at": now_ms}
 
     def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
-        tail = ("host", "worker", "body", "cpu_ms", "peak_kib")
+        tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost")
         entries = []
         for row in self._rows("item_attempts", item):
             one = dict(zip((*_ATTEMPT, "error_class", "error", "message", "traceback", "charged", *tail), row, strict=True))
@@ -200,13 +207,13 @@ class LedgerReads(PatternReads, SearchReads):
             if one["state"] == "succeeded":
                 entries.append(one)
             else:
-                one["cpu_ms"] = None  # its last attempt is an entry of its own
+                one["cpu_ms"] = one["cost"] = None  # its last attempt is an entry of its own
                 entries.append({**one, "started_at": one["ended_at"]})
         for row in self._rows("item_live", item):
             node, place, state, attempt, failures, crashes, _, started, wake = row
             entries.append(
                 {"node": node, "place": place, "state": state, "attempt": attempt, "failures": failures, "crashes": crashes,
-                 "started_at": started, "ended_at": None, "generation": None, "wake_at": wake or None, "cpu_ms": None}
+                 "started_at": started, "ended_at": None, "generation": None, "wake_at": wake or None, "cpu_ms": None, "cost": None}
             )  # fmt: skip
         moves = [(generation, [node["name"] for node in self._versions()[left][2]]) for generation, left in self._rows("moves_of", item)]
         for one in entries:
@@ -215,6 +222,7 @@ class LedgerReads(PatternReads, SearchReads):
             one["s"] = 0 if one["ended_at"] is None else (one["ended_at"] - one["started_at"]) / 1000
             cpu = one.pop("cpu_ms")
             one["cpu_s"] = None if cpu is None else cpu / 1000
+            one["cost_usd"] = (one.pop("cost") or 0) / MICRO
         return sorted(entries, key=lambda one: (one["started_at"], one["ended_at"] or 1 << 60))
 
     def _item_row(self, row: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 from holdfast.errors import LedgerError
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
-from holdfast.model.task import Answer, Beyond, EachPart, Effect, LiveTask, SettledTask, Transition
+from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, Transition
 from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
 Row = tuple[Any, ...]
@@ -73,10 +74,20 @@ class Group:
 
     Args:
         incarnation: under which they are written.
+
+    Attributes:
+        known: of each item, its row of ``fences``: id, fence, version, and when it was admitted.
+        usual: to be measured, of tasks that simply succeeded: durations and outputs by minute, version and node.
+        settled, failed, ended: to be measured one by one, each with minute and version: tasks, attempts, and items with how long they took.
     """
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
+        self.known: dict[int, Row] = {}
+        self.usual: defaultdict[tuple[int, int, int], tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
+        self.settled: list[tuple[int, int, SettledTask]] = []
+        self.failed: list[tuple[int, int, FailedAttempt]] = []
+        self.ended: list[tuple[int, int, str, int]] = []
         self.drops: list[tuple[int, int, str]] = []
         self.tasks: list[Row] = []
         self.attempts: list[Row] = []
@@ -89,19 +100,31 @@ class Group:
 
     def add(self, one: Transition) -> None:
         """Flatten one transition into rows. (Called for every step: it holds the interpreter's lock beside the event loop.)"""
-        item = one.item
+        item, minute, (_, _, version, admitted_at) = one.item, one.at // 60_000, self.known[one.item]
         for task in one.settled:
-            output, usage = task.output, task.usage
-            inline, artifact = (output, None) if type(output) is bytes else columns(output)
-            self.tasks.append(
-                (
-                    item, task.node, task.place, task.generation, task.state, task.attempt, task.started_at, task.ended_at,
-                    self.incarnation, task.body or None, usage.worker or None,
-                    round(usage.cpu_s * 1000) or None if usage.cpu_s else None, usage.peak_kib or None,
-                    inline, artifact, task.flag or None,
-                )
-            )  # fmt: skip
-            self._drop((item, task.node, task.place))
+            node, place, output, usage, began, ended = task.node, task.place, task.output, task.usage, task.started_at, task.ended_at
+            if usage is NOTHING and type(output) is bytes:  # as a rule, on the event loop
+                self.tasks.append(
+                    (
+                        item, node, place, task.generation, task.state, task.attempt, began, ended, self.incarnation, task.body or None,
+                        None, None, None, output, None, task.flag or None, None,
+                    )
+                )  # fmt: skip
+            else:
+                self.tasks.append(
+                    (
+                        item, node, place, task.generation, task.state, task.attempt, began, ended, self.incarnation, task.body or None,
+                        usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None, *columns(output),
+                        task.flag or None, usage.cost or None,
+                    )
+                )  # fmt: skip
+            if usage is NOTHING and not place and task.attempt and task.state == "succeeded" and type(output) is bytes:
+                took, outputs = self.usual[minute, version, node]
+                took.append(ended - began)
+                outputs.append(output)
+            else:
+                self.settled.append((minute, version, task))
+            self._drop((item, node, place))
         for node, place in one.dropped:
             self._drop((item, node, place))
         for live in one.live:
@@ -111,12 +134,15 @@ class Group:
             )  # fmt: skip
         if one.failed or one.letters:
             self._add_failures(one)
+            self.failed += [(minute, version, failed) for failed in one.failed]
         if one.flags:
             self.flags.append((item, one.flags))
         if one.more is not None:
             self.beyond.append((one, one.more))
         if one.state is not None:
             self._add_state(one)
+            if one.state in ("completed", "dead"):
+                self.ended.append((minute, version, one.state, one.at - admitted_at))
 
     def _drop(self, key: tuple[int, int, str]) -> None:
         self.live.pop(key, None)
@@ -130,6 +156,7 @@ class Group:
                     one.item, failed.node, failed.place, failed.generation, failed.attempt, failed.started_at, failed.ended_at,
                     failure.error_class, failure.error, failure.message, failure.traceback, int(failed.charged), self.incarnation,
                     failed.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
+                    usage.cost or None,
                 )
             )  # fmt: skip
         for letter in one.letters:
@@ -149,16 +176,19 @@ class Group:
             self.finished.append((one.item, one.state, one.at, *result))
 
 
-def held_of(transitions: list[Transition], fences: dict[int, int], group: Group) -> list[bool]:
-    """Put the transitions whose fence holds into the group; which ones those are. ``fences``: of running items, by id."""
+def held_of(transitions: list[Transition], running: Iterable[Row], group: Group) -> list[bool]:
+    """Put the transitions whose fence holds into the group; which ones those are. ``running``: rows of ``fences``."""
+    known = group.known = {row[0]: row for row in running}
+    over: set[int] = set()
     held = []
     for transition in transitions:
-        holds = fences.get(transition.item) == transition.fence
+        row = known.get(transition.item)
+        holds = row is not None and row[1] == transition.fence and transition.item not in over
         held.append(holds)
         if holds:
             group.add(transition)
             if transition.state is not None:
-                del fences[transition.item]  # the lease ends here: nothing may follow under this fence
+                over.add(transition.item)  # the lease ends here: nothing may follow under this fence
     return held
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from holdfast.ledgers.stuck import Names, stuck_items
 from holdfast.model.durations import Durations
 from holdfast.model.ids import parse, show
 from holdfast.model.search import Filter
+from holdfast.model.trail import Entry, broken_at
 
 _OPERATION = ("operation", "at", "who", "verb", "target", "reason", "state", "changed", "ended_at")
 _ALERT = ("alert", "kind", "subject", "message", "opened_at", "seen_at", "closed_at")
@@ -109,6 +111,25 @@ class SearchReads:
         """Dependencies that are away: ``dependency``, ``opened_at``, ``probes``, ``probe_at``, ``why``."""
         return [dict(zip(("dependency", "opened_at", "probes", "probe_at", "why"), row, strict=True)) for row in self._rows("breakers")]
 
+    def trail(self, limit: int) -> list[dict[str, Any]]:
+        """What people did, the newest first: ``entry``, ``at``, ``who``, ``action``, ``target``, ``reason``, ``digest``."""
+        return [
+            dict(zip(("entry", "at", "who", "action", "target", "reason", "digest"), row, strict=True))
+            for row in self._rows("newest_of_trail", limit)
+        ]
+
+    def broken_trail(self) -> int | None:
+        """The first entry of the trail that is not what was written, or None."""
+
+        def entries() -> Iterator[tuple[int, str, Entry]]:
+            after = 0
+            while rows := self._rows("trail", after, 10_000):
+                for number, at, who, action, target, reason, digest in rows:
+                    yield number, digest, Entry(at, who, action, target, reason)
+                after = rows[-1][0]
+
+        return broken_at(entries())
+
     def pauses(self) -> list[dict[str, Any]]:
         """What is paused: ``pipeline``, ``step`` (empty: all), ``at``, ``who``, ``reason``."""
         return [dict(zip(("pipeline", "step", "at", "who", "reason"), row, strict=True)) for row in self._rows("pauses_with_reason")]
@@ -116,11 +137,10 @@ class SearchReads:
     def versions(self, pipeline: str) -> list[dict[str, Any]]:
         """A pipeline's versions, the oldest first: ``version``, ``number``, ``shape``, and the items that have not ended: ``queued``,
         ``running``, ``waiting``, ``paused``, ``dead``."""
-        found = []
+        found, live = [], {(version, state): count for version, state, count, _ in self._rows("live_items")}
         for number, (of, label, shape) in self._versions().items():
             if of == pipeline:
-                states = dict.fromkeys(("queued", "running", "waiting", "paused", "dead"), 0)
-                states |= {state: count for state, count in self._rows("live_of_version", number) if state in states}
+                states = {state: live.get((number, state), 0) for state in ("queued", "running", "waiting", "paused", "dead")}
                 found.append({"version": label, "number": number, "shape": shape, **states})
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,6 +128,8 @@ class SqliteLedger:
                 else:
                     there = self._one("item_of_key", pipeline, one.key) or (0, "")
                     receipts.append(Receipt(there[0], one.key, False, there[1]))
+            for version, number in Counter(known[one.pipeline, one.version][0] for one, got in zip(submissions, receipts) if got.created).items():
+                self._run("measure_admitted", now_ms // 60_000, 0, version, number)
             created = sum(one.created for one in receipts)
             if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
                 (oldest,) = self._one("foremost_item") or (now_ms,)

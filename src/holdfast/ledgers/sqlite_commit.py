@@ -8,6 +8,7 @@ import apsw
 
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.beyond import Mint, Run, write_beyond
+from holdfast.ledgers.measuring import measure
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
 from holdfast.ledgers.sqlite_rows import numbers, write_rows
@@ -35,10 +36,11 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
         raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
     items = list({transition.item for transition in transitions})
     rows: Any = connection.execute(SQL["fences"], (numbers(items),))
-    fences: dict[int, int] = dict(rows)
     group = Group(incarnation)
-    held = held_of(transitions, fences, group)
+    held = held_of(transitions, rows, group)
     _write(connection, group)
+    for row in measure(group, lambda minute: run("measures_now", minute, incarnation)):
+        connection.execute(SQL["keep_measure"], row)
     if group.beyond:
         write_beyond(run, mint, incarnation, group.beyond)
     write_rows(connection, "release_item", group.released)

@@ -16,6 +16,11 @@ from holdfast.model.states import ITEM_TRANSITIONS
 APPLICATION_ID = 0x486C6466  # "Hldf"
 
 
+def sqlite_version() -> str:
+    """The SQLite that is in use."""
+    return str(apsw.sqlite_lib_version())
+
+
 def check_sqlite(version: str) -> None:
     """Refuse an SQLite with the WAL-reset race (sqlite.org/wal.html#walresetbug), which can lose committed writes.
 

@@ -16,25 +16,46 @@ class Alerts(msgspec.Struct, frozen=True):
         dead_per_hour: dead letters opened within the last hour.
         dead_age: a duration: how long the oldest open dead letter may wait for somebody.
         stuck: a duration: how long an item without a deadline may take before ``holdfast stuck`` names it.
+        queue_age: a duration: how long the foremost queued item may have waited.
+        deadline_risk: a duration: how long before its deadline an item should have ended.
     """
 
     dead: int = 1_000
     dead_per_hour: int = 100
     dead_age: Duration = "7d"
     stuck: Duration = "1d"
+    queue_age: Duration = "1h"
+    deadline_risk: Duration = "5m"
 
     def __post_init__(self) -> None:
-        seconds(self.dead_age)
-        seconds(self.stuck)
+        for duration in (self.dead_age, self.stuck, self.queue_age, self.deadline_risk):
+            seconds(duration)
         if self.dead < 1 or self.dead_per_hour < 1:
             raise DefinitionError("Alerts(): thresholds are at least 1")
+
+
+KINDS = (
+    "dead-letters", "dead-letter-rate", "dead-letter-age", "stuck-items", "deadline-risk", "queue-growth", "unserved-version", "open-breaker",
+    "disk-full", "ledger-trouble",
+)  # fmt: skip
+"""Every kind of alert that ships, on from the start."""
+
+QUIET_MS = 120_000
+"""An alert is closed when what it says has not been so for this long: what comes and goes stays one alert."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What is watched of a pipeline: its thresholds, and the seconds that its items have from admission, or None."""
+
+    alerts: Alerts = Alerts()
+    deadline_s: float | None = None
 
 
 class Alert(msgspec.Struct, frozen=True):
     """One thing that somebody should look at.
 
     Attributes:
-        kind: ``dead-letters``, ``dead-letter-rate``, ``dead-letter-age``, ``unserved-version``, ``stuck-items``, ``open-breaker``.
+        kind: one of :data:`KINDS`.
         subject: what it is about: a pipeline, a version, a dependency. One alert is open per kind and subject.
         message: one line that says what is and what to do.
     """

@@ -11,18 +11,21 @@ import msgspec
 
 from holdfast.model.codec import decode, encode
 from holdfast.model.events import traceparent
+from holdfast.model.measures import MICRO
 
 T = TypeVar("T")
 
 
 class Recorder(Protocol):
-    """Where sub-effects are recorded.
+    """Where an attempt's sub-effects are recorded, and what it spends.
 
     Attributes:
-        known: those of earlier attempts and generations: JSON by label.
+        known: sub-effects of earlier attempts and generations: JSON by label.
+        spent: what its calls cost, in millionths of a dollar.
     """
 
     known: dict[str, bytes]
+    spent: int
 
     def record(self, label: str, value: bytes) -> None:
         """Return once it is durable. For steps that are plain functions."""
@@ -38,6 +41,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.known: dict[str, bytes] = {}
+        self.spent = 0
 
     def record(self, label: str, value: bytes) -> None:
         return None
@@ -77,6 +81,24 @@ class Context(msgspec.Struct, frozen=True):
     def traceparent(self) -> str:
         """The W3C header to send along with calls to other services; empty without a trace."""
         return traceparent(self.trace, self.idempotency_key[:16])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """To send along with calls to other services: ``traceparent`` (so that what they do is in the item's trace) and ``idempotency-key``."""
+        return {**({"traceparent": self.traceparent} if self.trace else {}), "idempotency-key": self.idempotency_key}
+
+    def cost(self, usd: float) -> None:
+        """Say what a call of this attempt cost, in US dollars; several add up. It is kept with the attempt, whatever becomes of it (but for
+        one whose process dies), and counted per item, step, pipeline and day. For a call priced by tokens, multiply:
+        ``ctx.cost(used.input * 0.15e-6 + used.output * 0.6e-6)``.
+
+        Raises:
+            ValueError: a negative or endless amount.
+        """
+        if not 0 <= usd < 1e9:
+            raise ValueError(f"ctx.cost({usd!r}): say dollars, 0 or more")
+        if self.recorder is not None:
+            self.recorder.spent += round(usd * MICRO)
 
     @overload
     def once(self, label: str, fn: Callable[[], Awaitable[T]], kind: Any = ...) -> Awaitable[T]: ...

@@ -1,17 +1,14 @@
 """How long a step's attempts take, as a histogram that runners can add up and that forgets.
 
-Logarithmic buckets with a relative error of 5 % (as in C. Masson et al., "DDSketch", VLDB 2019), counts halved as they grow, so
-that the last thousand or two weigh most.
+The buckets are those of :mod:`holdfast.model.measures`; counts are halved as they grow, so that the last thousand or two weigh most.
 """
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
-_GAMMA = 1.1
-_LOG = math.log(_GAMMA)
+from holdfast.model.measures import GAMMA, bucket_of
+
 _SMALLEST = 0.001
 
 ENOUGH = 500
@@ -64,7 +61,7 @@ class Durations(msgspec.Struct):
         self.longest_s = max(self.longest_s, other.longest_s)
         while sum(self.counts.values()) > FORGET:
             self.counts = {bucket: count / 2 for bucket, count in self.counts.items() if count >= 0.5}
-            self.longest_s = min(self.longest_s, _GAMMA ** (max(self.counts) + 1) * _SMALLEST)
+            self.longest_s = min(self.longest_s, GAMMA ** (max(self.counts) + 1) * _SMALLEST)
 
     @property
     def weight(self) -> float:
@@ -77,9 +74,9 @@ class Durations(msgspec.Struct):
         for bucket in sorted(self.counts):
             seen += self.counts[bucket]
             if seen >= wanted:
-                return _SMALLEST * _GAMMA**bucket
+                return _SMALLEST * GAMMA**bucket
         return 0.0
 
     def _count(self, seconds: float, number: float) -> None:
-        bucket = math.ceil(math.log(max(seconds, _SMALLEST) / _SMALLEST) / _LOG)
+        bucket = bucket_of(seconds * 1000)
         self.counts[bucket] = self.counts.get(bucket, 0.0) + number

@@ -7,6 +7,7 @@ import traceback
 import msgspec
 
 from holdfast.model.classes import ErrorClass, classify, retry_after
+from holdfast.model.secrets import redacted
 
 _MESSAGE_LIMIT = 2_000
 _TRACE_LIMIT = 16_000
@@ -31,11 +32,12 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", array_like=True):
 
 
 def failure_of(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> Failure:
-    """Describe an exception; item text in it is kept as text, with lone surrogates replaced."""
+    """Describe an exception; item text in it is kept as text, with lone surrogates replaced, secrets that were read are hidden."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     trace = "".join(traceback.format_exception(error))
-    return Failure(classify(error, never), name, clean(str(error))[:_MESSAGE_LIMIT], clean(trace)[-_TRACE_LIMIT:], retry_after(error))
+    message, trace = redacted(clean(str(error))), redacted(clean(trace))
+    return Failure(classify(error, never), name, message[:_MESSAGE_LIMIT], trace[-_TRACE_LIMIT:], retry_after(error))
 
 
 def clean(text: str) -> str:

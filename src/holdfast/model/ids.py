@@ -27,6 +27,11 @@ class Minter:
         return self._last
 
 
+def admitted_ms(item: int) -> int:
+    """When an id was minted, Unix milliseconds."""
+    return (item >> 22) + EPOCH_MS
+
+
 def show(number: int) -> str:
     """Return an id as 13 lower-case characters."""
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))

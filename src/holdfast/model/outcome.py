@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from holdfast.model.failure import Failure
-from holdfast.model.task import Usage
+from holdfast.model.task import NOTHING, Usage
 from holdfast.model.values import Value
 
 
@@ -85,5 +85,5 @@ class Outcome(msgspec.Struct, gc=False):
     charged: bool = True
     whole: bool = False
     ran_s: float = 0.0
-    usage: Usage = Usage()
+    usage: Usage = NOTHING
     transaction: Any = None

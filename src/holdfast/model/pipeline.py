@@ -119,6 +119,12 @@ class Pipeline(Generic[A, T]):
         """Run as plain Python: no retries, no deadlines. Inside another pipeline, its steps are traced inline."""
         return self.fn(payload)
 
+    def _repr_svg_(self) -> str:
+        """In a notebook: its graph."""
+        from holdfast.model.drawing import svg
+
+        return svg(self)
+
     def key_of(self, payload: bytes) -> str:
         """The key of a stored payload.
 

@@ -15,11 +15,17 @@ NEVER = (1 << 53) - 1
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an attempt used: CPU seconds, peak resident memory in KiB (0: not measured), and the worker's process id."""
+    """What an attempt used: CPU seconds, peak resident memory in KiB (0: not measured), the worker's process id, and what it said that its
+    calls cost, in millionths of a dollar."""
 
     cpu_s: float = 0.0
     peak_kib: int = 0
     worker: int = 0
+    cost: int = 0
+
+
+NOTHING = Usage()
+"""Of an attempt whose use was not measured."""
 
 
 class SettledTask(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +43,7 @@ class SettledTask(msgspec.Struct, frozen=True, gc=False):
     started_at: int
     ended_at: int
     output: Value | None = None
-    usage: Usage = Usage()
+    usage: Usage = NOTHING
     flag: str = ""
     body: int = 0
 
@@ -53,7 +59,7 @@ class FailedAttempt(msgspec.Struct, frozen=True):
     ended_at: int
     failure: Failure
     charged: bool
-    usage: Usage = Usage()
+    usage: Usage = NOTHING
     body: int = 0
 
 

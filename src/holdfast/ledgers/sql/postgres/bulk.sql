@@ -21,3 +21,10 @@ select d.id, d.item, d.node, d.place, d.state, i.state from dead_letters d join 
 
 -- name: lock_items
 select id from items where id = any ($1::bigint[]) order by id for no key update;
+
+-- name: lock_trail its entries are numbered without gaps
+lock table trail in exclusive mode;
+
+-- name: foremost_of of what is queued foremost, the oldest of a pipeline
+select min(i.id) from versions v join pipelines p on p.id = v.pipeline
+cross join lateral (select id from items where state = 'queued' and version = v.id order by priority desc, id limit 1) i where p.name = $1;

@@ -143,8 +143,8 @@ select item, node, place, state, attempt, failures, crashes, suspect, started_at
 from live_tasks where item = any ($1::bigint[]);
 
 -- name: fences locks the rows in the order given
-select i.id, i.fence from unnest($1::bigint[]) as w (id)
-cross join lateral (select id, fence from items where id = w.id and state = 'running' for no key update) i;
+select i.id, i.fence, i.version, i.admitted_at from unnest($1::bigint[]) as w (id)
+cross join lateral (select id, fence, version, admitted_at from items where id = w.id and state = 'running' for no key update) i;
 
 -- name: all_fences
 select id, fence from items where id = any ($1::bigint[]);
@@ -166,14 +166,15 @@ on conflict (item, node, place) do update set state = excluded.state, attempt = 
 
 -- name: copy_tasks
 copy tasks (
-    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib, output, artifact, flag
+    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib, output, artifact, flag,
+    cost
 ) from stdin (format binary);
 
 -- name: add_attempt
 insert into attempts (
     item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
-    incarnation, body, worker, cpu_ms, peak_kib
-) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
+    incarnation, body, worker, cpu_ms, peak_kib, cost
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
 
 -- name: add_letter
 insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint)

@@ -60,10 +60,17 @@ insert into alerts (kind, subject, message, opened_at, seen_at) values ($1, $2, 
 update alerts set seen_at = $1, message = $2 where kind = $3 and subject = $4 and closed_at is null;
 
 -- name: close_alert
-update alerts set closed_at = $1 where kind = $2 and subject = $3 and closed_at is null;
+update alerts set closed_at = $1 where kind = $2 and subject = $3 and closed_at is null and seen_at < $4;
 
 -- name: old_items whether there is an item that was admitted before and has not ended
 select count(*) from (
     select 1 from items i join pipelines p on p.id = i.pipeline
     where i.state in ('queued', 'running', 'waiting', 'paused') and p.name = $1 and i.id < $2 limit 1
 ) old;
+
+-- name: alerts_to_tell
+update alerts set telling_until = $1 where notified_at is null and closed_at is null and coalesce(telling_until, 0) < $2
+returning id, kind, subject, message, opened_at;
+
+-- name: alert_told
+update alerts set notified_at = $1 where id = $2;

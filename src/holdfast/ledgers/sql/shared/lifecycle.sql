@@ -55,8 +55,8 @@ update items set version = $1 where id = $2;
 -- name: note_move
 insert into moves (item, generation, version) values ($1, $2, $3) on conflict (item, generation) do nothing;
 
--- name: results_of
-select t.node, t.place, t.generation, t.state, t.attempt, t.started_at, t.ended_at, t.incarnation, t.body, t.worker, t.cpu_ms, t.peak_kib,
+-- name: results_of as copies of no incarnation: they have been measured where they were made
+select t.node, t.place, t.generation, t.state, t.attempt, t.started_at, t.ended_at, 0, t.body, t.worker, t.cpu_ms, t.peak_kib,
     t.output, t.artifact, t.flag
 from tasks t where t.item = $1 and t.state in ('succeeded', 'skipped') and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = $1), 0)
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
@@ -101,3 +101,15 @@ insert into item_flags (flag, item) values ($1, $2) on conflict (flag, item) do 
 
 -- name: close_letter_because
 update dead_letters set state = 'discarded', closed_at = $1, reason = (select reason from operations where id = $2) where id = $3;
+
+-- name: last_of_trail
+select id, digest from trail order by id desc limit 1;
+
+-- name: add_to_trail
+insert into trail (id, at, who, action, target, reason, digest) values ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: trail
+select id, at, who, action, target, reason, digest from trail where id > $1 order by id limit $2;
+
+-- name: newest_of_trail
+select id, at, who, action, target, reason, digest from trail order by id desc limit $1;

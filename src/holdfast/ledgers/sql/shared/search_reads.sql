@@ -32,9 +32,6 @@ select id, kind, subject, message, opened_at, seen_at, closed_at from alerts ord
 -- name: pauses_with_reason
 select p.name, x.step, x.at, x.who, x.reason from pauses x join pipelines p on p.id = x.pipeline order by p.name, x.step;
 
--- name: live_of_version
-select state, count(*) from items where version = $1 group by state;
-
 -- name: all_bodies
 select hash, id from bodies;
 

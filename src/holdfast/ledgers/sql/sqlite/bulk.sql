@@ -21,3 +21,10 @@ select d.id, d.item, d.node, d.place, d.state, i.state from dead_letters d join 
 
 -- name: lock_items
 select id from items where id in (select value from carray(?1));
+
+-- name: lock_trail nobody else writes
+select 1;
+
+-- name: foremost_of of what is queued foremost, the oldest of a pipeline
+select min(q.id) from (select id, version from items where state = 'queued' order by due, id limit 1000) q
+join versions v on v.id = q.version join pipelines p on p.id = v.pipeline where p.name = ?1;

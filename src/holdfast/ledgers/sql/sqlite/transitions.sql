@@ -107,7 +107,7 @@ select item, node, place, state, attempt, failures, crashes, suspect, started_at
 from live_tasks where item in (select value from carray(?));
 
 -- name: fences
-select id, fence from items where id in (select value from carray(?)) and state = 'running';
+select id, fence, version, admitted_at from items where id in (select value from carray(?)) and state = 'running';
 
 -- name: all_fences
 select id, fence from items where id in (select value from carray(?));
@@ -125,14 +125,14 @@ select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 -- name: add_task
 insert into tasks (
     item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib,
-    output, artifact, flag
-) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
+    output, artifact, flag, cost
+) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_attempt
 insert into attempts (
     item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
-    incarnation, body, worker, cpu_ms, peak_kib
-) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
+    incarnation, body, worker, cpu_ms, peak_kib, cost
+) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_letter
 insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint)

@@ -1,0 +1,25 @@
+"""Where a command that runs items exports their traces to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from holdfast.app import App
+from holdfast.errors import InputError
+from holdfast.session import Session
+
+
+def tracing(app: App) -> AbstractContextManager[Callable[[Session], None]]:
+    """What each tick of a run must call, so that traces are exported when ``HOLDFAST_OTLP`` says so.
+
+    Raises:
+        InputError: the extra that exports is not installed.
+    """
+    if not app.settings.otlp:
+        return nullcontext(lambda session: None)
+    try:
+        from holdfast.telemetry.otlp import exporting
+    except ModuleNotFoundError:
+        raise InputError("HOLDFAST_OTLP needs OpenTelemetry: pip install 'holdfast[otel]'") from None
+    return exporting(app)

@@ -1,0 +1,52 @@
+"""Says in the ledger now and then what this runner has in hand, so that anybody can see how much waits for which capacity; and sees to it that
+old measures take little room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.clock import Clock
+from holdfast.engine.committer import Desk
+from holdfast.model.load import Load
+
+REPORT_MS = 5_000
+"""Time between two reports; nothing is written while nothing changes."""
+
+
+COMPACT_MS = 3_600_000
+"""Time between two looks for measures that are old enough to be kept by the hour."""
+
+
+class Reporting:
+    """Reports, and compacts.
+
+    Args:
+        incarnation: whose.
+        desk: the committer.
+        clock: all time.
+        load: what is in hand.
+    """
+
+    def __init__(self, incarnation: int, desk: Desk, clock: Clock, load: Callable[[], Load]) -> None:
+        self._incarnation, self._desk, self._clock, self._load = incarnation, desk, clock, load
+        self._next, self._said = 0, Load()
+        self._compact_at = clock.now_ms() + REPORT_MS
+
+    def visit(self) -> None:
+        """Report, if it is time."""
+        now = self._clock.now_ms()
+        if now < self._next:
+            return
+        self._next = now + REPORT_MS
+        if now >= self._compact_at:
+            self._compact_at = now + COMPACT_MS
+            self._desk.call(lambda ledger: ledger.health.compact_measures(now), self._compacted)
+        load = self._load()
+        if load != self._said:
+            self._said = load
+            self._desk.call(lambda ledger: ledger.health.report(self._incarnation, load), lambda answer: None)
+
+    def _compacted(self, answer: Any) -> None:
+        if answer is True:
+            self._compact_at = 0  # there may be more: one hour at a time, so that nothing waits long

@@ -1,0 +1,63 @@
+"""Logs for programs: with ``HOLDFAST_LOG=json`` each line is a JSON object, with the item, step and trace of the attempt that wrote it.
+
+Whatever logger a step uses: the attempt is known where it runs. Secrets that were read are hidden in either form.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from holdfast.executors.attempt import attempt_here
+from holdfast.model.events import trace_of
+from holdfast.model.ids import show
+from holdfast.model.secrets import redacted
+
+
+class Plain(logging.Formatter):
+    """``LEVEL message``, for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return redacted(super().format(record))
+
+
+class Json(logging.Formatter):
+    """One JSON object a line: ``at``, ``level``, ``logger``, ``message``, ``error``, and of an attempt ``item``, ``key``, ``step``, ``attempt``,
+    ``trace``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        attempt = attempt_here()
+        if attempt is not None:
+            step, invocation = attempt
+            item = show(invocation.item)
+            line |= {"item": item, "key": invocation.key, "step": step, "trace": invocation.trace or trace_of(item)}
+            line["attempt"] = str(invocation.attempt)
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return redacted(json.dumps(line, ensure_ascii=False))
+
+
+def log_to_stderr(form: str, level: int = logging.WARNING) -> None:
+    """Log to stderr, once.
+
+    Args:
+        form: ``json``, or anything else for people.
+        level: what is logged at least.
+    """
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if form == "json" else Plain("%(levelname)s %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(level)

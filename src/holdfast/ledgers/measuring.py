@@ -1,0 +1,140 @@
+"""What a group of transitions adds to the measures of its minutes: read, added to and written in the group's own transaction.
+
+So measures are exact: they say neither more nor less than the rows of tasks and attempts. An incarnation has rows of its own; those of
+several runners are added up when they are read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from holdfast.ledgers.rows import Group
+from holdfast.model.measures import ITEM, SUMS, Histogram, Measure, first_place
+from holdfast.model.task import Transition, Usage
+
+HOURLY = -2_000_000_000
+"""Under which incarnation the row of a whole hour stands."""
+
+Run = Callable[..., list[Any]]
+
+Key = tuple[int, int, int]
+"""Minute, version, node."""
+
+Row = tuple[Any, ...]
+
+_histogram = msgspec.json.Decoder(dict[int, int])
+_errors = msgspec.json.Decoder(dict[str, int])
+_encode = msgspec.json.Encoder().encode
+
+
+def minutes_of(transitions: Iterable[Transition]) -> set[int]:
+    """The minutes whose measures a group of transitions adds to: those of the events."""
+    return {one.at // 60_000 for one in transitions}
+
+
+def measure(group: Group, known: Callable[[int], Iterable[Row]]) -> list[Row]:
+    """The rows of ``keep_measure`` for a group.
+
+    Args:
+        group: the rows of the group.
+        known: this incarnation's rows of a minute, as ``measures_now`` returns them.
+    """
+    fresh = _measured(group)
+    for minute in {key[0] for key in fresh}:
+        for version, node, *values in known(minute):
+            one = fresh.get((minute, version, node))
+            if one is not None:
+                one.merge(measure_of(values))
+    return [(minute, group.incarnation, version, node, *row_of(one)) for (minute, version, node), one in sorted(fresh.items())]
+
+
+def compact(run: Run, before_minute: int) -> bool:
+    """Make one row an hour of the oldest hour that is not one yet, over minutes and incarnations; False when there is none.
+
+    (Two runners that do this to the same hour write the same rows.)
+    """
+    ((oldest,),) = run("oldest_minute", before_minute, HOURLY)
+    if oldest is None:
+        return False
+    hour = oldest - oldest % 60
+    merged: dict[tuple[int, int], Measure] = {}
+    for version, node, *values in run("measures_of_hour", hour, hour + 60):
+        if (version, node) in merged:
+            merged[version, node].merge(measure_of(values))
+        else:
+            merged[version, node] = measure_of(values)
+    run("drop_hour", hour, hour + 60)
+    for (version, node), one in sorted(merged.items()):
+        run("keep_measure", hour, HOURLY, version, node, *row_of(one))
+    return True
+
+
+def measure_of(values: list[Any]) -> Measure:
+    """The columns of a row as a measure."""
+    *sums, peak, durations, errors = values
+    named = dict(zip(SUMS, sums, strict=True))
+    return Measure(**named, peak_kib=peak, durations=Histogram(_histogram.decode(durations)), errors=_errors.decode(errors))
+
+
+def row_of(one: Measure) -> Row:
+    """A measure as its columns."""
+    sums = [getattr(one, name) for name in SUMS]
+    return (*sums, one.peak_kib, _encode(one.durations.counts).decode(), _encode(one.errors).decode())
+
+
+def _measured(group: Group) -> dict[Key, Measure]:
+    """What the group alone adds."""
+    fresh: defaultdict[Key, Measure] = defaultdict(Measure)
+    for key, (took, outputs) in group.usual.items():
+        one = fresh[key]
+        one.succeeded = one.passed = len(took)
+        one.busy_ms = sum(took)
+        one.stored = sum(map(len, outputs))
+        one.durations.add(took)
+    for minute, version, task in group.settled:
+        one = fresh[minute, version, task.node]
+        _count(one, task.state, task.place, task.attempt, task.ended_at - task.started_at)
+        if task.state == "succeeded":  # else what its last attempt used is with that attempt
+            _use(one, task.usage)
+            one.stored += len(task.output) if isinstance(task.output, bytes) else getattr(task.output, "size", 0)
+    for minute, version, failed in group.failed:
+        one = fresh[minute, version, failed.node]
+        one.failed += failed.charged
+        one.excused += not failed.charged
+        if failed.charged:
+            kind = failed.failure.error_class
+            one.errors[kind] = one.errors.get(kind, 0) + 1
+        one.busy_ms += failed.ended_at - failed.started_at
+        _use(one, failed.usage)
+    for minute, version, state, took_ms in group.ended:
+        one = fresh[minute, version, ITEM]
+        if state == "completed":
+            one.succeeded += 1
+            one.durations.add((took_ms,))
+        else:
+            one.dead += 1
+    return fresh
+
+
+def _use(one: Measure, usage: Usage) -> None:
+    one.cpu_ms += round(usage.cpu_s * 1000)
+    one.peak_kib = max(one.peak_kib, usage.peak_kib)
+    one.cost += usage.cost
+
+
+def _count(one: Measure, state: str, place: str, attempt: int, took_ms: int) -> None:
+    setattr(one, state, getattr(one, state) + 1)
+    first = first_place(place)
+    if state in ("succeeded", "skipped"):
+        one.passed += first
+    elif state == "dead":
+        one.lost += first
+    if state == "succeeded" and attempt:
+        one.busy_ms += took_ms
+        one.durations.add((took_ms,))
+    elif state == "succeeded":
+        one.cached += 1

@@ -1,0 +1,231 @@
+"""``/api/v1``: items, dead letters, reviews, alerts, what people did.
+
+Lists are read page by page: ``next`` of an answer is ``after`` of the next question.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from holdfast.errors import InputError, NotFoundError
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.model.duration import seconds
+from holdfast.model.ids import parse
+from holdfast.model.search import parse_filter
+from holdfast.model.states import ITEM_STATES
+from holdfast.server.plain import plain, whole
+from holdfast.server.rights import needs
+from holdfast.server.state import State, state_of
+from holdfast.telemetry.costs import item_cost, prices_of
+
+router = APIRouter(prefix="/api/v1", dependencies=[needs("view")], tags=["look"])
+
+Here = Annotated[State, Depends(state_of)]
+Name = Annotated[str, Path(description="The pipeline's name.")]
+Number = Annotated[int, Path(ge=1, le=(1 << 62), description="Its number.")]
+ItemId = Annotated[str, Path(min_length=13, max_length=13, description="The item's id: 13 characters.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="At most so many.")]
+Since = Annotated[str, Query(max_length=20, description="How far back: a duration such as 30m, 1h or 7d, or 'all'.")]
+After = Annotated[str, Query(max_length=20, description="The last id of the page before.")]
+
+WHOLE = 256 * 1024
+"""Bytes up to which a large value comes with its item."""
+
+
+def page(rows: list[dict[str, Any]], limit: int, key: str) -> dict[str, Any]:
+    """A page of a list, with where the next one begins (null: this is the last)."""
+    return {"rows": plain(rows), "next": str(rows[-1][key]) if len(rows) == limit else None}
+
+
+def known(reads: LedgerReads, pipeline: str) -> None:
+    """Refuse a pipeline that the ledger does not know.
+
+    Raises:
+        NotFoundError: no such pipeline.
+    """
+    if pipeline not in {one["pipeline"] for one in reads.pipelines()}:
+        raise NotFoundError(f"there is no pipeline {pipeline!r} in this ledger")
+
+
+@router.get("/overview")
+def overview(here: Here) -> dict[str, Any]:
+    """The state of everything, as of the last look (a second ago, or longer where the ledger is large)."""
+    return dict(plain({name: getattr(here.watcher.now(), name) for name in here.watcher.now().__struct_fields__}))
+
+
+@router.get("/items")
+def items(
+    here: Here,
+    find: Annotated[str, Query(max_length=2_000, description="Conditions as for `holdfast find`, between blanks.")] = "",
+    limit: Limit = 50,
+    after: After = "",
+) -> dict[str, Any]:
+    """Items that a filter finds, the newest first."""
+    with here.reads() as reads:
+        return page(reads.search(parse_filter(find.split()), limit, here.app.clock.now_ms(), after), limit, "item")
+
+
+@router.get("/items/count")
+def count(here: Here, find: Annotated[str, Query(max_length=2_000)] = "") -> dict[str, int]:
+    """How many items a filter finds, counted up to 100,000."""
+    with here.reads() as reads:
+        return {"count": reads.count_found(parse_filter(find.split()), 100_000, here.app.clock.now_ms())}
+
+
+@router.get("/items/{item}")
+def item(here: Here, item: ItemId) -> dict[str, Any]:
+    """One item: its timeline with every attempt, payload, output, dead letters, waits, children, cost."""
+    with here.reads() as reads:
+        found = reads.item(parse(item))
+    store = here.app.store()
+    found["cost"] = item_cost(found, prices_of(here.app.settings))
+    for name in ("payload", "output"):
+        found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)
+    return dict(plain(found))
+
+
+@router.get("/dead-letters")
+def letters(
+    here: Here,
+    find: Annotated[str, Query(max_length=2_000, description="Conditions on their items; without any, all.")] = "",
+    state: Literal["open", "redriven", "discarded", "all"] = "open",
+    pipeline: str | None = None,
+    limit: Limit = 50,
+) -> dict[str, Any]:
+    """Dead letters, the newest first. With conditions: open ones."""
+    with here.reads() as reads:
+        if find:
+            if state != "open":
+                raise InputError("conditions find open dead letters: leave out the state, or the conditions")
+            return {"rows": plain(reads.find_letters(parse_filter(find.split()), limit, here.app.clock.now_ms()))}
+        return {"rows": plain(reads.letters(pipeline, None if state == "all" else state, limit))}
+
+
+@router.get("/dead-letters/groups")
+def groups(here: Here, pipeline: str | None = None, limit: Limit = 50) -> dict[str, Any]:
+    """Open dead letters by cause, the largest group first."""
+    with here.reads() as reads:
+        return {"rows": reads.groups(pipeline, limit)}
+
+
+@router.get("/dead-letters/{letter}")
+def letter(here: Here, letter: Number) -> dict[str, Any]:
+    """One dead letter with every attempt."""
+    with here.reads() as reads:
+        return dict(plain(reads.letter(letter)))
+
+
+@router.get("/reviews")
+def reviews(
+    here: Here, pipeline: str | None = None, state: Literal["open", "answered", "closed", "withdrawn", "all"] = "open", limit: Limit = 50
+) -> dict[str, Any]:
+    """Reviews, the oldest first."""
+    with here.reads() as reads:
+        return {"rows": plain(reads.reviews(pipeline, None if state == "all" else state, limit))}
+
+
+@router.get("/reviews/{review}")
+def review(here: Here, review: Number) -> dict[str, Any]:
+    """One review, with what is shown to who decides it."""
+    with here.reads() as reads:
+        found = reads.review(review)
+    found["shown"], found["shown_whole"] = whole(found["shown"], here.app.store(), WHOLE)
+    return dict(plain(found))
+
+
+@router.get("/alerts")
+def alerts(here: Here, all: bool = False, limit: Limit = 100) -> dict[str, Any]:
+    """Alerts, the newest first."""
+    with here.reads() as reads:
+        return {"rows": reads.alerts(all, limit)}
+
+
+@router.get("/stuck")
+def stuck(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
+    """Items past their bound: why they wait, and what would move them."""
+    with here.reads() as reads:
+        return {"rows": plain(reads.stuck(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))}
+
+
+@router.get("/operations")
+def operations(here: Here, limit: Limit = 50) -> dict[str, Any]:
+    """What people did to items, the newest first."""
+    with here.reads() as reads:
+        return {"rows": reads.operations(limit)}
+
+
+@router.get("/operations/{operation}/items")
+def operation_items(here: Here, operation: Number, limit: Limit = 100) -> dict[str, Any]:
+    """The items that an operation changed."""
+    with here.reads() as reads:
+        return {"rows": reads.changed_by(operation, limit)}
+
+
+@router.get("/trail")
+def trail(here: Here, limit: Limit = 100) -> dict[str, Any]:
+    """What people did, each entry with the hash that seals it and all before it, the newest first."""
+    with here.reads() as reads:
+        return {"rows": reads.trail(limit)}
+
+
+@router.get("/audit")
+def audit(here: Here) -> dict[str, Any]:
+    """Prove that nothing is lost, that measures are what the rows say, and that the trail is whole. Reads the whole ledger."""
+    with here.auditing, here.reads() as reads:
+        return reads.audit(here.app.clock.now_ms())
+
+
+@router.get("/events")
+def events(here: Here, type: str | None = None, limit: Limit = 50) -> dict[str, Any]:
+    """Events, the newest first."""
+    with here.reads() as reads:
+        return {"rows": plain(reads.events(type, None, limit))}
+
+
+@router.get("/events/deliveries")
+def deliveries(here: Here, state: Literal["open", "done", "filtered", "refused"] | None = None, limit: Limit = 50) -> dict[str, Any]:
+    """Deliveries of events to pipelines that listen, the newest first."""
+    with here.reads() as reads:
+        return {"rows": plain(reads.deliveries(None, state, limit))}
+
+
+@router.get("/timeouts")
+def timeouts(here: Here) -> dict[str, Any]:
+    """What is known of how long attempts of each step take: their limits are learned from it."""
+    with here.reads() as reads:
+        return {
+            "rows": [
+                {"pipeline": of, "step": step, "median_s": seen.quantile(0.5), "p99_s": seen.quantile(0.99), "longest_s": seen.longest_s,
+                 "successes": seen.successes, "killed": seen.killed}
+                for (of, step), seen in sorted(reads.durations().items())
+            ]
+        }  # fmt: skip
+
+
+@router.get("/dependencies")
+def dependencies(here: Here) -> dict[str, Any]:
+    """Dependencies that are away: one probe at a time goes out, what needs them waits."""
+    with here.reads() as reads:
+        return {"rows": reads.breakers()}
+
+
+@router.get("/topology")
+def topology(here: Here) -> dict[str, Any]:
+    """Who emits, awaits and listens to which event."""
+    with here.reads() as reads:
+        return {"rows": reads.topology()}
+
+
+@router.get("/runners")
+def runners(here: Here) -> dict[str, Any]:
+    """Runners whose lease holds, and what they have in hand."""
+    with here.reads() as reads:
+        return {"rows": plain(reads.runners(here.app.clock.now_ms()))}
+
+
+@router.get("/states")
+def states() -> dict[str, Any]:
+    """The states of items, in the order of their usual course."""
+    return {"rows": list(ITEM_STATES)}

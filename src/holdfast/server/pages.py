@@ -1,0 +1,238 @@
+"""The pages: what a person looks at. What they do is in ``forms.py``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from holdfast.errors import HoldfastError, InputError, NotFoundError
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.model.ids import parse
+from holdfast.model.search import parse_filter
+from holdfast.model.states import ITEM_STATES
+from holdfast.server import forms
+from holdfast.server.api_reads import WHOLE, Here, ItemId, Name, Number, known
+from holdfast.server.plain import plain, whole
+from holdfast.server.problems import Refused
+from holdfast.server.render import IMAGES, page
+from holdfast.server.rights import needs
+from holdfast.server.state import State
+from holdfast.session import module_of
+from holdfast.telemetry.costs import cost_table, item_cost, prices_of
+from holdfast.telemetry.funnel import funnel
+from holdfast.telemetry.queues import queue_table, step_queues
+from holdfast.telemetry.runbooks import Subject, runbook_of_alert, runbooks, subject_of
+from holdfast.telemetry.span import last
+from holdfast.telemetry.steps import step_table
+
+router = APIRouter(include_in_schema=False, dependencies=[needs("view")])
+
+ROWS = 50
+COUNTED = 10_000
+SPANS = ("15m", "1h", "6h", "1d", "7d", "30d", "all")
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@router.get("/")
+def overview(request: Request) -> Response:
+    """How everything is."""
+    return page(request, "overview.html")
+
+
+@router.get("/pipelines/{name}")
+def pipeline(request: Request, here: Here, name: Name, since: str = "1d") -> Response:
+    """One pipeline."""
+    if since not in SPANS:
+        raise InputError(f"a span is one of {', '.join(SPANS)}")
+
+    def made() -> dict[str, Any]:
+        with here.reads() as reads:
+            known(reads, name)
+            now = here.app.clock.now_ms()
+            span = last(since, now)
+            return {
+                "queues": {row["step"]: row for row in step_queues(reads, now) if row["pipeline"] == name},
+                "costs": {row["step"]: row for row in cost_table(reads, prices_of(here.app.settings), span, name)},
+                "steps": step_table(reads, name, span), "versions": reads.versions(name),
+                "patterns": plain(reads.patterns(name, now // 60_000 - 1440, 5)),
+                "pauses": [row for row in reads.pauses() if row["pipeline"] == name],
+                "whole": next(row for row in queue_table(reads, now) if row["pipeline"] == name),
+            }  # fmt: skip
+
+    def dropped() -> dict[str, Any]:
+        with here.reads() as reads:
+            return funnel(reads, name, last(since, here.app.clock.now_ms()))
+
+    found = here.memo.make(("pipeline", name, since), made)
+    return page(request, "pipeline.html", name=name, since=since, spans=SPANS, funnel=here.memo.make(("funnel", name, since), dropped), **found)
+
+
+@router.get("/items")
+def items(
+    request: Request, here: Here, find: Annotated[str, Query(max_length=2_000)] = "", after: Annotated[str, Query(max_length=20)] = ""
+) -> Response:
+    """Items that a filter finds."""
+    rows: list[dict[str, Any]] = []
+    found, trouble = None, ""
+    with here.reads() as reads:
+        try:
+            wanted, now = parse_filter(find.split()), here.app.clock.now_ms()
+            rows = reads.search(wanted, ROWS, now, after)
+            found = reads.count_found(wanted, COUNTED, now) if find and (len(rows) == ROWS or after) else None if after or not find else len(rows)
+        except InputError as error:
+            trouble = str(error)
+            try:  # an id or a key, typed as it is
+                return RedirectResponse(f"/items/{_named(reads, find)}", 303)
+            except HoldfastError:
+                pass
+    return page(
+        request, "items.html", find=find, after=after, rows=rows, found=found, counted=COUNTED, trouble=trouble, states=ITEM_STATES,
+        more=rows[-1]["item"] if len(rows) == ROWS else None,
+    )  # fmt: skip
+
+
+@router.get("/items/{item}")
+def item(request: Request, here: Here, item: ItemId) -> Response:
+    """One item: what happened to it, and what one can do."""
+    with here.reads() as reads:
+        found = reads.item(parse(item))
+        letters = [reads.letter(one["letter"]) for one in found["letters"] if one["state"] == "open"][:20]
+    store = here.app.store()
+    found["cost"] = item_cost(found, prices_of(here.app.settings))
+    for name in ("payload", "output"):
+        found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)
+    for one in found["timeline"]:
+        if one.get("output") is not None:
+            one["output"], _ = whole(one["output"], store, WHOLE)
+    begun = [one["started_at"] for one in found["timeline"]] or [found["admitted_at"]]
+    ends = [one["ended_at"] for one in found["timeline"] if one["ended_at"]] or [here.app.clock.now_ms()]
+    return page(request, "item.html", item=plain(found), letters=plain(letters), begin=min(begun), took=max(max(ends) - min(begun), 1))
+
+
+@router.get("/dead")
+def dead(request: Request, here: Here, pipeline: str = "", group: Annotated[str, Query(max_length=100)] = "") -> Response:
+    """Dead letters by cause; of one cause, each."""
+    with here.reads() as reads:
+        groups = reads.groups(pipeline or None, 200)
+        rows = reads.find_letters(parse_filter([f"group:{group}"]), 200, here.app.clock.now_ms()) if group else []
+        chosen = next((one for one in groups if one["group"] == group), None)
+    return page(request, "dead.html", groups=groups, group=group, chosen=chosen, rows=plain(rows), pipeline=pipeline)
+
+
+@router.get("/dead/{letter}")
+def letter(request: Request, here: Here, letter: Number) -> Response:
+    """One dead letter, with its inputs to edit."""
+    with here.reads() as reads:
+        found = reads.letter(letter)
+        whole_item = reads.item(parse(found["item"]))
+    payload, complete = whole(whole_item["payload"], here.app.store(), WHOLE)
+    return page(request, "letter.html", letter=plain(found), payload=payload, payload_whole=complete, version=whole_item["version"])
+
+
+@router.get("/reviews")
+def reviews(request: Request, here: Here, state: str = "open") -> Response:
+    """What waits for a person."""
+    if state not in ("open", "answered", "closed", "withdrawn"):
+        raise InputError("a review is open, answered, closed or withdrawn")
+    with here.reads() as reads:
+        return page(request, "reviews.html", rows=plain(reads.reviews(None, state, 200)), state=state)
+
+
+@router.get("/reviews/{review}")
+def review(request: Request, here: Here, review: Number) -> Response:
+    """One review: the form beside what it is about."""
+    with here.reads() as reads:
+        found = reads.review(review)
+    shown, complete = whole(found["shown"], here.app.store(), WHOLE)
+    return page(request, "review.html", review=plain({**found, "shown": shown}), complete=complete, fields=forms.fields_of(found["form"]))
+
+
+@router.get("/alerts")
+def alerts(request: Request, here: Here) -> Response:
+    """What needs somebody, and what has."""
+    with here.reads() as reads:
+        rows = reads.alerts(True, 200)
+        stuck = reads.stuck(here.app.clock.now_ms(), 3_600_000, 50)
+    return page(
+        request, "alerts.html", open=[row for row in rows if row["closed_at"] is None], closed=[row for row in rows if row["closed_at"]], stuck=stuck
+    )
+
+
+@router.get("/runbooks")
+def shelves(request: Request, here: Here) -> Response:
+    """What to do, by pipeline."""
+    with here.reads() as reads:
+        found = [(of, runbooks(of)) for of in _subjects(reads, here)]
+    return page(request, "runbooks.html", shelves=found)
+
+
+@router.get("/runbooks/{slug}")
+def runbook(
+    request: Request, here: Here, slug: Annotated[str, Path(max_length=100)], pipeline: Annotated[str, Query(max_length=200)] = "",
+    subject: Annotated[str, Query(max_length=500)] = "",
+) -> Response:  # fmt: skip
+    """One runbook, or that of an alert's kind, for the pipeline that the alert is about."""
+    with here.reads() as reads:
+        of = _subjects(reads, here)
+        alerts = [alert for alert in reads.alerts(False, 100) if (alert["kind"], alert["subject"]) == (slug, subject)]
+    wanted = pipeline or subject.split(" ")[0]
+    chosen = next((one for one in of if one.pipeline == wanted), of[0] if of and not pipeline else None)
+    if chosen is None:
+        raise NotFoundError(f"there is no pipeline {wanted!r} in this ledger")
+    return page(request, "runbook.html", of=chosen, book=runbook_of_alert(chosen, slug), alerts=alerts)
+
+
+@router.get("/audit")
+def audit(request: Request, here: Here, prove: bool = False) -> Response:
+    """Who did what; on request, the proof that nothing is lost."""
+    found = None
+    if prove:
+        with here.auditing, here.reads() as reads:
+            found = reads.audit(here.app.clock.now_ms())
+    with here.reads() as reads:
+        return page(request, "audit.html", audit=found, operations=reads.operations(100), trail=reads.trail(100), states=ITEM_STATES)
+
+
+@router.get("/artifacts/{digest}")
+def artifact(here: Here, digest: Annotated[str, Path(max_length=64)], media_type: Annotated[str, Query(max_length=100)] = "") -> Response:
+    """The bytes of an artifact: a picture as such, anything else as a file to keep."""
+    if not _DIGEST.fullmatch(digest):
+        raise NotFoundError("an artifact is named by the 64 hexadecimal digits of its digest")
+    data = here.app.store().get(digest)
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, max-age=86400, immutable"}
+    if media_type not in IMAGES:
+        media_type, headers["Content-Disposition"] = "application/octet-stream", f'attachment; filename="{digest[:16]}"'
+    return Response(data, media_type=media_type, headers=headers)
+
+
+def refused(request: Request, why: Refused) -> Response:
+    """A refusal, as a page."""
+    return page(request, "problem.html", why.status, why=why)
+
+
+def _subjects(reads: LedgerReads, here: State) -> list[Subject]:
+    found = []
+    for name, one in {one["pipeline"]: one for one in reads.pipelines()}.items():
+        served = here.pipelines.get(name)
+        module, deadline = (module_of(served)[2], served.deadline) if served is not None else ("MODULE", None)
+        found.append(subject_of(name, one["label"], one["shape"], module, deadline))
+    return found
+
+
+def _named(reads: LedgerReads, text: str) -> str:
+    """The id of an item that was typed: itself, or its key."""
+    try:
+        reads.item(parse(text))
+    except NotFoundError:
+        from holdfast.model.ids import show
+
+        found = reads.item_by_key(text)
+        if found is None:
+            raise
+        return show(found)
+    return quote(text.strip().lower())

@@ -1,0 +1,86 @@
+"""What it cost: compute by time, calls by what steps said, storage by size; per pipeline, step and day, and the price of refinement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.model.measures import MICRO, Measure
+from holdfast.settings import Settings
+from holdfast.telemetry.span import Span
+
+DAY_MIN = 24 * 60
+MONTH_GB = 1_000_000_000
+
+
+class Prices(msgspec.Struct, frozen=True):
+    """US dollars: per CPU hour, and per gigabyte (10^9 bytes) of outputs for one month."""
+
+    cpu_hour: float = 0.0
+    gb_month: float = 0.0
+
+    def compute(self, cpu_s: float) -> float:
+        """Of CPU seconds."""
+        return cpu_s * self.cpu_hour / 3600
+
+    def storage(self, size: float) -> float:
+        """Of bytes kept for a month."""
+        return size * self.gb_month / MONTH_GB
+
+
+def prices_of(settings: Settings) -> Prices:
+    """The prices that the settings name."""
+    return Prices(settings.price_cpu_hour, settings.price_gb_month)
+
+
+def cost_table(reads: LedgerReads, prices: Prices, span: Span, pipeline: str | None = None, by_day: bool = False) -> list[dict[str, Any]]:
+    """Costs by pipeline and step (and day), the dearest first.
+
+    Keys: ``pipeline``, ``step``, ``day`` (Unix seconds; with ``by_day``), ``compute_usd``, ``api_usd``, ``storage_usd``, ``total_usd``, ``items``
+    (that completed in the span), ``usd_per_item``, and for a step in a refine ``passes``: its cost as a multiple of one pass.
+    """
+    measured = reads.measured(span.since_ms, span.until_ms, pipeline, DAY_MIN if by_day else 0)
+    refined = {(one["pipeline"], name) for one in reads.pipelines() for name in _in_refines(one["shape"])}
+    rows: list[dict[str, Any]] = []
+    for (of, step, slot), one in measured.items():
+        if not step:
+            continue
+        items = measured.get((of, "", slot), Measure()).succeeded
+        spent, first = priced(one, prices), one.passed + one.lost
+        rows.append(
+            {
+                "pipeline": of, "step": step, **({"day": slot * 60} if by_day else {}), **spent, "items": items,
+                "usd_per_item": spent["total_usd"] / items if items else None,
+                "passes": round(one.ended / first, 3) if (of, step) in refined and first else None,
+            }
+        )  # fmt: skip
+    return sorted(rows, key=lambda row: (row.get("day", 0), -row["total_usd"], row["pipeline"], row["step"]))
+
+
+def priced(one: Measure, prices: Prices) -> dict[str, float]:
+    """A measure in dollars."""
+    compute, api, storage = prices.compute(one.cpu_ms / 1000), one.cost / MICRO, prices.storage(one.stored)
+    return {"compute_usd": compute, "api_usd": api, "storage_usd": storage, "total_usd": compute + api + storage}
+
+
+def item_cost(item: dict[str, Any], prices: Prices) -> dict[str, float]:
+    """The cost of one item, from its timeline: every attempt that ended, and its outputs for a month."""
+    ended = [one for one in item["timeline"] if one["ended_at"] is not None]
+    compute = prices.compute(sum(one["cpu_s"] or 0 for one in ended))
+    api = sum(one["cost_usd"] for one in ended)
+    kept = [one.get("output") for one in ended] + [item["payload"]]
+    storage = prices.storage(sum(len(value) if isinstance(value, bytes) else getattr(value, "size", 0) for value in kept if value is not None))
+    return {"compute_usd": compute, "api_usd": api, "storage_usd": storage, "total_usd": compute + api + storage}
+
+
+def _in_refines(shape: list[dict[str, Any]]) -> set[str]:
+    """Names of the nodes inside a refine (of one that is in no each: there a first pass is not once an item)."""
+    owners = {region: node for node in shape for region in node.get("regions", ())}
+
+    def kinds(node: dict[str, Any]) -> list[str]:
+        owner = owners.get(node.get("region", 0))
+        return [] if owner is None else [owner["kind"], *kinds(owner)]
+
+    return {node["name"] for node in shape if "refine" in kinds(node) and "each" not in kinds(node)}

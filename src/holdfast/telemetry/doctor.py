@@ -1,0 +1,136 @@
+"""Is this installation sound? Each check says what it found, and what to do when it is not well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from holdfast.app import App
+from holdfast.errors import HoldfastError
+from holdfast.ledgers.sqlite_file import check_sqlite, sqlite_version
+from holdfast.notices import FULL, Notices
+
+SKEW_MS = 300_000
+"""Milliseconds by which the newest row may be ahead of this machine's clock."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What a check found.
+
+    Attributes:
+        check: its name.
+        state: ``ok``, ``warning`` (works, and should not stay so) or ``bad``.
+        found: what is.
+        remedy: what to do; empty when all is well.
+    """
+
+    check: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+def examine(app: App) -> list[Finding]:
+    """Run every check; none of them changes anything."""
+    found: list[Finding] = []
+    for check in CHECKS:
+        try:
+            found += check(app)
+        except HoldfastError as error:
+            found.append(Finding(check.__name__.strip("_"), "bad", str(error), "see the message"))
+        except OSError as error:
+            found.append(Finding(check.__name__.strip("_"), "bad", str(error), "see to the file system"))
+    return found
+
+
+def _software(app: App) -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+    version = sqlite_version()
+    try:
+        check_sqlite(version)
+        yield Finding("sqlite", "ok", version)
+    except HoldfastError as error:
+        yield Finding("sqlite", "bad", str(error), "pip install --upgrade apsw")
+
+
+def _places(app: App) -> Iterator[Finding]:
+    path = app.settings.ledger_path
+    places = [("ledger folder", path.parent)] if path is not None else []
+    if "://" not in app.settings.artifacts_place:
+        places.append(("artifacts", Path(app.settings.artifacts_place)))
+    for name, place in places:
+        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        if not os.access(there, os.W_OK):
+            yield Finding(name, "bad", f"{there} cannot be written by this user", "give it to the user who runs Holdfast, or set HOLDFAST_HOME")
+            continue
+        disk = shutil.disk_usage(there)
+        free = f"{disk.free / 1e9:.1f} GB ({disk.free / disk.total:.0%}) free under {place}"
+        if disk.free < disk.total * FULL:
+            yield Finding(
+                name, "warning", free, "make room: `holdfast artifacts collect`; when it is full nothing more is accepted, and nothing is lost"
+            )
+        else:
+            yield Finding(name, "ok", free)
+
+
+def _secrets(app: App) -> Iterator[Finding]:
+    files = [("tokens", app.settings.tokens_path), ("webhook secrets", app.settings.webhook_secrets), ("alert addresses", app.settings.notify)]
+    for name, path in files:
+        if path is None or not path.exists():
+            continue
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Finding(name, "warning", f"{path} can be read by others", f"chmod 600 {path}")
+        else:
+            yield Finding(name, "ok", f"{path}, its owner's alone")
+
+
+def _ledger(app: App) -> Iterator[Finding]:
+    path = app.settings.ledger_path
+    if path is not None and not path.exists():
+        yield Finding("ledger", "ok", f"none yet at {path}: `holdfast run`, `submit` or `serve` makes it")
+        return
+    reads, now = app.reads(), app.clock.now_ms()
+    try:
+        yield Finding("ledger", "ok", app.settings.ledger_name)
+        newest = max([row["admitted_at"] for row in reads.items(None, None, 1)] or [now])
+        if newest > now + SKEW_MS:
+            yield Finding("clock", "bad", f"the newest item is {(newest - now) / 1000:.0f} s ahead of this machine's clock", "set the clock (NTP)")
+        else:
+            yield Finding("clock", "ok", "not behind the ledger")
+        runners = reads.runners(now)
+        waiting = sum(states.get(name, (0, 0))[0] for states in reads.live_items().values() for name in ("queued", "waiting", "running"))
+        if waiting and not runners:
+            yield Finding(
+                "runners",
+                "bad",
+                f"none is alive, and {waiting:,} items have not ended",
+                "start one: `holdfast runner MODULE` or `holdfast serve MODULE`",
+            )
+        else:
+            yield Finding("runners", "ok", f"{len(runners)} alive, {waiting:,} items have not ended")
+        for alert in reads.alerts(False, 20):
+            yield Finding(
+                "alert", "warning", f"{alert['kind']} {alert['subject']}: {alert['message']}", "`holdfast alerts`, `holdfast runbook MODULE`"
+            )
+        for pause in reads.pauses():
+            what = f"{pause['pipeline']}{' / ' + pause['step'] if pause['step'] else ''}"
+            yield Finding("pause", "warning", f"{what} is paused by {pause['who']}", f"holdfast resume --pipeline {pause['pipeline']}")
+    finally:
+        reads.close()
+
+
+def _alerts(app: App) -> Iterator[Finding]:
+    if app.settings.notify is None:
+        yield Finding("alert delivery", "warning", "nobody is told of alerts", "name a file of Apprise addresses in HOLDFAST_NOTIFY")
+    else:
+        yield Finding("alert delivery", "ok", f"to {Notices(app.settings).number} addresses")
+
+
+CHECKS: list[Callable[[App], Iterator[Finding]]] = [_software, _places, _secrets, _ledger, _alerts]
+"""Every check, in order."""
