@@ -90,6 +90,7 @@ def test_inputs_are_edited_and_sent_back(page: Any, local: Served) -> None:
     page.get_by_role("button", name="Redrive").click()
     page.get_by_text("Operation 1: 1 changed").wait_for()
     local.until(lambda: len(local.app.reads().letters(None, "open", 9)) == 2)
+    assert local.app.reads().letter(1)["state"] == "redriven"
 
 
 def test_a_review_is_decided_beside_what_it_is_about(page: Any, local: Served) -> None:
@@ -150,6 +151,7 @@ def test_the_page_follows_what_happens(page: Any, local: Served) -> None:
     page.get_by_role("link", name="3 dead items").wait_for()
     local.app.discard([1], "not ours", "anna")
     page.get_by_role("link", name="2 dead items").wait_for(timeout=15_000)
+    assert page.get_by_role("link", name="3 dead items").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

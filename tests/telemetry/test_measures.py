@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import threading
 
 import pytest
 from hypothesis import given
@@ -134,3 +135,15 @@ def test_old_minutes_become_hours_and_say_the_same(run: Patterns, app: App) -> N
     assert app.reads().measured(0, 1 << 50) == before
     assert len(app.reads()._rows("measures", 0, 1 << 40)) < number
     assert app.reads().audit(0)["balanced"]
+
+
+def test_the_audit_holds_while_a_runner_works(run: Patterns, app: App) -> None:
+    list(app.submit(ordered, [Order("first", 1)]))
+    working = threading.Thread(target=lambda: app.run([ordered], [(ordered, Order(f"o{n}", n % 4)) for n in range(300)]))
+    working.start()
+    audits = []
+    while working.is_alive():
+        audits.append(app.reads().audit(0))
+    working.join()
+    assert [audit["broken"] for audit in audits if not audit["balanced"]] == []
+    assert any(audit["pipelines"]["ordered"]["running"] for audit in audits), "it was asked while something ran"

@@ -36,6 +36,7 @@ def postgres_reads(url: str) -> LedgerReads:
 
     def rows(query: str, values: tuple[Any, ...]) -> list[Any]:
         with translated(url):
-            return connection.execute(query.encode(), values).fetchall()
+            cursor = connection.execute(query.encode(), values)
+            return cursor.fetchall() if cursor.description is not None else []
 
     return LedgerReads(hidden(url), "postgres", rows, connection.close)

@@ -177,7 +177,14 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads):
         return [row[0] for row in self._rows("receipt_keys", pipeline, manifest)]
 
     def audit(self, now_ms: int) -> dict[str, Any]:
-        """Conservation per pipeline and every broken rule."""
+        """Conservation per pipeline and every broken rule, all as of one moment: runners may be at work."""
+        self._rows("begin_snapshot")
+        try:
+            return self._audited(now_ms)
+        finally:
+            self._rows("end_snapshot")
+
+    def _audited(self, now_ms: int) -> dict[str, Any]:
         pipelines = {name: {"received": number, **dict.fromkeys(ITEM_STATES, 0)} for name, number in self._rows("audit_received")}
         for name, state, number in self._rows("audit_states"):
             pipelines[name][state] = number

@@ -43,6 +43,8 @@ class Memo:
         self._known: dict[Any, tuple[float, Any]] = {}
         self._making: dict[Any, threading.Lock] = {}
         self._renewing: set[Any] = set()
+        self.acts = 0
+        """How often somebody has changed something."""
         self._lock = threading.Lock()
 
     def get(self, key: Any) -> Any:
@@ -71,9 +73,10 @@ class Memo:
         return found[1]  # type: ignore[no-any-return]
 
     def _make(self, key: Any, make: Callable[[], T]) -> T:
-        began = time.monotonic()
+        began, acts = time.monotonic(), self.acts
         value = make()
-        self.keep(key, value, time.monotonic() - began)
+        if acts == self.acts:  # else somebody has acted meanwhile: it is old already
+            self.keep(key, value, time.monotonic() - began)
         return value
 
     def _renew(self, key: Any, make: Callable[[], Any]) -> None:
@@ -86,4 +89,5 @@ class Memo:
 
     def forget(self) -> None:
         """Something was changed: everything is made anew."""
+        self.acts += 1
         self._known.clear()

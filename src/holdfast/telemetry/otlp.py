@@ -82,7 +82,6 @@ class Exporter:
         self._app, self._otlp = app, OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S)
         self._ended: deque[int] = deque(maxlen=HELD)
         self._over = threading.Event()
-        self.exported = self.failed = 0
         self._thread = threading.Thread(target=self._run, name="holdfast-traces", daemon=True)
         self._thread.start()
 
@@ -119,8 +118,6 @@ class Exporter:
         except Exception as error:  # of a library: telemetry may fail, the items may not
             log.warning("traces could not be exported: %s", type(error).__name__)
             done = False
-        self.exported += len(items) * done
-        self.failed += len(items) * (not done)
         return done
 
 

@@ -28,3 +28,9 @@ lock table trail in exclusive mode;
 -- name: foremost_of of what is queued foremost, the oldest of a pipeline
 select min(i.id) from versions v join pipelines p on p.id = v.pipeline
 cross join lateral (select id from items where state = 'queued' and version = v.id order by priority desc, id limit 1) i where p.name = $1;
+
+-- name: begin_snapshot what is asked until its end is as of one moment
+begin isolation level repeatable read, read only;
+
+-- name: end_snapshot
+rollback;

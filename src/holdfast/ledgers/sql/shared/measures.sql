@@ -28,13 +28,6 @@ select m.minute, m.version, m.node, m.admitted, m.succeeded, m.skipped, m.dead, 
     m.excused, m.busy_ms, m.cpu_ms, m.cost, m.stored, m.peak_kib, m.durations, m.errors
 from measures m where m.minute >= $1 and m.minute < $2 order by m.minute;
 
--- name: measures_summed
-select m.version, m.node, cast(sum(m.admitted) as bigint), cast(sum(m.succeeded) as bigint), cast(sum(m.skipped) as bigint),
-    cast(sum(m.dead) as bigint), cast(sum(m.cancelled) as bigint), cast(sum(m.cached) as bigint), cast(sum(m.passed) as bigint),
-    cast(sum(m.lost) as bigint), cast(sum(m.failed) as bigint), cast(sum(m.excused) as bigint), cast(sum(m.busy_ms) as bigint),
-    cast(sum(m.cpu_ms) as bigint), cast(sum(m.cost) as bigint), cast(sum(m.stored) as bigint), max(m.peak_kib)
-from measures m where m.minute >= $1 and m.minute < $2 group by m.version, m.node;
-
 -- name: recounted_tasks
 select i.pipeline, t.state, count(*), cast(coalesce(sum(case when t.state = 'succeeded' and t.attempt > 0 then t.ended_at - t.started_at else 0 end), 0) as bigint),
     cast(coalesce(sum(case when t.state = 'succeeded' then t.cpu_ms else 0 end), 0) as bigint),

@@ -28,3 +28,9 @@ select 1;
 -- name: foremost_of of what is queued foremost, the oldest of a pipeline
 select min(q.id) from (select id, version from items where state = 'queued' order by due, id limit 1000) q
 join versions v on v.id = q.version join pipelines p on p.id = v.pipeline where p.name = ?1;
+
+-- name: begin_snapshot what is asked until its end is as of one moment
+begin;
+
+-- name: end_snapshot
+rollback;
