@@ -220,18 +220,16 @@ class Session:
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
         self.runner.handed_out = self.listening.due
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
-        notices = Notices(self._settings) if self._settings.notify is not None else None
-
-        def tell(alerts: list[Alert], told: Callable[[bool], None]) -> None:
-            assert notices is not None
-            self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
-
         self.alerting = Alerting(
             [one.pipeline for one in self.loaded], self.committer, self._clock, watcher(self._settings, lambda: self.committer.trouble),
-            None if notices is None else tell,
+            None if self._settings.notify is None else self._teller(Notices(self._settings)),
         )  # fmt: skip
         self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
         media.otherwise(self._store)
+
+    def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
+        """Delivers alerts beside the loop, and says afterwards whether it could."""
+        return lambda alerts, told: self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run the user's functions beside the loop."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -52,7 +52,7 @@ def application(
     )
 
     @asynccontextmanager
-    async def alive(server: FastAPI) -> Any:
+    async def alive(server: FastAPI) -> AsyncIterator[None]:
         yield
         state.closing.set()
         state.watcher.stop()
