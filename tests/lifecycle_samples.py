@@ -89,7 +89,7 @@ def jobs_2(job: Job) -> str:
     return third(checked(second(first(job))))
 
 
-@step(retry=SOON)
+@step(retry=SOON, pool="press")
 def heavy(job: Job) -> str:
     """Runs in a worker process until it is killed."""
     log(job, f"pid {os.getpid()}")

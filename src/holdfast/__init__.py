@@ -14,7 +14,7 @@ from holdfast.errors import (
     StepError,
     TransientError,
 )
-from holdfast.model.alerts import Alerts
+from holdfast.model.alerts import Alerts, StepAlerts
 from holdfast.model.classes import error_class
 from holdfast.model.combinators.child import child
 from holdfast.model.combinators.each import each
@@ -29,6 +29,8 @@ from holdfast.model.dependency import Dependency
 from holdfast.model.media import Artifact
 from holdfast.model.pipeline import Keep, Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry, Timeout
+from holdfast.model.prices import Budget
+from holdfast.model.redriving import RedriveRule
 from holdfast.model.search import Filter
 from holdfast.model.secrets import secret
 from holdfast.model.step import Failed, step
@@ -41,6 +43,7 @@ __all__ = [
     "BacklogFullError",
     "BadInputError",
     "Batch",
+    "Budget",
     "Context",
     "DefinitionError",
     "Dependency",
@@ -54,7 +57,9 @@ __all__ = [
     "ModelError",
     "OutOfMemoryError",
     "Pipeline",
+    "RedriveRule",
     "Retry",
+    "StepAlerts",
     "StepError",
     "Timeout",
     "Transaction",

@@ -173,8 +173,8 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
                 body = msgspec.msgpack.encode(reply)
                 writer.write(_LENGTH.pack(len(body)) + body)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            return  # cancelled: the runner ends, and whoever is connected sees the socket close
         finally:
             writer.close()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -29,9 +30,12 @@ from holdfast.stores.opening import open_store
 BATCH = 200
 """Items that one transaction changes: bulk operations hold nobody up."""
 
+FOUND = 2_000
+"""Items that are found at a time: each look costs much the same, however many it finds."""
+
 BREATH = 4.0
-"""After each batch a bulk operation rests for so many times as long as it took, where runners may be at work: they keep their
-pace. With a rate of its own it does not."""
+"""After each batch a bulk operation rests for so many times as long as it took, finding included, where runners may be at work: they keep
+their pace. With a rate of its own it does not."""
 
 HELD_S = 1.0
 """Seconds for which a bulk operation that met no runner keeps an SQLite file to itself."""
@@ -44,6 +48,9 @@ Target = Filter | Iterable[int]
 
 Told = Callable[[int, int], None]
 """Told how many are done, and of how many."""
+
+Begun = Callable[[int], None]
+"""Told the number of an operation that begins."""
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -70,6 +77,13 @@ class Handling:
     def __init__(self, settings: Settings | None = None, **given: object) -> None:
         self.settings = settings or read_settings(**given)
         self.clock = SystemClock()
+        self._begun: Begun = lambda operation: None
+
+    def saying(self, begun: Begun) -> Self:
+        """A copy that says the number of each operation as soon as it is written down, before anything is changed."""
+        other = copy(self)
+        other._begun = begun
+        return other
 
     def pause(self, items: Target, reason: str = "", who: str = "", told: Told | None = None) -> Changed:
         """Nothing of these items starts until they are resumed; attempts that run may end."""
@@ -241,12 +255,12 @@ class Handling:
         changed = looked_at = 0
         try:
             number = writer.lifecycle.begin_operation(Operation(verb, target, who or getpass.getuser(), reason), self.clock.now_ms())
+            self._begun(number)
             state, breath = "stopped", 0.0 if getattr(writer, "alone", False) else BREATH
-            began = opened = self.clock.monotonic()
+            began = opened = rested = self.clock.monotonic()
             try:
                 for batch in batches(reads):
                     for part in _parts(batch, BATCH if rate is None else max(int(rate), 1)):
-                        asked = self.clock.monotonic()
                         changed += len(writer.lifecycle.change(number, change, part, self.clock.now_ms()))
                         looked_at += len(part)
                         if told is not None:
@@ -255,9 +269,10 @@ class Handling:
                         if breath == 0.0 and now - opened > HELD_S:
                             writer.close()  # a runner may be waiting to start
                             writer, opened = self.writer(), now
-                        ahead = looked_at / rate - (now - began) if rate is not None else (now - asked) * breath
+                        ahead = looked_at / rate - (now - began) if rate is not None else (now - rested) * breath
                         if ahead > 0:
                             time.sleep(ahead)
+                        rested = self.clock.monotonic()
                 state = "done"
             finally:
                 writer.lifecycle.end_operation(number, state, self.clock.now_ms())
@@ -273,7 +288,7 @@ class Handling:
             return
         newest = reads.find_ids(Filter(), Page(1), self.clock.now_ms())
         after = 0
-        while found := reads.find_ids(items, Page(BATCH, after, oldest_first=True), self.clock.now_ms()):
+        while found := reads.find_ids(items, Page(FOUND, after, oldest_first=True), self.clock.now_ms()):
             after = found[-1]
             yield [item for item in found if item <= newest[0]]
             if after > newest[0]:

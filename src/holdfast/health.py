@@ -50,8 +50,12 @@ class Health(Protocol):
         """Successes of cached steps, by digest."""
         ...
 
+    def forget_cached(self, digest: str) -> None:
+        """A success is known no longer."""
+        ...
+
     def serve(self, incarnation: int, versions: list[int]) -> None:
-        """An incarnation serves these versions."""
+        """An incarnation serves these versions; what those served that are over is forgotten."""
         ...
 
     def compact_measures(self, now_ms: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast.model.changes import Change, Operation
+from holdfast.model.redriving import RedriveRule
 from holdfast.model.trail import Entry
 
 
@@ -54,6 +55,11 @@ class Lifecycle(Protocol):
         Raises:
             NotFoundError: no such pipeline.
         """
+        ...
+
+    def redrive_by_rule(self, pipeline: str, rule: RedriveRule, after: int, now_ms: int) -> tuple[int, int]:
+        """Send back those open dead letters of a pipeline that a rule concerns, among the next few after a letter; returns the last one
+        looked at (0: there are no more), and how many went back."""
         ...
 
     def wishes(self, incarnation: int) -> list[Wished]:

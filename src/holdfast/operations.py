@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from holdfast.engine.rebuild import given
 from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError
-from holdfast.handling import Handling
+from holdfast.handling import Changed, Handling, Told
 from holdfast.model import media
-from holdfast.model.codec import decode, encode
+from holdfast.model.codec import decode, encode, join
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
 from holdfast.model.events import Event
 from holdfast.model.ids import parse
 from holdfast.model.pipeline import Pipeline
+from holdfast.model.search import Filter
+from holdfast.model.states import LIVE_ITEM_STATES
+from holdfast.model.versions import compare, reusable
 from holdfast.stores.collecting import Collected, collect
 
 T = TypeVar("T")
@@ -52,6 +56,32 @@ class Operations(Handling):
             return Shown(reads.letter(letter))
         finally:
             reads.close()
+
+    def inputs(self, pipeline: Pipeline[Any, Any], item: str, step: str, place: str = "") -> bytes:
+        """What a step of an item is given, as a JSON array with one value for each of its parameters.
+
+        Args:
+            pipeline: the item's, in the version under which the item goes.
+            item: its id or key.
+            step: the step's name in the graph.
+            place: the element or pass, for a step inside an each or a refine.
+
+        Raises:
+            NotFoundError: no such item or step.
+            InputError: the item goes under another version, or what comes before the step has not succeeded.
+        """
+        reads, store = self.reads(), self.store()
+        try:
+            number = reads.item_by_key(item)
+            claimed = reads.claimed(number if number is not None else parse(item))
+            goes_under = reads.version(claimed.version)
+        finally:
+            reads.close()
+        if goes_under != (pipeline.name, pipeline.version):
+            raise InputError(f"the item goes under {' '.join(goes_under)}, and the code at hand is {pipeline.name} {pipeline.version}")
+        with media.using(store):
+            passage, _, arguments = given(claimed, pipeline, store.fetch, step, place)
+            return join([passage.json(one) for one in arguments])
 
     def reviews(self, pipeline: str | None = None, state: str = "open", limit: int = 20) -> list[dict[str, Any]]:
         """Reviews, the oldest first: rows as :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes them."""
@@ -108,6 +138,48 @@ class Operations(Handling):
     def redeliver(self, deliveries: list[int]) -> list[int]:
         """Offer refused deliveries of events to their pipelines again; returns those that were refused."""
         return self._once(lambda writer: writer.mail.redeliver(deliveries))
+
+    def differences(self, pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
+        """What a pipeline's version changes for the items of its other versions.
+
+        Keys: ``pipeline``, ``version``, ``known`` (it is registered), and ``others``: for each other version ``version``, how many items are
+        ``queued``, ``running``, ``waiting``, ``paused`` and ``dead``, and the steps that are ``added``, ``removed``, ``changed``, and those whose
+        results are ``kept``.
+        """
+        reads = self.reads()
+        try:
+            versions = reads.versions(pipeline.name)
+        finally:
+            reads.close()
+        shape, others = pipeline.graph.shape(), []
+        for one in versions:
+            if one["version"] != pipeline.version:
+                found = compare(one["shape"], shape)
+                kept = [one["shape"][index]["name"] for index in reusable(found, one["shape"])]
+                counts = {state: one[state] for state in (*LIVE_ITEM_STATES, "dead")}
+                others.append(
+                    {"version": one["version"], **counts, "added": found.added, "removed": found.removed, "changed": found.changed, "kept": kept}
+                )
+        known = any(one["version"] == pipeline.version for one in versions)
+        return {"pipeline": pipeline.name, "version": pipeline.version, "known": known, "others": others}
+
+    def take_over(self, pipeline: Pipeline[Any, Any], dead: bool = False, who: str = "", told: Told | None = None) -> Changed:
+        """The items in flight under other versions (with ``dead``, dead ones too) go on under this one, which is registered; see :meth:`move`."""
+        wanted = Filter(pipeline=pipeline.name, states=(*LIVE_ITEM_STATES, *(("dead",) if dead else ())))
+        return self.move(wanted, pipeline.name, pipeline.version, pipeline.bodies(), None, f"deploy of {pipeline.version}", who, told)
+
+    def reconcile(self, pipeline: str, keys: Iterable[str], manifest: str | None = None) -> dict[str, Any]:
+        """Compare the keys that a client says it sent with those that were received (under a manifest's name, if one is given).
+
+        Returns:
+            ``sent``: how many keys, ``missing``: those that were never received, ``unexpected``: those received that are not among them.
+        """
+        reads = self.reads()
+        try:
+            sent, there = set(keys), set(reads.keys(pipeline, manifest))
+        finally:
+            reads.close()
+        return {"sent": len(sent), "missing": sorted(sent - there), "unexpected": sorted(there - sent)}
 
     def purge(self, pipelines: Iterable[Pipeline[Any, Any]]) -> int:
         """Clear values of items that ended longer ago than their pipeline's ``keep`` says; returns how many items that concerned."""

@@ -26,6 +26,7 @@ from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.listening import Listening
+from holdfast.engine.redriving import Redriving
 from holdfast.engine.reporting import Reporting
 from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
@@ -124,6 +125,7 @@ class Session:
                 self.runner.tick()
                 self.listening.visit()
                 self.retention.visit()
+                self.redriving.visit()
                 self.alerting.visit()
                 self.reporting.visit()
                 each_tick()
@@ -212,7 +214,9 @@ class Session:
         }
         if self._transactions is not None:
             self._executors["transaction"] = TransactionExecutor(graphs, self._store, self._clock, report, self._transactions)
-        limits = Limits(self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024, relays=bool(self._settings.bus))
+        limits = Limits(
+            self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024, relays=bool(self._settings.bus), prices=self._settings.prices
+        )
         self.runner = Runner(
             self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits, learned=learned,
             durations=durations,
@@ -220,8 +224,10 @@ class Session:
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
         self.runner.handed_out = self.listening.due
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
+        self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.alerting = Alerting(
-            [one.pipeline for one in self.loaded], self.committer, self._clock, watcher(self._settings, lambda: self.committer.trouble),
+            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices,
+            watcher(self._settings, lambda: self.committer.trouble),
             None if self._settings.notify is None else self._teller(Notices(self._settings)),
         )  # fmt: skip
         self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)

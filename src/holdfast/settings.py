@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from holdfast.errors import InputError
+from holdfast.model.prices import Prices
 
 
 class Settings(BaseSettings):
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     otlp: str = Field(default="", description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: otel); empty: nowhere.")
     log: str = Field(default="", description="json: logs are JSON, one object a line, with item, step, attempt and trace; else text.")
     price_cpu_hour: float = Field(default=0.04, ge=0, description="US dollars that an hour of one CPU costs.")
+    price_gpu_hour: float = Field(default=1.0, ge=0, description="US dollars that an hour of one GPU costs.")
     price_gb_month: float = Field(default=0.02, ge=0, description="US dollars that a gigabyte of outputs costs for a month.")
 
     @property
@@ -88,6 +90,11 @@ class Settings(BaseSettings):
     def tokens_path(self) -> Path:
         """Where the tokens of `holdfast serve` are kept, as digests."""
         return (self.home / "tokens.json").absolute()
+
+    @property
+    def prices(self) -> Prices:
+        """What compute and storage cost."""
+        return Prices(self.price_cpu_hour, self.price_gpu_hour, self.price_gb_month)
 
     @property
     def worker_count(self) -> int:

@@ -42,3 +42,7 @@ class Store(Protocol):
     def fetch(self, reference: Reference) -> bytes:
         """Return the JSON bytes behind a reference."""
         ...
+
+    def holds(self, value: Value) -> bool:
+        """Whether everything that a value refers to is there, without reading it."""
+        ...

@@ -17,9 +17,11 @@ import pytest
 
 from holdfast import App
 from holdfast.errors import InputError
+from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.alerts import KINDS, Alert
 from holdfast.notices import Notices, watcher
 from holdfast.settings import read_settings
+from holdfast.telemetry.doctor import examine
 from holdfast.telemetry.runbooks import Subject, runbook_of_alert, runbooks
 from tests.cli.test_commands import Shell
 from tests.server_samples import Claim, claims
@@ -77,6 +79,21 @@ def test_the_doctor_says_what_to_do(holdfast: Shell, tmp_path: Path) -> None:
     found = {one["check"]: one for one in json.loads(holdfast("doctor", "--json", code=1))}
     assert (found["runners"]["state"], found["runners"]["found"]) == ("bad", "none is alive, and 1 items have not ended")
     assert (found["tokens"]["state"], found["tokens"]["remedy"]) == ("warning", f"chmod 600 {tmp_path}/home/tokens.json")
+
+
+def test_the_doctor_looks_at_the_server(tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App(home=tmp_path, ledger=postgres)
+    app.open_ledger().close()
+    found = {one.check: one for one in examine(app)}
+    assert found["postgresql"].state == found["connections"].state == "ok"
+    assert "0 standbys" in found["postgresql"].found
+    said = app.reads().server()
+    assert said is not None
+    sick = {**said, "connections": said["max_connections"], "autovacuum": "off", "idle_transaction_s": 7_200, "now": said["now"] - 3_600_000}
+    monkeypatch.setattr(LedgerReads, "server", lambda self: sick)
+    found = {one.check: one for one in examine(app)}
+    assert [found[name].state for name in ("connections", "autovacuum", "idle transaction", "server's clock")] == ["warning", "bad", "warning", "bad"]
+    assert "7200 s" in found["idle transaction"].found
 
 
 def test_tokens_are_made_listed_and_revoked(holdfast: Shell) -> None:

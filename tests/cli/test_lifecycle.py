@@ -55,6 +55,9 @@ def test_find_pause_resume_restart_cancel(holdfast: Shell, tmp_path: Path) -> No
     payload = tmp_path / "payload.json"
     payload.write_text(job("a", tmp_path, "Gamma"))
     assert "--payload needs --module" in holdfast("restart", "a", "--payload", str(payload), code=2)
+    for text, said in (("{", "is no JSON"), ('{"id": 7}', "the payload is not a Job")):
+        (tmp_path / "bad.json").write_text(text)
+        assert said in holdfast("restart", "a", "--payload", str(tmp_path / "bad.json"), "-m", f"{SAMPLES}:jobs", code=2)
     holdfast("restart", "a", "--payload", str(payload), "-m", f"{SAMPLES}:jobs")
     holdfast("runner", SAMPLES + ":jobs", "--until-idle")
     assert holdfast.json("items", "show", "a")["output"] == "a of Gamma"
@@ -104,6 +107,9 @@ def test_dead_letters_by_group_and_edited(holdfast: Shell, tmp_path: Path) -> No
     assert [row["key"] for row in holdfast.json("dead", "find", "step:picky", "customer=no*")] == ["u2", "u1", "u0"]
     assert [row["key"] for row in holdfast.json("dead", "find", "amount=4711")] == ["l"]
     assert "payload: " in holdfast("dead", "show", "1")
+    given = holdfast.json("dead", "show", "1", "-m", f"{SAMPLES}:picked")
+    assert given["inputs"][0]["id"] == given["key"]
+    assert "the code at hand is jobs 1" in holdfast("dead", "show", "1", "-m", f"{SAMPLES}:jobs", code=2)
     assert f"dead redrive group:{groups[1]['group']}" in holdfast("dead", "show", str(groups[1]["letter"]))
     edited = tmp_path / "edited.json"
     edited.write_text(f"[{job('l', tmp_path, 'Delta', 5)}]")

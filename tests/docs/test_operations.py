@@ -46,8 +46,8 @@ def test_every_condition_of_the_table_can_be_read() -> None:
     conditions = [word for row in table for word in re.findall(r"`(\w+:)`", row)]
     assert len(conditions) >= 12
     for condition in conditions:
-        value = {"state:": "dead", "operation:": "1"}.get(condition, "2h" if condition in ("older:", "younger:", "slower:", "faster:") else "x")
-        parse_filter([f"{condition}{value}"])
+        given = {"state:": "dead", "operation:": "1", "dearer:": "0.5", **dict.fromkeys(("older:", "younger:", "slower:", "faster:"), "2h")}
+        parse_filter([f"{condition}{given.get(condition, 'x')}"])
 
 
 def test_the_runbooks_of_the_example_are_as_they_are_written_now(tmp_path: Path) -> None:

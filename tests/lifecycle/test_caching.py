@@ -41,6 +41,27 @@ def test_what_only_the_cache_refers_to_is_kept(run: Patterns, app: App) -> None:
     assert taken["attempt"] == 0, "from the cache"
 
 
+def test_a_result_whose_artifact_was_lost_is_made_anew(run: Patterns, app: App) -> None:
+    run(essays, Job("a", "", amount=1))
+    lost = [path for path in Path(app.settings.artifacts_place).rglob("*") if path.is_file()]
+    assert lost
+    for path in lost:
+        path.unlink()
+    run(essays, Job("b", "", amount=1))
+    (made,) = [one for one in run.item("b")["timeline"] if one["step"] == "essay"]
+    assert (made["state"], made["attempt"]) == ("succeeded", 1)
+    run(essays, Job("c", "", amount=1))
+    (taken,) = [one for one in run.item("c")["timeline"] if one["step"] == "essay"]
+    assert taken["attempt"] == 0, "and known again"
+    assert run.state("c")[0] == "completed"
+
+
+def test_what_runners_served_that_are_over_is_forgotten(run: Patterns, app: App) -> None:
+    for key in "abc":
+        run(essays, Job(key, "", amount=1))
+    assert len(app.reads()._query("select * from serving", ())) == 1
+
+
 def test_what_has_effects_is_not_cached() -> None:
     with pytest.raises(DefinitionError, match="cache=True is for steps without effects"):
 

@@ -174,3 +174,14 @@ def test_a_bulk_redrive_keeps_to_its_rate_and_tells_its_progress(run: Patterns, 
     assert told[-1] == (12, 12)
     (operation,) = [one for one in app.reads().operations(9) if one["verb"] == "redrive"]
     assert (operation["state"], operation["changed"], operation["target"]) == ("done", 12, "dead letters of error:bad-input")
+
+
+def test_what_a_dead_element_was_given(run: Patterns, app: App, tmp_path: Path) -> None:
+    run(lettering, Job("a", str(tmp_path), tags=["p", "x", "q"]))
+    assert run.state("a")[0] == "dead"
+    assert app.inputs(lettering, "a", "each/lettered", "1") == b'["x"]'
+    assert app.inputs(lettering, "a", "each/lettered", "0") == b'["p"]'
+    with pytest.raises(InputError, match="has no input at place '7'"):
+        app.inputs(lettering, "a", "each/lettered", "7")
+    with pytest.raises(NotFoundError, match="has no step 'ocr'"):
+        app.inputs(lettering, "a", "ocr")

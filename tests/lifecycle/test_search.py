@@ -106,7 +106,7 @@ def test_search_finds_what_a_plain_look_finds(run: Patterns, app: App, tmp_path:
 
 
 def test_what_a_filter_says_can_be_read_again() -> None:
-    words = ["state:dead,waiting", "step:ocr", "older:7200s", "customer=ACME*", "pages.kind=scan", "operation:3"]
+    words = ["state:dead,waiting", "step:ocr", "older:7200s", "customer=ACME*", "pages.kind=scan", "operation:3", "dearer:0.25"]
     wanted = parse_filter(words)
     assert wanted.states == ("dead", "waiting")
     assert wanted.fields == (("customer", "ACME*"), ("pages.kind", "scan"))
@@ -117,7 +117,14 @@ def test_what_a_filter_says_can_be_read_again() -> None:
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("state:ready", "no state 'ready'"), ("age:5", "cannot be found by 'age'"), ("nonsense", "write FIELD=VALUE"), ("older:soon", "not a duration")],
+    [
+        ("state:ready", "no state 'ready'"),
+        ("age:5", "cannot be found by 'age'"),
+        ("nonsense", "write FIELD=VALUE"),
+        ("older:soon", "not a duration"),
+        ("dearer:0.001", "say dollars, 0.01 or more"),
+        ("dearer:much", "say dollars"),
+    ],
 )
 def test_a_wrong_condition_says_what_there_is(word: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

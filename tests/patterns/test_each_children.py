@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast import App, DefinitionError, child
+from holdfast.model.ids import parse
 from tests.pattern_samples import Claim, added, chained, family, only_child
 from tests.patterns.conftest import Patterns
 
@@ -38,6 +39,10 @@ def test_a_child_is_an_item_of_its_own(run: Patterns, app: App) -> None:
     assert run.output("a") == sum(n * 10 for n in range(8) if n != 5)
     assert run.state("a")[1] == ["elements-missing"]
     children = run.item("a")["children"]
+    lineage = app.reads().lineage(parse(children[3]["item"]))["items"]
+    assert lineage[0]["key"] == "a", "what set it off comes first, whichever one asks about"
+    assert [one["item"] for one in lineage[1:]] == [one["item"] for one in children]
+    assert {one["parent"] for one in lineage[1:]} == {run.item("a")["item"]}
     assert [one["state"] for one in children].count("completed") == 7
     mother = run.item("a")["item"]
     assert {app.reads().item(app.reads().item_by_key(one["key"]) or 0)["parent"] for one in children} == {mother}

@@ -8,6 +8,7 @@ import pytest
 
 from holdfast import App, DefinitionError, InputError, emit
 from holdfast.model.events import envelope, opened
+from holdfast.model.ids import parse
 from holdfast.testing import outside
 from tests.pattern_samples import Claim, Payment, awaiting, hearing, impatient, telling
 from tests.patterns.conftest import Patterns
@@ -25,6 +26,14 @@ def test_what_one_pipeline_emits_starts_another_and_wakes_a_third(run: Patterns,
     assert heard["correlation"] == told["item"]
     assert json.loads(heard["output"]).split()[1] == told["item"]
     assert next(row for row in reads.items("awaiting", None, 9))["state"] == "completed"
+    for item in (told["item"], heard["item"]):
+        lineage = reads.lineage(parse(item))
+        (event,) = lineage["events"]
+        assert (event["type"], event["starts"]) == ("payment.received", [heard["item"]])
+        assert [(one["item"], one["pipeline"], one["event"]) for one in lineage["items"]] == [
+            (told["item"], "telling", None),
+            (heard["item"], "hearing", event["event"]),
+        ]
 
 
 def test_an_event_that_is_faster_than_the_wait_is_not_missed(run: Patterns, app: App) -> None:

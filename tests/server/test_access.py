@@ -18,7 +18,7 @@ ROUTES = routes()
 
 
 def test_every_route_says_what_it_needs() -> None:
-    assert {right for _, _, right in ROUTES} == {"view", "operate", "submit", "review", ANYBODY}
+    assert {right for _, _, right in ROUTES} == {"view", "operate", "submit", "review", "admin", ANYBODY}
     assert sorted(path for _, path, right in ROUTES if right == ANYBODY) == ["/healthz", "/sign-in", "/sign-in", "/webhooks/{event}"]
 
 

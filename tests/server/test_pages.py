@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.model.ids import parse
 from tests.server.conftest import Served
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -85,12 +87,26 @@ def test_a_group_is_sent_back_at_once(page: Any, local: Served, tmp_path: Path, 
 
 
 def test_inputs_are_edited_and_sent_back(page: Any, local: Served) -> None:
+    reads = local.app.reads()
+    key = reads.letter(1)["key"]
     page.goto("/dead/1")
-    page.get_by_label("Inputs of the step").fill('[{"id": "mended", "number": 4}]')
+    inputs = page.get_by_label("Inputs of the step")
+    assert json.loads(inputs.input_value()) == [{"id": key, "number": int(key.split("-")[1])}], "what it was given is there to be edited"
     page.get_by_role("button", name="Redrive").click()
     page.get_by_text("Operation 1: 1 changed").wait_for()
-    local.until(lambda: len(local.app.reads().letters(None, "open", 9)) == 2)
-    assert local.app.reads().letter(1)["state"] == "redriven"
+
+    def again() -> list[int]:
+        return [one["letter"] for one in reads.letters(None, "open", 9) if one["key"] == key and one["letter"] != 1]
+
+    (letter,) = local.until(again)
+    assert reads.claimed(parse(reads.letter(1)["item"])).edits == {}, "as it was shown is no edit"
+    page.goto(f"/dead/{letter}")
+    page.get_by_label("Inputs of the step").fill('[{"id": "mended", "number": 4}]')
+    page.get_by_role("button", name="Redrive").click()
+    page.get_by_text("Operation 2: 1 changed").wait_for()
+    local.until(lambda: len(reads.letters(None, "open", 9)) == 2)
+    assert reads.letter(letter)["state"] == "redriven"
+    reads.close()
 
 
 def test_a_review_is_decided_beside_what_it_is_about(page: Any, local: Served) -> None:

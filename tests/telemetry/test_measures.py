@@ -5,18 +5,26 @@ from __future__ import annotations
 import math
 import statistics
 import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import App
+from holdfast.ledgers.queries import queries
 from holdfast.model.measures import Histogram, Measure, first_place
-from holdfast.telemetry.costs import Prices, cost_table, item_cost
+from holdfast.model.prices import Prices
+from holdfast.telemetry.costs import cost_table, item_cost
 from holdfast.telemetry.funnel import funnel
-from holdfast.telemetry.queues import queue_table, step_queues
+from holdfast.telemetry.prometheus import Totals, exposition
+from holdfast.telemetry.queues import pool_queues, queue_table, step_queues
 from holdfast.telemetry.span import Span, last
 from holdfast.telemetry.steps import pipeline_table, series, step_table
+from tests.lifecycle.conftest import until
+from tests.lifecycle_samples import Job, heavies
 from tests.telemetry.conftest import Patterns
 from tests.telemetry_samples import Order, ordered
 
@@ -102,6 +110,25 @@ def test_queues_and_series(run: Patterns, app: App) -> None:
     assert statistics.fmean(one["dead"] for one in rows) > 0
 
 
+def test_queues_by_pool(run: Patterns, app: App, tmp_path: Path) -> None:
+    some = [Job(f"h{n}", str(tmp_path)) for n in range(4)]
+    list(app.submit(heavies, some))
+    with closing(app.reads()) as reads:
+
+        def pools() -> list[dict[str, Any]]:
+            return pool_queues(reads, app.clock.now_ms())
+
+        assert pools() == []
+        with run.runner(heavies):
+            until(lambda: pools() == [{"pool": "press", "running": 2, "ready": 2}])  # a worker has one next in line
+            (row,) = step_queues(reads, app.clock.now_ms())
+            assert (row["running"], row["ready"], row["drain_s"]) == (2, 2, None)
+            assert 'holdfast_pool_tasks{pool="press",state="ready"} 2.0' in exposition(reads, Totals(), app.clock).decode()
+            (tmp_path / "heavy").touch()
+            until(lambda: reads.status()[0]["completed"] == 4)
+        assert pools() == []
+
+
 def test_a_measure_that_is_wrong_fails_the_audit(run: Patterns, app: App) -> None:
     run(ordered, Order("a", 1))
     assert app.reads().audit(0)["balanced"]
@@ -135,6 +162,28 @@ def test_old_minutes_become_hours_and_say_the_same(run: Patterns, app: App) -> N
     assert app.reads().measured(0, 1 << 50) == before
     assert len(app.reads()._rows("measures", 0, 1 << 40)) < number
     assert app.reads().audit(0)["balanced"]
+
+
+def test_what_comes_late_is_counted_while_hours_are_made(run: Patterns, app: App) -> None:
+    run(ordered, Order("a", 2))
+    ledger, other = app.open_ledger(), None if app.settings.ledger_path is not None else app.open_ledger()
+    if other is None:
+        ledger.close()
+        return  # one writer
+    connection: Any = ledger._connected()  # type: ignore[attr-defined]
+    later, done = app.clock.now_ms() + 3 * 86_400_000, threading.Event()
+    with connection.transaction():  # another runner's commit, two days late, between its reading and its writing
+        (minute, incarnation), *_ = connection.execute("select minute, incarnation from measures where node = 0").fetchall()
+        connection.execute(queries("postgres")["measures_now"], (minute, incarnation)).fetchall()
+        compacting = threading.Thread(target=lambda: done.set() if other.health.compact_measures(later) else None)
+        compacting.start()
+        assert not done.wait(0.3), "it waits"
+        connection.execute("update measures set succeeded = succeeded + 1 where node = 0")
+    compacting.join(20)
+    assert done.is_set()
+    assert [row["succeeded"] for row in step_table(app.reads(), "ordered", ALWAYS) if row["step"] == "checked"] == [2]
+    ledger.close()
+    other.close()
 
 
 def test_the_audit_holds_while_a_runner_works(run: Patterns, app: App) -> None:

@@ -74,12 +74,19 @@ def _print_letters(rows: list[dict[str, Any]], empty: str) -> None:
 
 
 @group.command("show")
-def show_letter(letter: Annotated[int, typer.Argument(metavar="LETTER", help="Its number.")], json: Json = False) -> None:
+def show_letter(
+    letter: Annotated[int, typer.Argument(metavar="LETTER", help="Its number.")],
+    target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Show what its step was given, too.")] = "",
+    json: Json = False,
+) -> None:
     """Show one dead letter: step, element, payload, every attempt with its error and traceback, version, host, worker and cost."""
-    reads = App().reads()
+    app = App()
+    reads = app.reads()
     found = reads.letter(letter)
     item = reads.item(parse(found["item"]))
     found["payload"], found["version"] = item["payload"], item["version"]
+    if target:
+        found["inputs"] = app.inputs(load_pipeline(target), found["item"], found["step"], found["place"])
     if json:
         print_json(found)
         return
@@ -91,7 +98,11 @@ def show_letter(letter: Annotated[int, typer.Argument(metavar="LETTER", help="It
     typer.echo(f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}")
     if found["group"]:
         typer.echo(f"group {found['group']}: `holdfast dead groups`, `holdfast dead redrive group:{found['group']}`")
-    typer.echo(f"cost so far: {found['cost']['cpu_s']} CPU seconds, {found['cost']['wall_s']} seconds")
+    spent = found["cost"]
+    gpus = f", {spent['gpu_s']} of GPUs" if spent["gpu_s"] else ""
+    typer.echo(f"cost so far: {spent['wall_s']} seconds, {spent['cpu_s']} of CPUs{gpus}, ${spent['usd']:g} in calls")
+    if target:
+        typer.echo(f"inputs of the step: {safe(found['inputs'].decode('utf-8', 'replace'))}")
     if found["reason"]:
         typer.echo(f"closed {moment(found['closed_at'])}: {safe(found['reason'])}")
     typer.echo("")
@@ -106,9 +117,8 @@ def show_letter(letter: Annotated[int, typer.Argument(metavar="LETTER", help="It
     )  # fmt: skip
     if found["traceback"]:
         typer.echo(f"\n{safe(found['traceback'].rstrip())}")
-    typer.echo(
-        f"\n`holdfast replay {found['item']} {found['step']}` runs it here with its exact input; `holdfast dead redrive {letter}` sends it back"
-    )
+    there = f"{found['item']} {found['step']}{' --place ' + found['place'] if found['place'] else ''} -m MODULE:{found['pipeline']}"
+    typer.echo(f"\n`holdfast replay {there}` runs it here with its exact input; `holdfast dead redrive {letter}` sends it back")
 
 
 @group.command("groups")

@@ -10,12 +10,7 @@ from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
 from holdfast.cli.output import Json, print_json, print_table, safe
 from holdfast.cli.targets import progress
-from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.pipeline import Pipeline
-from holdfast.model.search import Filter
-from holdfast.model.versions import compare, reusable
-
-LIVE = ("queued", "running", "waiting", "paused")
+from holdfast.model.states import LIVE_ITEM_STATES as LIVE
 
 
 def register(app: typer.Typer) -> None:
@@ -39,47 +34,18 @@ def deploy(
     pipelines = load_pipelines(targets)
     for one in pipelines:
         one.graph.shape()
-    reports = []
     if not check:
         app.register(pipelines)
-    reads = app.reads()
-    try:
-        for one in pipelines:
-            reports.append(_report(reads, one))
-    finally:
-        reads.close()
+    reports = [app.differences(one) for one in pipelines]
     if move and not check:
         for one, report in zip(pipelines, reports, strict=True):
-            report["moved"] = _move(app, one, [row["version"] for row in report["others"]], dead, json)
+            with progress(f"moving items of {one.name}", json) as told:
+                report["moved"] = app.take_over(one, dead, told=told).changed
     if json:
         print_json(reports)
         return
     for report in reports:
         _print(report, move)
-
-
-def _report(reads: LedgerReads, pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
-    shape, others, known = pipeline.graph.shape(), [], False
-    for one in reads.versions(pipeline.name):
-        if one["version"] == pipeline.version:
-            known = True
-            continue
-        found = compare(one["shape"], shape)
-        kept = [one["shape"][index]["name"] for index in reusable(found, one["shape"])]
-        others.append(
-            {"version": one["version"], **{state: one[state] for state in (*LIVE, "dead")}, "added": found.added, "removed": found.removed,
-             "changed": found.changed, "kept": kept}
-        )  # fmt: skip
-    return {"pipeline": pipeline.name, "version": pipeline.version, "known": known, "others": others}
-
-
-def _move(app: App, pipeline: Pipeline[Any, Any], labels: list[str], dead: bool, json: bool) -> int:
-    moved = 0
-    for label in labels:
-        wanted = Filter(pipeline=pipeline.name, version=label, states=(*LIVE, *(("dead",) if dead else ())))
-        with progress(f"moving items of {label}", json) as told:
-            moved += app.move(wanted, pipeline.name, pipeline.version, pipeline.bodies(), None, f"deploy of {pipeline.version}", "", told).changed
-    return moved
 
 
 def _print(report: dict[str, Any], move: bool) -> None:

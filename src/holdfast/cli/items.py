@@ -12,6 +12,7 @@ from holdfast.cli.export import export_outputs
 from holdfast.cli.loading import find_item
 from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
 from holdfast.errors import InputError
+from holdfast.model.ids import parse
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.task import NEVER
 
@@ -60,9 +61,10 @@ def print_items(rows: list[dict[str, Any]], empty: str = "no items") -> None:
 def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id or key.")], json: Json = False) -> None:
     """Show one item: its timeline with every attempt, its payload, output, flags and dead letters."""
     app = App()
-    found = app.reads().item(find_item(app, item))
+    reads = app.reads()
+    found = reads.item(find_item(app, item))
     if json:
-        print_json(found)
+        print_json({**found, "lineage": reads.lineage(parse(found["item"]))})
         return
     typer.echo(f"item {found['item']}  key {safe(found['key'])}  {found['pipeline']} version {found['version']}")
     ended = f", ended {moment(found['ended_at'])}" if found["ended_at"] else ""
@@ -81,8 +83,7 @@ def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item'
     for wait in found["waits"]:
         if wait["state"] == "open":
             typer.echo(f"\n{wait['step']} waits for {_awaited(wait)}")
-    for one in found["children"]:
-        typer.echo(f"child {one['item']} ({one['state']}) of {one['pipeline']}, key {safe(one['key'])}")
+    _print_lineage(reads.lineage(parse(found["item"])), found["item"])
     for letter in found["letters"]:
         typer.echo(
             f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message']))}"
@@ -98,6 +99,17 @@ def export(
     """Write the outputs of all completed items."""
     written = export_outputs(App(), pipeline, output)
     print_json({"written": written, "folder": str(output)}) if json else typer.echo(f"wrote {written} outputs to {output}")
+
+
+def _print_lineage(found: dict[str, list[dict[str, Any]]], item: str) -> None:
+    """What was set off together with an item."""
+    kinds = {one["event"]: one["type"] for one in found["events"]}
+    for one in found["items"]:
+        if one["item"] != item:
+            by = f"child of {one['parent']}" if one["parent"] else f"started by event {kinds[one['event']]}" if one["event"] else "set off the others"
+            typer.echo(f"item {one['item']} ({one['state']}) of {one['pipeline']}, key {safe(one['key'])}: {by}")
+    for event in found["events"]:
+        typer.echo(f"event {safe(event['type'])} from {safe(event['source'])} at {moment(event['at'])}")
 
 
 def _awaited(wait: dict[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from holdfast.cli.loading import load_pipeline
 from holdfast.cli.output import Json, moment, print_json, print_table, shorten
 from holdfast.cli.targets import HELP, items_of, progress, say, sure
 from holdfast.errors import InputError
-from holdfast.model.codec import check_payload, decode
+from holdfast.model.codec import check_payload
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="ITEM... | CONDITION...", help=HELP)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
@@ -70,7 +71,7 @@ def restart(
         if not target:
             raise InputError("--payload needs --module MODULE:PIPELINE, which says what a payload must be")
         pipeline = load_pipeline(target)
-        data = check_payload(decode(_read(payload), pipeline.input_type), pipeline.input_type)
+        data = check_payload(_read(payload), pipeline.input_type)
     sure(app, "restart", chosen, yes)
     with progress("restarting", json) as told:
         done = app.restart(chosen, step, data, None, reason, who, told)
@@ -144,8 +145,10 @@ def _hold(paused: bool, words: list[str] | None, pipeline: str | None, step: str
         typer.echo(f"{what} was {'paused' if paused else 'going'} already (operation {done.operation})")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> Any:
     try:
-        return path.read_bytes()
+        return jsonlib.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}") from None

@@ -66,10 +66,9 @@ def audit(
         names = list(found["pipelines"])
         if pipeline is None and len(names) != 1:
             raise InputError(f"say which pipeline the manifest was sent to with --pipeline: {', '.join(names)}")
-        sent, there = manifest_keys(manifest), set(reads.keys(pipeline or names[0], None))
-        missing, unexpected = sorted(set(sent) - there), sorted(there - set(sent))
-        found["manifest"] = {"sent": len(set(sent)), "missing": missing, "unexpected": unexpected}
-        found["balanced"] = found["balanced"] and not missing and not unexpected
+        reconciled = app.reconcile(pipeline or names[0], manifest_keys(manifest))
+        found["manifest"] = reconciled
+        found["balanced"] = found["balanced"] and not reconciled["missing"] and not reconciled["unexpected"]
     if json:
         print_json(found)
     else:

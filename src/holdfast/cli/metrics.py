@@ -8,11 +8,11 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.output import Json, moment, print_json, print_table
-from holdfast.errors import NotFoundError
+from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.telemetry import costs as costing
 from holdfast.telemetry.funnel import funnel as funnel_of
-from holdfast.telemetry.queues import queue_table, step_queues
+from holdfast.telemetry.queues import pool_queues, queue_table, step_queues
 from holdfast.telemetry.span import last
 from holdfast.telemetry.steps import pipeline_table, series, step_table
 
@@ -56,6 +56,7 @@ def metrics(
             "p95_s",
             "p99_s",
             "cpu_s",
+            "gpu_s",
             "peak_mib",
             "api_usd",
             "per_min",
@@ -66,17 +67,18 @@ def metrics(
 
 def queues(
     steps: Annotated[bool, typer.Option("--steps", help="By step: what runs, waits for its retry, for somebody outside, for capacity.")] = False,
+    pools: Annotated[bool, typer.Option("--pools", help="By pool, over all runners: what runs, and what waits for capacity.")] = False,
     json: Json = False,
 ) -> None:
     """Show what waits and runs now: how much, since when, and how long the queue needs to drain."""
     app = App()
     reads, now = app.reads(), app.clock.now_ms()
-    rows: list[dict[str, Any]] = step_queues(reads, now) if steps else queue_table(reads, now)
+    rows: list[dict[str, Any]] = pool_queues(reads, now) if pools else step_queues(reads, now) if steps else queue_table(reads, now)
     if json:
         print_json(rows)
         return
     columns = list(rows[0]) if rows else []
-    print_table(columns, [[row[name] for name in columns] for row in rows], "nothing is in hand" if steps else "no pipeline yet")
+    print_table(columns, [[row[name] for name in columns] for row in rows], "nothing is in hand" if steps or pools else "no pipeline yet")
 
 
 def funnel(
@@ -107,14 +109,19 @@ def costs(
     pipeline: Annotated[str | None, typer.Argument(help="Of one pipeline alone.")] = None,
     since: Since = "30d",
     day: Annotated[bool, typer.Option("--by-day", help="A row per day.")] = False,
+    by: Annotated[str, typer.Option("--by", help="By a searchable field of the payload, such as the customer.")] = "",
     json: Json = False,
 ) -> None:
-    """Show what steps cost in US dollars: CPU by HOLDFAST_PRICE_CPU_HOUR, calls by ``ctx.cost``, outputs by HOLDFAST_PRICE_GB_MONTH."""
+    """Show what steps cost in US dollars: CPU and GPUs by HOLDFAST_PRICE_CPU_HOUR and HOLDFAST_PRICE_GPU_HOUR, calls by ``ctx.cost``, outputs by
+    HOLDFAST_PRICE_GB_MONTH."""
     app = App()
     reads = app.reads()
     if pipeline is not None:
         check_pipeline(reads, pipeline)
-    rows = costing.cost_table(reads, costing.prices_of(app.settings), last(since, app.clock.now_ms()), pipeline, day)
+    if by:
+        _costs_by(app, reads, pipeline, by, since, json)
+        return
+    rows = costing.cost_table(reads, app.settings.prices, last(since, app.clock.now_ms()), pipeline, day)
     if json:
         print_json(rows)
         return
@@ -128,6 +135,17 @@ def costs(
         ],
         "nothing has been spent",
     )  # fmt: skip
+
+
+def _costs_by(app: App, reads: LedgerReads, pipeline: str | None, field: str, since: str, json: bool) -> None:
+    if pipeline is None:
+        raise InputError("--by needs a pipeline: searchable fields are those of one")
+    rows = costing.costs_by_field(reads, app.settings.prices, pipeline, field, last(since, app.clock.now_ms()))
+    if json:
+        print_json(rows)
+        return
+    money = ("compute_usd", "api_usd", "storage_usd", "total_usd", "usd_per_item")
+    print_table([field, "items", *money], [[row["value"], row["items"], *[f"{row[name]:.6f}" for name in money]] for row in rows], "")
 
 
 def check_pipeline(reads: LedgerReads, pipeline: str) -> None:

@@ -10,9 +10,7 @@ import typer
 from holdfast.app import App
 from holdfast.cli.loading import find_item, load_pipeline
 from holdfast.cli.output import Json, complain, print_json, safe
-from holdfast.engine.passage import Passage
-from holdfast.engine.rebuild import replayed
-from holdfast.errors import InputError, NotFoundError
+from holdfast.engine.rebuild import given
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
 from holdfast.model import media
 from holdfast.model.failure import failure_of
@@ -39,14 +37,7 @@ def replay(
     claimed = app.reads().claimed(find_item(app, item))
     store = app.store()
     media.otherwise(store)
-    passage: Passage = replayed(claimed, pipeline, store.fetch)
-    node = next((one for one in pipeline.graph.steps() if one.name == step), None)
-    if node is None:
-        raise NotFoundError(f"pipeline {pipeline.name!r} has no step {step!r}: it has {', '.join(one.name for one in pipeline.graph.steps())}")
-    try:
-        arguments = passage.arguments(node, place)
-    except (KeyError, IndexError, ValueError):
-        raise InputError(f"step {step!r} of this item has no input yet at place {place!r}: what comes before it has not succeeded") from None
+    _, node, arguments = given(claimed, pipeline, store.fetch, step, place)
     invocation = Invocation(
         claimed.item, claimed.fence, pipeline.name, pipeline.version, node.index, place, 1, claimed.generation, claimed.key, arguments, 0.0, None
     )

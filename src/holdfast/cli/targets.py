@@ -19,7 +19,7 @@ from holdfast.model.search import Filter, parse_filter
 
 HELP = (
     "Ids or keys of items; or conditions, all of which must hold: FIELD=VALUE of the payload's searchable fields, pipeline: state: version: "
-    "key: step: error: group: flag: older: younger: slower: faster: operation: (a value may end in *)."
+    "key: step: error: group: flag: older: younger: slower: faster: dearer: operation: (a value may end in *)."
 )
 
 

@@ -11,6 +11,7 @@ from holdfast.engine.committer import Desk
 from holdfast.ledger import Ledger
 from holdfast.model.alerts import Alert, Rule
 from holdfast.model.pipeline import Pipeline
+from holdfast.model.prices import Prices
 
 log = logging.getLogger("holdfast")
 
@@ -30,6 +31,7 @@ class Alerting:
         pipelines: which.
         desk: the committer.
         clock: all time.
+        prices: of compute.
         here: what this process sees of its own machine: disk, ledger.
         tell: delivers alerts, beside the loop, and says whether it could; None: nobody wants to be told.
     """
@@ -39,10 +41,11 @@ class Alerting:
         pipelines: list[Pipeline[Any, Any]],
         desk: Desk,
         clock: Clock,
+        prices: Prices,
         here: Callable[[], list[Alert]] = list,
         tell: Callable[[list[Alert], Told], None] | None = None,
     ) -> None:
-        self._rules = {one.name: Rule(one.alerts, one.deadline) for one in pipelines}
+        self._rules = {one.name: Rule(one.alerts, one.deadline, one.budget, prices) for one in pipelines}
         self._desk, self._clock, self._here, self._tell = desk, clock, here, tell
         self._next = clock.now_ms() + LOOK_MS
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from holdfast.engine.committer import Desk
 from holdfast.engine.passage import Passage, TaskKey
+from holdfast.ledger import Ledger
 from holdfast.model.graph import Node
 from holdfast.model.outcome import Argument
 from holdfast.model.task import SettledTask, Transition
 from holdfast.model.values import Value, encode_reference
+from holdfast.store import Store
 
 
 class Caching:
@@ -20,18 +22,29 @@ class Caching:
 
     Args:
         desk: the committer.
+        artifacts: where large results lie.
         found: told of a task whose result is known.
         missed: told of a task that must run.
     """
 
-    def __init__(self, desk: Desk, found: Callable[[Passage, TaskKey, Value], None], missed: Callable[[Passage, TaskKey], None]) -> None:
-        self._desk, self._found, self._missed = desk, found, missed
+    def __init__(
+        self, desk: Desk, artifacts: Store, found: Callable[[Passage, TaskKey, Value], None], missed: Callable[[Passage, TaskKey], None]
+    ) -> None:
+        self._desk, self._artifacts, self._found, self._missed = desk, artifacts, found, missed
 
     def look(self, passage: Passage, key: TaskKey) -> None:
         """A task is ready: is its result known?"""
         passage.ready.add(key)
         digest = digest_of(passage, passage.graph.nodes[key[0]], key[1])
-        self._desk.call(lambda ledger: ledger.health.cached([digest]), partial(self._answered, passage, key, digest))
+        self._desk.call(partial(self._known, digest), partial(self._answered, passage, key, digest))
+
+    def _known(self, digest: str, ledger: Ledger) -> dict[str, Value]:
+        """What is known; a result whose artifact has been lost is forgotten, so that the step runs and makes it anew."""
+        known = ledger.health.cached([digest])
+        if digest in known and not self._artifacts.holds(known[digest]):
+            ledger.health.forget_cached(digest)
+            return {}
+        return known
 
     def _answered(self, passage: Passage, key: TaskKey, digest: str, answer: Any) -> None:
         if passage.closed or key not in passage.ready:

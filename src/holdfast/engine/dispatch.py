@@ -14,6 +14,7 @@ from holdfast.engine.committer import Desk
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
 from holdfast.engine.passage import Passage, TaskKey
+from holdfast.engine.settle import call_off
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
 from holdfast.model.outcome import Invocation
@@ -110,6 +111,14 @@ class Dispatch:
         for executor in self.executors.values():
             for node, place in keys:
                 executor.cancel(passage.item, node, place)
+
+    def call_off(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
+        """A task no longer matters: what runs is stopped."""
+        passage.ready.discard(key)
+        if key in passage.running:
+            passage.running.discard(key)
+            self.stop(passage, [key])
+        call_off(passage, key, transition)
 
     def pump(self) -> None:
         """Start what capacity allows."""

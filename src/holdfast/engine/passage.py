@@ -31,7 +31,8 @@ class Passage:
     transaction that the next transition belongs to. ``restored``: tasks that earlier claims settled, until they are taken up;
     ``redriven``: those of redriven dead letters. ``late``: joins whose other branches go on. ``weighed``: the size that the
     runner has counted. ``held``: nothing starts any more, and this is the state in which it is let go then. ``edits``: arguments that a
-    person has put right. ``forgets``: values inside what is done are dropped (not when one looks back at them, in a replay).
+    person has put right. ``spent``: dollars so far, against the ``budget``. ``forgets``: values inside what is done are dropped (not when
+    one looks back at them, in a replay).
     """
 
     item: int
@@ -76,6 +77,8 @@ class Passage:
     size: int = 0
     weighed: int = 0
     forgets: bool = True
+    budget: float | None = None
+    spent: float = 0.0
 
     def __post_init__(self) -> None:
         self.size = 2_000 + weight(self.payload)

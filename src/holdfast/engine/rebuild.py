@@ -10,7 +10,10 @@ from holdfast.engine.answers import settle_lost
 from holdfast.engine.flow import NOTHING, Advance
 from holdfast.engine.passage import Passage
 from holdfast.engine.serving import Loaded
+from holdfast.errors import InputError, NotFoundError
 from holdfast.model.claimed import Claimed
+from holdfast.model.graph import Node
+from holdfast.model.outcome import Argument
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import Transition
 from holdfast.model.values import Reference
@@ -26,6 +29,7 @@ def rebuild(claimed: Claimed, pipeline: Pipeline[Any, Any], fetch: Callable[[Ref
     passage.restored = {(task.node, task.place): task for task in claimed.settled}
     passage.redriven = claimed.redriven
     passage.edits = claimed.edits
+    passage.budget = pipeline.budget.item_usd
     passage.held = "paused" if claimed.pause else ""
     for part in claimed.parts:
         passage.parts.setdefault((part.node, part.place), []).append(part)
@@ -51,9 +55,24 @@ def take(claimed: Claimed, loaded: Loaded, artifacts: Store, now_ms: int) -> tup
     return passage, advance, transition
 
 
-def replayed(claimed: Claimed, pipeline: Pipeline[Any, Any], fetch: Callable[[Reference], bytes]) -> Passage:
-    """The passage as far as it has come: for looking at what a task was given."""
+def given(
+    claimed: Claimed, pipeline: Pipeline[Any, Any], fetch: Callable[[Reference], bytes], step: str, place: str
+) -> tuple[Passage, Node, tuple[Argument, ...]]:
+    """What a task was given, for looking at it or running it here: the item's passage as far as it has come, the step's node, its arguments.
+
+    Raises:
+        NotFoundError: the pipeline has no such step.
+        InputError: what comes before it has not succeeded, or the refine that it is in is over.
+    """
     passage = rebuild(claimed, pipeline, fetch)
+    # What died is about to run again, so that what it is in is open.
+    passage.restored = {key: task for key, task in passage.restored.items() if task.state in ("succeeded", "skipped")}
     passage.forgets = False
     begin(passage)
-    return passage
+    node = next((one for one in pipeline.graph.steps() if one.name == step), None)
+    if node is None:
+        raise NotFoundError(f"pipeline {pipeline.name!r} has no step {step!r}: it has {', '.join(one.name for one in pipeline.graph.steps())}")
+    try:
+        return passage, node, passage.arguments(node, place)
+    except (KeyError, IndexError, ValueError):
+        raise InputError(f"step {step!r} of this item has no input at place {place!r} now: what comes before it has not succeeded") from None

@@ -32,8 +32,9 @@ from holdfast.engine.parts import Parts
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.post import Post
 from holdfast.engine.rebuild import take
-from holdfast.engine.serving import Limits, Loaded, Tally, ready_of
-from holdfast.engine.settle import call_off, refuse, settle_failure, settle_success
+from holdfast.engine.serving import Limits, Loaded, Tally, load_of
+from holdfast.engine.settle import refuse, settle_failure, settle_success
+from holdfast.engine.spending import Spending
 from holdfast.engine.steering import News, Steering
 from holdfast.engine.timers import Timers
 from holdfast.engine.waking import Waking
@@ -46,7 +47,7 @@ from holdfast.model.ids import show
 from holdfast.model.load import Load
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
-from holdfast.model.task import Beyond, Effect, Transition
+from holdfast.model.task import NOTHING, Beyond, Effect, Transition
 from holdfast.model.values import Value
 from holdfast.store import Store
 
@@ -98,7 +99,8 @@ class Runner:
         self._gates = Gates(desk, clock, rng)
         self._learning = Learning(desk, clock, dict(durations))
         self._dispatch = Dispatch(executors, desk, clock, learned, self._gates, self._learning)
-        self._caching = Caching(desk, self._known, lambda passage, key: self._dispatch.queue(passage, key))
+        self._spending = Spending(limits.prices)
+        self._caching = Caching(desk, artifacts, self._known, lambda passage, key: self._dispatch.queue(passage, key))
         self._steering = Steering(incarnation, desk, clock, limits.poll_ms, self._steered)
         self._executors = executors
         self._items = Holding()
@@ -189,7 +191,7 @@ class Runner:
 
     def load(self) -> Load:
         """What is in hand now."""
-        return Load(len(self._items), self._items.bytes, ready_of(self._items.all(), self._dispatch.waiting()))
+        return load_of(self._items.all(), self._items.bytes, self._dispatch.waiting())
 
     def passages(self) -> Collection[Passage]:
         """The items in memory."""
@@ -218,6 +220,7 @@ class Runner:
             return  # it stays with this incarnation, whose end makes it claimable
         passage, advance, transition = take(one, self._loaded[one.version], self._artifacts, self._clock.now_ms())
         self._items.add(passage)
+        self._spending.before(passage, one.used)
         if passage.deadline is not None and passage.deadline <= transition.at and advance.ready:
             passage.ready.update(advance.ready)
             self._waking.expire(passage)
@@ -246,6 +249,8 @@ class Runner:
         passage, key = ended
         passage.running.discard(key)
         step: Step = passage.graph.nodes[key[0]].step
+        if step.gpus or outcome.usage is not NOTHING:
+            self._spending.count(passage, step, outcome)
         transition = Transition(passage.item, passage.fence, now)
         excused = step.depends is not None and self._gates.ended(step, outcome.failure, outcome.invocation.task)
         if outcome.failure is None:
@@ -280,6 +285,8 @@ class Runner:
         if advance.finished is not None:
             self._finish(passage, advance.finished, transition)
             return
+        if passage.budget is not None and passage.spent >= passage.budget and self._waking.overspent(passage, advance, transition):
+            return
         if advance.more is not None:
             begin_waits(passage, advance.more, transition, self._artifacts.keep, self._timers)
             for part in advance.more.parts:
@@ -301,19 +308,11 @@ class Runner:
 
     def _write_down(self, passage: Passage, more: Further, transition: Transition) -> None:
         for key in more.cancelled:
-            self._call_off(passage, key, transition)
+            self._dispatch.call_off(passage, key, transition)
         for key, failure in more.refused:
             self.tally.tasks[passage.pipeline, key[0], "dead"] += 1
             refuse(passage, key, failure, transition)
         note(passage, more, transition, self._artifacts.keep, self._limits.relays)
-
-    def _call_off(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
-        """A task no longer matters: what runs is stopped."""
-        passage.ready.discard(key)
-        if key in passage.running:
-            passage.running.discard(key)
-            self._dispatch.stop(passage, [key])
-        call_off(passage, key, transition)
 
     def _commit(self, passage: Passage, transition: Transition) -> None:
         starts, passage.starting = passage.starting, []
@@ -343,9 +342,10 @@ class Runner:
     def _finish(self, passage: Passage, state: str, transition: Transition) -> None:
         """The item's end; its row, dead letters and last task are one transaction."""
         for key in {*passage.live, *passage.ready}:
-            self._call_off(passage, key, transition)
+            self._dispatch.call_off(passage, key, transition)
         if passage.parent:
             transition.beyond().told = True
+        self._spending.ended(passage, transition)
         transition.state = "completed" if state == "completed" else "dead"
         if state == "completed":
             result = passage.result()

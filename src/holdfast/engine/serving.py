@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.engine.passage import Passage
+from holdfast.model.load import Load
 from holdfast.model.pipeline import Pipeline
+from holdfast.model.prices import Prices
 
 LOOK_MS = 100
 """Time between looks at the deadlines of items in flight."""
@@ -17,9 +19,12 @@ REFUSED_MS = 60_000
 """How long an item rests that cannot go on: the ledger refused its transition, or the artifact store is full or damaged."""
 
 
+FREE = Prices()
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What a runner holds in memory.
+    """What a runner holds in memory, and how it counts.
 
     Attributes:
         items: most items in flight.
@@ -27,6 +32,7 @@ class Limits:
         claim: most items taken by one claim.
         poll_ms: longest time between looks for claimable items.
         relays: events that items emit are for a broker too.
+        prices: of compute.
     """
 
     items: int = 1_000
@@ -34,6 +40,7 @@ class Limits:
     claim: int = 500
     poll_ms: int = 1_000
     relays: bool = False
+    prices: Prices = FREE
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,28 @@ def counted(passages: Iterable[Passage]) -> dict[tuple[str, int], tuple[int, int
     return counts
 
 
-def ready_of(passages: Iterable[Passage], waiting: int) -> list[tuple[str, str, int]]:
-    """Pipeline, step and number of tasks that wait for capacity, in all ``waiting``."""
+def load_of(passages: Collection[Passage], size: int, waiting: int) -> Load:
+    """What is in hand: ``size`` bytes of values, and in all ``waiting`` tasks that wait for capacity."""
+    return Load(len(passages), size, _ready(passages, waiting), _pools(passages))
+
+
+def _ready(passages: Iterable[Passage], waiting: int) -> list[tuple[str, str, int]]:
     if not waiting:
         return []
     counts: Counter[tuple[str, str]] = Counter()
     for passage in passages:
         counts.update((passage.pipeline, passage.graph.nodes[node].name) for node, _ in passage.ready)
     return [(pipeline, step, number) for (pipeline, step), number in sorted(counts.items())]
+
+
+def _pools(passages: Iterable[Passage]) -> list[tuple[str, int, int]]:
+    running: Counter[str] = Counter()
+    ready: Counter[str] = Counter()
+    for passage in passages:
+        nodes = passage.graph.nodes
+        running.update(nodes[node].step.policy.pool for node, _ in passage.running)
+        ready.update(nodes[node].step.policy.pool for node, _ in passage.ready if nodes[node].step is not None)
+    return [(pool, running[pool], ready[pool]) for pool in sorted({*running, *ready})]
 
 
 @dataclass

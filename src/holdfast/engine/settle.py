@@ -10,6 +10,7 @@ from holdfast.engine.advance import absorbed, die, succeed
 from holdfast.engine.decide import PAUSE_S, Verdict, decide
 from holdfast.engine.flow import Advance
 from holdfast.engine.passage import Passage, TaskKey
+from holdfast.model.classes import ErrorClass
 from holdfast.model.failure import Failure
 from holdfast.model.fingerprint import fingerprint
 from holdfast.model.graph import TASKS
@@ -85,15 +86,25 @@ def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transitio
 
 
 def expire(passage: Passage, transition: Transition) -> bool:
-    """The item's deadline passed: the task that it cut off holds the dead letter, whatever would have taken its failure up. False when
-    nothing is under way: the last task has settled, and the item's end is being written."""
+    """The item's deadline passed; see :func:`cut_off`."""
+    over = (transition.at - passage.admitted_at) / 1000
+    return cut_off(passage, transition, "deadline", "DeadlineExceeded", f"the item's deadline passed {over:.1f} s after it was admitted")
+
+
+def overspend(passage: Passage, transition: Transition) -> bool:
+    """The item has spent its budget, and something else of it would start; see :func:`cut_off`."""
+    what = f"the item has spent ${passage.spent:.4g}, its budget is ${passage.budget:.4g} (redrive it when that has been raised)"
+    return cut_off(passage, transition, "budget", "BudgetExceeded", what)
+
+
+def cut_off(passage: Passage, transition: Transition, kind: ErrorClass, error: str, why: str) -> bool:
+    """The item ends here: the task that this cuts off holds the dead letter, whatever would have taken its failure up. False when nothing is
+    under way: the last task has settled, and the item's end is being written."""
     unfinished = sorted({*passage.live, *passage.ready}, key=lambda key: (passage.graph.nodes[key[0]].kind not in TASKS, key))
     if not unfinished:
         return False
     key, live = unfinished[0], passage.live.get(unfinished[0])
-    over = (transition.at - passage.admitted_at) / 1000
-    what = f"the item's deadline passed {over:.1f} s after it was admitted; it cut off {_cut_off(passage)}"
-    failure = Failure("deadline", "DeadlineExceeded", what)
+    failure = Failure(kind, error, f"{why}; it cut off {_cut_off(passage)}")
     transition.letters += (_letter(passage, key, failure, live.attempt if live else 0, transition.at),)
     close(passage, key, "dead", transition, NOTHING, None, "", 0)
     passage.ready.discard(key)

@@ -11,7 +11,7 @@ from holdfast.engine.flow import Advance
 from holdfast.engine.holding import Holding
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.serving import LOOK_MS
-from holdfast.engine.settle import expire
+from holdfast.engine.settle import expire, overspend
 from holdfast.engine.timers import Timers
 from holdfast.errors import HoldfastError
 from holdfast.model.task import Answer, Transition
@@ -89,9 +89,22 @@ class Waking:
         """The item's deadline passed: stop its attempts and bury what was cut off."""
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         if expire(passage, transition):
-            self._dispatch.stop(passage, list(passage.running))
-            passage.running.clear()
-            self._finish(passage, "dead", transition)
+            self._end(passage, transition)
+
+    def overspent(self, passage: Passage, advance: Advance, transition: Transition) -> bool:
+        """The item has spent its budget: whether that is its end, since something else would start now."""
+        if not advance.ready and not any(live.state == "retrying" for live in passage.live.values()):
+            return False
+        passage.ready.update(advance.ready)
+        if not overspend(passage, transition):
+            return False
+        self._end(passage, transition)
+        return True
+
+    def _end(self, passage: Passage, transition: Transition) -> None:
+        self._dispatch.stop(passage, list(passage.running))
+        passage.running.clear()
+        self._finish(passage, "dead", transition)
 
     def _overdue(self, passage: Passage, key: TaskKey) -> None:
         """The deadline of a join, a review or a wait has come."""

@@ -260,7 +260,7 @@ class ProcessExecutor:
         used, elements = answer.usage, len(answer.results)
         if elements > 1:  # each element of a batch has its share
             used = Usage(used.cpu_s / elements, used.peak_kib, used.worker, used.cost)
-        outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, usage=used)
+        outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, together=elements, usage=used)
         if isinstance(result, Failure):
             outcome.failure = result
         else:

@@ -63,6 +63,8 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
             run("add_part", one.item, part.node, part.place, part.part, part.last, part.generation, chunk, failed)
         for digest, value in more.cached:
             run("add_cached", digest, one.at, *columns(value))
+        if more.spent:
+            run("item_cost", more.spent, one.item)
         if more.told:
             run("tell", "ended", one.item)
         choices.update((one.item, node, choice, one.at // 60_000) for node, choice in more.choices)

@@ -6,16 +6,14 @@ import msgspec
 
 from holdfast.health import OpenBreaker
 from holdfast.ledgers.beyond import Run, Transact
+from holdfast.ledgers.budgets import go_on_spending, stop_spending
 from holdfast.ledgers.measuring import compact
 from holdfast.ledgers.rows import value_of
+from holdfast.ledgers.thresholds import passed
 from holdfast.model.alerts import QUIET_MS, Alert, Rule
-from holdfast.model.duration import seconds
 from holdfast.model.durations import Durations
-from holdfast.model.ids import EPOCH_MS, admitted_ms
 from holdfast.model.load import Load
 from holdfast.model.values import Value
-
-HOUR_MS = 3_600_000
 
 MINUTELY = 2 * 24 * 60
 """Minutes for which measures are kept by the minute; before that, by the hour."""
@@ -65,9 +63,19 @@ class LedgerHealth:
 
         return self._transact(work)
 
+    def forget_cached(self, digest: str) -> None:
+        """A success is known no longer."""
+        self._transact(lambda run: run("forget_cached", digest))
+
     def serve(self, incarnation: int, versions: list[int]) -> None:
         """An incarnation serves these versions."""
-        self._transact(lambda run: [run("serve", incarnation, version) for version in sorted(versions)])
+
+        def work(run: Run) -> None:
+            run("forget_serving", incarnation)
+            for version in sorted(versions):
+                run("serve", incarnation, version)
+
+        self._transact(work)
 
     def compact_measures(self, now_ms: int) -> bool:
         """Make one row of an old hour."""
@@ -103,7 +111,7 @@ class LedgerHealth:
         return known
 
     def _watch(self, run: Run, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
-        found = seen + [alert for pipeline, rule in sorted(rules.items()) for alert in _of_pipeline(run, pipeline, rule, now_ms)]
+        found = seen + [alert for pipeline, rule in sorted(rules.items()) for alert in passed(run, pipeline, rule, now_ms)]
         for pipeline, label in run("unserved", now_ms):
             message = f"no runner serves version {label} of {pipeline}, and items wait for it: start one, or `holdfast deploy` to move them"
             found.append(Alert("unserved-version", f"{pipeline} {label}", message))
@@ -117,50 +125,12 @@ class LedgerHealth:
                 run("alert_seen", now_ms, alert.message, alert.kind, alert.subject)
             else:
                 run("open_alert", alert.kind, alert.subject, alert.message, now_ms)
+                if alert.kind == "budget":
+                    stop_spending(run, alert, now_ms)
         still = {(alert.kind, alert.subject) for alert in found}
         for kind, subject in known - still:
-            if subject in rules or kind in ours or kind in HERE:  # of a pipeline that another runner watches, that one decides
-                run("close_alert", now_ms, kind, subject, now_ms - QUIET_MS)
+            if subject.split(" ")[0] in rules or kind in ours or kind in HERE:  # of a pipeline that another runner watches, that one decides
+                closed = run("close_alert", now_ms, kind, subject, now_ms - QUIET_MS)
+                if closed and kind == "budget":
+                    go_on_spending(run, subject, now_ms)
         return [alert for alert in found if (alert.kind, alert.subject) not in known]
-
-
-def _of_pipeline(run: Run, pipeline: str, watched: Rule, now_ms: int) -> list[Alert]:
-    rule = watched.alerts
-    ((number, oldest),) = run("letters_open", pipeline, rule.dead)
-    ((recent,),) = run("letters_since", now_ms - HOUR_MS, pipeline, rule.dead_per_hour)
-    found = []
-    if number >= rule.dead:
-        found.append(Alert("dead-letters", pipeline, f"{rule.dead} or more dead letters of {pipeline} are open: `holdfast dead groups`"))
-    if recent >= rule.dead_per_hour:
-        message = f"{rule.dead_per_hour} or more dead letters of {pipeline} were opened within an hour: `holdfast dead groups`"
-        found.append(Alert("dead-letter-rate", pipeline, message))
-    if oldest is not None and now_ms - oldest > seconds(rule.dead_age) * 1000:
-        days = (now_ms - oldest) / 86_400_000
-        found.append(Alert("dead-letter-age", pipeline, f"a dead letter of {pipeline} has waited for somebody for {days:.1f} days: `holdfast dead`"))
-    ((stuck,),) = run("old_items", pipeline, _id_at(now_ms - round(seconds(rule.stuck) * 1000)))
-    if stuck:
-        message = f"items of {pipeline} have not ended {rule.stuck} after they were admitted: `holdfast stuck --older {rule.stuck}`"
-        found.append(Alert("stuck-items", pipeline, message))
-    return found + _late(run, pipeline, watched, now_ms)
-
-
-def _late(run: Run, pipeline: str, watched: Rule, now_ms: int) -> list[Alert]:
-    """What waits too long, or will be over its deadline soon."""
-    rule, found = watched.alerts, []
-    ((foremost,),) = run("foremost_of", pipeline)
-    if foremost is not None and now_ms - admitted_ms(foremost) > seconds(rule.queue_age) * 1000:
-        minutes = (now_ms - admitted_ms(foremost)) // 60_000
-        message = f"items of {pipeline} have been queued for {minutes} minutes: more comes in than is done; `holdfast queues`"
-        found.append(Alert("queue-growth", pipeline, message))
-    if watched.deadline_s is not None:
-        begun = now_ms + round((seconds(rule.deadline_risk) - watched.deadline_s) * 1000)
-        ((at_risk,),) = run("old_items", pipeline, _id_at(begun))
-        if at_risk:
-            message = f"items of {pipeline} will pass their deadline within {rule.deadline_risk}: `holdfast stuck`, `holdfast queues --steps`"
-            found.append(Alert("deadline-risk", pipeline, message))
-    return found
-
-
-def _id_at(ms: int) -> int:
-    """The lowest id of what is admitted from then on."""
-    return max(ms - EPOCH_MS, 0) << 22

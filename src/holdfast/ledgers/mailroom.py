@@ -8,8 +8,8 @@ import msgspec
 
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.beyond import Mint, Run, Transact, add_child, add_event
-from holdfast.ledgers.lifecycle import Listed, cancel, note, redrive
 from holdfast.ledgers.rows import value_of
+from holdfast.ledgers.verbs import Listed, cancel, note, redrive
 from holdfast.model.events import Delivery, Event
 from holdfast.model.failure import Failure
 from holdfast.model.forms import check_form

@@ -8,9 +8,10 @@ import msgspec
 
 from holdfast.ledgers.measuring import measure_of
 from holdfast.model.graph import TASKS
-from holdfast.model.ids import admitted_ms
+from holdfast.model.ids import admitted_ms, first_id
 from holdfast.model.load import Load
 from holdfast.model.measures import ITEM, Measure
+from holdfast.model.values import decode_reference
 
 Slot = tuple[str, str, int]
 """Pipeline, step (empty: whole items), and the first minute of the slot."""
@@ -81,39 +82,56 @@ class MeasureReads:
     def drops(self: _Asks, since_ms: int, until_ms: int, pipeline: str) -> dict[str, dict[str, int]]:
         """By step and error class, the items that are dead, and have been since a span (Unix milliseconds), for what failed there."""
         versions, found = self._versions(), dict[str, dict[str, int]]()
-        for version, node, kind, number in self._rows("drops", since_ms, until_ms, pipeline):
+        for version, node, kind, number in self._rows("drops", pipeline, since_ms, until_ms):
             kinds = found.setdefault(versions[version][2][node]["name"], {})
             kinds[kind] = kinds.get(kind, 0) + number
         return found
 
+    def dropped(self: _Asks, since_ms: int, until_ms: int, pipeline: str) -> int:
+        """How many items are dead, and have been since a span (Unix milliseconds)."""
+        ((number,),) = self._rows("dropped_in_all", pipeline, since_ms, until_ms)
+        return int(number)
+
     def runners(self: _Asks, now_ms: int) -> list[dict[str, Any]]:
         """Runners whose lease holds.
 
-        Keys: ``runner``, ``host``, ``pid``, ``started_at``, ``expires_at``, ``items`` and ``bytes`` in hand, and ``ready``: pipeline, step and
-        number of what waits for capacity.
+        Keys: ``runner``, ``host``, ``pid``, ``started_at``, ``expires_at``, ``items`` and ``bytes`` in hand, ``ready``: pipeline, step and
+        number of what waits for capacity, and ``pools``: pool, how many tasks run and how many wait.
         """
         rows = []
         for number, host, pid, started, expires, load in self._rows("runners_now", now_ms):
             said = msgspec.json.decode(load, type=Load) if load else Load()
             rows.append(
                 {"runner": number, "host": host, "pid": pid, "started_at": started, "expires_at": expires, "items": said.items, "bytes": said.bytes,
-                 "ready": said.ready}
+                 "ready": said.ready, "pools": said.pools}
             )  # fmt: skip
         return rows
+
+    def used_by_field(self: _Asks, pipeline: str, field: str, since_ms: int) -> dict[str, tuple[int, Measure]]:
+        """By the values of a searchable field: how many items were admitted since (Unix milliseconds), and CPU, GPUs, calls and storage of all
+        their attempts."""
+        asked = (pipeline, field, first_id(since_ms))
+        found = {
+            value: (number, Measure(cpu_ms=cpu, gpu_ms=gpu, cost=cost, stored=stored))
+            for value, number, cpu, gpu, cost, stored in self._rows("used_by_field", *asked)
+        }
+        for value, artifact in self._rows("artifacts_by_field", *asked):
+            found[value][1].stored += getattr(decode_reference(artifact), "size", 0)
+        return found
 
     def mismeasured(self: _Asks) -> list[tuple[str, str]]:
         """Pipelines whose measures are not what the rows say, each with what differs."""
         names = {number: name for name, number in self._rows("pipeline_numbers")}
         truth: dict[int, dict[str, int]] = {number: {} for number in names}
-        for of, state, number, busy, cpu, cost in self._rows("recounted_tasks"):
-            _add(truth[of], {state: number, "busy": busy, "cpu": cpu, "cost": cost})
-        for of, charged, number, busy, cpu, cost in self._rows("recounted_attempts"):
-            _add(truth[of], {"failed": charged, "excused": number - charged, "busy": busy, "cpu": cpu, "cost": cost})
+        for of, state, number, busy, cpu, gpu, cost in self._rows("recounted_tasks"):
+            _add(truth[of], {state: number, "busy": busy, "cpu": cpu, "gpu": gpu, "cost": cost})
+        for of, charged, number, busy, cpu, gpu, cost in self._rows("recounted_attempts"):
+            _add(truth[of], {"failed": charged, "excused": number - charged, "busy": busy, "cpu": cpu, "gpu": gpu, "cost": cost})
         for of, number in self._rows("received_in_all"):
             _add(truth[of], {"admitted": number})
         said: dict[int, dict[str, int]] = {}
         for of, *values in self._rows("measured_in_all"):
-            said[of] = dict(zip((*_STATES, "failed", "excused", "busy", "cpu", "cost", "admitted"), values, strict=True))
+            said[of] = dict(zip((*_STATES, "failed", "excused", "busy", "cpu", "gpu", "cost", "admitted"), values, strict=True))
         return [
             (names[of], what)
             for of, counts in truth.items()

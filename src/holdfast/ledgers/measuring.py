@@ -55,19 +55,19 @@ def measure(group: Group, known: Callable[[int], Iterable[Row]]) -> list[Row]:
 def compact(run: Run, before_minute: int) -> bool:
     """Make one row an hour of the oldest hour that is not one yet, over minutes and incarnations; False when there is none.
 
-    (Two runners that do this to the same hour write the same rows.)
+    What is deleted is what is added up, so that nothing that others write meanwhile is missed or counted twice: on PostgreSQL their rows are
+    locked while they add to them.
     """
     ((oldest,),) = run("oldest_minute", before_minute, HOURLY)
     if oldest is None:
         return False
     hour = oldest - oldest % 60
     merged: dict[tuple[int, int], Measure] = {}
-    for version, node, *values in run("measures_of_hour", hour, hour + 60):
+    for version, node, *values in run("take_hour", hour, hour + 60):
         if (version, node) in merged:
             merged[version, node].merge(measure_of(values))
         else:
             merged[version, node] = measure_of(values)
-    run("drop_hour", hour, hour + 60)
     for (version, node), one in sorted(merged.items()):
         run("keep_measure", hour, HOURLY, version, node, *row_of(one))
     return True
@@ -89,11 +89,12 @@ def row_of(one: Measure) -> Row:
 def _measured(group: Group) -> dict[Key, Measure]:
     """What the group alone adds."""
     fresh: defaultdict[Key, Measure] = defaultdict(Measure)
-    for key, (took, outputs) in group.usual.items():
-        one = fresh[key]
-        one.succeeded = one.passed = len(took)
-        one.busy_ms = sum(took)
-        one.stored = sum(map(len, outputs))
+    for (minute, version, node, first), (took, outputs) in group.usual.items():
+        one = fresh[minute, version, node]
+        one.succeeded += len(took)
+        one.passed += len(took) * first
+        one.busy_ms += sum(took)
+        one.stored += sum(map(len, outputs))
         one.durations.add(took)
     for minute, version, task in group.settled:
         one = fresh[minute, version, task.node]
@@ -122,6 +123,7 @@ def _measured(group: Group) -> dict[Key, Measure]:
 
 def _use(one: Measure, usage: Usage) -> None:
     one.cpu_ms += round(usage.cpu_s * 1000)
+    one.gpu_ms += round(usage.gpu_s * 1000)
     one.peak_kib = max(one.peak_kib, usage.peak_kib)
     one.cost += usage.cost
 

@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.errors import NotFoundError
 from holdfast.ledgers.rows import value_of
-from holdfast.model.ids import show
+from holdfast.model.ids import is_id, parse, show
 from holdfast.model.values import Chunk, decode_reference, digests, refers_to
 
 _REVIEW = (
@@ -53,6 +53,28 @@ class PatternReads:
     def children(self, item: int) -> list[dict[str, Any]]:
         """The items that are children of an item: ``item``, ``pipeline``, ``key``, ``state``."""
         return [{"item": show(row[0]), "pipeline": row[1], "key": row[2], "state": row[3]} for row in self._rows("children_of", item)]
+
+    def lineage(self, item: int) -> dict[str, list[dict[str, Any]]]:
+        """All that was set off together with an item (itself too), the first 1,000 of each.
+
+        Keys: ``items`` (``item``, ``pipeline``, ``key``, ``state``, ``parent``: the item that it is a child of, ``event``: the id of the one that
+        started it), the first of them set off the others; ``events`` (``event``, ``type``, ``key``, ``source``, ``at``, ``starts``: items).
+        """
+        (row,) = self._rows("item", item)
+        first = parse(row[20]) if row[20] and is_id(row[20]) else item
+        correlation = row[20] or show(item)
+        events, started = [], dict[int, str]()
+        for number, name, kind, key, source, at in self._rows("events_set_off", correlation):
+            starts = [one for (one,) in self._rows("started_by", number)]
+            started.update(dict.fromkeys(starts, name))
+            events.append({"event": name, "type": kind, "key": key, "source": source, "at": at, "starts": [show(one) for one in starts]})
+        roots = [(root[0], root[1], root[3], root[4], root[19]) for root in self._rows("item", first)]
+        keys = ("item", "pipeline", "key", "state", "parent")
+        others = [other for other in self._rows("set_off", correlation) if other[0] != first]
+        items: list[dict[str, Any]] = [{**dict(zip(keys, row, strict=True)), "event": started.get(row[0])} for row in (*roots, *others)]
+        for one in items:
+            one["item"], one["parent"] = show(one["item"]), None if one["parent"] is None else show(one["parent"])
+        return {"items": items, "events": events}
 
     def events(self, type: str | None, name: str | None, limit: int) -> list[dict[str, Any]]:
         """Events, the newest first: ``event`` (its id), ``type``, ``source``, ``key``, ``at``, ``correlation``, ``trace``, ``data``, ``outgoing``,

@@ -16,8 +16,11 @@ from holdfast.model.task import Transition
 
 SQL = queries("postgres")
 
+_PLAIN_TYPES = ("int8", "int4", "text", "int4", "text", "int4", "int8", "int8", "int8", "int8", "bytea")
+
 _TASK_TYPES = (
     "int8", "int4", "text", "int4", "text", "int4", "int8", "int8", "int8", "int8", "int4", "int8", "int8", "bytea", "text", "text", "int8",
+    "int8",
 )  # fmt: skip
 
 
@@ -54,11 +57,12 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
 
 def write_rows(connection: Connection, group: Group, measured: dict[int, list[Any]], last: LiteralString = "") -> None:
     """Send the rows of a group, and a last statement with them. ``measured``: this incarnation's measures by minute."""
-    if group.tasks:
-        with connection.cursor() as cursor, cursor.copy(SQL["copy_tasks"]) as copy:
-            copy.set_types(_TASK_TYPES)
-            for row in group.tasks:
-                copy.write_row(row)
+    for query, rows, types in (("copy_plain_tasks", group.plain, _PLAIN_TYPES), ("copy_tasks", group.tasks, _TASK_TYPES)):
+        if rows:
+            with connection.cursor() as cursor, cursor.copy(SQL[query]) as copy:
+                copy.set_types(types)
+                for row in rows:
+                    copy.write_row(row)
     with connection.pipeline():
         _write(connection, group)
         for row in measure(group, measured.__getitem__):

@@ -18,7 +18,7 @@ from holdfast.model.claimed import Claimed
 from holdfast.model.events import trace_of
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
-from holdfast.model.measures import MICRO
+from holdfast.model.prices import MICRO
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.values import Value
 
@@ -145,6 +145,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads):
         ]  # fmt: skip
         found["cost"] = {
             "cpu_s": round(sum(one["cpu_s"] or 0 for one in found["tries"]), 3),
+            "gpu_s": round(sum(one["gpu_s"] for one in found["tries"]), 3),
             "wall_s": round(sum(one["s"] for one in found["tries"]), 3),
             "usd": round(sum(one["cost_usd"] for one in found["tries"]), 6),
         }
@@ -166,6 +167,10 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads):
         claimed = claimed_of(row)
         add_tasks({item: claimed}, lambda name: self._rows(_OF_ONE[name], item) if name in _OF_ONE else ())
         return claimed
+
+    def shape(self, pipeline: str, label: str) -> list[dict[str, Any]]:
+        """The nodes of a version."""
+        return next(shape for name, version, shape in self._versions().values() if (name, version) == (pipeline, label))
 
     def version(self, number: int) -> tuple[str, str]:
         """Pipeline name and label of a version."""
@@ -203,7 +208,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads):
         return {"pipelines": pipelines, "broken": broken, "balanced": balanced, "at": now_ms}
 
     def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
-        tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost")
+        tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost", "gpu_ms")
         entries = []
         for row in self._rows("item_attempts", item):
             one = dict(zip((*_ATTEMPT, "error_class", "error", "message", "traceback", "charged", *tail), row, strict=True))
@@ -214,13 +219,13 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads):
             if one["state"] == "succeeded":
                 entries.append(one)
             else:
-                one["cpu_ms"] = one["cost"] = None  # its last attempt is an entry of its own
+                one["cpu_ms"] = one["cost"] = one["gpu_ms"] = None  # its last attempt is an entry of its own
                 entries.append({**one, "started_at": one["ended_at"]})
         for row in self._rows("item_live", item):
             node, place, state, attempt, failures, crashes, _, started, wake = row
             entries.append(
                 {"node": node, "place": place, "state": state, "attempt": attempt, "failures": failures, "crashes": crashes,
-                 "started_at": started, "ended_at": None, "generation": None, "wake_at": wake or None, "cpu_ms": None, "cost": None}
+                 "started_at": started, "ended_at": None, "generation": None, "wake_at": wake or None, "cpu_ms": None, "cost": None, "gpu_ms": None}
             )  # fmt: skip
         moves = [(generation, [node["name"] for node in self._versions()[left][2]]) for generation, left in self._rows("moves_of", item)]
         for one in entries:
@@ -229,6 +234,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads):
             one["s"] = 0 if one["ended_at"] is None else (one["ended_at"] - one["started_at"]) / 1000
             cpu = one.pop("cpu_ms")
             one["cpu_s"] = None if cpu is None else cpu / 1000
+            one["gpu_s"] = (one.pop("gpu_ms") or 0) / 1000
             one["cost_usd"] = (one.pop("cost") or 0) / MICRO
         return sorted(entries, key=lambda one: (one["started_at"], one["ended_at"] or 1 << 60))
 

@@ -11,7 +11,8 @@ import msgspec
 from holdfast.errors import LedgerError
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
-from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, Transition
+from holdfast.model.measures import first_place
+from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, Transition, Usage
 from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
 Row = tuple[Any, ...]
@@ -60,6 +61,8 @@ def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]])
         claimed[item].answers.append(Answer(item, node, place, value_of(output, artifact), why))
     for item, node, place, label, value in rows("effects_of"):
         claimed[item].effects.append(Effect(node, place, label, bytes(value)))
+    for item, cpu_ms, gpu_ms, cost in rows("used_by"):
+        claimed[item].used = Usage((cpu_ms or 0) / 1000, cost=cost or 0, gpu_s=(gpu_ms or 0) / 1000)
     for item, node, place, arguments in rows("edits_of"):
         claimed[item].edits[node, place] = bytes(arguments)
     for item, node, place, part, last, generation, chunk, failed in rows("parts_of"):
@@ -77,14 +80,16 @@ class Group:
 
     Attributes:
         known: of each item, its row of ``fences``: id, fence, version, and when it was admitted.
-        usual: to be measured, of tasks that simply succeeded: durations and outputs by minute, version and node.
+        plain: rows of tasks whose use was not measured, that left no flag, and whose output is small: as a rule.
+        usual: to be measured, of such tasks that succeeded: durations and outputs by minute, version, node, and whether it is a first place.
         settled, failed, ended: to be measured one by one, each with minute and version: tasks, attempts, and items with how long they took.
     """
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.known: dict[int, Row] = {}
-        self.usual: defaultdict[tuple[int, int, int], tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
+        self.plain: list[Row] = []
+        self.usual: defaultdict[tuple[int, int, int, bool], tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
         self.settled: list[tuple[int, int, SettledTask]] = []
         self.failed: list[tuple[int, int, FailedAttempt]] = []
         self.ended: list[tuple[int, int, str, int]] = []
@@ -103,26 +108,23 @@ class Group:
         item, minute, (_, _, version, admitted_at) = one.item, one.at // 60_000, self.known[one.item]
         for task in one.settled:
             node, place, output, usage, began, ended = task.node, task.place, task.output, task.usage, task.started_at, task.ended_at
-            if usage is NOTHING and type(output) is bytes:  # as a rule, on the event loop
-                self.tasks.append(
-                    (
-                        item, node, place, task.generation, task.state, task.attempt, began, ended, self.incarnation, task.body or None,
-                        None, None, None, output, None, task.flag or None, None,
-                    )
-                )  # fmt: skip
+            if usage is NOTHING and type(output) is bytes and not task.flag:  # as a rule, on the event loop
+                state, attempt = task.state, task.attempt
+                self.plain.append((item, node, place, task.generation, state, attempt, began, ended, self.incarnation, task.body or None, output))
+                if attempt and state == "succeeded":
+                    took, outputs = self.usual[minute, version, node, not place or first_place(place)]
+                    took.append(ended - began)
+                    outputs.append(output)
+                else:
+                    self.settled.append((minute, version, task))
             else:
                 self.tasks.append(
                     (
                         item, node, place, task.generation, task.state, task.attempt, began, ended, self.incarnation, task.body or None,
                         usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None, *columns(output),
-                        task.flag or None, usage.cost or None,
+                        task.flag or None, usage.cost or None, round(usage.gpu_s * 1000) or None,
                     )
                 )  # fmt: skip
-            if usage is NOTHING and not place and task.attempt and task.state == "succeeded" and type(output) is bytes:
-                took, outputs = self.usual[minute, version, node]
-                took.append(ended - began)
-                outputs.append(output)
-            else:
                 self.settled.append((minute, version, task))
             self._drop((item, node, place))
         for node, place in one.dropped:
@@ -156,7 +158,7 @@ class Group:
                     one.item, failed.node, failed.place, failed.generation, failed.attempt, failed.started_at, failed.ended_at,
                     failure.error_class, failure.error, failure.message, failure.traceback, int(failed.charged), self.incarnation,
                     failed.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
-                    usage.cost or None,
+                    usage.cost or None, round(usage.gpu_s * 1000) or None,
                 )
             )  # fmt: skip
         for letter in one.letters:

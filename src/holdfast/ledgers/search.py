@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from holdfast.model.ids import EPOCH_MS
+from holdfast.model.ids import first_id
+from holdfast.model.prices import MICRO
 from holdfast.model.search import Filter
 from holdfast.model.states import ITEM_STATES
 
@@ -144,6 +145,10 @@ class Searching:
                 Driver(index="items_key", natural=natural, conditions=(("i.pipeline = ?", (number,)), _matching("i.key", wanted.key)))
                 for number, _ in self._pipelines(wanted)
             ]
+        if wanted.dearer_usd is not None:
+            dear = [_dear(wanted.dearer_usd)]
+            if self._few("items i", dear, "order by i.cost desc"):
+                return [Driver(index="items_cost", natural=False, conditions=tuple(dear))]
         if wanted.slower_s is not None and wanted.slower_s * 1000 >= INDEXED_MS:
             timed = [*_took(wanted), (f"i.ended_at - i.admitted_at >= {INDEXED_MS}", ())]
             if self._few("items i", timed, "order by i.ended_at - i.admitted_at desc"):
@@ -220,12 +225,14 @@ class Searching:
         if wanted.operation is not None:
             conditions.add("exists (select 1 from operated g where g.operation = ? and g.item = i.id)", wanted.operation)
         self._letters(conditions, wanted)
+        if wanted.dearer_usd is not None:
+            conditions.add("(i.cost + 0) >= ?", round(wanted.dearer_usd * MICRO))
         for text, values in _took(wanted):
             conditions.add(text.replace("i.admitted_at", "(i.admitted_at + 0)"), *values)
         if wanted.older_s is not None:
-            conditions.add("i.id < ?", _id_at(self._now_ms - int(wanted.older_s * 1000)))
+            conditions.add("i.id < ?", first_id(self._now_ms - int(wanted.older_s * 1000)))
         if wanted.younger_s is not None:
-            conditions.add("i.id >= ?", _id_at(self._now_ms - int(wanted.younger_s * 1000)))
+            conditions.add("i.id >= ?", first_id(self._now_ms - int(wanted.younger_s * 1000)))
         if page.after:
             conditions.add("i.id > ?" if page.oldest_first else "i.id < ?", page.after)
 
@@ -276,6 +283,10 @@ def _took(wanted: Filter) -> list[Condition]:
     return found
 
 
+def _dear(usd: float) -> Condition:
+    return "i.cost >= ?", (round(usd * MICRO),)
+
+
 def _matching(column: str, wanted: str) -> Condition:
     """Equal, or with a ``*`` at the end: beginning so."""
     if not wanted.endswith("*"):
@@ -284,8 +295,3 @@ def _matching(column: str, wanted: str) -> Condition:
     if not start:
         return f"{column} >= ?", ("",)
     return f"{column} >= ? and {column} < ?", (start, start[:-1] + chr(ord(start[-1]) + 1))
-
-
-def _id_at(ms: int) -> int:
-    """The lowest id of what is admitted from then on."""
-    return max(ms - EPOCH_MS, 0) << 22

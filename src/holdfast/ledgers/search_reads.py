@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.errors import NotFoundError
 from holdfast.ledgers.search import Ask, Page, Searching
 from holdfast.ledgers.stuck import Names, stuck_items
 from holdfast.model.durations import Durations
@@ -98,6 +99,25 @@ class SearchReads:
         of one item, those that changed it."""
         rows = self._rows("operations", limit) if item is None else self._rows("operations_on", item, limit)
         return [dict(zip(_OPERATION, row, strict=True)) for row in rows]
+
+    def operation(self, number: int) -> dict[str, Any]:
+        """One operation.
+
+        Raises:
+            NotFoundError: no such operation.
+        """
+        row = next(iter(self._rows("operation", number)), None)
+        if row is None:
+            raise NotFoundError(f"there is no operation {number}: `holdfast operations` lists them")
+        return dict(zip(_OPERATION, row, strict=True))
+
+    def server(self) -> dict[str, Any] | None:
+        """The database server: ``version``, ``max_connections``, ``connections``, ``autovacuum`` (``on`` or ``off``), ``now`` (Unix
+        milliseconds), ``standbys``, ``idle_transaction_s`` (the longest); None where the ledger is a file."""
+        if self.dialect != "postgres":
+            return None
+        names = ("version", "max_connections", "connections", "autovacuum", "now", "standbys", "idle_transaction_s")
+        return dict(zip(names, self._rows("server")[0], strict=True))
 
     def alerts(self, all: bool, limit: int) -> list[dict[str, Any]]:
         """Open alerts (or all), the newest first: ``alert``, ``kind``, ``subject``, ``message``, ``opened_at``, ``seen_at``, ``closed_at``."""

@@ -50,6 +50,7 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
 def _write(connection: apsw.Connection, group: Group) -> None:
     for name, rows in (
         ("drop_live", group.drops),
+        ("add_plain_task", group.plain),
         ("add_task", group.tasks),
         ("write_live", list(group.live.values())),
         ("add_attempt", group.attempts),

@@ -6,6 +6,21 @@ import msgspec
 
 from holdfast.errors import DefinitionError
 from holdfast.model.duration import Duration, seconds
+from holdfast.model.prices import Budget, Prices
+
+
+class StepAlerts(msgspec.Struct, frozen=True):
+    """Thresholds of one step, of which it has none without them: as those of :class:`Alerts`."""
+
+    dead: int | None = None
+    dead_per_hour: int | None = None
+    dead_age: Duration | None = None
+
+    def __post_init__(self) -> None:
+        if self.dead_age is not None:
+            seconds(self.dead_age)
+        if any(limit is not None and limit < 1 for limit in (self.dead, self.dead_per_hour)):
+            raise DefinitionError("StepAlerts(): thresholds are at least 1")
 
 
 class Alerts(msgspec.Struct, frozen=True):
@@ -18,6 +33,7 @@ class Alerts(msgspec.Struct, frozen=True):
         stuck: a duration: how long an item without a deadline may take before ``holdfast stuck`` names it.
         queue_age: a duration: how long the foremost queued item may have waited.
         deadline_risk: a duration: how long before its deadline an item should have ended.
+        steps: thresholds of steps by name, besides those of the pipeline: ``{"ocr": StepAlerts(dead=10)}``.
     """
 
     dead: int = 1_000
@@ -26,6 +42,7 @@ class Alerts(msgspec.Struct, frozen=True):
     stuck: Duration = "1d"
     queue_age: Duration = "1h"
     deadline_risk: Duration = "5m"
+    steps: dict[str, StepAlerts] = {}
 
     def __post_init__(self) -> None:
         for duration in (self.dead_age, self.stuck, self.queue_age, self.deadline_risk):
@@ -36,7 +53,7 @@ class Alerts(msgspec.Struct, frozen=True):
 
 KINDS = (
     "dead-letters", "dead-letter-rate", "dead-letter-age", "stuck-items", "deadline-risk", "queue-growth", "unserved-version", "open-breaker",
-    "disk-full", "ledger-trouble",
+    "budget", "disk-full", "ledger-trouble",
 )  # fmt: skip
 """Every kind of alert that ships, on from the start."""
 
@@ -45,10 +62,12 @@ QUIET_MS = 120_000
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What is watched of a pipeline: its thresholds, and the seconds that its items have from admission, or None."""
+    """What is watched of a pipeline: its thresholds, the seconds that its items have from admission, or None, and what it may spend."""
 
     alerts: Alerts = Alerts()
     deadline_s: float | None = None
+    budget: Budget = Budget()
+    prices: Prices = Prices()
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -56,7 +75,7 @@ class Alert(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: one of :data:`KINDS`.
-        subject: what it is about: a pipeline, a version, a dependency. One alert is open per kind and subject.
+        subject: what it is about: a pipeline, a step of it, a version, a dependency. One alert is open per kind and subject.
         message: one line that says what is and what to do.
     """
 

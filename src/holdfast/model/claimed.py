@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast.model.task import Answer, EachPart, Effect, LiveTask, SettledTask
+from holdfast.model.task import NOTHING, Answer, EachPart, Effect, LiveTask, SettledTask, Usage
 from holdfast.model.values import Value
 
 
@@ -32,6 +32,7 @@ class Claimed(msgspec.Struct):
         redriven: tasks (node, place) of redriven dead letters, with the generation of the letter.
         edits: arguments of tasks that a person has put right, as a JSON array.
         pause: it is to be paused at once.
+        used: what its attempts have used so far.
     """
 
     item: int
@@ -54,3 +55,4 @@ class Claimed(msgspec.Struct):
     redriven: dict[tuple[int, str], int] = {}
     edits: dict[tuple[int, str], bytes] = {}
     pause: bool = False
+    used: Usage = NOTHING

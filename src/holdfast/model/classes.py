@@ -16,7 +16,7 @@ import msgspec
 
 from holdfast.errors import BadInputError, DefinitionError, LedgerUnavailableError, ModelError, OutOfMemoryError, TransientError
 
-ErrorClass = Literal["transient", "model", "bad-input", "memory", "crash", "timeout", "deadline", "infrastructure", "cancelled", "child"]
+ErrorClass = Literal["transient", "model", "bad-input", "memory", "crash", "timeout", "deadline", "budget", "infrastructure", "cancelled", "child"]
 
 OfException = Literal["transient", "model", "bad-input", "memory", "timeout", "infrastructure"]
 """Classes that an exception of a step body may have; the others are what the engine itself sees."""

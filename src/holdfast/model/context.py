@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.model.codec import decode, encode
 from holdfast.model.events import traceparent
-from holdfast.model.measures import MICRO
+from holdfast.model.prices import MICRO
 
 T = TypeVar("T")
 

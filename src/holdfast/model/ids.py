@@ -32,9 +32,19 @@ def admitted_ms(item: int) -> int:
     return (item >> 22) + EPOCH_MS
 
 
+def first_id(ms: int) -> int:
+    """The lowest id of what is minted from then on (Unix milliseconds)."""
+    return max(ms - EPOCH_MS, 0) << 22
+
+
 def show(number: int) -> str:
     """Return an id as 13 lower-case characters."""
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is an id as :func:`show` writes it."""
+    return len(text) == _LENGTH and all(letter in _VALUE for letter in text)
 
 
 def parse(text: str) -> int:
@@ -44,7 +54,7 @@ def parse(text: str) -> int:
         NotFoundError: the text is no id.
     """
     lowered = text.strip().lower()
-    if len(lowered) != _LENGTH or any(letter not in _VALUE for letter in lowered):
+    if not is_id(lowered):
         raise NotFoundError(f"{text!r} is not an id: ids have {_LENGTH} letters and digits; `holdfast items` and `holdfast dead` print them")
     number = 0
     for letter in lowered:

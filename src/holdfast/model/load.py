@@ -6,8 +6,10 @@ import msgspec
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Items and bytes of values in memory, and what waits for capacity: pipeline, step, number of tasks."""
+    """Items and bytes of values in memory; what waits for capacity: pipeline, step, number of tasks; and of each pool that is in use, how many
+    tasks run and how many wait for capacity."""
 
     items: int = 0
     bytes: int = 0
     ready: list[tuple[str, str, int]] = []
+    pools: list[tuple[str, int, int]] = []

@@ -20,9 +20,6 @@ GAMMA = 1.1
 BOUNDS_MS = [GAMMA**k for k in range(240)]
 """Upper bounds of the buckets, milliseconds: from 1 ms to 90 days."""
 
-MICRO = 1_000_000
-"""Costs are kept as whole millionths of a dollar, so that sums are exact."""
-
 
 def bucket_of(ms: float) -> int:
     """The bucket that counts a duration."""
@@ -84,6 +81,7 @@ class Measure(msgspec.Struct):
         excused: attempts that failed and were not.
         busy_ms: time in attempts, milliseconds.
         cpu_ms: CPU time of attempts, milliseconds.
+        gpu_ms: time for which attempts held GPUs, milliseconds times GPUs.
         peak_kib: the highest peak of resident memory.
         cost: what steps said that their calls cost, millionths of a dollar.
         stored: bytes of outputs.
@@ -103,6 +101,7 @@ class Measure(msgspec.Struct):
     excused: int = 0
     busy_ms: int = 0
     cpu_ms: int = 0
+    gpu_ms: int = 0
     peak_kib: int = 0
     cost: int = 0
     stored: int = 0

@@ -75,6 +75,7 @@ class Outcome(msgspec.Struct, gc=False):
         charged: whether a failure counts; one that was merely behind a crash does not.
         whole: the batch that it was in failed as a whole, so nobody knows yet whose fault it was.
         ran_s: seconds from begin to end.
+        together: how many elements of a batch ran in that time.
         usage: what it used.
         transaction: of a transactional step that succeeded, the open transaction in which it wrote.
     """
@@ -85,5 +86,6 @@ class Outcome(msgspec.Struct, gc=False):
     charged: bool = True
     whole: bool = False
     ran_s: float = 0.0
+    together: int = 1
     usage: Usage = NOTHING
     transaction: Any = None

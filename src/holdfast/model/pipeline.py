@@ -15,6 +15,8 @@ from holdfast.errors import DefinitionError, InputError
 from holdfast.model.alerts import Alerts
 from holdfast.model.codec import decode
 from holdfast.model.duration import Duration, seconds
+from holdfast.model.prices import Budget
+from holdfast.model.redriving import RedriveRule
 from holdfast.model.tracing import trace
 
 A = TypeVar("A")
@@ -62,6 +64,8 @@ class Pipeline(Generic[A, T]):
         keep: how long values are kept.
         search: fields of the payload by which items are found.
         alerts: thresholds.
+        budget: how much it may spend.
+        redrive: which of its dead letters go back by themselves.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Pipeline(Generic[A, T]):
         keep: Keep = Keep(),
         search: tuple[str, ...] = (),
         alerts: Alerts = Alerts(),
+        budget: Budget = Budget(),
+        redrive: tuple[RedriveRule, ...] = (),
     ) -> None:
         self.fn = fn
         self.name = name or fn.__name__
@@ -93,6 +99,8 @@ class Pipeline(Generic[A, T]):
         self.keep = keep
         self.search = search
         self.alerts = alerts
+        self.budget = budget
+        self.redrive = redrive
         self.listeners: tuple[Listener, ...] = ()
         parameters = list(inspect.signature(fn).parameters)
         if len(parameters) != 1:
@@ -104,6 +112,7 @@ class Pipeline(Generic[A, T]):
         self.input_type = hints.get(parameters[0], Any)
         self._check_search()
         self.graph = trace(fn, self.name, self.input_type)
+        self._check_steps()
 
     def _check_search(self) -> None:
         """The first part of each path is a field of the payload's type, where that type has declared ones."""
@@ -114,6 +123,13 @@ class Pipeline(Generic[A, T]):
                 raise DefinitionError(f"pipeline {self.name!r}: search={path!r}: write a path of field names, such as 'customer.name'")
             if declared and path.partition(".")[0] not in declared:
                 raise DefinitionError(f"pipeline {self.name!r}: search={path!r}: the payload has {', '.join(declared)}")
+
+    def _check_steps(self) -> None:
+        """Steps that alerts and rules name are there."""
+        known = [node.name for node in self.graph.steps()]
+        for name in (*self.alerts.steps, *(rule.step for rule in self.redrive if rule.step)):
+            if name not in known:
+                raise DefinitionError(f"pipeline {self.name!r} has no step {name!r} to watch or redrive: it has {', '.join(known)}")
 
     def __call__(self, payload: A) -> T:
         """Run as plain Python: no retries, no deadlines. Inside another pipeline, its steps are traced inline."""
@@ -157,6 +173,8 @@ def pipeline(
     keep: Keep = Keep(),
     search: Iterable[str] = (),
     alerts: Alerts = Alerts(),
+    budget: Budget = Budget(),
+    redrive: Iterable[RedriveRule] = (),
 ) -> Callable[[Callable[[A], T]], Pipeline[A, T]]:
     """Declare a function of steps as a pipeline; it is traced at once.
 
@@ -169,9 +187,11 @@ def pipeline(
         keep: how long values are kept after an item has ended: ``Keep(intermediates="7d")``; by default for ever.
         search: fields of the payload by which items can be found, as paths: ``("claim_id", "customer.name", "pages.kind")``.
         alerts: when dead letters and hanging items become somebody's business.
+        budget: how much an item, and a day of the pipeline, may cost.
+        redrive: rules by which dead letters go back by themselves, such as ``[RedriveRule(error="timeout", after="1h")]``.
 
     Raises:
         DefinitionError: it computes over steps' outputs, or an edge does not fit; the message says what to write instead.
     """
     names = dict(sys._getframe(1).f_locals)
-    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names, keep, tuple(search), alerts)
+    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names, keep, tuple(search), alerts, budget, tuple(redrive))

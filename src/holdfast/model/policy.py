@@ -121,3 +121,4 @@ class Policy(msgspec.Struct, frozen=True):
     effects: Effects = "safe"
     depends: Dependency | None = None
     cache: bool = False
+    gpus: float = 0.0

@@ -9,6 +9,7 @@ import msgspec
 from holdfast.errors import InputError
 from holdfast.model.codec import decode
 from holdfast.model.duration import seconds
+from holdfast.model.prices import DEAR_USD
 from holdfast.model.states import ITEM_STATES
 
 VALUE_LIMIT = 200
@@ -33,6 +34,7 @@ class Filter(msgspec.Struct, frozen=True):
         slower_s: from admission to end at least so many seconds.
         faster_s: at most so many.
         operation: changed by this operation.
+        dearer_usd: ended, and cost at least so many dollars (one cent or more), without storage.
     """
 
     pipeline: str | None = None
@@ -49,6 +51,7 @@ class Filter(msgspec.Struct, frozen=True):
     slower_s: float | None = None
     faster_s: float | None = None
     operation: int | None = None
+    dearer_usd: float | None = None
 
     def text(self) -> str:
         """The filter as it is written on the command line; ``everything`` when nothing is asked."""
@@ -59,11 +62,11 @@ class Filter(msgspec.Struct, frozen=True):
             if name == "fields":
                 parts += [f"{field}={wanted}" for field, wanted in value]
             else:
-                parts.append(f"{_WORDS.get(name, name)}:{','.join(value) if name == 'states' else f'{value:g}s' if name.endswith('_s') else value}")
+                parts.append(f"{_WORDS.get(name, name)}:{_shown(name, value)}")
         return " ".join(parts) or "everything"
 
 
-_WORDS = {"states": "state", "older_s": "older", "younger_s": "younger", "slower_s": "slower", "faster_s": "faster"}
+_WORDS = {"states": "state", "older_s": "older", "younger_s": "younger", "slower_s": "slower", "faster_s": "faster", "dearer_usd": "dearer"}
 _TIMES = {"older", "younger", "slower", "faster"}
 _PLAIN = {"pipeline", "version", "key", "step", "error", "group", "flag"}
 
@@ -97,6 +100,8 @@ def parse_filter(words: list[str]) -> Filter:
             if not value.isdigit():
                 raise InputError(f"{word!r}: an operation has a number; `holdfast operations` lists them")
             given["operation"] = int(value)
+        elif name == "dearer":
+            given["dearer_usd"] = _dollars(word, value)
         elif name in _PLAIN:
             given[name] = value
         else:
@@ -104,8 +109,26 @@ def parse_filter(words: list[str]) -> Filter:
     return Filter(**given, fields=tuple(fields))
 
 
+def _shown(name: str, value: Any) -> str:
+    if name == "states":
+        return ",".join(value)
+    if name.endswith("_s"):
+        return f"{value:g}s"
+    return f"{value:g}" if name == "dearer_usd" else str(value)
+
+
 def _known() -> str:
-    return ", ".join(sorted({*_PLAIN, *_TIMES, "state", "operation"}))
+    return ", ".join(sorted({*_PLAIN, *_TIMES, "state", "operation", "dearer"}))
+
+
+def _dollars(word: str, value: str) -> float:
+    try:
+        amount = float(value.removeprefix("$"))
+    except ValueError:
+        amount = 0.0
+    if not DEAR_USD <= amount < 1e9:
+        raise InputError(f"{word!r}: say dollars, {DEAR_USD:g} or more")
+    return amount
 
 
 def fields_of(payload: bytes, paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -59,6 +59,7 @@ class Step:
         learns: its timeout is learned.
         cached: its successes are kept.
         depends: what it calls, or None.
+        gpus: GPUs that an attempt holds.
     """
 
     def __init__(self, body: Callable[..., Any], policy: Policy, kind: Kind, names: dict[str, Any], name: str = "") -> None:
@@ -79,7 +80,8 @@ class Step:
         if self.runs == "transaction" and self.is_async:
             raise DefinitionError(f"step {self.name!r} is transactional and runs in a thread: make it a plain def")
         self.timeout_s = policy.timeout.seconds
-        self.learns, self.cached, self.depends = policy.timeout.learn, policy.cache, policy.depends  # looked at for every attempt
+        # looked at for every attempt
+        self.learns, self.cached, self.depends, self.gpus = policy.timeout.learn, policy.cache, policy.depends, policy.gpus
         self._read_signature(function)
 
     def _read_signature(self, function: Callable[..., Any]) -> None:
@@ -237,6 +239,7 @@ class _StepFactory:
         pool: str = ...,
         depends: str | Dependency = ...,
         cache: bool = ...,
+        gpus: float = ...,
     ) -> _OptionalDecorator: ...
     @overload
     def __call__(
@@ -252,6 +255,7 @@ class _StepFactory:
         pool: str = ...,
         depends: str | Dependency = ...,
         cache: bool = ...,
+        gpus: float = ...,
     ) -> _Decorator: ...
     def __call__(self, **options: Any) -> Any:
         """Declare a function as a step.
@@ -271,6 +275,7 @@ class _StepFactory:
             depends: the service that it calls, whose breaker and retry budget it shares: see :class:`Dependency`.
             cache: a success is kept by body and inputs, and given to every later task of the same body with the same inputs, of any item,
                 pipeline and version: for reprocessing. Only for steps without effects.
+            gpus: GPUs that an attempt holds while it runs, or a part of one: their time is measured and priced. Nobody is kept from using them.
             name: what the step is called, by default as the function or class.
 
         Raises:
@@ -335,6 +340,8 @@ def _policy(options: dict[str, Any]) -> Policy:
         raise DefinitionError(f"effects={options['effects']!r}: say 'safe' or 'unsafe'")
     if options.get("batch") is not None and (options.get("effects") == "unsafe" or options.get("exhausted") == "review"):
         raise DefinitionError("step.batched() takes neither effects='unsafe' nor exhausted='review': elements of a call cannot be told apart")
+    if not 0 <= options.get("gpus", 0) < 1e6:
+        raise DefinitionError(f"gpus={options['gpus']!r}: say how many GPUs an attempt holds, such as 1 or 0.5")
     if isinstance(options.get("depends"), str):
         options = {**options, "depends": Dependency(options["depends"])}
     if options.get("cache") and (options.get("effects") == "unsafe" or options.get("runs") == "transaction"):

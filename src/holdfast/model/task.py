@@ -15,13 +15,14 @@ NEVER = (1 << 53) - 1
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an attempt used: CPU seconds, peak resident memory in KiB (0: not measured), the worker's process id, and what it said that its
-    calls cost, in millionths of a dollar."""
+    """What an attempt used: CPU seconds, peak resident memory in KiB (0: not measured), the worker's process id, what it said that its calls
+    cost, in millionths of a dollar, and the seconds for which it held GPUs, times their number."""
 
     cpu_s: float = 0.0
     peak_kib: int = 0
     worker: int = 0
     cost: int = 0
+    gpu_s: float = 0.0
 
 
 NOTHING = Usage()
@@ -198,6 +199,7 @@ class Beyond(msgspec.Struct):
         parts: stretches of long eaches that are kept.
         told: the item's end is told to the item that it is a child of.
         cached: successes of cached steps, by digest.
+        spent: what the item has cost, where it ends and that is worth finding it by, in millionths of a dollar.
     """
 
     waits: tuple[Wait, ...] = ()
@@ -210,6 +212,7 @@ class Beyond(msgspec.Struct):
     parts: tuple[EachPart, ...] = ()
     told: bool = False
     cached: tuple[tuple[str, Value], ...] = ()
+    spent: int = 0
 
 
 class Transition(msgspec.Struct, gc=False):

@@ -10,9 +10,9 @@ from holdfast.server.api_reads import Here, Name, Since, known
 from holdfast.server.graph import graph_of
 from holdfast.server.plain import plain
 from holdfast.server.rights import needs
-from holdfast.telemetry.costs import cost_table, prices_of
+from holdfast.telemetry.costs import cost_table, costs_by_field
 from holdfast.telemetry.funnel import funnel
-from holdfast.telemetry.queues import queue_table, step_queues
+from holdfast.telemetry.queues import pool_queues, queue_table, step_queues
 from holdfast.telemetry.span import last
 from holdfast.telemetry.steps import pipeline_table, series, step_table
 
@@ -70,12 +70,20 @@ def pipeline_series(here: Here, name: Name, since: Since = "3h", every: Annotate
 def costs(here: Here, since: Since = "30d", pipeline: str | None = None, by_day: bool = False) -> dict[str, Any]:
     """What steps cost, in US dollars."""
     with here.reads() as reads:
-        return {"rows": cost_table(reads, prices_of(here.app.settings), last(since, here.app.clock.now_ms()), pipeline, by_day)}
+        return {"rows": cost_table(reads, here.app.settings.prices, last(since, here.app.clock.now_ms()), pipeline, by_day)}
+
+
+@router.get("/pipelines/{name}/costs")
+def costs_by(here: Here, name: Name, by: Annotated[str, Query(min_length=1, max_length=200)], since: Since = "30d") -> dict[str, Any]:
+    """What items cost, in US dollars, by the values of a searchable field of their payload."""
+    with here.reads() as reads:
+        known(reads, name)
+        return {"rows": costs_by_field(reads, here.app.settings.prices, name, by, last(since, here.app.clock.now_ms()))}
 
 
 @router.get("/queues")
 def queues(here: Here) -> dict[str, Any]:
-    """What waits and runs now, by pipeline and by step."""
+    """What waits and runs now, by pipeline, by step and by pool."""
     with here.reads() as reads:
         now = here.app.clock.now_ms()
-        return {"pipelines": queue_table(reads, now), "steps": step_queues(reads, now)}
+        return {"pipelines": queue_table(reads, now), "steps": step_queues(reads, now), "pools": pool_queues(reads, now)}

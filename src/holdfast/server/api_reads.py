@@ -18,7 +18,7 @@ from holdfast.model.states import ITEM_STATES
 from holdfast.server.plain import plain, whole
 from holdfast.server.rights import needs
 from holdfast.server.state import State, state_of
-from holdfast.telemetry.costs import item_cost, prices_of
+from holdfast.telemetry.costs import item_cost
 
 router = APIRouter(prefix="/api/v1", dependencies=[needs("view")], tags=["look"])
 
@@ -80,10 +80,18 @@ def item(here: Here, item: ItemId) -> dict[str, Any]:
     with here.reads() as reads:
         found = reads.item(parse(item))
     store = here.app.store()
-    found["cost"] = item_cost(found, prices_of(here.app.settings))
+    found["cost"] = item_cost(found, here.app.settings.prices)
     for name in ("payload", "output"):
         found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)
     return dict(plain(found))
+
+
+@router.get("/items/{item}/lineage")
+def lineage(here: Here, item: ItemId) -> dict[str, Any]:
+    """All that was set off together with an item: items and events, and which started which."""
+    with here.reads() as reads:
+        reads.item(parse(item))
+        return dict(reads.lineage(parse(item)))
 
 
 @router.get("/dead-letters")
@@ -115,6 +123,15 @@ def letter(here: Here, letter: Number) -> dict[str, Any]:
     """One dead letter with every attempt."""
     with here.reads() as reads:
         return dict(plain(reads.letter(letter)))
+
+
+@router.get("/dead-letters/{letter}/inputs")
+def letter_inputs(here: Here, letter: Number) -> dict[str, Any]:
+    """What its step was given, a list with one value for each parameter: where this server has the pipeline's code, in the item's version."""
+    with here.reads() as reads:
+        found = reads.letter(letter)
+    given = here.app.inputs(here.pipeline(found["pipeline"]), found["item"], found["step"], found["place"])
+    return {"inputs": plain(given)}
 
 
 @router.get("/reviews")
@@ -156,6 +173,13 @@ def operations(here: Here, limit: Limit = 50) -> dict[str, Any]:
         return {"rows": reads.operations(limit)}
 
 
+@router.get("/operations/{operation}")
+def operation(here: Here, operation: Number) -> dict[str, Any]:
+    """One operation: who asked for what, and how far it is."""
+    with here.reads() as reads:
+        return reads.operation(operation)
+
+
 @router.get("/operations/{operation}/items")
 def operation_items(here: Here, operation: Number, limit: Limit = 100) -> dict[str, Any]:
     """The items that an operation changed."""
@@ -182,6 +206,16 @@ def events(here: Here, type: str | None = None, limit: Limit = 50) -> dict[str, 
     """Events, the newest first."""
     with here.reads() as reads:
         return {"rows": plain(reads.events(type, None, limit))}
+
+
+@router.get("/events/one")
+def event(here: Here, id: Annotated[str, Query(max_length=500, description="The event's id.")]) -> dict[str, Any]:
+    """One event, and what became of it at each pipeline that listens."""
+    with here.reads() as reads:
+        found = next(iter(reads.events(None, id, 1)), None)
+        if found is None:
+            raise NotFoundError(f"there is no event {id!r}")
+        return dict(plain({**found, "deliveries": reads.deliveries(found["number"], None, 1000)}))
 
 
 @router.get("/events/deliveries")

@@ -1,4 +1,4 @@
-"""``/api/v1``: everything there is to do. Every verb may be given again: what is so already stays as it is, and the answer says so."""
+"""``/api/v1``: handing in items and events, deciding reviews. Each may be sent again: what is known stays as it is, and the answer says so."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast.errors import InputError
-from holdfast.handling import Changed, Target
 from holdfast.model.codec import encode
-from holdfast.model.ids import parse, show
-from holdfast.model.search import parse_filter
+from holdfast.model.ids import show
 from holdfast.server.access import Person
 from holdfast.server.api_reads import Here, Name, Number
 from holdfast.server.rights import needs
@@ -22,8 +19,6 @@ Operator = Annotated[Person, needs("operate")]
 Reviewer = Annotated[Person, needs("review")]
 Submitter = Annotated[Person, needs("submit")]
 
-Reason = Annotated[str, Field(max_length=500, description="Why; it is kept.")]
-
 
 class Body(BaseModel):
     """A request's body: what is not asked for is refused."""
@@ -31,68 +26,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Items(Body):
-    """Which items: ids, or conditions as for ``holdfast find`` between blanks."""
-
-    items: list[str] = Field(default=[], max_length=10_000)
-    find: str = Field(default="", max_length=2_000)
-    reason: Reason = ""
-
-    def target(self) -> Target:
-        """What they name.
-
-        Raises:
-            InputError: nothing, or both ids and conditions.
-        """
-        if bool(self.items) == bool(self.find):
-            raise InputError("name items by id, or say which with conditions in 'find': one of the two")
-        return parse_filter(self.find.split()) if self.find else [parse(one) for one in self.items]
-
-
-class Restart(Items):
-    """A restart: from a step, or from the start."""
-
-    step: str = Field(default="", max_length=200)
-
-
-class Move(Items):
-    """A move to another version of a pipeline, which a runner or ``holdfast deploy`` has registered."""
-
-    pipeline: str = Field(max_length=200)
-    version: str = Field(max_length=200)
-
-
 class Deliveries(Body):
     """Deliveries of events, by number."""
 
     deliveries: list[Annotated[int, Field(ge=1, le=1 << 62)]] = Field(min_length=1, max_length=1_000)
-
-
-class Letters(Body):
-    """Which dead letters: numbers, or conditions on their items; and of one letter, what its step is given instead of its inputs."""
-
-    letters: list[Annotated[int, Field(ge=1, le=1 << 62)]] = Field(default=[], max_length=10_000)
-    find: str = Field(default="", max_length=2_000)
-    reason: Reason = ""
-    rate: float | None = Field(default=None, ge=1, le=1e6, description="Most dead letters a second.")
-    arguments: list[Any] | None = None
-
-    def target(self) -> Target:
-        """What they name.
-
-        Raises:
-            InputError: nothing, or both numbers and conditions.
-        """
-        if bool(self.letters) == bool(self.find):
-            raise InputError("name dead letters by number, or say which with conditions in 'find': one of the two")
-        return parse_filter(self.find.split()) if self.find else self.letters
-
-
-class Hold(Body):
-    """A pause or a resumption of a pipeline, or of one step of it."""
-
-    step: str = Field(default="", max_length=200)
-    reason: Reason = ""
 
 
 class Decision(Body):
@@ -117,69 +54,6 @@ class Publication(Body):
     data: Any = None
     key: str = Field(default="", max_length=500)
     id: str = Field(default="", max_length=200)
-
-
-def said(done: Changed) -> dict[str, int]:
-    """What an operation did."""
-    return {"operation": done.operation, "changed": done.changed, "unchanged": done.looked_at - done.changed}
-
-
-@router.post("/items/pause")
-def pause(here: Here, person: Operator, body: Items) -> dict[str, int]:
-    """Nothing of these items starts until they are resumed; attempts that run may end."""
-    return said(here.app.pause(body.target(), body.reason, person.name))
-
-
-@router.post("/items/resume")
-def resume(here: Here, person: Operator, body: Items) -> dict[str, int]:
-    """Paused items go on."""
-    return said(here.app.resume(body.target(), body.reason, person.name))
-
-
-@router.post("/items/cancel")
-def cancel(here: Here, person: Operator, body: Items) -> dict[str, int]:
-    """These items end as cancelled; attempts that run are stopped within seconds."""
-    return said(here.app.cancel(body.target(), body.reason, person.name))
-
-
-@router.post("/items/restart")
-def restart(here: Here, person: Operator, body: Restart) -> dict[str, int]:
-    """These items begin their next generation, from the start or from a step."""
-    return said(here.app.restart(body.target(), body.step, reason=body.reason, who=person.name))
-
-
-@router.post("/items/move")
-def move(here: Here, person: Operator, body: Move) -> dict[str, int]:
-    """These items go on under another version; results of steps that are the same there are kept."""
-    served = here.pipelines.get(body.pipeline)
-    bodies = served.bodies() if served is not None and served.version == body.version else None
-    return said(here.app.move(body.target(), body.pipeline, body.version, bodies, None, body.reason, person.name))
-
-
-@router.post("/dead-letters/redrive")
-def redrive(here: Here, person: Operator, body: Letters) -> dict[str, int]:
-    """Send dead letters back: their items begin the next generation and reuse what is settled."""
-    if body.arguments is not None and len(body.letters) != 1:
-        raise InputError("arguments belong to one dead letter: name it by its number")
-    return said(here.app.redrive(body.target(), body.arguments, body.rate, body.reason, person.name))
-
-
-@router.post("/dead-letters/discard")
-def discard(here: Here, person: Operator, body: Letters) -> dict[str, int]:
-    """Close dead letters with a reason. Nothing is deleted."""
-    return said(here.app.discard(body.target(), body.reason, person.name))
-
-
-@router.post("/pipelines/{name}/pause")
-def pause_pipeline(here: Here, person: Operator, name: Name, body: Hold) -> dict[str, int]:
-    """Nothing of a pipeline, or of one step of it, starts until it is resumed; items are still accepted."""
-    return said(here.app.pause_pipeline(name, body.step, body.reason, person.name))
-
-
-@router.post("/pipelines/{name}/resume")
-def resume_pipeline(here: Here, person: Operator, name: Name, body: Hold) -> dict[str, int]:
-    """A paused pipeline or step goes on."""
-    return said(here.app.resume_pipeline(name, body.step, body.reason, person.name))
 
 
 @router.post("/pipelines/{name}/items", status_code=201)

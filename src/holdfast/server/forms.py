@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillGoing
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from holdfast.errors import HoldfastError, InputError
+from holdfast.app import App
+from holdfast.errors import InputError
 from holdfast.handling import Changed
 from holdfast.model.ids import parse
 from holdfast.model.search import parse_filter
-from holdfast.model.trail import Entry
 from holdfast.server.access import Person
 from holdfast.server.api_reads import Here
+from holdfast.server.doing import do
 from holdfast.server.guard import COOKIE, cookie_of
 from holdfast.server.render import page, remember
 from holdfast.server.rights import ANYBODY, needs
 from holdfast.server.state import State
 
 router = APIRouter(include_in_schema=False)
-log = logging.getLogger("holdfast")
-
-PATIENCE_S = 3.0
-"""Seconds for which a page waits for what it asked for; longer operations go on, and the audit page shows how far they are."""
-
-_background = ThreadPoolExecutor(4, "holdfast-operation")
 
 
 async def fields(request: Request) -> dict[str, list[str]]:
@@ -59,7 +52,7 @@ def signed_in(request: Request, here: Here, form: Form, person: Annotated[Any, n
     if known is None:
         return page(request, "sign_in.html", 401, wrong=True)
     key, _ = here.sessions.begin(known, here.app.clock.now_ms() / 1000)
-    _note(here, known, "sign in", "")
+    here.note(known, "sign in", "")
     answer = RedirectResponse("/", 303)
     remember(answer, key, here)
     return answer
@@ -78,8 +71,7 @@ def sign_out(request: Request, here: Here, person: Annotated[Person, needs("view
 def do_items(here: Here, form: Form, person: Annotated[Person, needs("operate")]) -> Response:
     """Pause, resume, cancel or restart items: those that are marked, or all that a filter finds."""
     verb, reason = one(form, "verb"), one(form, "reason")
-    verbs = {"pause": here.app.pause, "resume": here.app.resume, "cancel": here.app.cancel, "restart": here.app.restart}
-    if verb not in verbs:
+    if verb not in ("pause", "resume", "cancel", "restart"):
         raise InputError("items can be paused, resumed, cancelled or restarted")
     if one(form, "all") and one(form, "find"):
         target: Any = parse_filter(one(form, "find").split())
@@ -88,8 +80,7 @@ def do_items(here: Here, form: Form, person: Annotated[Person, needs("operate")]
         if not target:
             raise InputError("mark the items that you mean, or choose all that the filter finds")
     more = {"step": one(form, "step")} if verb == "restart" else {}
-    work: Any = verbs[verb]
-    return _do(here, form, lambda: work(target, reason=reason, who=person.name, **more))
+    return _do(here, form, lambda app: getattr(app, verb)(target, reason=reason, who=person.name, **more))
 
 
 @router.post("/do/letters")
@@ -103,7 +94,7 @@ def do_letters(here: Here, form: Form, person: Annotated[Person, needs("operate"
         raise InputError("a dead letter has a number")
     target: Any = [int(number) for number in numbers] if numbers else parse_filter([f"group:{group}"])
     if verb == "discard":
-        return _do(here, form, lambda: here.app.discard(target, reason, person.name))
+        return _do(here, form, lambda app: app.discard(target, reason, person.name))
     if verb != "redrive":
         raise InputError("dead letters can be redriven or discarded")
     arguments, text = None, one(form, "arguments")
@@ -114,17 +105,18 @@ def do_letters(here: Here, form: Form, person: Annotated[Person, needs("operate"
             raise InputError(f"the inputs are no JSON: {error}") from None
         if not isinstance(arguments, list) or len(numbers) != 1:
             raise InputError("the inputs of one step are a JSON array: one value for each, in order")
-    return _do(here, form, lambda: here.app.redrive(target, arguments, None, reason, person.name))
+        if _same(one(form, "given"), arguments):
+            arguments = None  # as they were shown
+    return _do(here, form, lambda app: app.redrive(target, arguments, None, reason, person.name))
 
 
 @router.post("/do/pipeline")
 def do_pipeline(here: Here, form: Form, person: Annotated[Person, needs("operate")]) -> Response:
     """Pause or resume a pipeline, or a step of it."""
     verb, name, step = one(form, "verb"), one(form, "pipeline"), one(form, "step")
-    verbs = {"pause": here.app.pause_pipeline, "resume": here.app.resume_pipeline}
-    if verb not in verbs:
+    if verb not in ("pause", "resume"):
         raise InputError("a pipeline can be paused or resumed")
-    return _do(here, form, lambda: verbs[verb](name, step, one(form, "reason"), person.name))
+    return _do(here, form, lambda app: getattr(app, f"{verb}_pipeline")(name, step, one(form, "reason"), person.name))
 
 
 @router.post("/do/review")
@@ -155,6 +147,13 @@ def fields_of(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _same(given: str, arguments: list[Any]) -> bool:
+    try:
+        return bool(json.loads(given) == arguments)
+    except ValueError:
+        return False
+
+
 def _typed(form: dict[str, list[str]], field: dict[str, Any]) -> Any:
     """What was typed into a field, as the form's schema has it; None when it was left empty and may be."""
     text = one(form, f"field-{field['name']}")
@@ -172,38 +171,17 @@ def _typed(form: dict[str, list[str]], field: dict[str, Any]) -> Any:
         raise InputError(f"{field['name']}: {text!r} is no {field['kind'] if field['kind'] == 'number' else 'JSON'}") from None
 
 
-def _do(here: State, form: dict[str, list[str]], work: Any) -> Response:
+def _do(here: State, form: dict[str, list[str]], work: Callable[[App], Changed]) -> Response:
     """Do it, and go back to the page that asked; what takes long goes on behind it."""
 
-    def watched() -> Changed:
-        try:
-            done: Changed = work()
-            return done
-        except HoldfastError:
-            raise
-        except Exception:
-            log.exception("an operation failed")
-            raise
-        finally:
-            here.changed()
-
-    going = _background.submit(watched)
     back = one(form, "back")
     if not back.startswith("/") or back.startswith(("//", "/\\")):
         back = "/"
     path = back.partition("?")[0]
     kept = [pair for pair in back.partition("?")[2].split("&") if pair and not pair.startswith(("done=", "changed="))]
-    try:
-        done = going.result(PATIENCE_S)
+    done = do(here, work)
+    if isinstance(done, Changed):
         kept += [f"done={done.operation}", f"changed={done.changed}"]
-    except StillGoing:
+    else:
         path, kept = "/audit", ["done=0"]
     return RedirectResponse(path + "?" + "&".join(kept), 303)
-
-
-def _note(here: State, person: Person, action: str, target: str) -> None:
-    writer = here.app.writer()
-    try:
-        writer.lifecycle.note(Entry(here.app.clock.now_ms(), person.name, action, target, f"role {person.role}"))
-    finally:
-        writer.close()

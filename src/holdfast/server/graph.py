@@ -46,6 +46,15 @@ def graph_of(reads: LedgerReads, pipeline: str, now_ms: int) -> dict[str, Any]:
     return {"version": version["label"], "nodes": nodes, "bodies": bodies, "edges": edges}
 
 
+def sources_of(shape: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """For each node, by name, where its inputs come from: names of nodes, or ``payload``."""
+    owners = {region: index for index, node in enumerate(shape) for region in node.get("regions", [])}
+    return {
+        node["name"]: ["payload" if source == INPUT else shape[source]["name"] for source in dict.fromkeys(_sources(shape, owners, index, node))]
+        for index, node in enumerate(shape)
+    }
+
+
 def _sources(shape: list[dict[str, Any]], owners: dict[int, int], index: int, node: dict[str, Any]) -> list[int]:
     """Where a node's inputs come from, as one draws it: what follows a combinator comes from the ends of its bodies, and what is first in a
     body from the combinator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,13 +17,14 @@ from holdfast.model.search import parse_filter
 from holdfast.model.states import ITEM_STATES
 from holdfast.server import forms
 from holdfast.server.api_reads import WHOLE, Here, ItemId, Name, Number, known
+from holdfast.server.graph import sources_of
 from holdfast.server.plain import plain, whole
 from holdfast.server.problems import Refused
 from holdfast.server.render import IMAGES, page
 from holdfast.server.rights import needs
 from holdfast.server.state import State
 from holdfast.session import module_of
-from holdfast.telemetry.costs import cost_table, item_cost, prices_of
+from holdfast.telemetry.costs import cost_table, costs_by_field, item_cost
 from holdfast.telemetry.funnel import funnel
 from holdfast.telemetry.queues import queue_table, step_queues
 from holdfast.telemetry.runbooks import Subject, runbook_of_alert, runbooks, subject_of
@@ -33,6 +35,9 @@ router = APIRouter(include_in_schema=False, dependencies=[needs("view")])
 
 ROWS = 50
 COUNTED = 10_000
+EDITABLE = 64 * 1024
+"""Bytes of a step's inputs up to which they are offered to be edited."""
+
 SPANS = ("15m", "1h", "6h", "1d", "7d", "30d", "all")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -45,7 +50,7 @@ def overview(request: Request) -> Response:
 
 
 @router.get("/pipelines/{name}")
-def pipeline(request: Request, here: Here, name: Name, since: str = "1d") -> Response:
+def pipeline(request: Request, here: Here, name: Name, since: str = "1d", by: Annotated[str, Query(max_length=200)] = "") -> Response:
     """One pipeline."""
     if since not in SPANS:
         raise InputError(f"a span is one of {', '.join(SPANS)}")
@@ -57,7 +62,7 @@ def pipeline(request: Request, here: Here, name: Name, since: str = "1d") -> Res
             span = last(since, now)
             return {
                 "queues": {row["step"]: row for row in step_queues(reads, now) if row["pipeline"] == name},
-                "costs": {row["step"]: row for row in cost_table(reads, prices_of(here.app.settings), span, name)},
+                "costs": {row["step"]: row for row in cost_table(reads, here.app.settings.prices, span, name)},
                 "steps": step_table(reads, name, span), "versions": reads.versions(name),
                 "patterns": plain(reads.patterns(name, now // 60_000 - 1440, 5)),
                 "pauses": [row for row in reads.pauses() if row["pipeline"] == name],
@@ -68,8 +73,19 @@ def pipeline(request: Request, here: Here, name: Name, since: str = "1d") -> Res
         with here.reads() as reads:
             return funnel(reads, name, last(since, here.app.clock.now_ms()))
 
+    def spent() -> list[dict[str, Any]]:
+        with here.reads() as reads:
+            return costs_by_field(reads, here.app.settings.prices, name, by, last(since, here.app.clock.now_ms()))[:100]
+
+    fields = here.pipelines[name].search if name in here.pipelines else ()
+    if by and by not in fields:
+        raise NotFoundError(f"{by!r} is no searchable field of {name}: it has {', '.join(fields) or 'none here'}")
     found = here.memo.make(("pipeline", name, since), made)
-    return page(request, "pipeline.html", name=name, since=since, spans=SPANS, funnel=here.memo.make(("funnel", name, since), dropped), **found)
+    by_field = here.memo.make(("costs", name, since, by), spent) if by else []
+    return page(
+        request, "pipeline.html", name=name, since=since, spans=SPANS, funnel=here.memo.make(("funnel", name, since), dropped), fields=fields, by=by,
+        by_field=by_field, **found,
+    )  # fmt: skip
 
 
 @router.get("/items")
@@ -101,9 +117,10 @@ def item(request: Request, here: Here, item: ItemId) -> Response:
     """One item: what happened to it, and what one can do."""
     with here.reads() as reads:
         found = reads.item(parse(item))
+        lineage, takes = reads.lineage(parse(item)), sources_of(reads.shape(found["pipeline"], found["version"]))
         letters = [reads.letter(one["letter"]) for one in found["letters"] if one["state"] == "open"][:20]
     store = here.app.store()
-    found["cost"] = item_cost(found, prices_of(here.app.settings))
+    found["cost"] = item_cost(found, here.app.settings.prices)
     for name in ("payload", "output"):
         found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)
     for one in found["timeline"]:
@@ -111,7 +128,10 @@ def item(request: Request, here: Here, item: ItemId) -> Response:
             one["output"], _ = whole(one["output"], store, WHOLE)
     begun = [one["started_at"] for one in found["timeline"]] or [found["admitted_at"]]
     ends = [one["ended_at"] for one in found["timeline"] if one["ended_at"]] or [here.app.clock.now_ms()]
-    return page(request, "item.html", item=plain(found), letters=plain(letters), begin=min(begun), took=max(max(ends) - min(begun), 1))
+    return page(
+        request, "item.html", item=plain(found), letters=plain(letters), begin=min(begun), took=max(max(ends) - min(begun), 1), lineage=lineage,
+        takes=takes,
+    )  # fmt: skip
 
 
 @router.get("/dead")
@@ -131,7 +151,20 @@ def letter(request: Request, here: Here, letter: Number) -> Response:
         found = reads.letter(letter)
         whole_item = reads.item(parse(found["item"]))
     payload, complete = whole(whole_item["payload"], here.app.store(), WHOLE)
-    return page(request, "letter.html", letter=plain(found), payload=payload, payload_whole=complete, version=whole_item["version"])
+    inputs, version = _inputs(here, found), whole_item["version"]
+    return page(request, "letter.html", letter=plain(found), payload=payload, payload_whole=complete, version=version, inputs=inputs)
+
+
+def _inputs(here: State, letter: dict[str, Any]) -> str:
+    """What the step was given, to be edited, where this server has the code and it is not too long; else empty."""
+    served = here.pipelines.get(letter["pipeline"])
+    if served is None or letter["state"] != "open":
+        return ""
+    try:
+        given = here.app.inputs(served, letter["item"], letter["step"], letter["place"])
+    except HoldfastError:
+        return ""
+    return json.dumps(json.loads(given), indent=1, ensure_ascii=False) if len(given) <= EDITABLE else ""
 
 
 @router.get("/reviews")
@@ -167,7 +200,7 @@ def alerts(request: Request, here: Here) -> Response:
 def shelves(request: Request, here: Here) -> Response:
     """What to do, by pipeline."""
     with here.reads() as reads:
-        found = [(of, runbooks(of)) for of in _subjects(reads, here)]
+        found = [(of, runbooks(of)) for of in subjects(reads, here)]
     return page(request, "runbooks.html", shelves=found)
 
 
@@ -178,7 +211,7 @@ def runbook(
 ) -> Response:  # fmt: skip
     """One runbook, or that of an alert's kind, for the pipeline that the alert is about."""
     with here.reads() as reads:
-        of = _subjects(reads, here)
+        of = subjects(reads, here)
         alerts = [alert for alert in reads.alerts(False, 100) if (alert["kind"], alert["subject"]) == (slug, subject)]
     wanted = pipeline or subject.split(" ")[0]
     chosen = next((one for one in of if one.pipeline == wanted), of[0] if of and not pipeline else None)
@@ -215,7 +248,8 @@ def refused(request: Request, why: Refused) -> Response:
     return page(request, "problem.html", why.status, why=why)
 
 
-def _subjects(reads: LedgerReads, here: State) -> list[Subject]:
+def subjects(reads: LedgerReads, here: State) -> list[Subject]:
+    """What runbooks are about: every pipeline that the ledger knows."""
     found = []
     for name, one in {one["pipeline"]: one for one in reads.pipelines()}.items():
         served = here.pipelines.get(name)

@@ -14,6 +14,7 @@ from holdfast.app import App
 from holdfast.errors import InputError
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.pipeline import Pipeline
+from holdfast.model.trail import Entry
 from holdfast.server.access import Person, Sessions, Tokens
 from holdfast.server.memo import Memo
 from holdfast.server.snapshot import Watcher
@@ -67,6 +68,14 @@ class State:
             yield reads
         finally:
             reads.close()
+
+    def note(self, person: Person, action: str, target: str) -> None:
+        """Write into the trail what somebody did that is no operation."""
+        writer = self.app.writer()
+        try:
+            writer.lifecycle.note(Entry(self.app.clock.now_ms(), person.name, action, target, f"role {person.role}"))
+        finally:
+            writer.close()
 
     def pipeline(self, name: str) -> Pipeline[Any, Any]:
         """A pipeline whose code is here.

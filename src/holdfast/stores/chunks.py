@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 
 from holdfast.errors import StoreError
 from holdfast.model.codec import join, split
-from holdfast.model.values import CHUNK_BYTES, CHUNK_ELEMENTS, Chunk, Element, Listing, Reference, Stored, Value, inline, refers_to
+from holdfast.model.values import CHUNK_BYTES, CHUNK_ELEMENTS, Chunk, Element, Listing, Reference, Stored, Value, digests, inline, refers_to
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = struct.Struct("<Q")
@@ -63,6 +63,13 @@ class ChunkedStore(ABC):
         if isinstance(reference, Element):
             return self._element(reference)
         return join([element for chunk in reference.chunks for element in self._elements(chunk.digest)])
+
+    def holds(self, value: Value) -> bool:
+        """Whether everything that a value refers to is there."""
+        try:
+            return all(self.size(digest) >= 0 for digest in digests(value))
+        except StoreError:
+            return False
 
     def chunk(self, elements: list[bytes]) -> Chunk:
         """Keep elements with their end offsets."""

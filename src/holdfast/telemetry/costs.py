@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
+from holdfast.errors import NotFoundError
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.measures import MICRO, Measure
-from holdfast.settings import Settings
+from holdfast.model.measures import Measure
+from holdfast.model.prices import MICRO, Prices
 from holdfast.telemetry.span import Span
 
 DAY_MIN = 24 * 60
-MONTH_GB = 1_000_000_000
-
-
-class Prices(msgspec.Struct, frozen=True):
-    """US dollars: per CPU hour, and per gigabyte (10^9 bytes) of outputs for one month."""
-
-    cpu_hour: float = 0.0
-    gb_month: float = 0.0
-
-    def compute(self, cpu_s: float) -> float:
-        """Of CPU seconds."""
-        return cpu_s * self.cpu_hour / 3600
-
-    def storage(self, size: float) -> float:
-        """Of bytes kept for a month."""
-        return size * self.gb_month / MONTH_GB
-
-
-def prices_of(settings: Settings) -> Prices:
-    """The prices that the settings name."""
-    return Prices(settings.price_cpu_hour, settings.price_gb_month)
 
 
 def cost_table(reads: LedgerReads, prices: Prices, span: Span, pipeline: str | None = None, by_day: bool = False) -> list[dict[str, Any]]:
@@ -59,16 +37,34 @@ def cost_table(reads: LedgerReads, prices: Prices, span: Span, pipeline: str | N
     return sorted(rows, key=lambda row: (row.get("day", 0), -row["total_usd"], row["pipeline"], row["step"]))
 
 
+def costs_by_field(reads: LedgerReads, prices: Prices, pipeline: str, field: str, span: Span) -> list[dict[str, Any]]:
+    """Costs of the items that were admitted in a span, by the values of a searchable field of their payload, the dearest first.
+
+    Keys: ``value``, ``items``, ``compute_usd``, ``api_usd``, ``storage_usd``, ``total_usd``, ``usd_per_item``. An item with several values counts
+    for each.
+
+    Raises:
+        NotFoundError: no item has the field.
+    """
+    rows = []
+    for value, (number, used) in reads.used_by_field(pipeline, field, span.since_ms).items():
+        spent = priced(used, prices)
+        rows.append({"value": value, "items": number, **spent, "usd_per_item": spent["total_usd"] / number})
+    if not rows:
+        raise NotFoundError(f"no item of {pipeline} in this span has a searchable field {field!r}: @pipeline(search=…) declares them")
+    return sorted(rows, key=lambda row: (-row["total_usd"], row["value"]))
+
+
 def priced(one: Measure, prices: Prices) -> dict[str, float]:
     """A measure in dollars."""
-    compute, api, storage = prices.compute(one.cpu_ms / 1000), one.cost / MICRO, prices.storage(one.stored)
+    compute, api, storage = prices.compute(one.cpu_ms / 1000, one.gpu_ms / 1000), one.cost / MICRO, prices.storage(one.stored)
     return {"compute_usd": compute, "api_usd": api, "storage_usd": storage, "total_usd": compute + api + storage}
 
 
 def item_cost(item: dict[str, Any], prices: Prices) -> dict[str, float]:
     """The cost of one item, from its timeline: every attempt that ended, and its outputs for a month."""
     ended = [one for one in item["timeline"] if one["ended_at"] is not None]
-    compute = prices.compute(sum(one["cpu_s"] or 0 for one in ended))
+    compute = prices.compute(sum(one["cpu_s"] or 0 for one in ended), sum(one["gpu_s"] for one in ended))
     api = sum(one["cost_usd"] for one in ended)
     kept = [one.get("output") for one in ended] + [item["payload"]]
     storage = prices.storage(sum(len(value) if isinstance(value, bytes) else getattr(value, "size", 0) for value in kept if value is not None))

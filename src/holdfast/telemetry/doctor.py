@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,13 @@ from holdfast.notices import FULL, Notices
 
 SKEW_MS = 300_000
 """Milliseconds by which the newest row may be ahead of this machine's clock."""
+
+
+CROWDED = 0.8
+"""Share of the server's connections above which somebody may soon get none."""
+
+IDLE_S = 600
+"""Seconds for which a transaction may be open and idle."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -98,6 +106,7 @@ def _ledger(app: App) -> Iterator[Finding]:
     reads, now = app.reads(), app.clock.now_ms()
     try:
         yield Finding("ledger", "ok", app.settings.ledger_name)
+        yield from _server(reads.server(), now)
         newest = max([row["admitted_at"] for row in reads.items(None, None, 1)] or [now])
         if newest > now + SKEW_MS:
             yield Finding("clock", "bad", f"the newest item is {(newest - now) / 1000:.0f} s ahead of this machine's clock", "set the clock (NTP)")
@@ -123,6 +132,26 @@ def _ledger(app: App) -> Iterator[Finding]:
             yield Finding("pause", "warning", f"{what} is paused by {pause['who']}", f"holdfast resume --pipeline {pause['pipeline']}")
     finally:
         reads.close()
+
+
+def _server(server: dict[str, Any] | None, now_ms: int) -> Iterator[Finding]:
+    """PostgreSQL, where the ledger is there. (A server whose fsync, full_page_writes or synchronous_commit is off is refused at once.)"""
+    if server is None:
+        return
+    yield Finding("postgresql", "ok", f"{server['version']}, {server['standbys']} standbys")
+    used = f"{server['connections']} of {server['max_connections']} connections"
+    if server["connections"] > server["max_connections"] * CROWDED:
+        yield Finding("connections", "warning", used, "raise max_connections: a runner needs 4, each command one")
+    else:
+        yield Finding("connections", "ok", used)
+    if server["autovacuum"] != "on":
+        yield Finding("autovacuum", "bad", "off: tables of what is under way grow without end", "set autovacuum = on")
+    if server["idle_transaction_s"] > IDLE_S:
+        found = f"somebody has held a transaction open, idle, for {server['idle_transaction_s']} s: nothing is vacuumed meanwhile"
+        yield Finding("idle transaction", "warning", found, "see pg_stat_activity; set idle_in_transaction_session_timeout")
+    skew = (now_ms - server["now"]) / 1000
+    if abs(skew) * 1000 > SKEW_MS:
+        yield Finding("server's clock", "bad", f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} this machine's", "set the clocks (NTP)")
 
 
 def _alerts(app: App) -> Iterator[Finding]:

@@ -27,4 +27,5 @@ def funnel(reads: LedgerReads, pipeline: str, span: Span) -> dict[str, Any]:
         why = dict(sorted(drops.get(step, {}).items(), key=lambda kind: -kind[1]))
         share = round(one.passed / whole.admitted, 4) if whole.admitted else None
         steps.append({"step": step, "passed": one.passed, "share": share, "dropped": sum(why.values()), "why": why})
-    return {"pipeline": pipeline, "admitted": whole.admitted, "completed": whole.succeeded, "dead": whole.dead, "steps": steps}
+    dead = reads.dropped(span.since_ms, span.until_ms, pipeline)  # now: one that was redriven and died again is one
+    return {"pipeline": pipeline, "admitted": whole.admitted, "completed": whole.succeeded, "dead": dead, "steps": steps}

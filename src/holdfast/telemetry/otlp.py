@@ -61,7 +61,8 @@ def spans_of(item: dict[str, Any]) -> list[ReadableSpan]:
             if one["state"] not in ("succeeded", "failed"):
                 continue
             context = _context(trace, f"{ident}\0{step}\0{place}\0{one['generation']}\0{one['attempt']}")
-            numbers = {"holdfast.attempt": one["attempt"] or 0, "holdfast.cpu_s": one["cpu_s"] or 0.0, "holdfast.cost_usd": one["cost_usd"] or 0.0}
+            numbers = {"holdfast.attempt": one["attempt"] or 0, "holdfast.cpu_s": one["cpu_s"] or 0.0, "holdfast.gpu_s": one["gpu_s"]}
+            numbers["holdfast.cost_usd"] = one["cost_usd"]
             error = {"error.type": one["error"], "holdfast.error_class": one["error_class"]} if one["state"] == "failed" else {}
             name = f"{step} attempt {one['attempt']}"
             made.append(

@@ -14,8 +14,9 @@ from prometheus_client.registry import CollectorRegistry
 
 from holdfast.clock import Clock
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.measures import BOUNDS_MS, MICRO, Histogram, Measure, middle_s
-from holdfast.telemetry.queues import queue_table, step_queues
+from holdfast.model.measures import BOUNDS_MS, Histogram, Measure, middle_s
+from holdfast.model.prices import MICRO
+from holdfast.telemetry.queues import pool_queues, queue_table, step_queues
 
 STRIDE = 12
 """Every so many buckets become one of Prometheus' (a factor of 3.1)."""
@@ -65,6 +66,7 @@ def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
     failed = CounterMetricFamily("holdfast_attempts_failed", "Attempts that failed and were charged.", labels=["pipeline", "step", "error_class"])
     ran = HistogramMetricFamily("holdfast_step_duration_seconds", "Of attempts that succeeded.", labels=["pipeline", "step"])
     cpu = CounterMetricFamily("holdfast_step_cpu_seconds", "CPU time of attempts in worker processes.", labels=["pipeline", "step"])
+    gpu = CounterMetricFamily("holdfast_step_gpu_seconds", "Time for which attempts held GPUs, times their number.", labels=["pipeline", "step"])
     cost = CounterMetricFamily("holdfast_step_cost_dollars", "What steps said that their calls cost.", labels=["pipeline", "step"])
     for (pipeline, step), one in sorted(sums.items()):
         if not step:
@@ -79,8 +81,9 @@ def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
             failed.add_metric([pipeline, step, kind], number)
         ran.add_metric([pipeline, step], _buckets(one.durations), _sum_s(one.durations))
         cpu.add_metric([pipeline, step], one.cpu_ms / 1000)
+        gpu.add_metric([pipeline, step], one.gpu_ms / 1000)
         cost.add_metric([pipeline, step], one.cost / MICRO)
-    return [admitted, ended, took, tasks, failed, ran, cpu, cost]
+    return [admitted, ended, took, tasks, failed, ran, cpu, gpu, cost]
 
 
 def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
@@ -101,6 +104,10 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
     for row in step_queues(reads, now_ms):
         for state in ("running", "retrying", "waiting", "ready"):
             tasks.add_metric([row["pipeline"], row["step"], state], row[state])
+    pools = GaugeMetricFamily("holdfast_pool_tasks", "Tasks by pool; ready: they wait for capacity.", labels=["pool", "state"])
+    for row in pool_queues(reads, now_ms):
+        for state in ("running", "ready"):
+            pools.add_metric([row["pool"], state], row[state])
     alerts = GaugeMetricFamily("holdfast_alerts", "Open alerts.", labels=["kind"])
     kinds: dict[str, int] = {}
     for alert in reads.alerts(False, 10_000):
@@ -112,7 +119,7 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         away.add_metric([breaker["dependency"]], 1)
     runners = GaugeMetricFamily("holdfast_runners", "Runners whose lease holds.", len(reads.runners(now_ms)))
     reviews = GaugeMetricFamily("holdfast_reviews", "Open reviews, counted up to 10,000.", len(reads.reviews(None, "open", 10_000)))
-    return [build, items, oldest, letters, oldest_letter, tasks, alerts, away, runners, reviews]
+    return [build, items, oldest, letters, oldest_letter, tasks, pools, alerts, away, runners, reviews]
 
 
 def _buckets(durations: Histogram) -> list[tuple[str, float]]:

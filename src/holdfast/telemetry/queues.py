@@ -1,4 +1,4 @@
-"""What waits and runs now: by pipeline and by step, with the age of the oldest and the time that the queue needs to drain."""
+"""What waits and runs now: by pipeline, step and pool, with the age of the oldest and the time that the queue needs to drain."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ def queue_table(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
 
 def step_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
     """One row per step that has something in hand: ``pipeline``, ``step``, ``running``, ``retrying``, ``waiting`` (tasks), ``ready`` (what waits for
-    capacity, as the runners last said), ``oldest_s`` (since the oldest began)."""
+    capacity, as the runners last said), ``oldest_s`` (since the oldest began), ``drain_s`` (what runs and is ready, at the rate of ten minutes; None
+    when nothing ends)."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def row(pipeline: str, step: str) -> dict[str, Any]:
-        empty = {"pipeline": pipeline, "step": step, "running": 0, "retrying": 0, "waiting": 0, "ready": 0, "oldest_s": None}
+        empty = {"pipeline": pipeline, "step": step, "running": 0, "retrying": 0, "waiting": 0, "ready": 0, "oldest_s": None, "drain_s": None}
         return found.setdefault((pipeline, step), empty)
 
     for pipeline, step, state, number, since in reads.live_tasks():
@@ -56,4 +57,20 @@ def step_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
     for runner in reads.runners(now_ms):
         for pipeline, step, ready in runner["ready"]:
             row(pipeline, step)["ready"] += ready
+    measured = reads.measured(now_ms - RATE_MIN * 60_000, now_ms) if found else {}
+    for (pipeline, step), one in found.items():
+        ended = measured.get((pipeline, step, 0), Measure()).ended
+        if ended:
+            one["drain_s"] = round((one["running"] + one["ready"]) / ended * RATE_MIN * 60)
     return [found[key] for key in sorted(found)]
+
+
+def pool_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
+    """One row per pool that is in use, over all runners, as they last said: ``pool``, ``running``, ``ready`` (tasks that wait for capacity)."""
+    found: dict[str, dict[str, Any]] = {}
+    for runner in reads.runners(now_ms):
+        for pool, running, ready in runner["pools"]:
+            one = found.setdefault(pool, {"pool": pool, "running": 0, "ready": 0})
+            one["running"] += running
+            one["ready"] += ready
+    return [found[pool] for pool in sorted(found)]

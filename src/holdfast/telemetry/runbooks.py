@@ -62,7 +62,7 @@ def subject_of(pipeline: str, version: str, shape: Iterable[dict[str, Any]], mod
 
 def runbooks(of: Subject) -> list[Runbook]:
     """Every runbook of a pipeline."""
-    return [_failed(of), _stuck(of), _late(of), _capacity(of), _dependency(of), _version(of), _step(of), _machine(of), _alert(of)]
+    return [_failed(of), _stuck(of), _late(of), _capacity(of), _dependency(of), _budget(of), _version(of), _step(of), _machine(of), _alert(of)]
 
 
 def runbook_of_alert(of: Subject, kind: str) -> Runbook:
@@ -113,6 +113,7 @@ def _failed(of: Subject) -> Runbook:
                 f"/dead?pipeline={of.pipeline}",
             ),
             Step("See whether they get through now, and prove that nothing is lost.", (f"holdfast metrics {name} --since 15m", "holdfast audit")),
+            Step("What passes by itself need not be asked for: `@pipeline(…, redrive=[RedriveRule(error='timeout', after='1h', times=3)])`."),
             Step("Items that can never work are closed with a reason; nothing is deleted: `holdfast dead discard NUMBER --reason …`."),
         ),
     )
@@ -194,6 +195,30 @@ def _dependency(of: Subject) -> Runbook:
     )
 
 
+def _budget(of: Subject) -> Runbook:
+    name = shlex.quote(of.pipeline)
+    return Runbook(
+        "budget-spent",
+        "The budget is spent",
+        f"{of.pipeline} has cost its budget of the day and is paused, or items of it are dead for theirs",
+        ("budget",),
+        (
+            Step(
+                "What costs so much: by step, and by day.", (f"holdfast costs {name} --since 1d", f"holdfast costs {name} --by-day --since 7d"), "/"
+            ),
+            Step(
+                "Should it go on today? It does so by itself at midnight UTC; whoever resumes it before is not contradicted until the next day.",
+                (f"holdfast resume --pipeline {name}",),
+                f"/pipelines/{of.pipeline}",
+            ),
+            Step(
+                "Items that have cost too much: raise `@pipeline(…, budget=Budget(item_usd=…))`, start the runners again, and send them back.",
+                (f"holdfast find pipeline:{name} error:budget", f"holdfast dead redrive --all --pipeline {name} --reason 'budget raised'"),
+            ),
+        ),
+    )
+
+
 def _version(of: Subject) -> Runbook:
     return Runbook(
         "deploy-a-version",
@@ -261,7 +286,7 @@ def _alert(of: Subject) -> Runbook:
             Step("Its kind names its runbook, here and on the page. An alert closes by itself, two minutes after what it says has ceased."),
             Step(
                 "Thresholds are the pipeline's: `@pipeline(…, alerts=Alerts(dead=…, dead_per_hour=…, dead_age=…, stuck=…, queue_age=…, "
-                "deadline_risk=…))`."
+                "deadline_risk=…, steps={…: StepAlerts(…)}))`."
             ),
             Step(f"Is everything of {of.pipeline} accounted for?", ("holdfast audit", f"holdfast funnel {shlex.quote(of.pipeline)}"), "/audit"),
         ),

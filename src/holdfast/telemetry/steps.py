@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.measures import MICRO, Measure
+from holdfast.model.measures import Measure
+from holdfast.model.prices import MICRO
 from holdfast.telemetry.span import Span
 
 
@@ -28,6 +29,7 @@ def pipeline_table(reads: LedgerReads, span: Span) -> list[dict[str, Any]]:
                 whole.excused += one.excused
                 whole.busy_ms += one.busy_ms
                 whole.cpu_ms += one.cpu_ms
+                whole.gpu_ms += one.gpu_ms
                 whole.cost += one.cost
                 whole.peak_kib = max(whole.peak_kib, one.peak_kib)
         rows.append({"pipeline": name, "admitted": whole.admitted, **row_of(whole, span)})
@@ -48,7 +50,8 @@ def row_of(one: Measure, span: Span) -> dict[str, Any]:
         "success_rate": _share(one.succeeded + one.skipped, one.ended - one.cancelled),
         "failed": one.failed, "retry_rate": _share(one.failed, attempts),
         "p50_s": _rounded(took.quantile(0.5)), "p95_s": _rounded(took.quantile(0.95)), "p99_s": _rounded(took.quantile(0.99)),
-        "busy_s": one.busy_ms / 1000, "cpu_s": one.cpu_ms / 1000, "peak_mib": round(one.peak_kib / 1024, 1), "api_usd": one.cost / MICRO,
+        "busy_s": one.busy_ms / 1000, "cpu_s": one.cpu_ms / 1000, "gpu_s": one.gpu_ms / 1000,
+        "peak_mib": round(one.peak_kib / 1024, 1), "api_usd": one.cost / MICRO,
         "per_min": round(one.ended / span.minutes, 3), "errors": dict(sorted(one.errors.items(), key=lambda kind: -kind[1])),
     }  # fmt: skip
 

@@ -15,8 +15,11 @@ from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Failed, Step
-from holdfast.model.task import Transition
+from holdfast.model.task import Transition, Usage
 from holdfast.store import Store
+
+DEAR = 0.1
+"""Share of attempts that say that they cost something."""
 
 
 class FaultyLedger:
@@ -45,7 +48,7 @@ class FaultyLedger:
 
 
 class FaultyExecutor:
-    """Calls the step bodies for real, after a drawn delay; a drawn share fails, crashes, hangs, reports twice or late.
+    """Calls the step bodies for real, after a drawn delay; a drawn share fails, crashes, hangs, costs something, reports twice or late.
 
     Args:
         kind: ``loop`` or ``process``: decides who suffers from a crash.
@@ -110,6 +113,9 @@ class FaultyExecutor:
         drawn = self._rng.random()
         fault = next((name for name, rate in self._rates.items() if (drawn := drawn - rate) < 0), "")
         outcomes = [Outcome(invocation) for invocation in invocations]
+        for outcome in outcomes:
+            if self._rng.random() < DEAR:
+                outcome.usage = Usage(cost=self._rng.randrange(2_000_000))
         if fault in ("crash", "whole", "timeout"):
             kind: ErrorClass = "timeout" if fault == "timeout" else "crash" if fault == "crash" else "transient"
             for outcome in outcomes:

@@ -19,6 +19,7 @@ from holdfast.model.combinators.route import case, route
 from holdfast.model.dependency import Dependency
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry
+from holdfast.model.prices import Budget
 from holdfast.model.step import Failed, step
 
 _FEW = Retry(attempts=3, base="1s", cap="20s")
@@ -103,7 +104,7 @@ def line(number: int) -> int:
     return merge(double(plus(double(number))), extra(number))
 
 
-@pipeline(version="1", key=str)
+@pipeline(version="1", key=str, budget=Budget(item_usd=1.5))
 def ways(number: int) -> int:
     """Routes, fallbacks, eaches and batches together."""
     chosen = route(case("even", fan), case("odd", fan_deep))(parity(number), number)
@@ -206,7 +207,7 @@ def twice(number: int) -> int:
     return both(gather(double, plus)(number))
 
 
-@pipeline(version="1", key=str)
+@pipeline(version="1", key=str, budget=Budget(item_usd=1.5))
 def joins(number: int) -> int:
     """Every rule of a join, within each other."""
     some = present(gather(picky, square, twice, quorum=2)(number))

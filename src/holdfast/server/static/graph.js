@@ -29,7 +29,11 @@ window.holdfastGraph = (() => {
 
   function draw(box, data) {
     const graph = layout(data), size = graph.graph();
-    const svg = element("svg", { viewBox: `0 0 ${Math.ceil(size.width)} ${Math.ceil(size.height)}`, width: Math.ceil(size.width), height: Math.ceil(size.height) });
+    const points = graph.edges().flatMap((edge) => graph.edge(edge).points);  // some lead around everything else
+    const left = Math.floor(Math.min(0, ...points.map((p) => p.x - 8))), top = Math.floor(Math.min(0, ...points.map((p) => p.y - 8)));
+    const width = Math.ceil(Math.max(size.width, ...points.map((p) => p.x + 8))) - left;
+    const height = Math.ceil(Math.max(size.height, ...points.map((p) => p.y + 8))) - top;
+    const svg = element("svg", { viewBox: `${left} ${top} ${width} ${height}`, width, height });
     const marker = element("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" });
     marker.append(element("path", { d: "M0 0L8 4L0 8z", class: "arrow" }));
     const defs = element("defs", {});
@@ -61,7 +65,7 @@ window.holdfastGraph = (() => {
       }
       svg.append(group);
     }
-    if (size.width <= 2.2 * box.clientWidth) svg.classList.add("fit");
+    if (width <= 2.2 * box.clientWidth) svg.classList.add("fit");
     box.replaceChildren(svg);
     return texts;
   }

@@ -164,21 +164,24 @@ select * from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[],
 on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
     crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
 
+-- name: copy_plain_tasks
+copy tasks (item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, output) from stdin (format binary);
+
 -- name: copy_tasks
 copy tasks (
     item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib, output, artifact, flag,
-    cost
+    cost, gpu_ms
 ) from stdin (format binary);
 
 -- name: add_attempt
 insert into attempts (
     item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
-    incarnation, body, worker, cpu_ms, peak_kib, cost
-) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
+    incarnation, body, worker, cpu_ms, peak_kib, cost, gpu_ms
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
 
 -- name: add_letter
-insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint, pipeline)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, (select pipeline from items where id = $1));
 
 -- name: release_item queued again or waiting; what is asked of it now decides whether it is paused
 update items set

@@ -28,20 +28,45 @@ select output, artifact from cache where digest = $1;
 -- name: add_cached
 insert into cache (digest, at, output, artifact) values ($1, $2, $3, $4) on conflict (digest) do nothing;
 
+-- name: forget_cached
+delete from cache where digest = $1;
+
+-- name: forget_serving of incarnations that ended, or were over before this one began
+delete from serving where incarnation in (
+    select n.id from incarnations n where n.ended_at is not null or n.expires_at < (select o.started_at from incarnations o where o.id = $1)
+);
+
 -- name: serve
 insert into serving (incarnation, version) values ($1, $2) on conflict (incarnation, version) do nothing;
 
--- name: letters_open
+-- name: letters_open of a pipeline, and since when the first of them
 select count(*), min(d.at) from (
-    select d.at from dead_letters d join items i on i.id = d.item join pipelines p on p.id = i.pipeline
-    where d.state = 'open' and p.name = $1 order by d.id limit $2
+    select at from dead_letters where state = 'open' and pipeline = (select id from pipelines where name = $1) order by id limit $2
 ) d;
 
--- name: letters_since
-select count(*) from (
-    select 1 from dead_letters d join items i on i.id = d.item join pipelines p on p.id = i.pipeline
-    where d.at > $1 and p.name = $2 order by d.id desc limit $3
+-- name: letters_since a time, among the newest of all
+select count(*) from (select at, pipeline from dead_letters order by id desc limit 20000) d
+where d.at > $1 and d.pipeline = (select id from pipelines where name = $2);
+
+-- name: letters_open_at a step of a version
+select count(*), min(d.at) from (
+    select l.at from dead_letters l join items i on i.id = l.item
+    where l.state = 'open' and l.pipeline = (select id from pipelines where name = $1) and l.node = $2 and i.version = $3 order by l.id limit $4
 ) d;
+
+-- name: letters_since_at a step of a version
+select count(*) from (select at, pipeline, node, item from dead_letters order by id desc limit 20000) d join items i on i.id = d.item
+where d.at > $1 and d.pipeline = (select id from pipelines where name = $2) and d.node = $3 and i.version = $4;
+
+-- name: versions_of
+select v.id, v.shape from versions v join pipelines p on p.id = v.pipeline where p.name = $1;
+
+-- name: open_letters_after one, of a pipeline, with how often each task was sent back before
+select d.id, i.version, d.node, d.error_class, d.error, d.at, i.state, (
+    select count(*) from dead_letters r where r.item = d.item and r.node = d.node and r.place = d.place and r.state = 'redriven'
+)
+from dead_letters d join items i on i.id = d.item
+where d.state = 'open' and d.pipeline = (select id from pipelines where name = $1) and d.id > $2 order by d.id limit $3;
 
 -- name: unserved versions with items that have not ended, which no runner alive serves
 select p.name, v.label from versions v join pipelines p on p.id = v.pipeline
@@ -60,7 +85,7 @@ insert into alerts (kind, subject, message, opened_at, seen_at) values ($1, $2, 
 update alerts set seen_at = $1, message = $2 where kind = $3 and subject = $4 and closed_at is null;
 
 -- name: close_alert
-update alerts set closed_at = $1 where kind = $2 and subject = $3 and closed_at is null and seen_at < $4;
+update alerts set closed_at = $1 where kind = $2 and subject = $3 and closed_at is null and seen_at < $4 returning id;
 
 -- name: old_items whether there is an item that was admitted before and has not ended
 select count(*) from (

@@ -55,17 +55,16 @@ update items set version = $1 where id = $2;
 -- name: note_move
 insert into moves (item, generation, version) values ($1, $2, $3) on conflict (item, generation) do nothing;
 
--- name: results_of as copies of no incarnation: they have been measured where they were made
-select t.node, t.place, t.generation, t.state, t.attempt, t.started_at, t.ended_at, 0, t.body, t.worker, t.cpu_ms, t.peak_kib,
-    t.output, t.artifact, t.flag
+-- name: results_of as copies of no incarnation: what they used has been measured where they were made
+select t.node, t.place, t.generation, t.state, t.attempt, t.started_at, t.ended_at, 0, t.body, t.worker, t.output, t.artifact, t.flag
 from tasks t where t.item = $1 and t.state in ('succeeded', 'skipped') and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = $1), 0)
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 order by t.generation;
 
 -- name: add_result
 insert into tasks (
-    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib, output, artifact, flag
-) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
+    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, output, artifact, flag
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: drop_restarts
 delete from restarts where item = $1;
@@ -80,6 +79,9 @@ on conflict (pipeline, step) do nothing returning pipeline;
 
 -- name: resume_pipeline
 delete from pauses where pipeline = $1 and step = $2 returning pipeline;
+
+-- name: resume_if_paused_by
+delete from pauses where pipeline = $1 and step = '' and who = $2 returning pipeline;
 
 -- name: pipeline_of
 select id from pipelines where name = $1;

@@ -44,6 +44,15 @@ where i.version = $1 and t.node = $2 and t.state = 'succeeded' group by t.item, 
 -- name: children_of
 select c.id, p.name, c.key, c.state from items c join pipelines p on p.id = c.pipeline where c.parent = $1 order by c.id limit 1000;
 
+-- name: set_off what one item set off: items
+select c.id, p.name, c.key, c.state, c.parent from items c join pipelines p on p.id = c.pipeline where c.correlation = $1 order by c.id limit 1000;
+
+-- name: events_set_off
+select id, name, type, key, source, at from events where correlation = $1 and correlation <> '' order by id limit 1000;
+
+-- name: started_by an event
+select d.item from deliveries d where d.pipeline in (select id from pipelines) and d.event = $1 and d.item is not null;
+
 -- name: artifact_references every value that lies in the artifact store
 select artifact from items where artifact is not null
 union all select output_artifact from items where output_artifact is not null

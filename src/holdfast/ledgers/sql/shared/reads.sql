@@ -28,13 +28,13 @@ select id from items where key = $1 order by id desc limit 1;
 
 -- name: item_tasks
 select t.node, t.place, t.generation, t.state, t.attempt, t.started_at, t.ended_at, n.host, t.worker, b.hash, t.cpu_ms, t.peak_kib,
-    t.cost, t.output, t.artifact, t.flag
+    t.cost, t.gpu_ms, t.output, t.artifact, t.flag
 from tasks t left join incarnations n on n.id = t.incarnation left join bodies b on b.id = t.body
 where t.item = $1 order by t.started_at, t.ended_at, t.generation, t.node, t.place;
 
 -- name: item_attempts
 select a.node, a.place, a.generation, a.attempt, a.started_at, a.ended_at, a.error_class, a.error, a.message, a.traceback, a.charged,
-    n.host, a.worker, b.hash, a.cpu_ms, a.peak_kib, a.cost
+    n.host, a.worker, b.hash, a.cpu_ms, a.peak_kib, a.cost, a.gpu_ms
 from attempts a left join incarnations n on n.id = a.incarnation left join bodies b on b.id = a.body
 where a.item = $1 order by a.started_at, a.ended_at, a.attempt;
 

@@ -6,15 +6,16 @@ from items i join pipelines p on p.id = i.pipeline join versions v on v.id = i.v
 
 -- name: letter_groups
 select coalesce(d.fingerprint, ''), count(*) as number, min(d.at), max(d.at), max(d.id) from dead_letters d
-where d.state = 'open' and (cast($1 as text) is null or exists (
-    select 1 from items i join pipelines p on p.id = i.pipeline where i.id = d.item and p.name = $1
-)) group by d.fingerprint order by number desc, max(d.id) desc limit $2;
+where d.state = 'open' and (cast($1 as text) is null or d.pipeline = (select id from pipelines where name = $1)) group by d.fingerprint order by number desc, max(d.id) desc limit $2;
 
 -- name: letter_cause
 select i.version, d.node, d.error_class, d.error, d.message from dead_letters d join items i on i.id = d.item where d.id = $1;
 
 -- name: operations
 select id, at, who, verb, target, reason, state, changed, ended_at from operations order by id desc limit $1;
+
+-- name: operation
+select id, at, who, verb, target, reason, state, changed, ended_at from operations where id = $1;
 
 -- name: operations_on
 select distinct o.id, o.at, o.who, o.verb, o.target, o.reason, o.state, o.changed, o.ended_at

@@ -122,21 +122,25 @@ delete from live_tasks where item in (values (?));
 insert or replace into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
 select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
+-- name: add_plain_task
+insert into tasks (item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, output)
+select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
+
 -- name: add_task
 insert into tasks (
     item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib,
-    output, artifact, flag, cost
-) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
+    output, artifact, flag, cost, gpu_ms
+) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_attempt
 insert into attempts (
     item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
-    incarnation, body, worker, cpu_ms, peak_kib, cost
-) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
+    incarnation, body, worker, cpu_ms, peak_kib, cost, gpu_ms
+) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_letter
-insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint)
-select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
+insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint, pipeline)
+select *, (select i.pipeline from items i where i.id = column1) from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: release_item queued again or waiting, with nobody's lease; at once, if an answer came before the lease was given up. What is
 -- asked of it now decides whether it is paused.

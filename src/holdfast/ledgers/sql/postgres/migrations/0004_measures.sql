@@ -1,7 +1,10 @@
--- What steps cost, and what is measured of each step in each minute.
+-- contract: what an older runner writes is not measured.
+-- What steps cost, how long they held GPUs, and what is measured of each step in each minute.
 
 alter table tasks add column cost bigint;
 alter table attempts add column cost bigint;
+alter table tasks add column gpu_ms bigint;
+alter table attempts add column gpu_ms bigint;
 
 -- What a runner has in hand, as it last said: JSON.
 alter table incarnations add column load text;
@@ -25,6 +28,7 @@ create table measures (
     excused bigint not null default 0,
     busy_ms bigint not null default 0,
     cpu_ms bigint not null default 0,
+    gpu_ms bigint not null default 0,
     cost bigint not null default 0,
     stored bigint not null default 0,
     peak_kib bigint not null default 0,
@@ -47,6 +51,20 @@ create table trail (
 -- When an alert was delivered, and until when somebody is delivering it.
 alter table alerts add column notified_at bigint;
 alter table alerts add column telling_until bigint;
+
+-- What an item cost until its end, where that is a cent or more: millionths of a dollar.
+alter table items add column cost bigint;
+create index items_cost on items (cost) where cost is not null;
+
+-- What an item set off; items that nobody set off are not in these.
+create index items_parent on items (parent) where parent is not null;
+create index items_correlation on items (correlation, id) where correlation is not null;
+create index events_correlation on events (correlation, id) where correlation <> '';
+
+-- Of which pipeline a dead letter is, so that one's letters are counted without looking at all others.
+alter table dead_letters add column pipeline bigint;
+update dead_letters set pipeline = (select i.pipeline from items i where i.id = dead_letters.item);
+create index dead_letters_pipeline on dead_letters (pipeline, id) where state = 'open';
 
 -- What was there before: without durations.
 insert into measures (minute, incarnation, version, node, admitted)

@@ -1,7 +1,9 @@
--- What steps cost, and what is measured of each step in each minute.
+-- What steps cost, how long they held GPUs, and what is measured of each step in each minute.
 
 alter table tasks add column cost integer;
 alter table attempts add column cost integer;
+alter table tasks add column gpu_ms integer;
+alter table attempts add column gpu_ms integer;
 
 -- What a runner has in hand, as it last said: JSON.
 alter table incarnations add column load text;
@@ -25,6 +27,7 @@ create table measures (
     excused integer not null default 0,
     busy_ms integer not null default 0,
     cpu_ms integer not null default 0,
+    gpu_ms integer not null default 0,
     cost integer not null default 0,
     stored integer not null default 0,
     peak_kib integer not null default 0,
@@ -47,6 +50,20 @@ create table trail (
 -- When an alert was delivered, and until when somebody is delivering it.
 alter table alerts add column notified_at integer;
 alter table alerts add column telling_until integer;
+
+-- What an item cost until its end, where that is a cent or more: millionths of a dollar.
+alter table items add column cost integer;
+create index items_cost on items (cost) where cost is not null;
+
+-- What an item set off; items that nobody set off are not in these.
+create index items_parent on items (parent) where parent is not null;
+create index items_correlation on items (correlation, id) where correlation is not null;
+create index events_correlation on events (correlation, id) where correlation <> '';
+
+-- Of which pipeline a dead letter is, so that one's letters are counted without looking at all others.
+alter table dead_letters add column pipeline integer;
+update dead_letters set pipeline = (select i.pipeline from items i where i.id = dead_letters.item);
+create index dead_letters_pipeline on dead_letters (pipeline, id) where state = 'open';
 
 -- What was there before: without durations.
 insert into measures (minute, incarnation, version, node, admitted)

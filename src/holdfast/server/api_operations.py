@@ -1,0 +1,179 @@
+"""``/api/v1``: what people do to items, dead letters and pipelines.
+
+Every verb may be sent again: what is so already stays as it is, and the answer says so. What takes longer than three seconds is answered with
+202 and goes on: ``GET /api/v1/operations/{operation}`` says how far it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from holdfast.app import App
+from holdfast.errors import InputError
+from holdfast.handling import Changed, Target
+from holdfast.model.codec import check_payload
+from holdfast.model.ids import parse
+from holdfast.model.search import parse_filter
+from holdfast.server.api_reads import Here, Name
+from holdfast.server.api_writes import Body, Operator
+from holdfast.server.doing import do
+from holdfast.server.state import State
+
+router = APIRouter(prefix="/api/v1", tags=["do"])
+
+Reason = Annotated[str, Field(max_length=500, description="Why; it is kept.")]
+Rate = Annotated[float | None, Field(ge=1, le=1e6, description="At most so many a second.")]
+
+
+class Done(BaseModel):
+    """An operation: how much it changed and left as it was; both null while it is still going on."""
+
+    operation: int
+    changed: int | None = None
+    unchanged: int | None = None
+
+
+class Items(Body):
+    """Which items: ids, or conditions as for ``holdfast find`` between blanks."""
+
+    items: list[str] = Field(default=[], max_length=10_000)
+    find: str = Field(default="", max_length=2_000)
+    reason: Reason = ""
+
+    def target(self) -> Target:
+        """What they name.
+
+        Raises:
+            InputError: nothing, or both ids and conditions.
+        """
+        if bool(self.items) == bool(self.find):
+            raise InputError("name items by id, or say which with conditions in 'find': one of the two")
+        return parse_filter(self.find.split()) if self.find else [parse(one) for one in self.items]
+
+
+class Restart(Items):
+    """A restart: from a step, or from the start."""
+
+    step: str = Field(default="", max_length=200)
+    rate: Rate = None
+    pipeline: str = Field(default="", max_length=200, description="Whose payload it is, where one is given.")
+    payload: Any = Field(default=None, description="Another payload of one item, from the start.")
+
+
+class Move(Items):
+    """A move to another version of a pipeline, which a runner or ``holdfast deploy`` has registered."""
+
+    pipeline: str = Field(max_length=200)
+    version: str = Field(max_length=200)
+    rate: Rate = None
+
+
+class Letters(Body):
+    """Which dead letters: numbers, or conditions on their items; and of one letter, what its step is given instead of its inputs."""
+
+    letters: list[Annotated[int, Field(ge=1, le=1 << 62)]] = Field(default=[], max_length=10_000)
+    find: str = Field(default="", max_length=2_000)
+    reason: Reason = ""
+    rate: Rate = None
+    arguments: list[Any] | None = None
+
+    def target(self) -> Target:
+        """What they name.
+
+        Raises:
+            InputError: nothing, or both numbers and conditions.
+        """
+        if bool(self.letters) == bool(self.find):
+            raise InputError("name dead letters by number, or say which with conditions in 'find': one of the two")
+        return parse_filter(self.find.split()) if self.find else self.letters
+
+
+class Hold(Body):
+    """A pause or a resumption of a pipeline, or of one step of it."""
+
+    step: str = Field(default="", max_length=200)
+    reason: Reason = ""
+
+
+def answered(here: State, response: Response, work: Callable[[App], Changed]) -> Done:
+    """Do it, and say what was done, or that it goes on."""
+    done = do(here, work)
+    if isinstance(done, Changed):
+        return Done(operation=done.operation, changed=done.changed, unchanged=done.looked_at - done.changed)
+    response.status_code, response.headers["Location"] = 202, f"/api/v1/operations/{done}"
+    return Done(operation=done)
+
+
+GOES_ON: dict[int | str, dict[str, Any]] = {202: {"model": Done, "description": "It goes on; the header Location says where to look."}}
+
+
+@router.post("/items/pause", responses=GOES_ON)
+def pause(here: Here, person: Operator, body: Items, response: Response) -> Done:
+    """Nothing of these items starts until they are resumed; attempts that run may end."""
+    target = body.target()
+    return answered(here, response, lambda app: app.pause(target, body.reason, person.name))
+
+
+@router.post("/items/resume", responses=GOES_ON)
+def resume(here: Here, person: Operator, body: Items, response: Response) -> Done:
+    """Paused items go on."""
+    target = body.target()
+    return answered(here, response, lambda app: app.resume(target, body.reason, person.name))
+
+
+@router.post("/items/cancel", responses=GOES_ON)
+def cancel(here: Here, person: Operator, body: Items, response: Response) -> Done:
+    """These items end as cancelled; attempts that run are stopped within seconds."""
+    target = body.target()
+    return answered(here, response, lambda app: app.cancel(target, body.reason, person.name))
+
+
+@router.post("/items/restart", responses=GOES_ON)
+def restart(here: Here, person: Operator, body: Restart, response: Response) -> Done:
+    """These items begin their next generation, from the start (one item also with another payload) or from a step."""
+    target, payload = body.target(), None
+    if body.payload is not None:
+        if not body.pipeline or len(body.items) != 1:
+            raise InputError("another payload belongs to one item: name it by its id, and the pipeline that says what a payload must be")
+        payload = check_payload(body.payload, here.pipeline(body.pipeline).input_type)
+    return answered(here, response, lambda app: app.restart(target, body.step, payload, body.rate, body.reason, person.name))
+
+
+@router.post("/items/move", responses=GOES_ON)
+def move(here: Here, person: Operator, body: Move, response: Response) -> Done:
+    """These items go on under another version; results of steps that are the same there are kept."""
+    target, served = body.target(), here.pipelines.get(body.pipeline)
+    bodies = served.bodies() if served is not None and served.version == body.version else None
+    return answered(here, response, lambda app: app.move(target, body.pipeline, body.version, bodies, body.rate, body.reason, person.name))
+
+
+@router.post("/dead-letters/redrive", responses=GOES_ON)
+def redrive(here: Here, person: Operator, body: Letters, response: Response) -> Done:
+    """Send dead letters back: their items begin the next generation and reuse what is settled."""
+    if body.arguments is not None and len(body.letters) != 1:
+        raise InputError("arguments belong to one dead letter: name it by its number")
+    target = body.target()
+    return answered(here, response, lambda app: app.redrive(target, body.arguments, body.rate, body.reason, person.name))
+
+
+@router.post("/dead-letters/discard", responses=GOES_ON)
+def discard(here: Here, person: Operator, body: Letters, response: Response) -> Done:
+    """Close dead letters with a reason. Nothing is deleted."""
+    target = body.target()
+    return answered(here, response, lambda app: app.discard(target, body.reason, person.name))
+
+
+@router.post("/pipelines/{name}/pause")
+def pause_pipeline(here: Here, person: Operator, name: Name, body: Hold, response: Response) -> Done:
+    """Nothing of a pipeline, or of one step of it, starts until it is resumed; items are still accepted."""
+    return answered(here, response, lambda app: app.pause_pipeline(name, body.step, body.reason, person.name))
+
+
+@router.post("/pipelines/{name}/resume")
+def resume_pipeline(here: Here, person: Operator, name: Name, body: Hold, response: Response) -> Done:
+    """A paused pipeline or step goes on."""
+    return answered(here, response, lambda app: app.resume_pipeline(name, body.step, body.reason, person.name))
