@@ -220,13 +220,13 @@ def pacing(job: Job) -> str:
     return paced(job)
 
 
-@step(retry=Retry(attempts=9, base="30s", cap="30s"))
+@step(retry=Retry(attempts=9, base="1h", cap="1h"))
 async def hopeless(job: Job) -> str:
     """Fails, and is retried much later."""
     raise TransientError("not yet")
 
 
-@pipeline(version="1", key=lambda job: job.id, deadline="300ms")
+@pipeline(version="1", key=lambda job: job.id, deadline="3s")
 def late(job: Job) -> str:
     """Its deadline comes before its retry."""
     return hopeless(job)
