@@ -31,9 +31,10 @@ def redrive_by_rule(run: Run, listed: Listed, pipeline: str, rule: RedriveRule, 
     last = rows[-1][0] if len(rows) == LOT else 0
     if not wanted:
         return last, 0
-    operation = own_operation(run, "redrive", f"dead letters of {pipeline}", rule.text(), now_ms)
-    run("lock_items", listed(sorted({row[1] for row in run("letters_now", listed(wanted))})))
+    run("lock_items", listed(sorted({row[1] for row in run("letters_now", listed(wanted))})))  # before the trail, as whoever decides does
     changed = redrive(run, listed, wanted, now_ms)
-    run("note_operated_letters", operation, listed(changed))
-    run("operation_changed", len(changed), operation)
+    if changed:
+        operation = own_operation(run, "redrive", f"dead letters of {pipeline}", rule.text(), now_ms)
+        run("note_operated_letters", operation, listed(changed))
+        run("operation_changed", len(changed), operation)
     return last, len(changed)
