@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from holdfast.errors import InputError
 from holdfast.model.alerts import Alert
+from holdfast.release import install
 from holdfast.settings import Settings
 
 log = logging.getLogger("holdfast")
@@ -35,7 +36,7 @@ class Notices:
         try:
             import apprise
         except ModuleNotFoundError:
-            raise InputError("HOLDFAST_NOTIFY needs Apprise: pip install 'holdfast[alerts]'") from None
+            raise InputError(f"HOLDFAST_NOTIFY needs Apprise: {install('alerts')}") from None
         self._apprise = apprise.Apprise()
         try:
             addresses = [line.strip() for line in settings.notify.read_text("utf-8").splitlines() if line.strip() and not line.startswith("#")]

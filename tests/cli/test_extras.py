@@ -13,8 +13,8 @@ import pytest
 @pytest.mark.parametrize(
     ("missing", "variable", "value", "extra"),
     [
-        ("psycopg", "HOLDFAST_LEDGER", "postgresql://x@y/z", "holdfast[postgres]"),
-        ("obstore", "HOLDFAST_ARTIFACTS", "s3://bucket/x", "holdfast[objects]"),
+        ("psycopg", "HOLDFAST_LEDGER", "postgresql://x@y/z", "holdfast-pipelines[postgres]"),
+        ("obstore", "HOLDFAST_ARTIFACTS", "s3://bucket/x", "holdfast-pipelines[objects]"),
     ],
 )
 def test_a_missing_extra_is_one_line(tmp_path: Path, missing: str, variable: str, value: str, extra: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 
 from holdfast.bus import Bus
 from holdfast.errors import InputError
+from holdfast.release import install
 from holdfast.settings import Settings
 
 
@@ -22,5 +23,5 @@ def open_bus(settings: Settings) -> Bus | None:
     try:
         from holdfast.buses.nats import NatsBus
     except ImportError:
-        raise InputError("a broker needs its library: pip install 'holdfast[nats]'") from None
+        raise InputError(f"a broker needs its library: {install('nats')}") from None
     return NatsBus(settings.bus, f"holdfast-{hashlib.sha256(settings.ledger_name.encode()).hexdigest()[:16]}")

@@ -22,6 +22,7 @@ from holdfast.cli.progress import Progress
 from holdfast.cli.run import log_as_set, recycle, tune_garbage_collector
 from holdfast.cli.serve import PORT, served
 from holdfast.errors import InputError
+from holdfast.release import install
 
 SEED = 20261122
 
@@ -61,7 +62,7 @@ def load_example() -> tuple[Any, Any]:
     try:
         return importlib.import_module("claims.pipeline"), importlib.import_module("claims.generate")
     except ModuleNotFoundError as error:
-        raise InputError(f"the demo needs {error.name!r}: pip install 'holdfast[documents]'") from None
+        raise InputError(f"the demo needs {error.name!r}: {install('documents')}") from None
 
 
 def demo(

@@ -12,6 +12,7 @@ from holdfast.app import App
 from holdfast.cli.output import Json, print_json
 from holdfast.errors import InputError
 from holdfast.ledgers.sqlite import SqliteLedger
+from holdfast.release import install
 from holdfast.stores.directory import DirectoryStore
 
 ledger = typer.Typer(help="Move a ledger.", no_args_is_help=True, rich_markup_mode=None)
@@ -41,7 +42,7 @@ def copy(
     try:
         from holdfast.ledgers.copying import copy_ledger
     except ImportError:
-        raise InputError("PostgreSQL needs its driver: pip install 'holdfast[postgres]'") from None
+        raise InputError(f"PostgreSQL needs its driver: {install('postgres')}") from None
     ledger = SqliteLedger(str(path))
     try:
         artifacts = _copy_artifacts(Path(old.settings.artifacts_place), new, json)

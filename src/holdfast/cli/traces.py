@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from holdfast.app import App
 from holdfast.errors import InputError
+from holdfast.release import install
 from holdfast.session import Session
 
 
@@ -21,5 +22,5 @@ def tracing(app: App) -> AbstractContextManager[Callable[[Session], None]]:
     try:
         from holdfast.telemetry.otlp import exporting
     except ModuleNotFoundError:
-        raise InputError("HOLDFAST_OTLP needs OpenTelemetry: pip install 'holdfast[otel]'") from None
+        raise InputError(f"HOLDFAST_OTLP needs OpenTelemetry: {install('otel')}") from None
     return exporting(app)

@@ -7,10 +7,11 @@ from holdfast.ledger import Ledger
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.ledgers.sqlite_reads import sqlite_reads
+from holdfast.release import install
 from holdfast.settings import Settings
 from holdfast.transaction import OpenTransactions
 
-_EXTRA = "PostgreSQL needs its driver: pip install 'holdfast[postgres]'"
+_EXTRA = f"PostgreSQL needs its driver: {install('postgres')}"
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from holdfast.app import App
 from holdfast.errors import HoldfastError
 from holdfast.model.pipeline import Pipeline
+from holdfast.release import VERSION
 from holdfast.server import api_keeping, api_numbers, api_operations, api_outputs, api_reads, api_writes, forms, pages, stream, webhooks
 from holdfast.server.access import Person, Sessions, Tokens
 from holdfast.server.api_reads import Here
@@ -58,7 +58,7 @@ def application(
         state.watcher.stop()
 
     server = FastAPI(
-        title="Holdfast", version=version("holdfast"), lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None,
+        title="Holdfast", version=VERSION, lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None,
         telemetry={"auto_configure": False},
         description="AI pipelines without ever losing an item. Errors are RFC 9457 problems that say what to do.",
     )  # fmt: skip

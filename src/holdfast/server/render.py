@@ -6,7 +6,6 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import Request
@@ -15,6 +14,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from holdfast.model.media import KEY
+from holdfast.release import VERSION
 from holdfast.server.access import Person
 from holdfast.server.guard import COOKIE
 from holdfast.server.state import State, state_of
@@ -25,8 +25,6 @@ IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 TABLE_ROWS = 200
 TEXT_LIMIT = 100_000
 """Characters of a value that a page shows."""
-
-_version = version("holdfast")
 
 _TICKED = re.compile(r"`([^`]+)`")
 
@@ -44,7 +42,7 @@ def page(request: Request, template: str, status: int = 200, **given: Any) -> Re
     snapshot = state.watcher.now() if person is not None else None
     text = _environment.get_template(template).render(
         request=request, person=person, snapshot=snapshot, now=state.app.clock.now_ms(), bare=_REFRESHED in request.headers,
-        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""), release=_version, **given,
+        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""), release=VERSION, **given,
     )  # fmt: skip
     answer = HTMLResponse(text, status)
     if key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from holdfast.errors import InputError
+from holdfast.release import install
 from holdfast.store import Store
 from holdfast.stores.directory import DirectoryStore
 
@@ -20,5 +21,5 @@ def open_store(place: str) -> Store:
     try:
         from holdfast.stores.objects import ObjectStore
     except ImportError:
-        raise InputError("object storage needs its library: pip install 'holdfast[objects]'") from None
+        raise InputError(f"object storage needs its library: {install('objects')}") from None
     return ObjectStore(place)

