@@ -56,6 +56,7 @@ class Slot:
     ready: bool = False
     began: float = 0.0
     doomed: tuple[int, Failure] | None = None
+    retiring: str = ""
 
 
 class ProcessExecutor:
@@ -153,6 +154,14 @@ class ProcessExecutor:
         """Process ids of the workers."""
         return [slot.channel.process.pid for slot in self._slots]
 
+    def retire(self, slot: Slot, reason: str) -> None:
+        """Give a worker no more calls, and replace it when it has answered those that it holds."""
+        if not slot.retiring:
+            log.info("worker process %d is replaced: %s", slot.channel.process.pid, reason)
+        slot.retiring = slot.retiring or reason
+        if not slot.calls:
+            slot.channel.kill()
+
     # -- shipping -------------------------------------------------------------------------------------------------
 
     def _ship(self) -> None:
@@ -178,7 +187,8 @@ class ProcessExecutor:
 
     def _slot_for(self, call: Call, cost: float) -> Slot | None:
         """An idle worker first; a busy one only for short work behind short work, and never beside a suspect."""
-        best = min((slot for slot in self._slots if slot.doomed is None), key=lambda slot: (slot.expected, len(slot.calls)), default=None)
+        open_slots = (slot for slot in self._slots if slot.doomed is None and not slot.retiring)
+        best = min(open_slots, key=lambda slot: (slot.expected, len(slot.calls)), default=None)
         if best is None:
             return None
         if best.calls and (best.expected + cost > AHEAD_S or len(best.calls) >= DEPTH):
@@ -235,6 +245,8 @@ class ProcessExecutor:
             group = [self._outcome(one, result, answer) for one, result in zip(call.invocations, answer.results, strict=True)]
             for one in call.invocations:
                 self._where.pop(one.task, None)
+            if answer.retire or slot.retiring:
+                self.retire(slot, answer.retire)
             if answer.whole:
                 wholes.append(group)
             else:

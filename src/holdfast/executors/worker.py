@@ -77,13 +77,17 @@ class Effect(msgspec.Struct, array_like=True, tag=1):
 
 
 class Answer(msgspec.Struct, array_like=True, tag=0):
-    """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict."""
+    """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict.
+
+    ``retire``: why this worker asks to be replaced after this call, or empty. It begins no other call.
+    """
 
     number: int
     results: list[Value | Failure]
     whole: bool
     ran_s: float
     usage: Usage
+    retire: str = ""
 
 
 def load_pipeline(module: str, attribute: str) -> Pipeline[Any, Any]:
