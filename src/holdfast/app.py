@@ -9,8 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,6 +18,8 @@ from holdfast.buses.opening import open_bus
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.executors.loops import run_in
+from holdfast.executors.pool import DaemonPool
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model import media
@@ -304,18 +304,10 @@ def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
 
         factory = uvloop.new_event_loop
 
-    def run(work: Coroutine[Any, Any, bool]) -> bool:
-        runner = asyncio.Runner(loop_factory=factory)
-        try:
-            return runner.run(work)
-        finally:
-            with suppress(OSError):  # uvloop minds connections that a step's client leaves open; they end with the loop
-                runner.close()
-
+    make = factory or asyncio.new_event_loop
     if not _inside_a_loop():
-        return run(work)
-    with ThreadPoolExecutor(1, thread_name_prefix="holdfast-run") as beside:
-        return beside.submit(run, work).result()
+        return run_in(make, work)
+    return DaemonPool(1, "holdfast-run").submit(run_in, make, work).result()
 
 
 def _inside_a_loop() -> bool:

@@ -19,7 +19,8 @@
         ├── TransientError         try again, not before ``retry_after`` seconds if given
         ├── ModelError             a model failed: a brief retry, then the fallback
         ├── BadInputError          this input can never work: no retry
-        └── OutOfMemoryError       too large for this worker: smaller batch or bigger pool
+        ├── OutOfMemoryError       too large for this worker: smaller batch or bigger pool
+        └── ResultError            a step returned what its annotation does not allow, or what cannot be stored faithfully
 
 Every message is one line that says what to do.
 """
@@ -115,3 +116,7 @@ class BadInputError(StepError):
 
 class OutOfMemoryError(StepError):
     """The input did not fit into memory."""
+
+
+class ResultError(StepError):
+    """A step returned what its annotation does not allow or what cannot be stored faithfully."""

@@ -21,7 +21,7 @@ from holdfast.clock import Clock
 from holdfast.control import serve
 from holdfast.engine.alerting import Alerting
 from holdfast.engine.committer import RETRY_S, Committer
-from holdfast.engine.dispatch import SUSPECT
+from holdfast.engine.decide import SUSPECT
 from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
@@ -34,6 +34,7 @@ from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import BacklogFullError, LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
+from holdfast.executors.pool import DaemonPool
 from holdfast.executors.processes import ProcessExecutor
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
@@ -54,6 +55,10 @@ from holdfast.transaction import OpenTransactions
 log = logging.getLogger("holdfast")
 
 TICK_S = 0.05
+
+RECYCLE_S = 10.0
+"""Seconds that a process lives at least before it is replaced for an attempt that cannot be stopped, and that the others may take to
+end then."""
 
 SWITCH_S = 0.0001
 """The interpreter's switch interval while a runner works: the committer waits for the lock after every statement, and
@@ -91,6 +96,8 @@ class Session:
         self._recycle = recycle
         self._transactions = transactions
         self._now = False
+        self._ours = DaemonPool(4, "holdfast-aside")
+        self._recycle_at: float | None = None
         self._idle_since = clock.monotonic()
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
@@ -123,6 +130,8 @@ class Session:
             while not (self._now or self.lost):
                 self._watchdog.beat()
                 self.runner.tick()
+                if self._recycle is not None:
+                    self._renew_process()
                 self.listening.visit()
                 self.retention.visit()
                 self.redriving.visit()
@@ -151,7 +160,11 @@ class Session:
                 relaying.cancel()
                 await asyncio.wait([relaying], timeout=5)
             self.runner.leave()
-            await asyncio.get_running_loop().run_in_executor(None, self._leave)
+            await loop.run_in_executor(self._ours, self._leave)
+            self._ours.shutdown()
+        if self._recycle is not None and self._recycle_at is not None and not self._now:
+            log.error("restarting the runner, in whose event loop an attempt could not be stopped; nothing counts as an attempt for that")
+            self._recycle(self.intake_open)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
             raise error
         return self._now or self.runner.draining
@@ -164,9 +177,22 @@ class Session:
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
         self._build(learned, durations)
+        self._executors_loop.watch(loop)
+        self._began = self._clock.monotonic()
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
+
+    def _renew_process(self) -> None:
+        """What swallowed its cancellation runs on in the loop until the process is replaced: drain, and have it replaced."""
+        now = self._clock.monotonic()
+        if self._recycle_at is None:
+            busy = self.intake_open or self.runner.draining or now - self._began < RECYCLE_S
+            if not busy and self._executors_loop.written_off():
+                self._recycle_at = now + RECYCLE_S
+                self.runner.drain()
+        elif now > self._recycle_at:
+            self.lost = True  # at once: what still runs goes on uncharged in the new process
 
     def _idle(self, relay: Relay | None) -> bool:
         """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""
@@ -238,9 +264,9 @@ class Session:
         return lambda alerts, told: self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Run the user's functions beside the loop."""
+        """Run notices and the user's conditions beside the loop."""
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, work).add_done_callback(lambda done: then(done.result()) if not done.cancelled() else None)
+        loop.run_in_executor(self._ours, work).add_done_callback(lambda done: then(done.result()) if not done.cancelled() else None)
 
     async def _feed(self, intake: Intake[Submission], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
@@ -306,14 +332,16 @@ class Session:
             self._kill_workers()
 
     def _stalled(self, attempt: Invocation) -> None:
-        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process."""
+        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process. What
+        has been reported already (a task that it left behind holds the loop) is not touched."""
         if self._recycle is None:
             log.error("the event loop cannot be freed from inside this process; `holdfast run` and `holdfast runner` restart themselves")
             return
         written = threading.Event()
         now = self._clock.now_ms()
-        suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
-        self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
+        if self._executors_loop.outstanding(attempt):
+            suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
+            self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
         self._kill_workers()

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from holdfast.clock import Clock
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
+from holdfast.engine.decide import SUSPECT
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
 from holdfast.engine.passage import Passage, TaskKey
@@ -22,9 +23,6 @@ from holdfast.model.step import Step
 from holdfast.model.task import LiveTask, Transition
 
 Ready = tuple[Passage, TaskKey]
-
-SUSPECT = 2
-"""Runner deaths in whose event loop a task was, after which it runs alone in a process."""
 
 
 class Dispatch:
@@ -108,9 +106,11 @@ class Dispatch:
 
     def stop(self, passage: Passage, keys: list[TaskKey]) -> None:
         """Stop attempts, wherever they run."""
-        for executor in self.executors.values():
-            for node, place in keys:
-                executor.cancel(passage.item, node, place)
+        for key in keys:
+            live = passage.live.get(key)
+            if live is not None:
+                for executor in self.executors.values():
+                    executor.cancel(passage.item, *key, passage.fence, live.attempt)
 
     def call_off(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task no longer matters: what runs is stopped."""

@@ -115,12 +115,14 @@ class ProcessExecutor:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._ship)
 
-    def cancel(self, item: int, node: int, place: str) -> None:
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Kill the worker if the attempt has begun there; take it out of the queue if it has not been shipped."""
         number = self._where.get((item, node, place))
         why = Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")
         for slot in self._slots:
-            if number in slot.calls and slot.channel.marked()[0] == number:
+            if number not in slot.calls or all(one.attempted != (item, node, place, fence, attempt) for one in slot.calls[number][0].invocations):
+                continue
+            if slot.channel.marked()[0] == number:
                 self._kill(slot, number, why)
 
     def tick(self) -> None:

@@ -6,7 +6,6 @@ behind it takes nothing along. It ends when its runner does: its pipe closes, an
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import importlib
 import importlib.util
@@ -24,18 +23,17 @@ from typing import Any
 
 import msgspec
 
-from holdfast.errors import HoldfastError, StepError
-from holdfast.executors.attempt import call_of, checked_output, read_arguments, running
+from holdfast.errors import HoldfastError
+from holdfast.executors.attempt import run_attempt, run_batch, running
 from holdfast.executors.logs import log_to_stderr
 from holdfast.executors.recorders import PipeRecorder
 from holdfast.model import media
-from holdfast.model.failure import Failure, failure_of
-from holdfast.model.graph import Graph, Node
+from holdfast.model.failure import Failure
+from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
-from holdfast.model.step import Failed, Step
 from holdfast.model.task import Usage
-from holdfast.model.values import Value, inline
+from holdfast.model.values import Value
 from holdfast.stores.opening import open_store
 
 MARK = struct.Struct("<Qd")
@@ -161,44 +159,19 @@ class Worker:
         before = resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
         self._mark[: MARK.size] = MARK.pack(call.number, began)
-        results: list[Value | Failure]
         recorder = PipeRecorder(first.effects, partial(self._record, call.number))
-        try:
-            results, whole = self._results(graph, node, call, recorder), False
-        except Exception as error:
-            step: Step = node.step
-            results = [failure_of(error, step.policy.retry.never) for _ in call.invocations]
-            whole = len(call.invocations) > 1
-        finally:
-            ran = time.monotonic() - began
-            self._mark[: MARK.size] = MARK.pack(0, 0.0)
+        if node.step.kind == "batched":
+            results, whole = run_batch(graph, node, call.invocations, self._store)
+        else:
+            results, whole = [run_attempt(graph, node, first, self._store, recorder)], False
+        ran = time.monotonic() - began
+        self._mark[: MARK.size] = MARK.pack(0, 0.0)
         after = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Answer(call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, recorder.spent))
 
     def _used(self, cpu_s: float, ran_s: float, process_peak_kib: int, spent: int) -> Usage:
         return Usage(round(cpu_s, 6), self._memory.peak_kib(ran_s, process_peak_kib), os.getpid(), spent)
-
-    def _results(self, graph: Graph, node: Node, call: Call, recorder: PipeRecorder) -> list[Value | Failure]:
-        step: Step = node.step
-        if step.kind != "batched":
-            value = call_of(graph, node, call.invocations[0], self._store, recorder)()
-            return [self._keep(node, asyncio.run(value) if step.is_async else value)]
-        elements = [read_arguments(graph, node, one, self._store)[0][0] for one in call.invocations]
-        verdicts = step.instance()(elements)
-        if not isinstance(verdicts, list) or len(verdicts) != len(elements):
-            raise StepError(f"step {node.name!r} must return one verdict per element: {len(elements)} went in")
-        return [failure_of(one.error()) if isinstance(one, Failed) else self._verdict(node, one) for one in verdicts]
-
-    def _verdict(self, node: Node, value: Any) -> Value | Failure:
-        try:
-            return self._keep(node, value)
-        except Exception as error:
-            return failure_of(error)
-
-    def _keep(self, node: Node, value: Any) -> Value:
-        data = checked_output(node, value)
-        return data if inline(data) else self._store.keep(data, node.listed)
 
     def _frame(self) -> bytes:
         header = self._in.read(LENGTH.size)

@@ -1,7 +1,8 @@
 """Which kind of failure an exception is: a registry by the exception's name, so that no library need be imported to be known.
 
 Names are ``module.Class``, or ``Class`` alone for any module; the nearest ancestor that is known decides. Rules for the usual
-clients are here; :func:`error_class` adds to them. Public names and status attributes of those libraries: httpx 0.28, requests 2.32,
+clients are here; :func:`error_class` adds to them. An exception that no rule knows takes the class of what it was raised
+``from``; of a group, the inner exceptions decide. Public names and status attributes of those libraries: httpx 0.28, requests 2.32,
 aiohttp 3.14, openai 3, anthropic 0.7x, torch 2, onnxruntime 1.32.
 """
 
@@ -9,19 +10,94 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from holdfast.errors import BadInputError, DefinitionError, LedgerUnavailableError, ModelError, OutOfMemoryError, TransientError
+from holdfast.errors import (
+    BadInputError,
+    DefinitionError,
+    InputError,
+    LedgerUnavailableError,
+    ModelError,
+    OutOfMemoryError,
+    ResultError,
+    TransientError,
+)
+from holdfast.model.bounded import TookTooLongError, bounded
 
-ErrorClass = Literal["transient", "model", "bad-input", "memory", "crash", "timeout", "deadline", "budget", "infrastructure", "cancelled", "child"]
+ErrorClass = Literal[
+    "transient",
+    "model",
+    "bad-input",
+    "bug",
+    "memory",
+    "crash",
+    "timeout",
+    "deadline",
+    "budget",
+    "infrastructure",
+    "internal",
+    "cancelled",
+    "child",
+]
 
-OfException = Literal["transient", "model", "bad-input", "memory", "timeout", "infrastructure"]
+OfException = Literal["transient", "model", "bad-input", "bug", "memory", "timeout", "infrastructure"]
 """Classes that an exception of a step body may have; the others are what the engine itself sees."""
 
 Rule = OfException | Callable[[Any], OfException | None]
+
+RULE_S = 1.0
+"""Seconds that a class rule, or reading an exception's fields, may take."""
+
+LONGEST_S = 86_400.0
+"""Most seconds that a Retry-After is believed."""
+
+_MOST = 1_000
+"""Exceptions of one failure that are looked at: groups, their members and causes together."""
+
+_PATIENCE: tuple[ErrorClass, ...] = (
+    "infrastructure",
+    "memory",
+    "transient",
+    "timeout",
+    "model",
+    "bug",
+    "bad-input",
+)
+"""Which member of a group decides: the first class of these that any of them has. As long as one of
+them may pass by itself, trying again makes sense; ``bad-input`` only if every one is."""
+
+
+class UserRule(msgspec.Struct, frozen=True):
+    """A function that :func:`error_class` was given, and for which exceptions."""
+
+    name: str
+    rule: Callable[[Any], Any]
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What an exception comes to.
+
+    Attributes:
+        error_class: its class.
+        error: the exception that decided: itself, a member of the group, or what it was raised from.
+        retry_after: seconds before which a retry is pointless, or None.
+        trouble: what a class rule did wrong, or empty. The failure is the rule's then.
+    """
+
+    error_class: ErrorClass
+    error: BaseException
+    retry_after: float | None = None
+    trouble: str = ""
+
+
+class BrokenRuleError(Exception):
+    """A class rule raised, took too long, or returned what is no class."""
+
 
 _AGAIN = {408, 409, 423, 425, 429}
 """Statuses below 500 that pass by themselves (RFC 9110, RFC 6585, RFC 8470). 401, 402, 403 and 407 concern our credentials, not the
@@ -68,13 +144,39 @@ _HTTPX: dict[str, Rule] = {
     "HTTPError": "transient",
 }
 
-_RULES: dict[str, Rule] = {
+_RULES: dict[str, Rule | UserRule] = {
     "TimeoutError": "timeout",
     "MemoryError": "memory",
     "RuntimeError": lambda error: _torch(error),  # CUDA says so in a plain RuntimeError
     "OSError": _os,
-    "ValidationError": "bad-input",  # msgspec and pydantic
+    # What a model or a service answered does not parse, or does not fit what the step expects of it.
+    "ValidationError": "model",  # pydantic, msgspec, jsonschema, marshmallow
+    "JSONDecodeError": "model",
+    "DecodeError": "model",
+    "ParseError": "model",  # XML: a SyntaxError to Python
+    "YAMLError": "model",
+    "TOMLDecodeError": "model",
     "UnicodeError": "bad-input",
+    # Programming errors.
+    "TypeError": "bug",
+    "AttributeError": "bug",
+    "NameError": "bug",
+    "LookupError": "bug",
+    "AssertionError": "bug",
+    "NotImplementedError": "bug",
+    "ImportError": "bug",
+    "SyntaxError": "bug",
+    "ArithmeticError": "bug",
+    "RecursionError": "bug",
+    "StopIteration": "bug",
+    "StopAsyncIteration": "bug",
+    "BufferError": "bug",
+    "ReferenceError": "bug",
+    "SystemError": "bug",
+    # What is no Exception: it was meant to end the program, or a task. See _UNKNOWN for the others.
+    "asyncio.exceptions.CancelledError": "transient",
+    "gevent.timeout.Timeout": "timeout",
+    "eventlet.timeout.Timeout": "timeout",
     "torch.OutOfMemoryError": "memory",
     "torch.cuda.OutOfMemoryError": "memory",
     "OutOfMemoryError": "memory",
@@ -111,67 +213,219 @@ def error_class(exception: type[BaseException] | str, rule: Rule) -> None:
 
     Args:
         exception: the type, or its name: ``"module.Class"``, or ``"Class"`` for any module. Its descendants are meant as well.
-        rule: the class (``"transient"``, ``"model"``, ``"bad-input"``, ``"memory"``, ``"timeout"``, ``"infrastructure"``), or a function
-            from the exception to a class, or to None for "ask the next ancestor".
+        rule: the class (``"transient"``, ``"model"``, ``"bad-input"``, ``"bug"``, ``"memory"``, ``"timeout"``, ``"infrastructure"``),
+            or a function from the exception to a class, or to None for "ask the next ancestor". A function that raises, returns
+            anything else or takes over a second fails the attempt that it was asked about, as a ``bug`` that names the rule.
 
     Raises:
         DefinitionError: no such class.
     """
     if not callable(rule) and rule not in get_args(OfException):
         raise DefinitionError(f"there is no error class {rule!r}: it is one of {', '.join(get_args(OfException))}")
-    _RULES[exception if isinstance(exception, str) else _name(exception)] = rule
+    name = exception if isinstance(exception, str) else name_of(exception)
+    _RULES[name] = UserRule(name, rule) if callable(rule) else rule
 
 
 def classify(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> ErrorClass:
     """Return the class of an exception that a step body raised; unknown ones count as transient. ``never``: bad input for this step."""
-    if isinstance(error, (*never, BadInputError, msgspec.ValidationError)):
-        return "bad-input"
-    if isinstance(error, LedgerUnavailableError):
-        return "infrastructure"  # the disk of the artifact store is full: no fault of the step
-    if isinstance(error, OutOfMemoryError):
-        return "memory"
-    if isinstance(error, ModelError):
-        return "model"
-    if isinstance(error, TransientError):
-        return "transient"
+    return judge(error, never).error_class
+
+
+def judge(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> Judgement:
+    """Decide which class an exception has, and which exception of its group or of its causes says so.
+
+    Its own rule comes first. Without one, the members of a group decide together, and any other exception is what it was raised
+    ``from``. What was merely being handled (``__context__``) decides nothing.
+    """
+    try:
+        return _judged(error, never, set(), 0)
+    except BrokenRuleError as broken:
+        return Judgement("bug", error, trouble=str(broken))
+
+
+def _judged(error: BaseException, never: tuple[type[BaseException], ...], seen: set[int], depth: int) -> Judgement:
+    seen.add(id(error))
+    own = _declared(error, never)
+    said = _retry_after(error)
+    if own is not None or depth >= 20 or len(seen) > _MOST:
+        return Judgement(own or _unknown(error), error, said)
+    members: list[BaseException] = list(members_of(error))
+    cause = cause_of(error)
+    if not members and cause is not None:
+        members = [cause]
+    found = []
+    for one in members:
+        if len(seen) > _MOST:
+            break
+        if id(one) not in seen:
+            found.append(_judged(one, never, seen, depth + 1))
+    if not found:
+        return Judgement(_unknown(error), error, said)
+    foreign = [one for one in found if not _cancelled(one.error)] or found  # the others were cancelled for it
+    decides = min(foreign, key=lambda one: _PATIENCE.index(one.error_class))
+    waits = [one.retry_after for one in foreign if one.retry_after is not None]
+    return Judgement(decides.error_class, decides.error, max([*waits, *([] if said is None else [said])], default=None))
+
+
+def members_of(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions of a group; of any other exception none."""
+    return _group_members(error) if isinstance_of(error, BaseExceptionGroup) else ()
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """What an exception was raised ``from``, whatever its class makes of that attribute."""
+    found: BaseException | None = _cause(error)
+    return found
+
+
+def isinstance_of(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Like ``isinstance``, without asking the object for its class."""
+    return issubclass(type(error), kinds)
+
+
+_group_members = BaseExceptionGroup.__dict__["exceptions"].__get__
+_cause = BaseException.__dict__["__cause__"].__get__
+
+
+def _cancelled(error: BaseException) -> bool:
+    return any(name_of(kind) == "asyncio.exceptions.CancelledError" for kind in type(error).__mro__)
+
+
+def _unknown(error: BaseException) -> ErrorClass:
+    """What no rule knows may pass. What is no Exception was not meant to be survived: exits, panics of native extensions."""
+    return "transient" if isinstance_of(error, Exception) else "bug"
+
+
+def _declared(error: BaseException, never: tuple[type[BaseException], ...]) -> ErrorClass | None:
+    try:
+        if never and isinstance_of(error, never):
+            return "bad-input"
+    except BaseException as trouble:
+        raise BrokenRuleError(f"Retry(never=…) could not be asked: {name_of(type(trouble))}") from None
+    for kind, known in _OWN:
+        if isinstance_of(error, kind):
+            return known
     for ancestor in type(error).__mro__:
-        for name in (_name(ancestor), _public(ancestor), ancestor.__name__):
+        for name in (name_of(ancestor), _public(ancestor), ancestor.__name__):
             rule = _RULES.get(name)
-            found = rule(error) if callable(rule) else rule
+            found = None if rule is None else _asked(rule, error)
             if found is not None:
                 return found
-    return "transient"
+    return None
+
+
+_OWN: tuple[tuple[type[BaseException], ErrorClass], ...] = (
+    (BadInputError, "bad-input"),
+    (LedgerUnavailableError, "infrastructure"),  # the disk of the artifact store is full: no fault of the step
+    (OutOfMemoryError, "memory"),
+    (ModelError, "model"),
+    (TransientError, "transient"),
+    (ResultError, "bug"),
+    (InputError, "bug"),  # the step called something of ours wrongly
+    (DefinitionError, "bug"),
+)
+
+
+def _asked(rule: Rule | UserRule, error: BaseException) -> ErrorClass | None:
+    if isinstance(rule, str):
+        return rule
+    if not isinstance(rule, UserRule):
+        try:
+            return rule(error)
+        except BaseException:
+            return None  # the exception's fields are broken: its ancestors decide
+    called = f"the error_class rule for {rule.name}"
+    try:
+        found = bounded(lambda: rule.rule(error), RULE_S)
+        known = found is None or (type(found) is str and found in get_args(OfException))
+    except TookTooLongError:
+        raise BrokenRuleError(f"{called} took longer than {RULE_S:g} s") from None
+    except BaseException as trouble:
+        raise BrokenRuleError(f"{called} raised {name_of(type(trouble))}") from None
+    if not known:
+        what = repr(found[:40]) if type(found) is str else f"a value of type {name_of(type(found))}"
+        raise BrokenRuleError(f"{called} returned {what}, which is no error class")
+    return found  # type: ignore[no-any-return]
 
 
 def retry_after(error: BaseException, now_s: float | None = None) -> float | None:
     """Seconds before which a server said that a retry is pointless: of a :class:`TransientError`, or of a ``Retry-After`` header (RFC 9110,
-    10.2.3: seconds or a date) that the exception carries. ``now_s``: Unix seconds, for a date."""
-    if isinstance(error, TransientError):
-        return error.retry_after
+    10.2.3: seconds or a date) that the exception carries; at most a day. None for what is neither number nor date.
+
+    Args:
+        error: the exception.
+        now_s: Unix seconds to count a date from; when left out, the answer's own ``Date`` header says.
+    """
+    if isinstance_of(error, TransientError):
+        return seconds_of(error.retry_after, now_s)  # type: ignore[attr-defined]
     headers = _first(error, "headers", "hdrs") or getattr(getattr(error, "response", None), "headers", None)
     try:
         said = headers.get("retry-after") or headers.get("Retry-After")  # type: ignore[union-attr]
     except AttributeError:
         return None
-    if not isinstance(said, str):
-        return None
-    try:
-        seconds = float(said)
-    except ValueError:
+    if now_s is None and isinstance(said, str):
         try:
-            seconds = parsedate_to_datetime(said).timestamp() - (now_s if now_s is not None else parsedate_to_datetime(headers["date"]).timestamp())  # type: ignore[index]
-        except (ValueError, TypeError, KeyError):
+            now_s = parsedate_to_datetime(headers["date"]).timestamp()  # type: ignore[index]
+        except Exception:
+            now_s = None
+    return seconds_of(said, now_s)
+
+
+def _retry_after(error: BaseException) -> float | None:
+    try:
+        return retry_after(error)
+    except BaseException:
+        return None
+
+
+def seconds_of(said: object, now_s: float | None = None) -> float | None:
+    """A wait in seconds, from 0 to a day: of a number, a text with a number or an HTTP date, or a ``timedelta``. None for
+    anything else, and for what is not a number."""
+    kind = type(said)
+    try:
+        if kind is timedelta:
+            seconds = said.total_seconds()  # type: ignore[attr-defined]
+        elif kind is str or kind is bytes:
+            seconds = _of_text(said if kind is str else said.decode(), now_s)  # type: ignore[attr-defined, arg-type]
+        elif issubclass(kind, float):
+            seconds = float.__add__(said, 0.0)  # type: ignore[arg-type]
+        elif issubclass(kind, int) and kind is not bool:
+            seconds = int.__float__(said)  # type: ignore[arg-type]
+        elif kind is Decimal:
+            seconds = float(said)  # type: ignore[arg-type]
+        else:
             return None
-    return min(max(seconds, 0.0), 86_400.0) if seconds == seconds else None
+    except OverflowError:
+        return LONGEST_S
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_S) if seconds == seconds else None
 
 
-def _name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+def _of_text(said: str, now_s: float | None) -> float:
+    said = said[:100]
+    try:
+        return float(said)
+    except ValueError:
+        if now_s is None:
+            raise
+        return parsedate_to_datetime(said).timestamp() - now_s
+
+
+def name_of(kind: type) -> str:
+    """A type's full name; a builtin's alone."""
+    try:
+        module = type.__dict__["__module__"].__get__(kind)
+    except AttributeError:
+        module = ""
+    if type(module) is not str or module in ("builtins", ""):
+        return kind.__qualname__
+    return f"{module}.{kind.__qualname__}"
 
 
 def _public(kind: type) -> str:
     """The name under which a library offers a class: ``httpx.ReadTimeout`` is made in ``httpx._exceptions``."""
-    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
+    return f"{name_of(kind).partition('.')[0]}.{kind.__qualname__}"
 
 
 def _first(thing: Any, *names: str) -> Any:

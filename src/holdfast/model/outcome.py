@@ -64,6 +64,11 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
         """Item, node and place: what names the task while its runner lives."""
         return self.item, self.node, self.place
 
+    @property
+    def attempted(self) -> tuple[int, int, str, int, int]:
+        """Item, node, place, fence and attempt: what names this attempt and no other of its task."""
+        return self.item, self.node, self.place, self.fence, self.attempt
+
 
 class Outcome(msgspec.Struct, gc=False):
     """What became of an attempt.
@@ -78,6 +83,7 @@ class Outcome(msgspec.Struct, gc=False):
         together: how many elements of a batch ran in that time.
         usage: what it used.
         transaction: of a transactional step that succeeded, the open transaction in which it wrote.
+        escaped: it could not be stopped and runs on in the event loop: its next attempt runs where it can be killed.
     """
 
     invocation: Invocation
@@ -89,3 +95,4 @@ class Outcome(msgspec.Struct, gc=False):
     together: int = 1
     usage: Usage = NOTHING
     transaction: Any = None
+    escaped: bool = False

@@ -98,7 +98,7 @@ class FaultyExecutor:
         """Whether an attempt of a task is under way."""
         return task in self._open
 
-    def cancel(self, item: int, node: int, place: str) -> None:
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Cancelled attempts report nothing useful: their fence has moved on."""
         self._open.pop((item, node, place), None)
 
@@ -134,7 +134,7 @@ class FaultyExecutor:
                 if fault == "model":
                     raise ModelError("drawn")
                 outcome.output = self._call(step, outcome.invocation)
-            except Exception as error:
+            except BaseException as error:
                 outcome.failure = failure_of(error, step.policy.retry.never)
         return outcomes
 
