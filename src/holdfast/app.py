@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import sys
 import threading
@@ -17,9 +18,11 @@ from typing import Any
 from holdfast.buses.opening import open_bus
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError, WorkersError
 from holdfast.executors.loops import run_in
 from holdfast.executors.pool import DaemonPool
+from holdfast.executors.starting import Launched, launch, unusable
+from holdfast.executors.worker import Setup
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model import media
@@ -31,7 +34,7 @@ from holdfast.model.search import fields_of
 from holdfast.model.values import Value
 from holdfast.notices import Notices
 from holdfast.operations import Operations
-from holdfast.session import Session
+from holdfast.session import Session, module_of, needs_workers
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -137,6 +140,7 @@ class App(Operations):
             LedgerLockedError: another runner has this ledger.
             LedgerUnavailableError: its server does not answer, and ``wait`` was not asked for.
             InputError: a payload was refused.
+            WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
         """
         pipelines = with_children(pipelines)
         open_bus(self.settings)  # refused here rather than under way
@@ -145,9 +149,16 @@ class App(Operations):
         for one in pipelines:
             self._check_transactional(one)
         store = self.store()
-        ledger, loaded = self._open_and_register(pipelines, wait)
+        worker = self._first_worker(pipelines)  # it imports the pipelines while the ledger is opened
+        workers = [worker] if worker is not None else []
+        try:
+            ledger, loaded = self._open_and_register(pipelines, wait)
+        except BaseException:
+            close_all(workers)
+            raise
         result = RunResult()
         try:
+            check_workers(workers, pipelines)
 
             def accepted(receipts: list[Receipt]) -> None:
                 for one in receipts:
@@ -157,7 +168,8 @@ class App(Operations):
 
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions)
+                first = workers.pop() if workers else None
+                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, first)
 
             over = threading.Event()
             source = (
@@ -165,8 +177,19 @@ class App(Operations):
             )
             result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
         finally:
+            close_all(workers)
             ledger.close()
         return result
+
+    def _first_worker(self, pipelines: list[Pipeline[Any, Any]]) -> Launched | None:
+        """Start a worker, if a step needs one."""
+        if not any(needs_workers(one) for one in pipelines):
+            return None
+        try:
+            return launch(Setup(sys.path, [module_of(one) for one in pipelines], self.settings.artifacts_place, os.getpid()))
+        except OSError as error:
+            message = f"worker processes cannot start: {sys.executable} cannot be run ({error.strerror or error}). Nothing was accepted"
+            raise WorkersError(message) from None
 
     def submissions(
         self,
@@ -233,6 +256,25 @@ class App(Operations):
                     log.warning("%s", error)
                 said = True
                 time.sleep(RETRY_S)
+
+
+def check_workers(workers: list[Launched], pipelines: list[Pipeline[Any, Any]]) -> None:
+    """Wait until the first worker has imported the pipelines.
+
+    Raises:
+        WorkersError: it cannot import one that has steps for workers.
+    """
+    for worker in workers:
+        modules = [module_of(one) for one in pipelines]
+        why = unusable(worker, modules, {one.name for one in pipelines if needs_workers(one)})
+        if why:
+            raise WorkersError(f"{why}. Nothing was accepted")
+
+
+def close_all(workers: list[Launched]) -> None:
+    """End workers that no session has taken over."""
+    for worker in workers:
+        worker.close()
 
 
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:

@@ -13,6 +13,7 @@
     │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was acknowledged, try again later
     │   ├── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
     │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
+    ├── WorkersError               worker processes cannot start, or cannot import a pipeline; nothing was accepted
     ├── BusError                   a broker has not taken an event, or cannot be reached; events wait in the ledger
     ├── StoreError                 an artifact is missing or its bytes are not what its digest says
     └── StepError                  raised by step bodies to say what kind of failure it is
@@ -79,6 +80,10 @@ class BacklogFullError(LedgerError):
     def __init__(self, limit: int, retry_after: float) -> None:
         self.limit, self.retry_after = limit, retry_after
         super().__init__(f"the backlog is full: {limit} items wait; come back in {retry_after:g} s, add runners, or raise HOLDFAST_BACKLOG")
+
+
+class WorkersError(HoldfastError):
+    """Worker processes cannot start, or cannot import the module of a pipeline. Raised at the start of a run, before anything is accepted."""
 
 
 class BusError(HoldfastError):

@@ -36,6 +36,7 @@ from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.processes import ProcessExecutor
+from holdfast.executors.starting import Launched
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.ledger import Ledger, Registered
@@ -77,6 +78,7 @@ class Session:
         rng: all randomness.
         recycle: replaces the process when a step holds the loop for good, or None.
         transactions: connects for transactional steps; None where the ledger cannot share a transaction.
+        worker: a worker process that is ready, or None.
     """
 
     def __init__(
@@ -89,16 +91,19 @@ class Session:
         rng: random.Random,
         recycle: Callable[[bool], None] | None,
         transactions: OpenTransactions | None = None,
+        worker: Launched | None = None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
         self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
         self._rng = rng
         self._recycle = recycle
         self._transactions = transactions
+        self._worker = worker
         self._now = False
         self._ours = DaemonPool(4, "holdfast-aside")
         self._recycle_at: float | None = None
         self._idle_since = clock.monotonic()
+        self._waiting: list[Alert] = []
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -135,6 +140,9 @@ class Session:
                 self.listening.visit()
                 self.retention.visit()
                 self.redriving.visit()
+                if (waiting := self._processes.alerts()) != self._waiting:
+                    self._waiting = waiting
+                    self.alerting.due()
                 self.alerting.visit()
                 self.reporting.visit()
                 each_tick()
@@ -154,6 +162,7 @@ class Session:
                 path.unlink(missing_ok=True)
             for executor in self._executors.values():
                 executor.close()
+            await self._processes.ended()
             if not feeding.done():
                 feeding.cancel()
             if relaying is not None:
@@ -232,7 +241,10 @@ class Session:
                 self.runner.note(invocation, label, value, then)
 
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
-        self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_place, self._clock, report, note)
+        self._processes = ProcessExecutor(
+            self._settings.worker_count, modules, {one.pipeline.name for one in self.loaded if needs_workers(one.pipeline)},
+            self._settings.artifacts_place, self._clock, report, note, self._worker,
+        )  # fmt: skip
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
             "process": self._processes,
@@ -253,11 +265,21 @@ class Session:
         self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.alerting = Alerting(
             [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices,
-            watcher(self._settings, lambda: self.committer.trouble),
+            self._seen_here,
             None if self._settings.notify is None else self._teller(Notices(self._settings)),
         )  # fmt: skip
         self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
         media.otherwise(self._store)
+
+    def _seen_here(self) -> list[Alert]:
+        """Alerts about this machine."""
+        return watcher(self._settings, lambda: self.committer.trouble)() + self._processes.alerts()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why something stands still here, or None: the ledger is not written, or workers cannot run a pipeline."""
+        waiting = self._processes.alerts() if self.begun else []
+        return self.committer.trouble or (waiting[0].message if waiting else None)
 
     def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
         """Delivers alerts beside the loop, and says afterwards whether it could."""
@@ -329,7 +351,7 @@ class Session:
         if self._ledger.shared:
             log.error("the lease could not be renewed for %g s: stopping every attempt before it ends", SURE_S)
             self.lost = True  # first: what these kills do to attempts is nobody's fault, and is not heard
-            self._kill_workers()
+            self._processes.kill_all()
 
     def _stalled(self, attempt: Invocation) -> None:
         """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process. What
@@ -344,16 +366,9 @@ class Session:
             self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
-        self._kill_workers()
+        self._processes.kill_all()
         log.error("restarting the runner; every other attempt goes on uncharged")
         self._recycle(self.intake_open)
-
-    def _kill_workers(self) -> None:
-        for pid in self._processes.pids():
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -374,6 +389,11 @@ def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     """From another thread: run in the loop, if there still is one."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(what)
+
+
+def needs_workers(pipeline: Pipeline[Any, Any]) -> bool:
+    """Whether a step of a pipeline runs in worker processes."""
+    return any(node.step.runs == "process" for node in pipeline.graph.steps())
 
 
 def module_of(pipeline: Pipeline[Any, Any]) -> tuple[str, str, str, str]:

@@ -1,7 +1,7 @@
 """The ``holdfast`` command: one file a command group.
 
 Exit codes: 0 done; 1 not balanced (``demo``, ``audit``), or a replayed step failed; 2 refused, with one line that says
-what to do; 3 the ledger cannot serve (locked, unsafe, disk full); 130 stopped by Ctrl-C.
+what to do; 3 the ledger cannot serve (locked, unsafe, disk full); 5 workers cannot start; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from holdfast.cli import (
     steps,
 )
 from holdfast.cli.output import complain
-from holdfast.errors import HoldfastError, LedgerError
+from holdfast.errors import HoldfastError, LedgerError, WorkersError
 
 app = typer.Typer(
     name="holdfast",
-    help="Run AI pipelines without ever losing an item. Exit codes: 0 done, 1 not balanced, 2 refused, 3 ledger cannot serve, 130 stopped.",
+    help="Run AI pipelines without ever losing an item. Exit codes: 0 done, 1 not balanced, 2 refused, 3 ledger cannot serve, "
+    "5 workers cannot start, 130 stopped.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,6 +72,9 @@ def main() -> None:
     except LedgerError as error:
         complain(str(error))
         sys.exit(3)
+    except WorkersError as error:
+        complain(str(error))
+        sys.exit(5)
     except HoldfastError as error:
         complain(str(error))
         sys.exit(2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from holdfast.errors import LedgerUnavailableError, ModelError, TransientError
@@ -73,6 +74,13 @@ class FaultyExecutor:
         self.report: Callable[[list[Outcome]], None] = lambda outcomes: None
         self._open: dict[tuple[int, int, str], int] = {}
         self.dead = False
+
+    unavailable: Mapping[tuple[str, str], str] = MappingProxyType({})
+    """Nothing."""
+
+    def next_try_s(self) -> float:
+        """Nothing is unavailable."""
+        return 0.0
 
     def reserve(self, step: Step, alone: bool = False) -> bool:
         """Take a slot."""
