@@ -178,12 +178,17 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
         finally:
             writer.close()
 
-    before = os.umask(0o177)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        os.fchmod(listening.fileno(), 0o600)  # Linux gives the path the socket's own mode; the umask belongs to every thread
         with reachable(path) as name:
-            return await asyncio.start_unix_server(client, name)
-    finally:
-        os.umask(before)
+            listening.bind(name)
+            os.chmod(name, 0o600)
+        listening.setblocking(False)
+        return await asyncio.start_unix_server(client, sock=listening)
+    except BaseException:
+        listening.close()
+        raise
 
 
 async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: int) -> Reply:

@@ -6,11 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from holdfast.errors import InputError
+from holdfast.errors import DefinitionError, InputError
 from holdfast.model.prices import Prices
+from holdfast.model.size import bytes_of
 
 
 class Settings(BaseSettings):
@@ -18,7 +19,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore")
 
-    home: Path = Field(default=Path(".holdfast"), description="Directory of the default ledger and of artifacts.")
+    home: Path = Field(default=Path(".holdfast"), validate_default=True, description="Directory of the default ledger and of artifacts.")
     ledger: str = Field(default="", description="The ledger: sqlite:///PATH or postgresql://…; by default a file below HOLDFAST_HOME.")
     artifacts: str = Field(
         default="",
@@ -30,6 +31,17 @@ class Settings(BaseSettings):
         description="A broker that events are handed on to and received from: nats://HOST:PORT; by default events stay in the ledger.",
     )
     workers: int = Field(default=0, ge=0, le=1024, description="Worker processes; 0 means one per core.")
+    worker_calls: int = Field(default=0, ge=0, description="Calls after which a worker process is replaced; 0: any number.")
+    worker_memory: str = Field(
+        default="",
+        description="Resident memory of a worker process and its children, such as 4GB: above it a worker is replaced between two calls, and an "
+        "attempt fails with class memory. Empty: no limit.",
+    )
+    memory_reserve: str = Field(
+        default="",
+        description="Free memory, such as 1GB, below which the largest worker is killed. Empty: 5 % of the machine or container, between 256 MB "
+        "(a tenth of a small one) and 2 GB. 0: no worker is killed.",
+    )
     backlog: int = Field(default=0, ge=0, description="Most items that may wait to be claimed; further ones are refused. 0: any number.")
     in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")
     in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
@@ -48,6 +60,33 @@ class Settings(BaseSettings):
     price_cpu_hour: float = Field(default=0.04, ge=0, description="US dollars that an hour of one CPU costs.")
     price_gpu_hour: float = Field(default=1.0, ge=0, description="US dollars that an hour of one GPU costs.")
     price_gb_month: float = Field(default=0.02, ge=0, description="US dollars that a gigabyte of outputs costs for a month.")
+
+    @field_validator("home", "webhook_secrets", "notify")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """Where it is does not change when something changes the directory of this process."""
+        return None if path is None else path.absolute()
+
+    @field_validator("artifacts")
+    @classmethod
+    def _absolute_artifacts(cls, place: str) -> str:
+        return place if not place or "://" in place else str(Path(place).absolute())
+
+    @field_validator("ledger")
+    @classmethod
+    def _absolute_ledger(cls, text: str) -> str:
+        if text.startswith("sqlite:///"):
+            return "sqlite:///" + str(Path(text.removeprefix("sqlite:///")).absolute())
+        return text
+
+    @field_validator("worker_memory", "memory_reserve")
+    @classmethod
+    def _size(cls, text: str) -> str:
+        try:
+            size_in(text)
+        except DefinitionError as error:
+            raise ValueError(str(error)) from None
+        return text
 
     @property
     def ledger_path(self) -> Path | None:
@@ -100,6 +139,30 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         """Worker processes."""
         return self.workers or os.cpu_count() or 1
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Bytes that a worker and its children may hold; 0: any number."""
+        return size_in(self.worker_memory) or 0
+
+    @property
+    def memory_reserve_bytes(self) -> int | None:
+        """Free bytes below which the largest worker is killed; None: by the machine's size."""
+        return size_in(self.memory_reserve)
+
+
+def size_in(text: str) -> int | None:
+    """The bytes that a setting names: a number with a unit or a number of bytes; 0 as it is, None for empty text.
+
+    Raises:
+        DefinitionError: it is no size.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    return bytes_of(text)
 
 
 def hidden(url: str) -> str:

@@ -18,6 +18,7 @@ from holdfast.model.dependency import Dependency
 from holdfast.model.media import by_reference
 from holdfast.model.plain import wait_for
 from holdfast.model.policy import Batch, Effects, Exhausted, Policy, Retry, Runs, Timeout
+from holdfast.model.size import Size
 from holdfast.model.tracing import tracer
 from holdfast.model.transaction import Transaction, given_transaction
 
@@ -60,6 +61,7 @@ class Step:
         cached: its successes are kept.
         depends: what it calls, or None.
         gpus: GPUs that an attempt holds.
+        memory: bytes of resident memory that its worker and its children may hold; 0: no limit.
     """
 
     def __init__(self, body: Callable[..., Any], policy: Policy, kind: Kind, names: dict[str, Any], name: str = "") -> None:
@@ -82,7 +84,20 @@ class Step:
         self.timeout_s = policy.timeout.seconds
         # looked at for every attempt
         self.learns, self.cached, self.depends, self.gpus = policy.timeout.learn, policy.cache, policy.depends, policy.gpus
+        self.memory = self._memory_limit()
         self._read_signature(function)
+
+    def _memory_limit(self) -> int:
+        try:
+            limit = self.policy.memory_bytes
+        except DefinitionError as error:
+            raise DefinitionError(f"step {self.name!r}, memory=: {error}") from None
+        if limit and self.runs != "process":
+            raise DefinitionError(
+                f"step {self.name!r}: memory={self.policy.memory!r} limits a worker process, and this step runs inside the runner "
+                f"(runs={self.runs!r}): use a plain def with runs='auto', or runs='process'"
+            )
+        return limit
 
     def _read_signature(self, function: Callable[..., Any]) -> None:
         try:
@@ -240,6 +255,7 @@ class _StepFactory:
         depends: str | Dependency = ...,
         cache: bool = ...,
         gpus: float = ...,
+        memory: Size = ...,
     ) -> _OptionalDecorator: ...
     @overload
     def __call__(
@@ -256,6 +272,7 @@ class _StepFactory:
         depends: str | Dependency = ...,
         cache: bool = ...,
         gpus: float = ...,
+        memory: Size = ...,
     ) -> _Decorator: ...
     def __call__(self, **options: Any) -> Any:
         """Declare a function as a step.
@@ -276,6 +293,8 @@ class _StepFactory:
             cache: a success is kept by body and inputs, and given to every later task of the same body with the same inputs, of any item,
                 pipeline and version: for reprocessing. Only for steps without effects.
             gpus: GPUs that an attempt holds while it runs, or a part of one: their time is measured and priced. Nobody is kept from using them.
+            memory: resident memory, such as ``"2GB"``, that the worker process and its children may hold during an attempt. Above it the worker is
+                killed and the attempt fails with class ``memory``. Only for steps in worker processes.
             name: what the step is called, by default as the function or class.
 
         Raises:
