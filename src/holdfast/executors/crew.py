@@ -173,7 +173,7 @@ class Crew:
 
     def _add(self, launched: Launched, modules: list[Module]) -> Slot:
         def heard(messages: list[Message]) -> None:
-            if slot not in self._ending:
+            if slot not in self._ending and not slot.spoiled:
                 self._hear(slot, messages)
 
         channel = Channel(launched, heard, lambda why: self._broken(slot, why), lambda: self._end(slot))
@@ -239,7 +239,7 @@ class Crew:
         how = linux.cause_of_death(code, out_of_memory)
         importing, known = channel.launched.importing()[0], slot in self.slots
         slot.last = channel.page.begun()
-        if known and not self.closed:
+        if known and not self.closed and not slot.spoiled:
             self._hear(slot, channel.rest())  # an answer that was written before the end is an outcome
         if slot in self.slots:
             self.slots.remove(slot)
