@@ -19,6 +19,7 @@ from holdfast import App, Pipeline
 from holdfast.errors import WorkersError
 from holdfast.executors import starting
 from holdfast.executors.availability import Availability
+from holdfast.executors.worker import Setup
 from holdfast.session import Session, module_of
 
 MODULE = """
@@ -110,7 +111,7 @@ def test_an_import_that_takes_too_long_is_named(modules: Modules, tmp_path: Path
     slow = modules.make("slow", "time.sleep(60)")
     modules.flag.touch()
     places = [module_of(slow)]
-    launched = starting.launch(starting.Setup(sys.path, places, str(tmp_path), os.getpid()))
+    launched = starting.launch(Setup(sys.path, places, str(tmp_path), os.getpid()))
     why = starting.unusable(launched, places, {"slow"}, 0.3 if launched.importing()[0] else 1.5)
     launched.close()
     assert "did not get ready within" in why
@@ -153,7 +154,8 @@ def test_what_becomes_unavailable_waits_and_what_is_repaired_goes_on(modules: Mo
         executor = session._processes
         if "killed" not in seen and executor.pids() and session.runner.tally.items.get("completed", 0) > 3:
             modules.flag.touch()
-            seen["killed"] = [os.kill(pid, signal.SIGKILL) for pid in executor.pids()]
+            seen["killed"] = executor.pids()
+            executor.kill_all()
         if executor.unavailable:
             seen["unavailable"] = dict(executor.unavailable)
             seen["trouble"] = session.trouble

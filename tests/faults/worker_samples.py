@@ -12,12 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from holdfast import Batch, Retry, Timeout, pipeline, step
+from holdfast import Batch, Failed, Retry, Timeout, pipeline, step
 
 ONCE = Retry(attempts=1)
 SOON = Retry(attempts=3, base="1ms", cap="5ms")
@@ -38,11 +38,12 @@ def _tell(task: Task, what: object) -> None:
         file.write(f"{what}\n")
 
 
-def _fork(work: Any) -> int:
+def _fork(*works: Callable[[], None]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            work()
+            for work in works:
+                work()
         finally:
             os._exit(0)
     return pid
@@ -78,7 +79,7 @@ def daemon(task: Task) -> None:
 
     def between() -> None:
         os.setsid()
-        _fork(lambda: (_tell(task, os.getpid()), time.sleep(60)))
+        _fork(lambda: _tell(task, os.getpid()), lambda: time.sleep(60))
 
     os.waitpid(_fork(between), 0)
     time.sleep(60)
@@ -86,7 +87,7 @@ def daemon(task: Task) -> None:
 
 def daemon_and_die(task: Task) -> None:
     """A daemon, and then the worker is gone by itself."""
-    _fork(lambda: (os.setsid(), _tell(task, os.getpid()), time.sleep(60)))
+    _fork(lambda: os.setsid(), lambda: _tell(task, os.getpid()), lambda: time.sleep(60))
     while not Path(task.note).exists():
         time.sleep(0.01)
     os._exit(7)
@@ -94,8 +95,9 @@ def daemon_and_die(task: Task) -> None:
 
 def leave_programs(task: Task) -> None:
     """Programs that outlive the call: in the worker's session, in one of their own, and without the worker's environment."""
-    for more in ({}, {"start_new_session": True}, {"start_new_session": True, "env": {}}):
-        _tell(task, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], **more).pid)  # type: ignore[call-overload]
+    for apart, environment in ((False, None), (True, None), (True, {})):
+        program = [sys.executable, "-c", "import time; time.sleep(60)"]
+        _tell(task, subprocess.Popen(program, start_new_session=apart, env=environment).pid)
     _tell(task, os.getpid())
 
 
@@ -241,7 +243,7 @@ def risky(task: Task) -> str:
 class Many:
     """Takes several at once."""
 
-    def __call__(self, tasks: list[Task]) -> list[str]:
+    def __call__(self, tasks: list[Task]) -> list[str | Failed]:
         """Do all of it."""
         for task in tasks:
             if task.note:
