@@ -6,6 +6,7 @@ what to do; 3 the ledger cannot serve (locked, unsafe, disk full); 5 workers can
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -31,6 +32,7 @@ from holdfast.cli import (
     serve,
     steps,
 )
+from holdfast.cli.init import be_init
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError, LedgerError, WorkersError
 
@@ -67,6 +69,8 @@ artifacts.register(app)
 
 def main() -> None:
     """Entry point: Holdfast's own errors become one line on stderr and an exit code."""
+    if os.getpid() == 1:
+        be_init()
     try:
         app()
     except LedgerError as error:

@@ -18,7 +18,7 @@ from holdfast.clock import Clock
 from holdfast.executor import Note, Report
 from holdfast.executors.availability import Availability, Module
 from holdfast.executors.crew import Crew
-from holdfast.executors.slots import DEPTH, Job, Slot, Task, best_of
+from holdfast.executors.slots import DEPTH, Attempted, Job, Slot, best_of
 from holdfast.executors.starting import START_LIMIT_S, Launched
 from holdfast.executors.worker import Answer, Effect, Message, Skipped
 from holdfast.model.alerts import Alert
@@ -75,7 +75,7 @@ class ProcessExecutor:
         self._known: dict[Step, float] = {}
         self._reserved: Counter[tuple[Step, bool]] = Counter()
         self._backlog: deque[Job] = deque()
-        self._jobs: dict[Task, Job] = {}
+        self._jobs: dict[Attempted, Job] = {}
         self._look = 0.0
         self._used = False
         self._flush_due = False
@@ -114,7 +114,7 @@ class ProcessExecutor:
         """Hand a call to the worker with the least to do; calls of one turn of the loop go in one shipment."""
         job = Job(step, invocations, self._cost(step, invocations[0].alone))
         for one in invocations:
-            self._jobs[one.task] = job
+            self._jobs[one.attempted] = job
         self._backlog.append(job)
         self._used = True
         self._ship_soon()
@@ -122,11 +122,11 @@ class ProcessExecutor:
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Stop an attempt, and no other of its task. One that has not begun never begins: it is taken out of the queue, or forbidden to
         the worker that holds it. One that runs is killed, unless others of its batch are still wanted."""
-        task = item, node, place
-        job = self._jobs.get(task)
-        if job is None or task in job.cancelled or all(one.attempted != (*task, fence, attempt) for one in job.invocations):
+        attempted = item, node, place, fence, attempt
+        job = self._jobs.get(attempted)
+        if job is None or attempted in job.cancelled:
             return
-        job.cancelled.add(task)
+        job.cancelled.add(attempted)
         slot = job.slot
         if slot is None:
             self._take_out(job)
@@ -329,8 +329,8 @@ class ProcessExecutor:
         """A job is over: its room is free."""
         self.release(job.step, job.alone)
         for one in job.invocations:
-            if self._jobs.get(one.task) is job:
-                del self._jobs[one.task]
+            if self._jobs.get(one.attempted) is job:
+                del self._jobs[one.attempted]
 
     def _again(self, job: Job) -> None:
         """A job that has not begun goes to another worker, first of all; without what is not wanted any more."""
@@ -341,14 +341,14 @@ class ProcessExecutor:
 
     def _take_out(self, job: Job) -> None:
         """What is cancelled never begins."""
-        gone = [one for one in job.invocations if one.task in job.cancelled]
+        gone = [one for one in job.invocations if one.attempted in job.cancelled]
         if len(gone) == len(job.invocations):
             self._backlog.remove(job)
             self._hand_back(job, _CANCELLED)
             return
         for one in gone:
-            if self._jobs.get(one.task) is job:
-                del self._jobs[one.task]
+            if self._jobs.get(one.attempted) is job:
+                del self._jobs[one.attempted]
         job.invocations = [one for one in job.invocations if one not in gone]
         job.cancelled = set()
         self._later.append([Outcome(one, failure=_CANCELLED, charged=False) for one in gone])

@@ -11,7 +11,8 @@ from holdfast.model.failure import Failure
 from holdfast.model.outcome import Invocation
 from holdfast.model.step import Step
 
-Task = tuple[int, int, str]
+Attempted = tuple[int, int, str, int, int]
+"""Item, node, place, fence and attempt."""
 
 DEPTH = 200
 """Most calls that one worker holds."""
@@ -27,7 +28,7 @@ class Job:
         cost: seconds that it is taken to last.
         number: its number with the worker that holds it.
         slot: that worker, or None.
-        cancelled: tasks of it that are not wanted any more.
+        cancelled: attempts of it that are not wanted any more.
         lost: how often its worker ended just before it.
     """
 
@@ -36,7 +37,7 @@ class Job:
     cost: float
     number: int = 0
     slot: Slot | None = None
-    cancelled: set[Task] = field(default_factory=set)
+    cancelled: set[Attempted] = field(default_factory=set)
     lost: int = 0
 
     @property

@@ -241,8 +241,12 @@ class Worker:
 
     def _write(self, frame: bytes) -> None:
         data = memoryview(frame)
-        while data:
-            data = data[os.write(self._out, data) :]
+        try:
+            while data:
+                data = data[os.write(self._out, data) :]
+        except OSError as error:  # the step closed what is not its own, or the runner is gone
+            print(f"worker process {self._pid} cannot answer ({error.strerror}) and ends", file=sys.stderr, flush=True)
+            os._exit(1)
 
     def _let_go(self) -> None:
         """In a fork that a step has made: the pipes are the worker's alone."""
@@ -285,7 +289,10 @@ class Memory:
         if self._status is None or ran_s < 0.001:
             return process_peak_kib
         self._dirty = True
-        text = os.pread(self._status, 4096, 0)
+        try:
+            text = os.pread(self._status, 4096, 0)
+        except OSError:  # the step closed it
+            return process_peak_kib
         at = text.find(b"VmHWM:")
         return int(text[at + 6 : text.index(b"kB", at)]) if at >= 0 else process_peak_kib
 
