@@ -5,8 +5,8 @@ from __future__ import annotations
 import types
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from holdfast.errors import DefinitionError, EdgeTypeError
-from holdfast.model.codec import decoder, describe
+from holdfast.errors import EdgeTypeError
+from holdfast.model.codec import describe
 from holdfast.model.media import Artifact, by_reference, is_media
 
 _LISTS = "list, tuple, set, frozenset, Sequence, Iterable or Collection"
@@ -47,14 +47,6 @@ def check_edge(producer: str, produced: Any, consumer: str, parameter: str, want
             f"{producer} gives {describe(produced)}, but {consumer} takes {describe(wanted)} as {parameter!r}: "
             f"change one of the two annotations or put a step between them"
         )
-
-
-def check_stored(step: str, kind: Any) -> None:
-    """Raise :class:`DefinitionError` when values of a step's output type could not be read back."""
-    try:
-        decoder(kind)
-    except DefinitionError as error:
-        raise DefinitionError(f"{step}: {error}") from None
 
 
 def element_type(produced: Any) -> Any:
