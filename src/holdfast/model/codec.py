@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar, Union, get_args, get_origin
 
@@ -16,8 +16,8 @@ import msgspec
 
 from holdfast.errors import DefinitionError, InputError, LedgerError, StoreError
 from holdfast.model import media
-from holdfast.model.certain import Check, check_of
-from holdfast.model.differences import culprit, difference, name_of
+from holdfast.model.certain import check_of
+from holdfast.model.differences import culprit, difference, name_of, not_finite, remedy
 
 T = TypeVar("T")
 
@@ -40,7 +40,8 @@ def _write(value: Any) -> Any:
     pydantic = getattr(type(value), "__pydantic_serializer__", None)
     if pydantic is not None:
         return msgspec.Raw(pydantic.to_json(value, by_alias=False, round_trip=True, warnings=False))
-    raise TypeError(f"{name_of(type(value))} is no msgspec, dataclass, pydantic or built-in type, so it cannot be stored as JSON")
+    kind = type(value)
+    raise TypeError(f"{name_of(kind)} is no msgspec, dataclass, pydantic or built-in type, so it cannot be stored as JSON{remedy(kind)}")
 
 
 def _read(kind: type[Any], data: Any) -> Any:
@@ -139,7 +140,7 @@ def decode(data: bytes, kind: Any) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _check(kind: Any) -> Check | None:
+def _check(kind: Any) -> Callable[[Any], bool] | None:
     decoder(kind)
     return check_of(kind)
 
@@ -153,9 +154,10 @@ def keep(value: Any, kind: Any) -> bytes:
     """
     check = _check(kind)
     try:
-        if check is not None and check(value):
-            return _encoder.encode(value)
-        return _compared(value, kind)
+        data = _encoder.encode(value)  # first: what contains itself fails here
+        if check is None or not check(value):
+            _compare(value, data, kind)
+        return data
     except (*_OURS, DefinitionError):
         raise
     except Exception as error:
@@ -163,49 +165,43 @@ def keep(value: Any, kind: Any) -> bytes:
 
 
 class _Differs(ValueError):
-    """What was read back is something else."""
+    """What was read back is something else, or nothing."""
 
 
-class _Misfit(ValueError):
-    """What was written does not fit the type."""
-
-
-def _compared(value: Any, kind: Any) -> bytes:
-    data = _encoder.encode(value)
+def _compare(value: Any, data: bytes, kind: Any) -> None:
     try:
         kept = decoder(kind).decode(data)
     except (*_OURS, RecursionError):
         raise
     except Exception as error:
-        # a value that JSON itself has changed (NaN became null) is named as that
-        found = _plain_difference(value, data)
-        raise (_Differs(found) if found else _Misfit(_misfit(error, value))) from error
+        found = not_finite(value)  # written as null, which is what did not fit
+        raise _Differs(found or _misfit(error, value)) from error
     found = difference(value, kept)
     if found is not None:
         raise _Differs(found)
-    return data
-
-
-def _plain_difference(value: Any, data: bytes) -> str | None:
-    if isinstance(value, float | dict | list):
-        return difference(value, msgspec.json.decode(data))
-    return None
 
 
 def _misfit(error: Exception, value: Any) -> str:
-    text = "; ".join(line.strip() for line in str(error).splitlines() if "errors.pydantic.dev" not in line)
-    given = f"{name_of(type(value))} given" if value is not None else "it returned nothing"
-    return text if "$" in text else f"{text or type(error).__name__} - at `$`, {given}"
+    """Why what was written does not fit the type, with the path of the field."""
+    at = re.search(r" - at `(\$.*)`$", str(error))
+    where = at[1] if at else "$"
+    errors = getattr(error if hasattr(error, "errors") else error.__cause__, "errors", None)  # pydantic's, one for each field
+    if errors is not None:
+        first = errors(include_url=False, include_input=False)[0]
+        return f"{where}{''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in first['loc'])}: {first['msg']}"
+    said = str(error).removesuffix(at[0]) if at else " ".join(str(error).split()) or type(error).__name__
+    given = "None (is a return missing?)" if value is None else f"of type {name_of(type(value))}"
+    return f"{where}: {said}" if at else f"$ is {given}: {said}"
 
 
 def _why(error: Exception, value: Any) -> str:
-    if isinstance(error, _Differs | _Misfit):
+    if isinstance(error, _Differs):
         return str(error)
     if isinstance(error, RecursionError):
         return "$ is nested too deeply, or contains itself"
     where, inner = culprit(value, _encoder.encode)
     said = "text with a lone surrogate, which UTF-8 cannot carry" if isinstance(error, UnicodeEncodeError) else str(error) or type(error).__name__
-    return f"{where} ({name_of(type(inner))}): {said}"
+    return f"{where} is of type {name_of(type(inner))}: {said}"
 
 
 def plainly(value: Any) -> bytes:

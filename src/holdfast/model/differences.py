@@ -33,7 +33,7 @@ def difference(given: Any, kept: Any, where: str = "$", depth: int = 0) -> str |
     if kind is not type(kept):
         return _other_type(given, kept, where)
     if depth > NESTING:
-        return f"{where} is nested deeper than {NESTING} levels"
+        return f"$ is nested deeper than {NESTING} levels"
     if isinstance(given, dict):
         return _of_dicts(given, kept, where, depth)
     if isinstance(given, list | tuple):
@@ -53,12 +53,40 @@ def difference(given: Any, kept: Any, where: str = "$", depth: int = 0) -> str |
 
 def culprit(value: Any, encode: Callable[[Any], bytes], where: str = "$", depth: int = 0) -> tuple[str, Any]:
     """Return the path and value of the innermost part that ``encode`` fails for."""
+    for key in value if isinstance(value, Mapping) else ():
+        if _fails(encode, {key: None}):
+            return f"a key of {where}", key
     for part, inner in _parts(value) if depth < NESTING else ():
-        try:
-            encode(inner)
-        except Exception:
+        if _fails(encode, inner):
             return culprit(inner, encode, f"{where}{part}", depth + 1)
     return where, value
+
+
+def not_finite(value: Any, where: str = "$", depth: int = 0) -> str | None:
+    """Where NaN or infinity is in a value, in words; None when there is neither."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{where} is {float(value)}, which JSON has no number for: give None, or leave it out"
+    return _first(not_finite(inner, f"{where}{part}", depth + 1) for part, inner in _parts(value)) if depth < NESTING else None
+
+
+def remedy(kind: type) -> str:
+    """What to give instead of a value of a type that cannot be written."""
+    plain = next((base for base in kind.__mro__ if base in (str, int, float, dict, list, tuple, set)), None)
+    if plain is not None:
+        return f"; give {plain.__name__}(x)"
+    if hasattr(kind, "item"):
+        return "; give x.item()"
+    if hasattr(kind, "__fspath__"):
+        return "; give str(x), or Artifact.of(x) for what is in the file"
+    return "; give list(x)" if hasattr(kind, "__next__") else ""
+
+
+def _fails(encode: Callable[[Any], bytes], value: Any) -> bool:
+    try:
+        encode(value)
+    except Exception:
+        return True
+    return False
 
 
 def name_of(kind: type) -> str:
@@ -68,12 +96,10 @@ def name_of(kind: type) -> str:
 
 def _other_type(given: Any, kept: Any, where: str) -> str:
     if isinstance(given, float) and not math.isfinite(given):
-        return f"{where} is {float(given)}, which JSON has no number for: give None, or leave it out"
-    if kept is _LOST:
-        return f"{where} ({name_of(type(given))}) would not be read back at all"
+        return str(not_finite(given, where))
     kind, other = type(given), type(kept)
-    remedy = f"give a plain {other.__name__}" if issubclass(kind, other) or other in (float, int) else f"say {kind.__name__} in the annotation"
-    return f"{where} is of type {name_of(kind)}, and would be read back as {name_of(other)}: {remedy}{_hint(given)}"
+    instead = f"give a plain {other.__name__}" if issubclass(kind, other) or other in (float, int) else f"say {kind.__name__} in the annotation"
+    return f"{where} is of type {name_of(kind)}, and would be read back as {name_of(other)}{_hint(given) or f': {instead}'}"
 
 
 def _of_dicts(given: dict[Any, Any], kept: dict[Any, Any], where: str, depth: int) -> str | None:
@@ -126,7 +152,6 @@ def _loose(value: Any, own: dict[str, Any]) -> Iterator[str]:
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield " (a key)", {key: None}
             yield _step(key), inner
     elif isinstance(value, list | tuple):
         yield from ((f"[{index}]", inner) for index, inner in enumerate(value))
@@ -166,7 +191,7 @@ def _hint(value: Any) -> str:
     if isinstance(value, datetime | time) and value.tzinfo is not None and value.tzinfo.utcoffset(None) is None:
         return f": only the offset of {value.tzinfo} would be kept; give it in UTC, and the zone's name beside it"
     if hasattr(type(value), "get_secret_value"):
-        return "; read secrets where they are used, with holdfast.secret()"
+        return ", which is not the secret: read secrets where they are used, with holdfast.secret(name)"
     return ""
 
 

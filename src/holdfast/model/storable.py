@@ -14,6 +14,7 @@ import msgspec
 from holdfast.errors import DefinitionError
 from holdfast.model import media
 from holdfast.model.codec import decoder, describe
+from holdfast.model.differences import remedy
 
 _SECRETS = ("pydantic.types._SecretBase", "pydantic.types.SecretStr", "pydantic.types.SecretBytes", "pydantic.types.Secret")
 """Types that hide what they hold when they are written."""
@@ -112,7 +113,7 @@ def _refusals(kind: Any, where: str, within: frozenset[Any], pydantic: bool) -> 
     if fields is not None:
         for name, inner in fields.items():
             yield from _refusals(inner, f"{where}.{name}" if where else name, within | {owner}, pydantic)
-    elif not pydantic and origin is None and _unknown(kind):
+    elif not pydantic and _unknown(kind):
         yield where, f"{describe(kind)} is no msgspec, dataclass, pydantic or built-in type{_instead(kind)}"
 
 
@@ -163,9 +164,9 @@ def _unknown(kind: Any) -> bool:
 
 
 def _instead(kind: Any) -> str:
-    module = kind.__module__.partition(".")[0]
+    module = getattr(kind, "__module__", "").partition(".")[0]
     if module in ("pandas", "polars"):
         return "; give a pyarrow.Table"
     if module == "numpy":
         return "; give a plain number (x.item()), or a numpy.ndarray"
-    return "; give a str or an Artifact" if module == "pathlib" else ""
+    return remedy(get_origin(kind) or kind)
