@@ -225,16 +225,26 @@ def check_payload(payload: Any, kind: Any) -> bytes:
         InputError: it does not fit, or would be changed; the message says where.
     """
     try:
-        try:
-            return keep(payload, kind)
-        except ValueError:
-            if type(payload) not in (dict, list, str, int, float, bool, type(None)):
-                raise
-            data = keep(payload, Any)
-            read = decode(data, kind)
-            return keep(read, kind) if _of_pydantic(kind, only_unions=False) else data  # under its fields' names, not their aliases
-    except (ValueError, TypeError) as error:
+        return _payload(payload, kind)
+    except ValueError as error:
         raise InputError(f"the payload is not a {describe(kind)}: {error}") from error
+
+
+def _payload(payload: Any, kind: Any) -> bytes:
+    try:
+        return keep(payload, kind)
+    except ValueError as misfit:
+        if type(payload) not in (dict, list, str, int, float, bool, type(None)):
+            raise
+        try:
+            data = keep(payload, Any)
+        except ValueError as error:
+            raise (error if type(payload) is dict else misfit) from None
+        try:
+            read = decode(data, kind)
+        except (ValueError, TypeError):
+            raise misfit from None
+        return keep(read, kind) if _of_pydantic(kind, only_unions=False) else data  # under its fields' names, not their aliases
 
 
 def split(data: bytes) -> list[bytes]:

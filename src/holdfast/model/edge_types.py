@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin, is_typeddict
 
 from holdfast.errors import EdgeTypeError
 from holdfast.model.codec import describe
@@ -17,7 +17,7 @@ def fits(produced: Any, wanted: Any) -> bool:
 
     Beyond subtyping: ``Any`` and bare generics fit everything, and an int fits a float (PEP 484).
     """
-    if produced is Any or wanted is Any or wanted is object or isinstance(produced, TypeVar) or isinstance(wanted, TypeVar):
+    if produced == wanted or produced is Any or wanted is Any or wanted is object or isinstance(produced, TypeVar) or isinstance(wanted, TypeVar):
         return True
     if get_origin(produced) in (Union, types.UnionType):
         return all(fits(member, wanted) for member in get_args(produced))
@@ -31,9 +31,14 @@ def fits(produced: Any, wanted: Any) -> bool:
         return all(fits(given, taken) for given, taken in zip(get_args(produced), get_args(wanted)))
     if isinstance(produced, type) and not get_args(produced) and get_origin(wanted) is not None and isinstance(get_origin(wanted), type):
         return issubclass(produced, get_origin(wanted))
+    if is_typeddict(produced) and not is_typeddict(wanted):
+        return fits(dict[str, Any], wanted)  # which is what it is when it runs
     from beartype.door import is_subhint  # a quarter of a second to import, so only where edges are checked
 
-    return bool(is_subhint(_known(produced), _known(wanted)))
+    try:
+        return bool(is_subhint(_known(produced), _known(wanted)))
+    except TypeError:  # typed dicts know no subclasses
+        return is_typeddict(produced) == is_typeddict(wanted)
 
 
 def _known(kind: Any) -> Any:
