@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Optional, TypedDict, Union
 from uuid import UUID
 
@@ -28,6 +27,7 @@ from holdfast.cli.export import output_of
 from holdfast.model.codec import check_payload, decode, encode, join, keep, project, split
 from holdfast.model.differences import difference
 from holdfast.model.storable import check_storable, stored_path
+from holdfast.testing.postgres import LocalPostgres
 from tests.round_trip_samples import passed_on
 
 MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
@@ -231,15 +231,17 @@ def test_pydantic_models_survive_or_are_refused(value: Aliased) -> None:
     assert survives(value, Aliased) == survives(outer, Aliased)
 
 
-@pytest.mark.parametrize("ledger", ["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], App]:
+    """Makes an empty Holdfast on either ledger."""
+    server: LocalPostgres | None = request.getfixturevalue("server") if request.param == "postgres" else None
+    return lambda: App(home=tmp_path_factory.mktemp("home"), ledger=server.new_database() if server else "", workers=1)
+
+
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.lists(ANYTHING, min_size=10, max_size=25))
-def test_generated_values_through_workers_and_both_ledgers(
-    ledger: str, values: list[Any], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    server = request.getfixturevalue("server") if ledger == "postgres" else None
-    home: Path = tmp_path_factory.mktemp("home")
-    app = App(home=home, ledger=server.new_database() if server else "", workers=1)
+def test_generated_values_through_workers_and_both_ledgers(empty: Callable[[], App], values: list[Any]) -> None:
+    app = empty()
     sent = [{"key": str(place), "value": value} for place, value in enumerate(values) if _is_plain(value)]
     app.run([passed_on], [(passed_on, one) for one in sent])
     reads = app.reads()
