@@ -213,7 +213,7 @@ class App(Operations):
                 key = pipeline.key_of(data)
             yield Submission(
                 pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest, priority,
-                fields=fields_of(data, pipeline.search),
+                fields=fields_of(data, pipeline.search, pipeline.input_type),
             )  # fmt: skip
 
     def _check_transactional(self, pipeline: Pipeline[Any, Any]) -> None:

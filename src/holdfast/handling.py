@@ -19,7 +19,7 @@ from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.search import Page
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
-from holdfast.model.codec import encode
+from holdfast.model.codec import join, plainly
 from holdfast.model.ids import show
 from holdfast.model.search import Filter
 from holdfast.model.versions import compare, reusable
@@ -180,7 +180,10 @@ class Handling:
             who: who asks.
             told: progress.
         """
-        change = Redrive(None if arguments is None else encode(arguments))
+        try:
+            change = Redrive(None if arguments is None else join([plainly(one) for one in arguments]))
+        except ValueError as error:
+            raise InputError(f"the arguments cannot be kept: {error}") from None
         return self._change_letters("redrive", letters, change, reason, who, told, rate)
 
     def discard(self, letters: Target, reason: str, who: str = "", told: Told | None = None) -> Changed:

@@ -12,7 +12,7 @@ from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError
 from holdfast.handling import Changed, Handling, Told
 from holdfast.model import media
-from holdfast.model.codec import decode, encode, join
+from holdfast.model.codec import decode, join, plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
 from holdfast.model.events import Event
@@ -104,7 +104,10 @@ class Operations(Handling):
             NotFoundError: no such review.
             InputError: it is decided, the person may not, something else was shown, or the answer does not fit the form.
         """
-        plain = decode(encode(answer), Any)
+        try:
+            plain = decode(plainly(answer), Any)
+        except ValueError as error:
+            raise InputError(f"the answer cannot be kept: {error}") from None
         state: str = self._once(lambda writer: writer.mail.decide(review, plain, digest, who, tuple(roles), self.clock.now_ms()))
         return state
 
@@ -128,7 +131,7 @@ class Operations(Handling):
         store = self.store()
         try:
             with media.using(store):
-                value = store.keep(encode(data))
+                value = store.keep(plainly(data))
         except (TypeError, ValueError) as error:
             raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
         one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))

@@ -117,6 +117,6 @@ def verdict(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) 
         return None, f"{type(error).__name__}: {error}"
     submission = Submission(
         pipeline.name, pipeline.version, key, event.data, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
-        fields=fields_of(data, pipeline.search),
+        fields=fields_of(data, pipeline.search, pipeline.input_type),
     )  # fmt: skip
     return submission, ""

@@ -14,14 +14,16 @@ from typing import Any
 
 from holdfast.errors import BadInputError, HoldfastError, ResultError
 from holdfast.executors.loops import run_in
-from holdfast.model.codec import decode, describe, encode, project
+from holdfast.model.codec import decode, describe, encode, keep, project
 from holdfast.model.context import Context, Recorder, idempotency_key
 from holdfast.model.events import trace_of
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import CONSTANT, EDITED, INPUT, Graph, Node
 from holdfast.model.ids import show
+from holdfast.model.media import by_reference
 from holdfast.model.outcome import Argument, Invocation
 from holdfast.model.step import Failed, Step
+from holdfast.model.storable import read_as, stored_path
 from holdfast.model.values import Value, inline
 from holdfast.store import Store
 
@@ -49,47 +51,57 @@ def attempt_here() -> tuple[str, Invocation] | None:
 
 def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
-    wanted = node.step.references
-    if wanted:
-        values = [_read(graph, argument, store, wanted.get(place)) for place, argument in enumerate(invocation.arguments)]
-    elif invocation.arguments and invocation.arguments[0].node == EDITED:
-        kinds = node.step.kinds(node.keywords)
-        values = [
-            decode(argument.value, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True) if isinstance(argument.value, bytes)
-        ]
-    else:
-        values = [_read(graph, argument, store) for argument in invocation.arguments]
+    step: Step = node.step
+    kinds: list[Any] | None = None
+    values = []
+    for place, argument in enumerate(invocation.arguments):
+        if argument.node in (CONSTANT, EDITED) or step.references:
+            kinds = kinds or step.kinds(node.keywords, len(invocation.arguments))
+            values.append(_read_for(graph, argument, store, kinds[place]))
+        else:
+            values.append(_read(graph, argument, store))
     if not node.keywords:
         return values, {}
     split = len(values) - len(node.keywords)
     return values[:split], dict(zip(node.keywords, values[split:], strict=True))
 
 
-def _read(graph: Graph, argument: Argument, store: Store, reference: Any = None) -> Any:
-    """One argument; ``reference``: the type of a parameter that takes artifacts, loaded or by reference, or None."""
+def _read(graph: Graph, argument: Argument, store: Store) -> Any:
+    """What a step before has produced, or the item's payload."""
     data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
-    if reference is not None:
-        return decode(encode(project(decode(data, Any), argument.path)), reference)
-    if argument.node in (CONSTANT, EDITED):
-        return decode(data, Any)
-    kind = graph.input_type if argument.node == INPUT else graph.nodes[argument.node].element if argument.element else graph.nodes[argument.node].type
-    value = decode(data, kind)
+    value = decode(data, _kind_of(graph, argument))
     return project(value, argument.path) if argument.path else value
 
 
+def _read_for(graph: Graph, argument: Argument, store: Store, wanted: Any) -> Any:
+    """What is read as the parameter's own type: a constant, what a person has put right, an artifact (loaded, or by reference)."""
+    if argument.node not in (CONSTANT, EDITED) and not by_reference(wanted):
+        return _read(graph, argument, store)
+    data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
+    if argument.path:
+        path = argument.path if argument.node in (CONSTANT, EDITED) else stored_path(_kind_of(graph, argument), argument.path)
+        data = encode(project(decode(data, Any), path))
+    return decode(data, read_as(wanted))
+
+
+def _kind_of(graph: Graph, argument: Argument) -> Any:
+    if argument.node == INPUT:
+        return graph.input_type
+    node = graph.nodes[argument.node]
+    return node.element if argument.element else node.type
+
+
 def checked_output(node: Node, value: Any) -> bytes:
-    """The step's result as JSON, checked against its annotation so that the step at fault is the one blamed.
+    """The step's result as JSON, which is read back as it is, so that the step at fault is the one blamed.
 
     Raises:
-        ResultError: the result does not fit the annotation.
+        ResultError: it would not be; the message names the step, its type, and where in the value.
     """
     step: Step = node.step
     try:
-        data = encode(value)
-        decode(data, step.returns)
-    except Exception as error:
+        return keep(value, step.returns)
+    except ValueError as error:
         raise ResultError(f"step {node.name!r} returned something that is not a {describe(step.returns)}: {error}") from error
-    return data
 
 
 def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) -> Context:

@@ -138,9 +138,9 @@ class Step:
         returns: Any = self.returns
         return returns | None if self.policy.optional and returns is not Any else returns
 
-    def kinds(self, keywords: tuple[str, ...] = ()) -> list[Any]:
-        """The types of the arguments of a call that passes the last ones under these keywords."""
-        names = [name for name in self.parameters if name not in keywords]
+    def kinds(self, keywords: tuple[str, ...], count: int) -> list[Any]:
+        """The types of the arguments of a call with ``count`` of them, the last ones of which it passes under these keywords."""
+        names = [name for name in self.parameters if name not in keywords][: count - len(keywords)]
         return [self.parameters[name] for name in (*names, *keywords)]
 
     def instance(self) -> Callable[..., Any]:
@@ -167,9 +167,11 @@ class Step:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise DefinitionError(f"step {self.name!r}: {error}") from None
-        keyword_only = {p.name for p in self.signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
-        ordered = [name for name in bound.arguments if name not in keyword_only]
-        keywords = [name for name in bound.arguments if name in keyword_only]
+        known = self.signature.parameters.values()
+        first = next((p.name for p in known if p.kind is p.KEYWORD_ONLY or p.name not in bound.arguments), None)
+        names, given = list(self.parameters), list(bound.arguments)
+        ordered = given if first is None else [name for name in given if names.index(name) < names.index(first)]
+        keywords = given[len(ordered) :]  # those behind a parameter that keeps its default, too
         inputs = tuple(active.argument(bound.arguments[name], f"step {self.name!r}", name, self.parameters[name]) for name in (*ordered, *keywords))
         return active.output(active.add("step", self.name, inputs, self.output_type, keywords=tuple(keywords), step=self))
 
