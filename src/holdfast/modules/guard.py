@@ -67,14 +67,44 @@ def unguarded_line() -> int | None:
     return None
 
 
+def is_only_guarded(file: str, name: str) -> bool:
+    """Whether a file binds a variable only below ``if __name__ == "__main__":``, so that who imports it does not have it."""
+    tree = _parsed(file)
+    guarded = [] if tree is None else _guarded(tree)
+    lines = [] if tree is None else [line for bound, line in _bindings(tree) if bound == name]
+    return bool(lines) and all(any(line in part for part in guarded) for line in lines)
+
+
 def _is_guarded(file: str, line: int) -> bool:
+    tree = _parsed(file)
+    return tree is None or any(line in part for part in _guarded(tree))
+
+
+def _parsed(file: str) -> ast.Module | None:
     try:
         with tokenize.open(file) as source:
-            tree = ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):
-        return True
-    guards = (node for node in ast.walk(tree) if isinstance(node, ast.If) and _asks_for_name(node.test))
-    return any(node.body[0].lineno <= line <= (node.body[-1].end_lineno or line) for node in guards)
+            return ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _guarded(tree: ast.Module) -> list[range]:
+    """The lines that run only in the main program."""
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and _asks_for_name(node.test)]
+    return [range(node.body[0].lineno, (node.body[-1].end_lineno or node.body[-1].lineno) + 1) for node in guards]
+
+
+def _bindings(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """The names that a module binds outside of functions and classes, and in which line."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0], node.lineno
+        yield from _bindings(node)
 
 
 def _asks_for_name(test: ast.expr) -> bool:

@@ -136,4 +136,5 @@ def _differs(one: Neighbour, there: str, own: bool) -> None:
             f"{one.by} imports {one.name!r} and means {one.file}, but {there} has that name in this process: give one of them another "
             f"name, put each folder's files into a package of its own (with an __init__.py), or run them by two runners"
         )
-    log.warning("%s imports %r and gets %s, not %s beside it: rename that file if you mean it", one.by, one.name, there, one.file)
+    if one.folder == one.by.parent or one.file.parent in one.by.parents:
+        log.warning("%s imports %r and gets %s, not %s beside it: rename that file if you mean it", one.by, one.name, there, one.file)

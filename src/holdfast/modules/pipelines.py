@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.errors import HoldfastError, ModuleError
 from holdfast.model.pipeline import Pipeline
-from holdfast.modules.guard import REMEDY, unguarded_line
+from holdfast.modules.guard import REMEDY, is_only_guarded, unguarded_line
 from holdfast.modules.loading import load
 from holdfast.modules.path import absolute_path, own_files, take_own_files
 from holdfast.modules.place import MAIN, Module, file_of, is_found, is_standard, private, same
@@ -162,7 +162,7 @@ def source_of(pipeline: Pipeline[Any, Any]) -> Source:
             continue
         try:
             if module is sys.modules.get(MAIN):
-                _check_main(module, pipeline)
+                _check_main(module, pipeline, str(at[0]))
             where = module_of(module)
         except ModuleError as error:
             reason = reason or error
@@ -215,12 +215,16 @@ def _in_archive(file: Path) -> bool:
     return file.name == f"{MAIN}.py" and file.parent.is_file()
 
 
-def _check_main(main: ModuleType, pipeline: Pipeline[Any, Any]) -> None:
+def _check_main(main: ModuleType, pipeline: Pipeline[Any, Any], variable: str) -> None:
     """Importing the main program's file must give the pipeline, and must not run the program again."""
     file = file_of(main)
     code = getattr(inspect.unwrap(pipeline.fn), "__code__", None)
     if pipeline.__module__ == MAIN and code is not None and file and not same(code.co_filename, file):
         raise ModuleError(NO_FILE)  # a cell or a prompt, in a process that ran a script before
+    if file and is_only_guarded(file, variable):
+        raise ModuleError(
+            f'{variable!r} is assigned below `if __name__ == "__main__":`, which a worker that imports {file} does not run: assign it above'
+        )
     line = unguarded_line()
     if line is not None:
         raise ModuleError(f"line {line} of {file} would run again when a worker imports that file: {REMEDY}")

@@ -54,6 +54,9 @@ def locate(name: str) -> Module:
         if not (below.is_dir() or find(name.partition(".")[0])):
             raise ModuleError(f"there is no module {name!r}: run from the directory that contains it, or name its file (path/to/file.py)")
         add_folders([here])
+        found = find(name)
+        if below.is_dir() and (found is None or found.origin is None):
+            _python_file(str(Path(*name.split("."))))  # says that it is a folder
         return Module(name)
     if package_of(file)[0] != here:  # below folders without __init__.py: found by its full name where nothing else is called so
         settle(file, [here])
