@@ -32,9 +32,11 @@ from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import fields_of
 from holdfast.model.values import Value
+from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
+from holdfast.modules.pipelines import Source, code_for, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
-from holdfast.session import Session, module_of, needs_workers
+from holdfast.session import Session
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -140,16 +142,16 @@ class App(Operations):
             LedgerLockedError: another runner has this ledger.
             LedgerUnavailableError: its server does not answer, and ``wait`` was not asked for.
             InputError: a payload was refused.
+            ModuleError: workers cannot import a pipeline with ``def`` steps; nothing was accepted.
             WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
         """
         pipelines = with_children(pipelines)
         open_bus(self.settings)  # refused here rather than under way
         if self.settings.notify is not None:
             Notices(self.settings)
-        for one in pipelines:
-            self._check_transactional(one)
+        sources = self._check_runnable(pipelines)
         store = self.store()
-        worker = self._first_worker(pipelines)  # it imports the pipelines while the ledger is opened
+        worker = self._first_worker(sources)  # it imports the pipelines while the ledger is opened
         workers = [worker] if worker is not None else []
         try:
             ledger, loaded = self._open_and_register(pipelines, wait)
@@ -158,7 +160,7 @@ class App(Operations):
             raise
         result = RunResult()
         try:
-            check_workers(workers, pipelines)
+            check_workers(workers, sources)
 
             def accepted(receipts: list[Receipt]) -> None:
                 for one in receipts:
@@ -181,14 +183,22 @@ class App(Operations):
             ledger.close()
         return result
 
-    def _first_worker(self, pipelines: list[Pipeline[Any, Any]]) -> Launched | None:
+    def _check_runnable(self, pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
+        """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
+        refuse_in_worker("App.run")
+        refuse_while_importing("App.run")
+        for one in pipelines:
+            self._check_transactional(one)
+        return sources_of(pipelines)
+
+    def _first_worker(self, sources: list[Source]) -> Launched | None:
         """Start a worker, if a step needs one."""
-        if not any(needs_workers(one) for one in pipelines):
+        if not any(one.needed for one in sources):
             return None
         try:
-            return launch(Setup(sys.path, [module_of(one) for one in pipelines], self.settings.artifacts_place, os.getpid()))
+            return launch(Setup(code_for(sources).packed(), self.settings.artifacts_place, os.getpid()))
         except OSError as error:
-            message = f"worker processes cannot start: {sys.executable} cannot be run ({error.strerror or error}). Nothing was accepted"
+            message = f"worker processes cannot start: {error}. Nothing was accepted"
             raise WorkersError(message) from None
 
     def submissions(
@@ -258,15 +268,14 @@ class App(Operations):
                 time.sleep(RETRY_S)
 
 
-def check_workers(workers: list[Launched], pipelines: list[Pipeline[Any, Any]]) -> None:
+def check_workers(workers: list[Launched], sources: list[Source]) -> None:
     """Wait until the first worker has imported the pipelines.
 
     Raises:
         WorkersError: it cannot import one that has steps for workers.
     """
     for worker in workers:
-        modules = [module_of(one) for one in pipelines]
-        why = unusable(worker, modules, {one.name for one in pipelines if needs_workers(one)})
+        why = unusable(worker, sources)
         if why:
             raise WorkersError(f"{why}. Nothing was accepted")
 

@@ -6,6 +6,7 @@
     ├── DefinitionError            a step or pipeline is declared wrongly; raised at import
     │   └── EdgeTypeError          two steps are joined whose types do not fit
     ├── InputError                 what the caller handed in is refused: payload, key, module, argument
+    │   ├── ModuleError            a module cannot be imported, here or by workers, or has no such pipeline
     │   └── NotFoundError          no such item, pipeline, step or dead letter
     ├── LedgerError                the ledger cannot serve
     │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
@@ -43,6 +44,10 @@ class EdgeTypeError(DefinitionError):
 
 class InputError(HoldfastError):
     """A payload, key, module name or argument was refused; nothing was stored."""
+
+
+class ModuleError(InputError):
+    """A module cannot be imported, by this process or by its workers, or has no such pipeline; nothing was accepted."""
 
 
 class NotFoundError(InputError):

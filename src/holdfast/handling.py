@@ -23,6 +23,7 @@ from holdfast.model.codec import join, plainly
 from holdfast.model.ids import show
 from holdfast.model.search import Filter
 from holdfast.model.versions import compare, reusable
+from holdfast.modules.guard import refuse_while_importing
 from holdfast.settings import Settings, read_settings
 from holdfast.store import Store
 from holdfast.stores.opening import open_store
@@ -42,6 +43,8 @@ HELD_S = 1.0
 
 COUNTED = 1_000_000
 """So many items are counted beforehand, for the progress display."""
+
+WRITES = "App.submit (or what else writes to a ledger)"
 
 Target = Filter | Iterable[int]
 """A filter, or ids of items."""
@@ -212,10 +215,12 @@ class Handling:
 
     def open_ledger(self) -> Ledger:
         """The ledger for writing; an SQLite file has one writer."""
+        refuse_while_importing(WRITES)
         return open_ledger(self.settings)
 
     def writer(self) -> Any:
         """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
+        refuse_while_importing(WRITES)
         path = self.settings.socket_path
         return self.open_ledger() if path is None else reach_writer(path, self.open_ledger)
 

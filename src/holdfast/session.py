@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from holdfast.buses.opening import open_bus
@@ -47,6 +46,7 @@ from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
+from holdfast.modules.pipelines import sources_of
 from holdfast.notices import Notices, watcher
 from holdfast.relay import Relay
 from holdfast.settings import Settings
@@ -230,7 +230,7 @@ class Session:
     def _build(self, learned: dict[str, float], durations: dict[Of, Durations]) -> None:
         """Executors report to the runner, the runner starts attempts on them."""
         graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
-        modules = [module_of(one.pipeline) for one in self.loaded]
+        sources = sources_of([one.pipeline for one in self.loaded])
 
         def report(outcomes: Any) -> None:
             if not self.lost:
@@ -242,8 +242,7 @@ class Session:
 
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
         self._processes = ProcessExecutor(
-            self._settings.worker_count, modules, {one.pipeline.name for one in self.loaded if needs_workers(one.pipeline)},
-            self._settings.artifacts_place, self._clock, report, note, self._worker,
+            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note, self._worker,
         )  # fmt: skip
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
@@ -389,17 +388,3 @@ def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     """From another thread: run in the loop, if there still is one."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(what)
-
-
-def needs_workers(pipeline: Pipeline[Any, Any]) -> bool:
-    """Whether a step of a pipeline runs in worker processes."""
-    return any(node.step.runs == "process" for node in pipeline.graph.steps())
-
-
-def module_of(pipeline: Pipeline[Any, Any]) -> tuple[str, str, str, str]:
-    """Where workers find a pipeline: name, version, module (or the main program's file), attribute."""
-    module = sys.modules.get(pipeline.__module__)
-    attribute = next((name for name, value in vars(module).items() if value is pipeline), pipeline.__name__) if module else pipeline.__name__
-    if pipeline.__module__ == "__main__" and module is not None and getattr(module, "__file__", None):
-        return pipeline.name, pipeline.version, str(Path(str(module.__file__)).absolute()), attribute
-    return pipeline.name, pipeline.version, pipeline.__module__, attribute

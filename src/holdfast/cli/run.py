@@ -40,7 +40,7 @@ def recycle(intake_open: bool) -> None:
         complain("stopped before all of stdin was accepted: run the same command with the same input again; what is known is not taken twice")
         os._exit(130)
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "holdfast", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "holdfast", *sys.argv[1:]])
 
 
 def tune_garbage_collector() -> None:

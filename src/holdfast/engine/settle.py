@@ -14,7 +14,7 @@ from holdfast.model.classes import ErrorClass
 from holdfast.model.failure import Failure, storable
 from holdfast.model.fingerprint import fingerprint, texts_of
 from holdfast.model.graph import TASKS
-from holdfast.model.outcome import Outcome
+from holdfast.model.outcome import UNISOLATED, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING, DeadLetter, FailedAttempt, LiveTask, SettledTask, Transition, Usage
 from holdfast.model.values import Value
@@ -43,6 +43,9 @@ def settle_failure(
     charged = outcome.charged and not excused and failure.error_class not in ("infrastructure", "cancelled")
     if charged and failure.error_class == "crash":
         live.crashes += 1
+        if failure.error == UNISOLATED:  # the crashes are counted instead
+            live.suspect = 0
+            passage.alone.discard(key)
     elif charged:
         live.failures += 1
         live.others += failure.error_class != "bug"

@@ -9,11 +9,9 @@ import sys
 
 from holdfast.model.alerts import Alert
 from holdfast.model.secrets import redacted
+from holdfast.modules.pipelines import Source
 
 log = logging.getLogger("holdfast")
-
-Module = tuple[str, str, str, str]
-"""Pipeline, version, module or file, attribute."""
 
 FIRST_S = 1.0
 MOST_S = 30.0
@@ -27,11 +25,11 @@ class Availability:
 
     Args:
         modules: every pipeline.
-        needed: names of the pipelines that have steps for workers: only they are worth an alert.
     """
 
-    def __init__(self, modules: list[Module], needed: set[str]) -> None:
-        self._modules, self._needed = modules, needed
+    def __init__(self, modules: list[Source]) -> None:
+        self._modules = modules
+        self._needed = {one.pipeline for one in modules if one.needed}
         self._failed: dict[tuple[str, str], str] = {}
         self._deadly: set[str] = set()
         self._said: dict[str, str] = {}
@@ -45,17 +43,17 @@ class Availability:
         """Whether the last start that tried has not loaded everything."""
         return bool(self._failed)
 
-    def modules(self) -> list[Module]:
+    def modules(self) -> list[Source]:
         """What an ordinary worker is to import: all but what ends the process that imports it."""
-        return [one for one in self._modules if one[2] not in self._deadly]
+        return [one for one in self._modules if one.where not in self._deadly]
 
-    def all_modules(self) -> list[Module]:
+    def all_modules(self) -> list[Source]:
         """What a worker imports that tries whether everything works again."""
         return self._modules
 
     def worth_it(self) -> bool:
         """Whether an ordinary worker can run anything."""
-        return any((name, version) not in self._failed for name, version, _, _ in self.modules())
+        return any((one.pipeline, one.version) not in self._failed for one in self.modules())
 
     def may_try(self, now: float) -> bool:
         """Whether it is time for another try."""
@@ -65,23 +63,24 @@ class Availability:
         """Seconds until the next try."""
         return max(self._next - now, 0.0)
 
-    def loaded(self, modules: list[Module], failed: list[tuple[str, str, str]], now: float) -> set[tuple[str, str]]:
+    def loaded(self, modules: list[Source], failed: list[tuple[str, str, str]], now: float) -> set[tuple[str, str]]:
         """A worker is ready that was to import these; returns the pipelines that it lacks."""
         lacks = {(name, version): error for name, version, error in failed}
-        for name, version, module, _ in modules:
-            if (name, version) in lacks:
-                self._failed[name, version] = import_failed(module, lacks[name, version])
+        for one in modules:
+            key = one.pipeline, one.version
+            if key in lacks:
+                self._failed[key] = import_failed(one.where, lacks[key])
             else:
-                self._failed.pop((name, version), None)
-                self._deadly.discard(module)
+                self._failed.pop(key, None)
+                self._deadly.discard(one.where)
         if lacks:
             self._wait(now)
         if not self._failed:
             self._tries, self._next = 0, 0.0
-        there = {(name, version) for name, version, _, _ in modules}
-        return set(lacks) | {(name, version) for name, version, _, _ in self._modules if (name, version) not in there}
+        there = {(one.pipeline, one.version) for one in modules}
+        return set(lacks) | ({(one.pipeline, one.version) for one in self._modules} - there)
 
-    def broken(self, modules: list[Module], importing: int, why: str, now: float) -> None:
+    def broken(self, modules: list[Source], importing: int, why: str, now: float) -> None:
         """A worker ended, or was killed, before it was ready.
 
         Args:
@@ -92,14 +91,14 @@ class Availability:
         """
         self._wait(now)
         if 0 < importing <= len(modules):
-            culprit = modules[importing - 1][2]
+            culprit = modules[importing - 1].where
             self._deadly.add(culprit)
-            for name, version, module, _ in self._modules:
-                if module == culprit:
-                    self._failed[name, version] = import_failed(culprit, why)
+            for one in self._modules:
+                if one.where == culprit:
+                    self._failed[one.pipeline, one.version] = import_failed(culprit, why)
         else:
-            for name, version, module, _ in self._modules:
-                self._failed[name, version] = start_failed(module, why)
+            for one in self._modules:
+                self._failed[one.pipeline, one.version] = start_failed(one.where, why)
 
     def served(self, there: set[tuple[str, str]]) -> bool:
         """Say which pipelines the workers that are up have imported; True when that has changed what is unavailable. What is new is logged,

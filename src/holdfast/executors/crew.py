@@ -6,19 +6,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from holdfast.clock import Clock
+from holdfast.errors import WorkersError
 from holdfast.executors import linux
-from holdfast.executors.availability import Availability, Module
+from holdfast.executors.availability import Availability
 from holdfast.executors.channel import Channel
 from holdfast.executors.slots import Job, Slot
 from holdfast.executors.starting import START_LIMIT_S, Launched, launch
 from holdfast.executors.worker import Message, Ready, Setup
 from holdfast.model.failure import Failure
+from holdfast.modules.pipelines import Source, code_for
 
 log = logging.getLogger("holdfast")
 
@@ -160,18 +161,18 @@ class Crew:
 
     # -- how one lives --------------------------------------------------------------------------------------------
 
-    def _start(self, modules: list[Module]) -> bool:
+    def _start(self, modules: list[Source]) -> bool:
         try:
-            launched = launch(Setup(sys.path, modules, self._artifacts, os.getpid()))
-        except OSError as error:
-            why = f"{sys.executable} cannot be run ({error.strerror or error})"
+            launched = launch(Setup(code_for(modules).packed(), self._artifacts, os.getpid()))
+        except (OSError, WorkersError) as error:
+            why = str(error)
             self.availability.broken(modules, 0, why, self._clock.monotonic())
             self._serve()
             return False
         self._add(launched, modules)
         return True
 
-    def _add(self, launched: Launched, modules: list[Module]) -> Slot:
+    def _add(self, launched: Launched, modules: list[Source]) -> Slot:
         def heard(messages: list[Message]) -> None:
             if slot not in self._ending and not slot.spoiled:
                 self._hear(slot, messages)
@@ -200,7 +201,7 @@ class Crew:
 
     def _serve(self) -> None:
         """Say what the workers that are up can run."""
-        known = {(name, version) for name, version, _, _ in self.availability.all_modules()}
+        known = {(one.pipeline, one.version) for one in self.availability.all_modules()}
         there = [known - slot.lacks for slot in self.slots if slot.open]
         self.availability.served(set().union(*there))
 

@@ -16,16 +16,17 @@ import msgspec
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.availability import Availability, Module
+from holdfast.executors.availability import Availability
 from holdfast.executors.crew import Crew
 from holdfast.executors.slots import DEPTH, Attempted, Job, Slot, best_of
 from holdfast.executors.starting import START_LIMIT_S, Launched
 from holdfast.executors.worker import Answer, Effect, Message, Skipped
 from holdfast.model.alerts import Alert
 from holdfast.model.failure import Failure
-from holdfast.model.outcome import Invocation, Outcome
+from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import Usage
+from holdfast.modules.pipelines import Source
 
 log = logging.getLogger("holdfast")
 
@@ -46,8 +47,7 @@ class ProcessExecutor:
 
     Args:
         workers: how many.
-        modules: where each pipeline is: name, version, module (or main program's file) and attribute.
-        needed: names of the pipelines that have steps for workers.
+        modules: where each pipeline is: those that are not listed cannot be imported by workers.
         artifacts: where artifacts lie; workers read and write them themselves.
         clock: monotonic time.
         report: told of outcomes.
@@ -59,8 +59,7 @@ class ProcessExecutor:
     def __init__(
         self,
         workers: int,
-        modules: list[Module],
-        needed: set[str],
+        modules: list[Source],
         artifacts: str,
         clock: Clock,
         report: Report,
@@ -70,7 +69,8 @@ class ProcessExecutor:
     ) -> None:
         self._clock, self._report, self._note = clock, report, note
         self._workers = workers
-        self._availability = Availability(modules, needed)
+        self._served = {(one.pipeline, one.version) for one in modules}
+        self._availability = Availability(modules)
         self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s)
         self._known: dict[Step, float] = {}
         self._reserved: Counter[tuple[Step, bool]] = Counter()
@@ -112,11 +112,22 @@ class ProcessExecutor:
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Hand a call to the worker with the least to do; calls of one turn of the loop go in one shipment."""
+        if (invocations[0].pipeline, invocations[0].version) not in self._served:
+            self._refuse(step, invocations)
+            return
         job = Job(step, invocations, self._cost(step, invocations[0].alone))
         for one in invocations:
             self._jobs[one.attempted] = job
         self._backlog.append(job)
         self._used = True
+        self._ship_soon()
+
+    def _refuse(self, step: Step, invocations: list[Invocation]) -> None:
+        """An async step whose runner died twice around it, of a pipeline that workers cannot import: counted, not isolated."""
+        self.release(step, invocations[0].alone)
+        message = f"{CANNOT_ISOLATE}: put pipeline {invocations[0].pipeline!r} into a module that workers can import"
+        why = Failure("crash", UNISOLATED, message)
+        self._later.append([Outcome(one, failure=why) for one in invocations])
         self._ship_soon()
 
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:

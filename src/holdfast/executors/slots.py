@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from holdfast.executors.availability import Module
 from holdfast.executors.channel import Channel
 from holdfast.executors.worker import Call
 from holdfast.model.failure import Failure
 from holdfast.model.outcome import Invocation
 from holdfast.model.step import Step
+from holdfast.modules.pipelines import Source
 
 Attempted = tuple[int, int, str, int, int]
 """Item, node, place, fence and attempt."""
@@ -72,7 +72,7 @@ class Slot:
     """
 
     channel: Channel
-    modules: list[Module]
+    modules: list[Source]
     calls: dict[int, Job] = field(default_factory=dict)
     outbox: list[Job] = field(default_factory=list)
     expected: float = 0.0

@@ -7,21 +7,20 @@ import os
 import secrets
 import select
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
 import msgspec
 
-from holdfast.executors.availability import Module, import_failed, start_failed
+from holdfast.executors.availability import import_failed, start_failed
 from holdfast.executors.frames import BrokenFrameError, Incoming, Page, framed
 from holdfast.executors.linux import TOKEN, cause_of_death, kill_tree, out_of_memory_kills, reaped, sweep
 from holdfast.executors.worker import Message, Ready, Setup
+from holdfast.modules.interpreter import worker_command
+from holdfast.modules.pipelines import Source
 
 START_LIMIT_S = 120.0
 """Seconds that a worker may take to import one module."""
-
-_MAIN = "import sys; from holdfast.executors.worker import main; main(sys.argv[1:])"
 
 
 @dataclass(eq=False)
@@ -68,6 +67,7 @@ def launch(setup: Setup) -> Launched:
 
     Raises:
         OSError: no process can be started.
+        WorkersError: no interpreter is this process's own.
     """
     token, ours, theirs = secrets.token_hex(16), [], []
     try:
@@ -79,7 +79,7 @@ def launch(setup: Setup) -> Launched:
             ours.append(ends[mine])
             theirs.append(ends[its])
         process = subprocess.Popen(
-            [sys.executable or "python3", "-c", _MAIN, *map(str, (*theirs[1:], page))],
+            [*worker_command(), *map(str, (*theirs[1:], page))],
             pass_fds=theirs,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -141,13 +141,12 @@ def wait_until_ready(launched: Launched, limit_s: float = START_LIMIT_S) -> str:
             return f"it did not get ready within {limit_s:g} s"
 
 
-def unusable(launched: Launched, modules: list[Module], needed: set[str], limit_s: float = START_LIMIT_S) -> str:
+def unusable(launched: Launched, modules: list[Source], limit_s: float = START_LIMIT_S) -> str:
     """Block until a worker is ready.
 
     Args:
         launched: the worker.
         modules: what it imports.
-        needed: names of the pipelines that it must be able to run.
         limit_s: seconds that it may take for one module.
 
     Returns:
@@ -156,10 +155,9 @@ def unusable(launched: Launched, modules: list[Module], needed: set[str], limit_
     why = wait_until_ready(launched, limit_s)
     if why:
         importing = launched.importing()[0]
-        module = modules[max(importing - 1, 0)][2]
+        module = modules[max(importing - 1, 0)].where
         return import_failed(module, why) if importing else start_failed(module, why)
     assert launched.ready is not None
     for name, version, error in launched.ready.failed:
-        if name in needed:
-            return import_failed(next(one[2] for one in modules if one[:2] == (name, version)), error)
+        return import_failed(next(one.where for one in modules if (one.pipeline, one.version) == (name, version)), error)
     return ""

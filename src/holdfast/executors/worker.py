@@ -7,8 +7,6 @@ behind it takes nothing along. When its pipe closes it ends as any program does;
 from __future__ import annotations
 
 import atexit
-import importlib
-import importlib.util
 import os
 import resource
 import signal
@@ -18,11 +16,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import msgspec
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import ModuleError
 from holdfast.executors.attempt import run_attempt, run_batch, running
 from holdfast.executors.frames import HEADER, Page, body_size, framed
 from holdfast.executors.linux import die_with, end_descendants, inherit_orphans
@@ -31,10 +28,11 @@ from holdfast.executors.recorders import PipeRecorder
 from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
-from holdfast.model.outcome import Invocation
-from holdfast.model.pipeline import Pipeline
+from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation
 from holdfast.model.task import Usage
 from holdfast.model.values import Value
+from holdfast.modules.guard import as_worker
+from holdfast.modules.pipelines import Source, apply_path, load_pipeline, unpacked
 from holdfast.stores.opening import open_store
 
 
@@ -42,14 +40,12 @@ class Setup(msgspec.Struct, array_like=True):
     """The first frame: what a worker needs to know.
 
     Attributes:
-        path: ``sys.path`` of the runner.
-        modules: where each pipeline is: name, version, module and attribute.
+        code: where users' code is: :meth:`holdfast.modules.pipelines.Code.packed`.
         artifacts: where artifacts lie.
         runner: process id of the runner.
     """
 
-    path: list[str]
-    modules: list[tuple[str, str, str, str]]
+    code: bytes
     artifacts: str
     runner: int
 
@@ -103,23 +99,6 @@ Message = Answer | Effect | Skipped | Ready
 """What a worker sends."""
 
 
-def load_pipeline(module: str, attribute: str) -> Pipeline[Any, Any]:
-    """Import a module (a dotted name, or a file of the runner's main program) and return its pipeline."""
-    if module.endswith(".py"):
-        spec = importlib.util.spec_from_file_location("__holdfast_main__", module)
-        if spec is None or spec.loader is None:
-            raise HoldfastError(f"{module} cannot be imported")
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules["__holdfast_main__"] = loaded
-        spec.loader.exec_module(loaded)
-    else:
-        loaded = importlib.import_module(module)
-    found = getattr(loaded, attribute)
-    if not isinstance(found, Pipeline):
-        raise HoldfastError(f"{module}:{attribute} is no pipeline")
-    return found
-
-
 class Worker:
     """The loop of a worker process.
 
@@ -141,6 +120,7 @@ class Worker:
         self._encode = msgspec.msgpack.Encoder().encode
         self._memory = Memory()
         self._graphs: dict[tuple[str, str], Graph] = {}
+        self._later: dict[tuple[str, str], Source] = {}
         self._retiring = False
         self._pid = os.getpid()
         os.register_at_fork(after_in_child=self._let_go)
@@ -150,8 +130,9 @@ class Worker:
         setup = msgspec.msgpack.decode(self._frame(), type=Setup)
         die_with(setup.runner)
         inherit_orphans()
-        sys.path[:] = setup.path
-        failed = self._load(setup.modules)
+        code = unpacked(setup.code)
+        apply_path(code)
+        failed = self._load(code.sources)
         self._store = open_store(setup.artifacts)
         media.here(self._store)
         self._send(Ready(failed))
@@ -161,18 +142,29 @@ class Worker:
             while self._calls:  # more may come in while a call waits for the record of a sub-effect
                 self._turn(self._calls.popleft())
 
-    def _load(self, modules: list[tuple[str, str, str, str]]) -> list[tuple[str, str, str]]:
-        """Import every pipeline; returns those that could not be, each with its error. The mark says which is being imported."""
+    def _load(self, sources: list[Source]) -> list[tuple[str, str, str]]:
+        """Import every pipeline with steps for workers; returns those that could not be, each with its error. The mark says which is being
+        imported."""
         failed = []
-        for number, (name, version, module, attribute) in enumerate(modules, 1):
+        for number, source in enumerate(sources, 1):
+            key = source.pipeline, source.version
+            if not source.needed:
+                self._later[key] = source
+                continue
             self._page.begin(number, time.monotonic())
             try:
-                self._graphs[name, version] = load_pipeline(module, attribute).graph
-            except BaseException as error:  # SystemExit too: a module may do anything
-                failure = failure_of(error)
-                failed.append((name, version, " ".join(f"{failure.error}: {failure.message}".split())))
+                self._graphs[key] = load_pipeline(source).graph
+            except ModuleError as error:
+                failed.append((*key, str(error)))
         self._page.begin(0, 0.0)
         return failed
+
+    def _graph_of(self, invocation: Invocation) -> Graph:
+        """The graph of a call; of a pipeline without steps for workers, whose attempts run here only alone, imported at its first call."""
+        key = invocation.pipeline, invocation.version
+        if key not in self._graphs:
+            self._graphs[key] = load_pipeline(self._later[key]).graph
+        return self._graphs[key]
 
     def _turn(self, call: Call) -> None:
         """Perform a call and answer, unless it must not begin."""
@@ -205,7 +197,11 @@ class Worker:
 
     def _perform(self, call: Call) -> Answer:
         first = call.invocations[0]
-        graph = self._graphs[first.pipeline, first.version]
+        try:
+            graph = self._graph_of(first)
+        except ModuleError as error:
+            why = Failure("crash", UNISOLATED, f"{CANNOT_ISOLATE}: {error}")
+            return Answer(call.number, [why for _ in call.invocations], False, 0.0, Usage())
         node = graph.nodes[first.node]
         running.set((node.name, first))
         self._memory.reset()
@@ -304,4 +300,4 @@ def main(arguments: list[str]) -> None:
     requests, answers, page = (int(number) for number in arguments)
     atexit.register(end_descendants)  # the first that is registered runs last
     os.dup2(2, 1)  # what a step prints goes to the log, never into a pipe of ours
-    Worker(requests, answers, page).run()
+    as_worker(Worker(requests, answers, page).run)

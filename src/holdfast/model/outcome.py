@@ -10,6 +10,11 @@ from holdfast.model.failure import Failure
 from holdfast.model.task import NOTHING, Usage
 from holdfast.model.values import Value
 
+UNISOLATED = "RunnerDied"
+"""The error of an attempt that had to run alone in a worker process, where workers cannot import its pipeline."""
+
+CANNOT_ISOLATE = "two runners died while this attempt ran in them, and it cannot run alone in a worker process"
+
 
 class Argument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One argument of an invocation: the value, and which node's type (or element type) reads it."""
