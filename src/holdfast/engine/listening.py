@@ -14,6 +14,7 @@ from holdfast.errors import InputError
 from holdfast.ledger import Ledger
 from holdfast.model import media
 from holdfast.model.codec import decode
+from holdfast.model.content import content_digest
 from holdfast.model.events import Delivery
 from holdfast.model.item import Submission
 from holdfast.model.pipeline import Pipeline
@@ -117,6 +118,6 @@ def verdict(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) 
         return None, f"{type(error).__name__}: {error}"
     submission = Submission(
         pipeline.name, pipeline.version, key, event.data, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
-        fields=fields_of(data, pipeline.search),
+        fields=fields_of(data, pipeline.search), digest=content_digest(data), source=f"event {event.id}",
     )  # fmt: skip
     return submission, ""
