@@ -19,13 +19,13 @@ from holdfast.errors import HoldfastError, InputError, LedgerUnavailableError
 from holdfast.inputs import Input, Refused, Skipped, said
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model import media
-from holdfast.model.codec import check_payload, decode, describe, encode
-from holdfast.model.content import content_digest
+from holdfast.model.codec import check_payload, describe, encode
+from holdfast.model.content import content_digest, typed_digest
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt, Refusal, Submission, refusal
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import fields_of
-from holdfast.model.values import Value, refers_to
+from holdfast.model.values import Value
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -147,10 +147,12 @@ class Door:
         data = _patiently(lambda: self.checked(pipeline, given.payload), patient)
         with media.using(self._store):
             key, fields = pipeline.key_of(data), fields_of(data, pipeline.search)
+            written = type(given.payload) is pipeline.input_type  # by its type already: every default is there
+            digest = content_digest(data) if written else typed_digest(data, pipeline.input_type)
         value = _patiently(lambda: self._store.keep(data), patient)
         return Submission(
             pipeline.name, pipeline.version, key, value, pipeline.deadline, manifest, priority, fields=fields,
-            digest=content_digest(data), source=given.source,
+            digest=digest, source=given.source,
         )  # fmt: skip
 
     def _same(self, pipeline: Pipeline[Any, Any], known: Value | None, given: Value) -> bool:
@@ -166,8 +168,7 @@ class Door:
             return False
 
     def _typed(self, pipeline: Pipeline[Any, Any], value: Value) -> str:
-        data = value if isinstance(value, bytes) else self._store.fetch(value)
-        return content_digest(data if refers_to(data) else encode(decode(data, pipeline.input_type)))
+        return typed_digest(value if isinstance(value, bytes) else self._store.fetch(value), pipeline.input_type)
 
 
 _END: Any = object()

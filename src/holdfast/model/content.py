@@ -1,25 +1,48 @@
 """Whether two payloads are the same: SHA-256 of their canonical JSON.
 
-Canonical means: members of objects in the order of their names, numbers written one way, no blanks. What a payload's type adds
-(defaults, ``1`` for ``1.0``) is compared by whoever knows the type: ``holdfast.door``.
+Canonical means: members of objects in the order of their names, numbers written one way (``1`` for ``1.0``), no blanks. Whoever knows the
+payload's type uses :func:`typed_digest`, which adds the defaults of members that are left out.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
-from holdfast.model.values import Value, encode_reference
+from holdfast.model.codec import decode, encode
+from holdfast.model.values import Value, encode_reference, refers_to
+
+WHOLE = float(1 << 53)
+"""Up to here, every whole number is a float."""
+
+
+def _number(text: str) -> int | float:
+    """A number with a point or an exponent; a whole one is an integer."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= WHOLE else number
+
+
+_decoder = msgspec.json.Decoder(float_hook=_number)
 
 
 def content_digest(data: bytes) -> str:
     """The SHA-256 of JSON bytes in their canonical form, in hexadecimal; of what is no JSON, of the bytes."""
     try:
-        data = msgspec.json.encode(msgspec.json.decode(data), order="sorted")
+        data = msgspec.json.encode(_decoder.decode(data), order="sorted")
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
         pass
     return hashlib.sha256(data).hexdigest()
+
+
+def typed_digest(data: bytes, kind: Any) -> str:
+    """The :func:`content_digest` of JSON bytes as a type writes them, with the defaults of members that are left out.
+
+    Raises:
+        Exception: the bytes do not fit the type.
+    """
+    return content_digest(data if refers_to(data) else encode(decode(data, kind)))  # (an artifact need not be loaded)
 
 
 def same_content(known: Value | None, known_digest: str | None, given: Value, given_digest: str) -> bool:
