@@ -39,8 +39,6 @@ GOOD = "(select id from items where key = 'good')"
 DEAD = "(select id from items where key = 'dead')"
 WAIT = "insert into waits (item, node, place, generation, round, kind, state, fresh, name, key, opened_at, due)"
 
-REFUSED = "insert into refused_inputs (pipeline, identity, source, key, kind, reason, first_at, last_at, count, state, item, accepted_at)"
-
 
 @pytest.mark.parametrize(
     ("statement", "rule"),
@@ -66,12 +64,6 @@ REFUSED = "insert into refused_inputs (pipeline, identity, source, key, kind, re
             f"insert into live_tasks values ({GOOD}, 0, '', 'waiting', 1, 0, 0, 0, 0, 0)",
             "task-that-nobody-wakes",
         ),
-        (f"{REFUSED} values (99, 'i', 's', '', 'type', 'r', 5, 5, 1, 'open', null, null)", "refused-without-pipeline"),
-        (f"{REFUSED} values (1, 'i', 's', '', 'type', 'r', 5, 5, 0, 'open', null, null)", "refused-miscounted"),
-        (f"{REFUSED} values (1, 'i', 's', '', 'type', 'r', 5, 4, 2, 'open', null, null)", "refused-miscounted"),
-        (f"{REFUSED} values (1, 'i', 's', '', 'type', 'r', 5, 5, 1, 'accepted', 7, 6)", "refused-accepted-without-item"),
-        (f"{REFUSED} values (1, 'i', 's', '', 'type', 'r', 5, 5, 1, 'accepted', {GOOD}, null)", "refused-accepted-without-item"),
-        (f"{REFUSED} values (1, 'i', 's', '', 'type', 'r', 5, 5, 1, 'open', null, 6)", "refused-accepted-without-item"),
     ],
 )
 def test_each_rule_is_noticed(broken: Callable[..., dict[str, Any]], statement: str, rule: str) -> None:
