@@ -20,6 +20,7 @@ from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.search import Page
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
 from holdfast.model.codec import join, plainly
+from holdfast.model.content import content_digest
 from holdfast.model.ids import show
 from holdfast.model.search import Filter
 from holdfast.model.versions import compare, reusable
@@ -119,7 +120,8 @@ class Handling:
         """
         if step and payload is not None:
             raise InputError("another payload means from the start: leave out the step")
-        change = Restart(self._nodes_of(step) if step else {}, None if payload is None else self.store().keep(payload))
+        nodes = self._nodes_of(step) if step else {}
+        change = Restart(nodes) if payload is None else Restart(nodes, self.store().keep(payload), content_digest(payload))
         return self._change("restart", items, change, reason, who, told, f" from {step}" if step else "", rate)
 
     def move(

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
+from holdfast.door import Door, Entry, parted, receipts_of
 from holdfast.engine.alerting import Alerting
 from holdfast.engine.committer import RETRY_S, Committer
 from holdfast.engine.decide import SUSPECT
@@ -39,10 +40,11 @@ from holdfast.executors.starting import Launched
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.ledger import Ledger, Registered
+from holdfast.ledgers.opening import open_reads
 from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
-from holdfast.model.item import Receipt, Submission
+from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
@@ -79,6 +81,7 @@ class Session:
         recycle: replaces the process when a step holds the loop for good, or None.
         transactions: connects for transactional steps; None where the ledger cannot share a transaction.
         worker: a worker process that is ready, or None.
+        door: what payloads came in by: it judges conflicts; by default one to this store and ledger.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class Session:
         recycle: Callable[[bool], None] | None,
         transactions: OpenTransactions | None = None,
         worker: Launched | None = None,
+        door: Door | None = None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
+        self._door = door or Door(store, partial(open_reads, settings))
         self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
         self._rng = rng
         self._recycle = recycle
@@ -113,7 +118,7 @@ class Session:
 
     async def run(
         self,
-        intake: Intake[Submission],
+        intake: Intake[Entry],
         accepted: Callable[[list[Receipt]], None],
         until_idle: bool,
         each_tick: Callable[[], None],
@@ -289,24 +294,35 @@ class Session:
         loop = asyncio.get_running_loop()
         loop.run_in_executor(self._ours, work).add_done_callback(lambda done: then(done.result()) if not done.cancelled() else None)
 
-    async def _feed(self, intake: Intake[Submission], accepted: Callable[[list[Receipt]], None]) -> None:
+    async def _feed(self, intake: Intake[Entry], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
         try:
             while not self.runner.draining and (batch := await intake.next()):
                 size = max(self._settings.backlog // 4, 1) if self._settings.backlog else len(batch)
-                parts = [await self._admit_patiently(batch[at : at + size]) for at in range(0, len(batch), size)]
+                receipts = [one for at in range(0, len(batch), size) for one in await self._answered(batch[at : at + size])]
                 intake.done()
-                accepted([receipt for part in parts for receipt in part])
+                accepted(receipts)
                 self.runner.hint()
         finally:
             self.intake_open = False
 
-    async def _admit_patiently(self, batch: list[Submission]) -> list[Receipt]:
+    async def _answered(self, batch: list[Entry]) -> list[Receipt]:
+        """The receipts of a batch; conflicts are looked at, and kept as refused inputs, beside the loop."""
+        submissions, refusals = parted(batch)
+        receipts = await self._admit_patiently(submissions, refusals)
+        if any(one.status == "conflict" for one in receipts):
+            pipelines = {one.pipeline.name: one.pipeline for one in self.loaded}
+            judge = partial(self._door.judged, pipelines, submissions, receipts)
+            receipts, conflicts = await asyncio.get_running_loop().run_in_executor(self._ours, judge)
+            await self._admit_patiently([], conflicts)
+        return receipts_of(batch, receipts)
+
+    async def _admit_patiently(self, submissions: list[Submission], refusals: list[Refusal]) -> list[Receipt]:
         """Admit; while the disk or the backlog is full, wait (for a disk, say so once), and go on when there is space."""
         said = False
         while True:
             try:
-                return await self.admit(batch)
+                return await self.admit(submissions, refusals)
             except BacklogFullError as error:
                 await asyncio.sleep(min(error.retry_after, RETRY_S))
             except LedgerUnavailableError as error:
@@ -316,8 +332,8 @@ class Session:
                 self.committer.trouble = str(error)
                 await asyncio.sleep(RETRY_S)
 
-    async def admit(self, batch: list[Submission]) -> list[Receipt]:
-        """Admit items through the committer; returns once they are durable.
+    async def admit(self, submissions: list[Submission], refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+        """Admit items, and keep refusals, through the committer; returns once they are durable.
 
         Raises:
             LedgerUnavailableError: disk full or failing; none was accepted.
@@ -325,7 +341,7 @@ class Session:
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.committer.call(
-            lambda ledger: ledger.admit(batch, self._clock.now_ms(), self._settings.backlog),
+            lambda ledger: ledger.admit(submissions, self._clock.now_ms(), self._settings.backlog, refusals),
             lambda answer: None if done.done() else done.set_result(answer),
         )
         answer = await done

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         "(a tenth of a small one) and 2 GB. 0: no worker is killed.",
     )
     backlog: int = Field(default=0, ge=0, description="Most items that may wait to be claimed; further ones are refused. 0: any number.")
+    input_mb: int = Field(default=1_024, ge=1, description="Most megabytes of one input: a file, a line of a file.")
     in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")
     in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
     concurrency: int = Field(default=1_000, ge=1, description="Most async attempts at a time.")

@@ -255,7 +255,7 @@ def test_a_server_that_stops_is_waited_for(tmp_path: Path) -> None:
             ledger.admit([Submission("p", "1", "l", b"1")], NOW)
         server.start()
         again = ledger.admit([Submission("p", "1", "k", b"1")], NOW)
-        assert (again[0].created, again[0].item) == (False, receipts[0].item)
+        assert (again[0].status, again[0].item) == ("same", receipts[0].item)
     finally:
         ledger.close()
         server.stop("immediate")

@@ -25,6 +25,7 @@ from holdfast.cli import (
     lifecycle,
     look,
     metrics,
+    refused,
     replay,
     reviews,
     run,
@@ -50,6 +51,7 @@ demo.register(app)
 run.register(app)
 serve.register(app)
 look.register(app)
+refused.register(app)
 items.register(app)
 find.register(app)
 dead.register(app)
