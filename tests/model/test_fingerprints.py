@@ -12,14 +12,14 @@ from holdfast.model.failure import Failure
 from holdfast.model.fingerprint import fingerprint, normalised, texts_of
 from tests.samples import Order
 
-NAMES = ["ACME GmbH", "O'Neil & Söhne", "(Klammern) [und] *Sterne*", "Müller", "invoice-17", "x", "42", "12-34-56"]
+NAMES = ["ACME GmbH", "O'Neil & Söhne", "(Klammern) [und] *Sterne*", "Müller", "invoice-17", "DE", "x", "42", "12-34-56"]
 
 
 @pytest.mark.parametrize("form", ["customer {} not found", "customer {!r} not found", "{}: no such customer", "unknown ({})"])
 def test_keys_and_payload_values_are_left_out(form: str) -> None:
     named = {normalised(form.format(name), [name]) for name in NAMES if any(letter.isalpha() for letter in name)}
     assert len(named) == 1
-    found = {fingerprint("s", Failure("bad-input", "E", form.format(name)), [name]) for name in NAMES[:6]}
+    found = {fingerprint("s", Failure("bad-input", "E", form.format(name)), [name]) for name in NAMES[:7]}
     assert len(found) == 1
     assert fingerprint("s", Failure("bad-input", "E", "something else"), []) not in found
 
@@ -27,11 +27,12 @@ def test_keys_and_payload_values_are_left_out(form: str) -> None:
 def test_only_whole_words_are_left_out_and_numbers_stay_numbers() -> None:
     assert normalised("the file is not a file", ["il"]) == "the file is not a file"
     assert normalised("attempt 1 of 3 failed", ["1"]) == normalised("attempt 2 of 3 failed", ["2"]) == "attempt <n> of <n> failed"
+    assert normalised("de facto: country DE", ["DE"]) == "de facto: country <text>"
     assert normalised("Customer acme gmbh", ["ACME GmbH"]) == "Customer <text>"
 
 
 def test_texts_of_payloads_are_bounded_and_never_raise() -> None:
-    assert sorted(texts_of([b'{"a": ["ACME GmbH", 5, null, {"b": " Beta "}], "c": "ab"}', b'"text"'])) == ["ACME GmbH", "Beta", "text"]
+    assert sorted(texts_of([b'{"a": ["ACME GmbH", 5, null, {"b": " Beta "}], "c": "is", "d": "DE"}', b'"text"'])) == ["ACME GmbH", "Beta", "DE", "text"]
     assert texts_of([b"no json", b"[" * 100_000, b'"' + b"x" * 9_000 + b'"']) == []
     assert len(texts_of([b"[" + b",".join(b'"text %d"' % number for number in range(9_000)) + b"]"])) == 500
 
