@@ -149,6 +149,9 @@ def test_what_an_answer_does_not_fit_is_the_models_and_what_code_does_wrong_is_a
     ]
     assert {classify(raised(call)) for call in answers} == {"model"}
 
+    httpx = importlib.import_module("httpx")
+    assert classify(raised(lambda: httpx.Response(200, text="<html>").json())) == "transient", "a proxy's page, no answer"
+
     bugs: list[Any] = [
         lambda: None + 1,  # type: ignore[operator]
         lambda: None.field,  # type: ignore[attr-defined]

@@ -122,6 +122,16 @@ def _torch(error: Any) -> OfException | None:
     return "memory" if "out of memory" in str(error).lower() else None
 
 
+def _json(error: Any) -> OfException:
+    """What a model wrote is no JSON; or a client read a page (of a proxy, as a rule) where a service should have answered."""
+    at = error.__traceback__
+    while at is not None:
+        if str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] in _CLIENTS:
+            return "transient"
+        at = at.tb_next
+    return "model"
+
+
 def _os(error: Any) -> OfException:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE):
         return "infrastructure"
@@ -131,6 +141,9 @@ def _os(error: Any) -> OfException:
 def _client(error: Any) -> OfException:
     return _status_of(error) or "transient"
 
+
+_CLIENTS = {"httpx", "httpx2", "requests", "aiohttp"}
+"""Libraries whose ``response.json()`` raises what the standard library's parser raises."""
 
 _HTTPX: dict[str, Rule] = {
     "TimeoutException": "timeout",
@@ -147,7 +160,7 @@ _RULES: dict[str, Rule | UserRule] = {
     "OSError": _os,
     # What a model or a service answered does not parse, or does not fit what the step expects of it.
     "ValidationError": "model",  # pydantic, msgspec, jsonschema, marshmallow
-    "JSONDecodeError": "model",
+    "JSONDecodeError": lambda error: _json(error),
     "DecodeError": "model",
     "ParseError": "model",  # XML: a SyntaxError to Python
     "YAMLError": "model",
