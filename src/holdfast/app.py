@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent import futures
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
@@ -380,16 +381,18 @@ async def _drive(
 
 def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
     """Run in an event loop of its own; inside a notebook's loop, in a thread beside it."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if sys.platform != "win32":
         import uvloop
 
-        factory = uvloop.new_event_loop
-
-    make = factory or asyncio.new_event_loop
+        make = uvloop.new_event_loop
     if not _inside_a_loop():
         return run_in(make, work)
-    return DaemonPool(1, "holdfast-run").submit(run_in, make, work).result()
+    beside = DaemonPool(1, "holdfast-run").submit(run_in, make, work)
+    try:
+        return beside.result()
+    finally:
+        futures.wait([beside])  # a run that is interrupted here ends before its ledger is closed
 
 
 def _inside_a_loop() -> bool:

@@ -138,18 +138,7 @@ class Session:
         sys.setswitchinterval(SWITCH_S)
         try:
             while not (self._now or self.lost):
-                self._watchdog.beat()
-                self.runner.tick()
-                if self._recycle is not None:
-                    self._renew_process()
-                self.listening.visit()
-                self.retention.visit()
-                self.redriving.visit()
-                if (waiting := self._processes.alerts()) != self._waiting:
-                    self._waiting = waiting
-                    self.alerting.due()
-                self.alerting.visit()
-                self.reporting.visit()
+                self._visit()
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
@@ -196,6 +185,21 @@ class Session:
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
+
+    def _visit(self) -> None:
+        """One turn: whoever has something to do now does it."""
+        self._watchdog.beat()
+        self.runner.tick()
+        self.listening.visit()
+        self.retention.visit()
+        self.redriving.visit()
+        if (waiting := self._processes.alerts()) != self._waiting:
+            self._waiting = waiting
+            self.alerting.due()
+        self.alerting.visit()
+        self.reporting.visit()
+        if self._recycle is not None:
+            self._renew_process()
 
     def _renew_process(self) -> None:
         """What swallowed its cancellation runs on in the loop until the process is replaced: drain, and have it replaced."""

@@ -61,7 +61,7 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
         return Verdict("cancel")
     if not charged:
         return Verdict("again")
-    if policy.effects == "unsafe" and failure.error_class not in ("bad-input", "deadline"):
+    if policy.effects == "unsafe" and failure.error_class not in ("bad-input", "deadline", "budget"):
         return Verdict("review")  # it began, and may have taken effect: never blindly again
     if failure.error_class == "infrastructure":
         return Verdict("again", PAUSE_S)

@@ -99,7 +99,7 @@ class LoopExecutor(Places):
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Know from now on which attempt a task belongs to that a step makes in this loop."""
-        loop.set_task_factory(self._inner_task)
+        loop.set_task_factory(self._inner_task)  # type: ignore[arg-type]  # typeshed knows no context
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""

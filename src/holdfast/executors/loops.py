@@ -14,7 +14,7 @@ from holdfast.executors.pool import DaemonPool
 
 T = TypeVar("T")
 
-END_S = 2.0
+END_S = 1.0
 """Seconds that tasks which are left may take to unwind when the loop ends."""
 
 USERS_THREADS = 256

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from datetime import timedelta
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, get_args
 
@@ -28,6 +26,7 @@ from holdfast.errors import (
     TransientError,
 )
 from holdfast.model.bounded import TookTooLongError, bounded
+from holdfast.model.exceptions import cause_of, isinstance_of, members_of, name_of, seconds_of
 
 ErrorClass = Literal[
     "transient",
@@ -52,9 +51,6 @@ Rule = OfException | Callable[[Any], OfException | None]
 
 RULE_S = 1.0
 """Seconds that a class rule, or reading an exception's fields, may take."""
-
-LONGEST_S = 86_400.0
-"""Most seconds that a Retry-After is believed."""
 
 _MOST = 1_000
 """Exceptions of one failure that are looked at: groups, their members and causes together."""
@@ -126,6 +122,16 @@ def _torch(error: Any) -> OfException | None:
     return "memory" if "out of memory" in str(error).lower() else None
 
 
+def _json(error: Any) -> OfException:
+    """What a model wrote is no JSON; or a client read a page (of a proxy, as a rule) where a service should have answered."""
+    at = error.__traceback__
+    while at is not None:
+        if str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] in _CLIENTS:
+            return "transient"
+        at = at.tb_next
+    return "model"
+
+
 def _os(error: Any) -> OfException:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE):
         return "infrastructure"
@@ -135,6 +141,9 @@ def _os(error: Any) -> OfException:
 def _client(error: Any) -> OfException:
     return _status_of(error) or "transient"
 
+
+_CLIENTS = {"httpx", "httpx2", "requests", "aiohttp"}
+"""Libraries whose ``response.json()`` raises what the standard library's parser raises."""
 
 _HTTPX: dict[str, Rule] = {
     "TimeoutException": "timeout",
@@ -151,7 +160,7 @@ _RULES: dict[str, Rule | UserRule] = {
     "OSError": _os,
     # What a model or a service answered does not parse, or does not fit what the step expects of it.
     "ValidationError": "model",  # pydantic, msgspec, jsonschema, marshmallow
-    "JSONDecodeError": "model",
+    "JSONDecodeError": lambda error: _json(error),
     "DecodeError": "model",
     "ParseError": "model",  # XML: a SyntaxError to Python
     "YAMLError": "model",
@@ -267,26 +276,6 @@ def _judged(error: BaseException, never: tuple[type[BaseException], ...], seen: 
     return Judgement(decides.error_class, decides.error, max([*waits, *([] if said is None else [said])], default=None))
 
 
-def members_of(error: BaseException) -> tuple[BaseException, ...]:
-    """The exceptions of a group; of any other exception none."""
-    return _group_members(error) if isinstance_of(error, BaseExceptionGroup) else ()
-
-
-def cause_of(error: BaseException) -> BaseException | None:
-    """What an exception was raised ``from``, whatever its class makes of that attribute."""
-    found: BaseException | None = _cause(error)
-    return found
-
-
-def isinstance_of(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
-    """Like ``isinstance``, without asking the object for its class."""
-    return issubclass(type(error), kinds)
-
-
-_group_members = BaseExceptionGroup.__dict__["exceptions"].__get__
-_cause = BaseException.__dict__["__cause__"].__get__
-
-
 def _cancelled(error: BaseException) -> bool:
     return any(name_of(kind) == "asyncio.exceptions.CancelledError" for kind in type(error).__mro__)
 
@@ -376,51 +365,6 @@ def _retry_after(error: BaseException) -> float | None:
         return retry_after(error)
     except BaseException:
         return None
-
-
-def seconds_of(said: object, now_s: float | None = None) -> float | None:
-    """A wait in seconds, from 0 to a day: of a number, a text with a number or an HTTP date, or a ``timedelta``. None for
-    anything else, and for what is not a number."""
-    kind = type(said)
-    try:
-        if kind is timedelta:
-            seconds = said.total_seconds()  # type: ignore[attr-defined]
-        elif kind is str or kind is bytes:
-            seconds = _of_text(said if kind is str else said.decode(), now_s)  # type: ignore[attr-defined, arg-type]
-        elif issubclass(kind, float):
-            seconds = float.__add__(said, 0.0)  # type: ignore[arg-type]
-        elif issubclass(kind, int) and kind is not bool:
-            seconds = int.__float__(said)  # type: ignore[arg-type]
-        elif kind is Decimal:
-            seconds = float(said)  # type: ignore[arg-type]
-        else:
-            return None
-    except OverflowError:
-        return LONGEST_S
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_S) if seconds == seconds else None
-
-
-def _of_text(said: str, now_s: float | None) -> float:
-    said = said[:100]
-    try:
-        return float(said)
-    except ValueError:
-        if now_s is None:
-            raise
-        return parsedate_to_datetime(said).timestamp() - now_s
-
-
-def name_of(kind: type) -> str:
-    """A type's full name; a builtin's alone."""
-    try:
-        module = type.__dict__["__module__"].__get__(kind)
-    except AttributeError:
-        module = ""
-    if type(module) is not str or module in ("builtins", ""):
-        return kind.__qualname__
-    return f"{module}.{kind.__qualname__}"
 
 
 def _public(kind: type) -> str:

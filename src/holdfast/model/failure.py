@@ -16,17 +16,8 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast.model.bounded import TookTooLongError, bounded
-from holdfast.model.classes import (
-    RULE_S,
-    ErrorClass,
-    Judgement,
-    cause_of,
-    isinstance_of,
-    judge,
-    members_of,
-    name_of,
-    seconds_of,
-)
+from holdfast.model.classes import RULE_S, ErrorClass, Judgement, judge
+from holdfast.model.exceptions import cause_of, isinstance_of, members_of, name_of, seconds_of
 from holdfast.model.secrets import redacted
 
 _MESSAGE_LIMIT = 2_000
@@ -157,14 +148,15 @@ _traceback = BaseException.__dict__["__traceback__"].__get__
 
 def _plain(error: BaseException) -> bool:
     """Whether nothing of others runs when it is looked at: most exceptions, which need no thread."""
-    if not _plain_type(type(error)) or cause_of(error) is not None or _context(error) is not None:
+    kind: type = type(error)
+    if not _plain_type(kind) or cause_of(error) is not None or _context(error) is not None:
         return False
     fields = error.__dict__
     return all(type(one) in _SCALARS for one in (*_args(error)[:20], *list(fields.values())[:20])) and len(fields) <= 20
 
 
 @lru_cache(1_000)
-def _plain_type(kind: type[BaseException]) -> bool:
+def _plain_type(kind: type) -> bool:
     if type(kind) is not type or issubclass(kind, BaseExceptionGroup):
         return False
     return not any(

@@ -25,8 +25,9 @@ _LIMIT = 300
 
 _MOST_TEXTS = 500
 _LONGEST_TEXT = 300
-_SHORTEST_TEXT = 3
-"""Characters of a payload's text from which on it is looked for in messages: shorter ones would be found in any sentence."""
+_WORD = 3
+"""Characters of a payload's text from which on it is looked for in messages whatever its case; a shorter one (``DE``) only as it is
+written, and not if it is in small letters, as in any sentence."""
 
 
 def texts_of(values: Iterable[bytes]) -> list[str]:
@@ -40,8 +41,9 @@ def texts_of(values: Iterable[bytes]) -> list[str]:
         while todo and len(found) < _MOST_TEXTS:
             one = todo.pop()
             if isinstance(one, str):
-                if _SHORTEST_TEXT <= len(one.strip()) <= _LONGEST_TEXT:
-                    found.append(one.strip())
+                text = one.strip()
+                if 0 < len(text) <= _LONGEST_TEXT and (len(text) >= _WORD or not text.islower()):
+                    found.append(text)
             elif isinstance(one, dict):
                 todo += one.values()
             elif isinstance(one, list):
@@ -62,8 +64,8 @@ def normalised(message: str, particulars: Iterable[str] = ()) -> str:
     named = {one for one in particulars if one and one.casefold() in folded and _LETTER.search(_marked(one))}
     here = sorted(named, key=lambda one: (-len(one), one))
     if here:
-        words = "|".join(re.escape(one) for one in here)
-        text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", "<text>", text, flags=re.IGNORECASE)
+        words = "|".join(f"(?i:{re.escape(one)})" if len(one) >= _WORD else re.escape(one) for one in here)
+        text = re.sub(rf"(?<!\w)(?:{words})(?!\w)", "<text>", text)
     return " ".join(_marked(text).split())[:_LIMIT]
 
 
