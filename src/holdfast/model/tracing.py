@@ -14,7 +14,7 @@ from holdfast.model.edge_types import check_edge, element_type
 from holdfast.model.fusing import fuse
 from holdfast.model.graph import CONSTANT, INPUT, READ, Graph, Node, NodeKind, Ref, Region
 from holdfast.model.source_check import check_source
-from holdfast.model.storable import check_storable, read_as
+from holdfast.model.storable import check_storable, read_alike, read_as
 
 _active: ContextVar[Tracer | None] = ContextVar("holdfast_tracer", default=None)
 
@@ -176,6 +176,16 @@ class Tracer:
         ref, kind = self.reference(value, f"{parameter!r} of {consumer}", read_as(wanted))
         if read_as(wanted) is not wanted:
             check_edge("a constant", kind, consumer, parameter, wanted)
+        return ref
+
+    def handed_on(self, value: Any, consumer: str, wanted: Any) -> Ref:
+        """Return a reference to a payload that another item reads from JSON, as its own type."""
+        ref = self.argument(value, consumer, "payload", wanted)
+        if isinstance(value, Traced) and not read_alike(value._type, wanted):
+            raise DefinitionError(
+                f"{consumer} reads its payload as {describe(wanted)}, and is given {describe(value._type)}, which would come out changed: "
+                f"annotate both with the same type"
+            )
         return ref
 
     def output(self, node: Node) -> Traced:

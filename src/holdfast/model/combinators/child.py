@@ -22,7 +22,7 @@ def child(pipeline: Pipeline[A, T]) -> Callable[[A], T]:
     along; when this item no longer needs it, it is cancelled. (Called directly, ``invoices(document)``, its steps run within this item.)
 
     Raises:
-        DefinitionError: what is given is no pipeline.
+        DefinitionError: what is given is no pipeline, or its payload would be read as another type.
     """
     if not isinstance(pipeline, Pipeline):
         raise DefinitionError(f"child() takes a pipeline, not {pipeline!r}")
@@ -31,7 +31,7 @@ def child(pipeline: Pipeline[A, T]) -> Callable[[A], T]:
         active = tracer()
         if active is None:
             return pipeline(payload)
-        ref = active.argument(payload, f"child({pipeline.name})", "payload", pipeline.input_type)
+        ref = active.handed_on(payload, f"child({pipeline.name})", pipeline.input_type)
         return active.output(active.add("child", pipeline.name, (ref,), pipeline.graph.output_type, spec=ChildSpec(pipeline)))
 
     call.__name__ = pipeline.name
