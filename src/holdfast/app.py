@@ -215,8 +215,8 @@ class App(Operations):
 
     def _check_runnable(self, pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
         """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
-        refuse_in_worker("App.run")
         refuse_while_importing("App.run")
+        refuse_in_worker("App.run")
         for one in pipelines:
             self._check_transactional(one)
         return sources_of(pipelines)
