@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any
 
 from holdfast.buses.opening import open_bus
@@ -190,24 +190,14 @@ class App(Operations):
         try:
             check_workers(workers, sources)
 
-            def accepted(receipts: list[Receipt]) -> None:
-                for one in receipts:
-                    result.add(one)
-                    receipt(one)
-
             def session() -> Session:
                 transactions = open_transactions(self.settings)
                 first = workers.pop() if workers else None
                 return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, first, door)
 
             over = threading.Event()
-            patient = lambda: not over.is_set()  # noqa: E731
-            source = (
-                entry
-                for pipeline, some in groupby(payloads, key=lambda pair: pair[0])
-                for entry in door.entries(pipeline, (payload for _, payload in some), manifest, priority, refused, patient)
-            )
-            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
+            source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
+            result.stopped = _in_a_loop(_drive(session, source, _counting(result, receipt), until_idle, each_tick, over, wait))
         finally:
             close_all(workers)
             ledger.close()
@@ -326,6 +316,17 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
     return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
+
+
+def _counting(result: RunResult, receipt: Callable[[Receipt], None]) -> Callable[[list[Receipt]], None]:
+    """Counts receipts, and hands each on."""
+
+    def accepted(receipts: list[Receipt]) -> None:
+        for one in receipts:
+            result.add(one)
+            receipt(one)
+
+    return accepted
 
 
 def _batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:

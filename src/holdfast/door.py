@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -99,6 +100,18 @@ class Door:
                     kind = "key" if "key function" in str(error) else "type"
                     problem = Refused(given.source or _described(number, given.payload), str(error), kind, given.key)
                 yield refusal(pipeline.name, problem.source, problem.reason, problem.kind, problem.key, manifest)
+
+    def mixed(
+        self,
+        payloads: Iterable[tuple[Pipeline[Any, Any], Any]],
+        manifest: str,
+        priority: int,
+        refused: OnRefused,
+        patient: Callable[[], bool],
+    ) -> Iterator[Entry]:
+        """The same as :meth:`entries` for payloads of several pipelines, each with its own."""
+        for pipeline, pairs in groupby(payloads, key=lambda pair: pair[0]):
+            yield from self.entries(pipeline, (payload for _, payload in pairs), manifest, priority, refused, patient)
 
     def judged(
         self, pipelines: Mapping[str, Pipeline[Any, Any]], submissions: list[Submission], receipts: list[Receipt]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -129,12 +128,6 @@ def test_receipts_and_refusals_go_over_a_live_runner(running: App) -> None:
     assert {row["kind"] for row in running.reads().refused_inputs(None, "open", 9)} == {"conflict", "type"}
 
 
-@step()
-async def seen(row: Any) -> str:
-    """Nothing much."""
-    return "seen"
-
-
 class Before(msgspec.Struct):
     """A payload as it was."""
 
@@ -151,16 +144,28 @@ class After(msgspec.Struct):
     large: str = ""
 
 
+@step()
+async def seen_before(row: Before) -> str:
+    """Nothing much."""
+    return row.id
+
+
+@step()
+async def seen_after(row: After) -> str:
+    """Nothing much."""
+    return row.id
+
+
 @pipeline(version="1", key=lambda row: row.id, name="docs")
 def before(row: Before) -> str:
     """The release before."""
-    return seen(row)
+    return seen_before(row)
 
 
 @pipeline(version="2", key=lambda row: row.id, name="docs")
 def after(row: After) -> str:
     """This release."""
-    return seen(row)
+    return seen_after(row)
 
 
 def test_a_payload_that_reads_as_the_same_value_is_the_same(app: App) -> None:

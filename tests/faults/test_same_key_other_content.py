@@ -8,32 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from holdfast import App, Pipeline, child, on, pipeline, step
-from holdfast.cli import app as commands
-from holdfast.errors import HoldfastError
+from tests.command_line import Line
 from tests.intake_samples import Row, book, rows
 
 TARGET = "tests.intake_samples:rows"
-
-
-class Line:
-    """The command line in this process: its output, and its exit code."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.err = ""
-
-    def __call__(self, *words: str, code: int = 0) -> str:
-        refused = ""
-        try:
-            got = typer.main.get_command(commands).main(list(words), prog_name="holdfast", standalone_mode=False) or 0
-        except HoldfastError as error:
-            got, refused = 2, str(error)
-        out, self.err = self._capsys.readouterr()
-        assert got == code, f"{words}: {got}\n{out}\n{self.err}\n{refused}"
-        return refused or out
 
 
 @pytest.fixture
