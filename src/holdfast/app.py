@@ -163,8 +163,7 @@ class App(Operations):
                 accepted); without it that is only logged.
             receipt: called with each receipt once it is durable.
             wait: wait for a ledger that is away when the run begins; one that goes away later is waited for in any case.
-            refused: what becomes of a payload that does not fit: ``raise`` ends the run with an error; ``keep`` keeps it as a refused
-                input and goes on.
+            refused: of a payload that does not fit: ``raise`` ends the run; ``keep`` keeps it as a refused input and goes on.
 
         Raises:
             LedgerLockedError: another runner has this ledger.
@@ -174,9 +173,6 @@ class App(Operations):
             WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
         """
         pipelines = with_children(pipelines)
-        open_bus(self.settings)  # refused here rather than under way
-        if self.settings.notify is not None:
-            Notices(self.settings)
         sources = self._check_runnable(pipelines)
         store, door = self.store(), self.door()
         worker = self._first_worker(sources)  # it imports the pipelines while the ledger is opened
@@ -207,6 +203,9 @@ class App(Operations):
         """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
         refuse_in_worker("App.run")
         refuse_while_importing("App.run")
+        open_bus(self.settings)
+        if self.settings.notify is not None:
+            Notices(self.settings)
         for one in pipelines:
             self._check_transactional(one)
         return sources_of(pipelines)
