@@ -67,7 +67,7 @@ def filed(sheet: Sheet) -> int:
 def counted(argument: str) -> Iterator[Row]:
     """Rows ``r-0``, ``r-1``, … as many as the argument says; ``3!`` raises after three."""
     for number in range(int(argument.rstrip("!"))):
-        yield Row(f"r-{number}", number)
+        yield Row(f"r-{number}", float(number))
     if argument.endswith("!"):
         raise RuntimeError("the source broke off")
 

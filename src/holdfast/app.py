@@ -13,11 +13,10 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from holdfast.buses.opening import open_bus
-from holdfast.door import Door, Entry, OnRefused, parted, receipts_of
+from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError, WorkersError
@@ -114,7 +113,7 @@ class App(Operations):
                 writer.register(version_spec(one), self.clock.now_ms())
             limit = self.settings.backlog
             source = door.entries(pipeline, payloads, manifest, priority, refused)
-            for batch in _batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
+            for batch in batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
                 submissions, refusals = parted(batch)
                 receipts = writer.admit(submissions, self.clock.now_ms(), limit, refusals)
                 receipts, conflicts = door.judged({pipeline.name: pipeline}, submissions, receipts)
@@ -326,23 +325,6 @@ def _counting(result: RunResult, receipt: Callable[[Receipt], None]) -> Callable
             receipt(one)
 
     return accepted
-
-
-def _batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
-    """Parts of a source. What it raises comes after what it gave before."""
-    error: Exception | None = None
-    while error is None:
-        batch: list[Entry] = []
-        try:
-            for one in islice(source, size):
-                batch.append(one)  # one by one: what came before an error is kept
-        except Exception as raised:
-            error = raised
-        if batch:
-            yield batch
-        elif error is None:
-            return
-    raise error
 
 
 async def _drive(

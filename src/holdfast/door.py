@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -193,6 +193,23 @@ class _Refusing(InputError):
     def __init__(self, refused: Refused) -> None:
         super().__init__(f"{refused.source}: {refused.reason}")
         self.refused = refused
+
+
+def batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
+    """Parts of a source. What it raises comes after what it gave before."""
+    error: Exception | None = None
+    while error is None:
+        batch: list[Entry] = []
+        try:
+            for one in islice(source, size):
+                batch.append(one)  # one by one: what came before an error is kept
+        except Exception as raised:
+            error = raised
+        if batch:
+            yield batch
+        elif error is None:
+            return
+    raise error
 
 
 def receipts_of(entries: list[Entry], receipts: list[Receipt]) -> list[Receipt]:

@@ -64,10 +64,10 @@ def test_a_restart_with_another_input_takes_what_run_takes(line: Line, app: App,
 
 
 def test_a_program_sees_it_in_the_receipt(app: App) -> None:
-    first, second = (next(app.submit(rows, [Row("r-1", amount)])) for amount in (1, 2))
+    first, second = (next(app.submit(rows, [Row("r-1", amount)])) for amount in (1.0, 2.0))
     assert (first.status, second.status, second.item) == ("new", "conflict", first.item)
     assert not second.accepted
-    result = app.run([rows], [(rows, Row("r-1", 1)), (rows, Row("r-1", 2)), (rows, Row("r-4", 2))])
+    result = app.run([rows], [(rows, Row("r-1", 1.0)), (rows, Row("r-1", 2.0)), (rows, Row("r-4", 2.0))])
     assert (result.received, result.known, result.conflicts) == (1, 1, 1)
 
 
@@ -111,7 +111,7 @@ def test_an_event_whose_key_has_other_content_is_logged_and_kept(
 
 def test_a_child_whose_parent_was_restarted_with_another_input_is_kept(app: App, caplog: pytest.LogCaptureFixture) -> None:
     served: list[Pipeline[Any, Any]] = [parent, rows]
-    app.run(served, [(parent, Row("r-1", 1))])
+    app.run(served, [(parent, Row("r-1", 1.0))])
     (item,) = (app.reads().item_by_key("r-1"),)
     assert item is not None
     app.restart([item])
