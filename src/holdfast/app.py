@@ -13,11 +13,10 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
 from typing import Any
 
 from holdfast.buses.opening import open_bus
-from holdfast.door import Door, Entry, OnRefused, parted, receipts_of
+from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError, WorkersError
@@ -114,7 +113,7 @@ class App(Operations):
                 writer.register(version_spec(one), self.clock.now_ms())
             limit = self.settings.backlog
             source = door.entries(pipeline, payloads, manifest, priority, refused)
-            for batch in _batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
+            for batch in batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
                 submissions, refusals = parted(batch)
                 receipts = writer.admit(submissions, self.clock.now_ms(), limit, refusals)
                 receipts, conflicts = door.judged({pipeline.name: pipeline}, submissions, receipts)
@@ -163,8 +162,7 @@ class App(Operations):
                 accepted); without it that is only logged.
             receipt: called with each receipt once it is durable.
             wait: wait for a ledger that is away when the run begins; one that goes away later is waited for in any case.
-            refused: what becomes of a payload that does not fit: ``raise`` ends the run with an error; ``keep`` keeps it as a refused
-                input and goes on.
+            refused: of a payload that does not fit: ``raise`` ends the run; ``keep`` keeps it as a refused input and goes on.
 
         Raises:
             LedgerLockedError: another runner has this ledger.
@@ -174,9 +172,6 @@ class App(Operations):
             WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
         """
         pipelines = with_children(pipelines)
-        open_bus(self.settings)  # refused here rather than under way
-        if self.settings.notify is not None:
-            Notices(self.settings)
         sources = self._check_runnable(pipelines)
         store, door = self.store(), self.door()
         worker = self._first_worker(sources)  # it imports the pipelines while the ledger is opened
@@ -190,24 +185,14 @@ class App(Operations):
         try:
             check_workers(workers, sources)
 
-            def accepted(receipts: list[Receipt]) -> None:
-                for one in receipts:
-                    result.add(one)
-                    receipt(one)
-
             def session() -> Session:
                 transactions = open_transactions(self.settings)
                 first = workers.pop() if workers else None
                 return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, first, door)
 
             over = threading.Event()
-            patient = lambda: not over.is_set()  # noqa: E731
-            source = (
-                entry
-                for pipeline, some in groupby(payloads, key=lambda pair: pair[0])
-                for entry in door.entries(pipeline, (payload for _, payload in some), manifest, priority, refused, patient)
-            )
-            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
+            source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
+            result.stopped = _in_a_loop(_drive(session, source, _counting(result, receipt), until_idle, each_tick, over, wait))
         finally:
             close_all(workers)
             ledger.close()
@@ -217,6 +202,9 @@ class App(Operations):
         """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
         refuse_while_importing("App.run")
         refuse_in_worker("App.run")
+        open_bus(self.settings)
+        if self.settings.notify is not None:
+            Notices(self.settings)
         for one in pipelines:
             self._check_transactional(one)
         return sources_of(pipelines)
@@ -328,21 +316,15 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
 
 
-def _batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
-    """Parts of a source. What it raises comes after what it gave before."""
-    error: Exception | None = None
-    while error is None:
-        batch: list[Entry] = []
-        try:
-            for one in islice(source, size):
-                batch.append(one)  # one by one: what came before an error is kept
-        except Exception as raised:
-            error = raised
-        if batch:
-            yield batch
-        elif error is None:
-            return
-    raise error
+def _counting(result: RunResult, receipt: Callable[[Receipt], None]) -> Callable[[list[Receipt]], None]:
+    """Counts receipts, and hands each on."""
+
+    def accepted(receipts: list[Receipt]) -> None:
+        for one in receipts:
+            result.add(one)
+            receipt(one)
+
+    return accepted
 
 
 async def _drive(

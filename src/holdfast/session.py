@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,9 +18,9 @@ from typing import Any
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
-from holdfast.door import Door, Entry, parted, receipts_of
+from holdfast.door import Door, Entry
 from holdfast.engine.alerting import Alerting
-from holdfast.engine.committer import RETRY_S, Committer
+from holdfast.engine.committer import Committer
 from holdfast.engine.decide import SUSPECT
 from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
@@ -31,7 +31,7 @@ from holdfast.engine.reporting import Reporting
 from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
-from holdfast.errors import BacklogFullError, LeaseLostError, LedgerUnavailableError
+from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.pool import DaemonPool
@@ -39,12 +39,13 @@ from holdfast.executors.processes import ProcessExecutor
 from holdfast.executors.starting import Launched
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
+from holdfast.feeding import Feeding
 from holdfast.ledger import Ledger, Registered
 from holdfast.ledgers.opening import open_reads
 from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
-from holdfast.model.item import Receipt, Refusal, Submission
+from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
@@ -179,6 +180,8 @@ class Session:
         self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
+        served = {one.pipeline.name: one.pipeline for one in self.loaded}
+        self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours)
         self._build(learned, durations)
         self._executors_loop.watch(loop)
         self._began = self._clock.monotonic()
@@ -300,59 +303,24 @@ class Session:
 
     async def _feed(self, intake: Intake[Entry], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
+
+        def answered(receipts: list[Receipt]) -> None:
+            accepted(receipts)
+            self.runner.hint()
+
         try:
-            while not self.runner.draining and (batch := await intake.next()):
-                size = max(self._settings.backlog // 4, 1) if self._settings.backlog else len(batch)
-                receipts = [one for at in range(0, len(batch), size) for one in await self._answered(batch[at : at + size])]
-                intake.done()
-                accepted(receipts)
-                self.runner.hint()
+            await self._feeding.feed(intake, lambda: not self.runner.draining, answered)
         finally:
             self.intake_open = False
 
-    async def _answered(self, batch: list[Entry]) -> list[Receipt]:
-        """The receipts of a batch; conflicts are looked at, and kept as refused inputs, beside the loop."""
-        submissions, refusals = parted(batch)
-        receipts = await self._admit_patiently(submissions, refusals)
-        if any(one.status == "conflict" for one in receipts):
-            pipelines = {one.pipeline.name: one.pipeline for one in self.loaded}
-            judge = partial(self._door.judged, pipelines, submissions, receipts)
-            receipts, conflicts = await asyncio.get_running_loop().run_in_executor(self._ours, judge)
-            await self._admit_patiently([], conflicts)
-        return receipts_of(batch, receipts)
-
-    async def _admit_patiently(self, submissions: list[Submission], refusals: list[Refusal]) -> list[Receipt]:
-        """Admit; while the disk or the backlog is full, wait (for a disk, say so once), and go on when there is space."""
-        said = False
-        while True:
-            try:
-                return await self.admit(submissions, refusals)
-            except BacklogFullError as error:
-                await asyncio.sleep(min(error.retry_after, RETRY_S))
-            except LedgerUnavailableError as error:
-                if not said:
-                    log.warning("%s", error)
-                said = True
-                self.committer.trouble = str(error)
-                await asyncio.sleep(RETRY_S)
-
-    async def admit(self, submissions: list[Submission], refusals: Sequence[Refusal] = ()) -> list[Receipt]:
-        """Admit items, and keep refusals, through the committer; returns once they are durable.
+    async def admit(self, batch: list[Submission]) -> list[Receipt]:
+        """Admit items through the committer; returns once they are durable.
 
         Raises:
             LedgerUnavailableError: disk full or failing; none was accepted.
             BacklogFullError: too many wait; none was accepted.
         """
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.committer.call(
-            lambda ledger: ledger.admit(submissions, self._clock.now_ms(), self._settings.backlog, refusals),
-            lambda answer: None if done.done() else done.set_result(answer),
-        )
-        answer = await done
-        if isinstance(answer, Exception):
-            raise answer
-        receipts: list[Receipt] = answer
-        return receipts
+        return await self._feeding.admit(batch)
 
     def _renew(self) -> None:
         """Called by the watchdog's thread."""
