@@ -197,8 +197,7 @@ class App(Operations):
 
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                first = workers.pop() if workers else None
-                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, first, door)
+                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, workers, door)
 
             over = threading.Event()
             patient = lambda: not over.is_set()  # noqa: E731
