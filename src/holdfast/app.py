@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,18 +19,17 @@ from holdfast.buses.opening import open_bus
 from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError, WorkersError
+from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.executors.first import FirstWorker
 from holdfast.executors.loops import run_in
 from holdfast.executors.pool import DaemonPool
-from holdfast.executors.starting import Launched, launch, unusable
-from holdfast.executors.worker import Setup
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model.display import table
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
-from holdfast.modules.pipelines import Source, code_for, sources_of
+from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
 from holdfast.session import Session
@@ -68,6 +67,12 @@ class RunResult:
         self.known += receipt.status == "same"
         self.conflicts += receipt.status == "conflict"
         self.refused += receipt.status == "refused"
+
+    def take(self, told: Callable[[Receipt], None], receipts: list[Receipt]) -> None:
+        """Count receipts, and tell of each."""
+        for one in receipts:
+            self.add(one)
+            told(one)
 
     def _repr_html_(self) -> str:
         counts = [("received", self.received), ("known", self.known), ("conflicts", self.conflicts), ("refused", self.refused)]
@@ -173,30 +178,27 @@ class App(Operations):
         """
         pipelines = with_children(pipelines)
         sources = self._check_runnable(pipelines)
-        store, door = self.store(), self.door()
-        worker = self._first_worker(sources)  # it imports the pipelines while the ledger is opened
-        workers = [worker] if worker is not None else []
-        try:
-            ledger, loaded = self._open_and_register(pipelines, wait)
-        except BaseException:
-            close_all(workers)
-            raise
-        result = RunResult()
-        try:
-            check_workers(workers, sources)
+        store, door, result, over = self.store(), self.door(), RunResult(), threading.Event()
+        with FirstWorker(sources, self.settings.artifacts_place) as worker, self._opened(pipelines, wait) as (ledger, loaded):
+            worker.check()  # it has imported the pipelines while the ledger was opened
 
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                first = workers.pop() if workers else None
-                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, first, door)
+                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door)
 
-            over = threading.Event()
             source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
-            result.stopped = _in_a_loop(_drive(session, source, _counting(result, receipt), until_idle, each_tick, over, wait))
-        finally:
-            close_all(workers)
-            ledger.close()
+            accepted = partial(result.take, receipt)
+            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
         return result
+
+    @contextmanager
+    def _opened(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> Iterator[tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]]:
+        """The ledger, open for writing, with these pipelines registered."""
+        ledger, loaded = self._open_and_register(pipelines, wait)
+        try:
+            yield ledger, loaded
+        finally:
+            ledger.close()
 
     def _check_runnable(self, pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
         """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
@@ -208,16 +210,6 @@ class App(Operations):
         for one in pipelines:
             self._check_transactional(one)
         return sources_of(pipelines)
-
-    def _first_worker(self, sources: list[Source]) -> Launched | None:
-        """Start a worker, if a step needs one."""
-        if not any(one.needed for one in sources):
-            return None
-        try:
-            return launch(Setup(code_for(sources).packed(), self.settings.artifacts_place, os.getpid()))
-        except OSError as error:
-            message = f"worker processes cannot start: {error}. Nothing was accepted"
-            raise WorkersError(message) from None
 
     def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "", priority: int = 0) -> Iterator[Submission]:
         """Check, encode and (when large) store payloads, without accepting them.
@@ -271,24 +263,6 @@ class App(Operations):
                 time.sleep(RETRY_S)
 
 
-def check_workers(workers: list[Launched], sources: list[Source]) -> None:
-    """Wait until the first worker has imported the pipelines.
-
-    Raises:
-        WorkersError: it cannot import one that has steps for workers.
-    """
-    for worker in workers:
-        why = unusable(worker, sources)
-        if why:
-            raise WorkersError(f"{why}. Nothing was accepted")
-
-
-def close_all(workers: list[Launched]) -> None:
-    """End workers that no session has taken over."""
-    for worker in workers:
-        worker.close()
-
-
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
     """These pipelines and those that they call as items of their own, children of children included. Several versions of one may be
     among them.
@@ -314,17 +288,6 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
     return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
-
-
-def _counting(result: RunResult, receipt: Callable[[Receipt], None]) -> Callable[[list[Receipt]], None]:
-    """Counts receipts, and hands each on."""
-
-    def accepted(receipts: list[Receipt]) -> None:
-        for one in receipts:
-            result.add(one)
-            receipt(one)
-
-    return accepted
 
 
 async def _drive(

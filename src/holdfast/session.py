@@ -33,10 +33,10 @@ from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
+from holdfast.executors.first import FirstWorker
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.processes import ProcessExecutor
-from holdfast.executors.starting import Launched
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.feeding import Feeding
@@ -81,7 +81,7 @@ class Session:
         rng: all randomness.
         recycle: replaces the process when a step holds the loop for good, or None.
         transactions: connects for transactional steps; None where the ledger cannot share a transaction.
-        worker: a worker process that is ready, or None.
+        worker: the first worker, which the session takes over.
         door: what payloads came in by: it judges conflicts; by default one to this store and ledger.
     """
 
@@ -95,7 +95,7 @@ class Session:
         rng: random.Random,
         recycle: Callable[[bool], None] | None,
         transactions: OpenTransactions | None = None,
-        worker: Launched | None = None,
+        worker: FirstWorker | None = None,
         door: Door | None = None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
@@ -254,7 +254,8 @@ class Session:
 
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
         self._processes = ProcessExecutor(
-            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note, self._worker,
+            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note,
+            None if self._worker is None else self._worker.take(),
         )  # fmt: skip
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
