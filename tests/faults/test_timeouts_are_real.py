@@ -104,8 +104,8 @@ def test_a_runner_that_can_be_replaced_is(tmp_path: Path) -> None:
     environment = {**os.environ, "HOLDFAST_HOME": str(tmp_path / "home"), "HOLDFAST_WORKERS": "1", "HOLDFAST_LEDGER": ""}
     code = (
         "import sys\n"
-        "import holdfast.session as session, holdfast.executors.loop as loop\n"
-        "session.RECYCLE_S, loop.GRACE_S = 0.0, 0.3\n"
+        "import holdfast.engine.replacing as replacing, holdfast.executors.loop as loop\n"
+        "replacing.REPLACE_S, loop.GRACE_S = 0.0, 0.3\n"
         "from holdfast.cli import main\n"
         "from tests.boundary_samples import Way, swallowing\n"
         "from holdfast import App\n"
