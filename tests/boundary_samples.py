@@ -69,7 +69,7 @@ class LongText(Exception):
 class Liar(Exception):
     """It says that it is something else, and that it has fields."""
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise RuntimeError("no class")
 
@@ -78,7 +78,7 @@ class Liar(Exception):
         raise SystemExit(3)
 
     @property
-    def args(self) -> Any:
+    def args(self) -> Any:  # type: ignore[override]
         raise KeyError("args")
 
     def __repr__(self) -> str:
@@ -150,7 +150,7 @@ WAYS: dict[str, tuple[str, Callable[[], Any]]] = {
     "text": ("transient", lambda: _raise(ValueError(HOSTILE))),
     "wrapped": ("bad-input", lambda: _from(RuntimeError("vendor call failed"), BadInputError("no text layer"))),
     "type-error": ("bug", lambda: len(5)),  # type: ignore[arg-type]
-    "key-error": ("bug", lambda: {}["missing"]),
+    "key-error": ("bug", lambda: dict[str, int]()["missing"]),
     "assertion": ("bug", lambda: _raise(AssertionError())),
     "json": ("model", lambda: json.loads("{'score': 1}")),
     "pydantic": ("model", lambda: Answer.model_validate({"score": "high"})),
@@ -182,7 +182,7 @@ def _declare(where: str, effects: str) -> None:
             await asyncio.sleep(0)
             return marked(way)
 
-        made: Any = step(**OPTIONS, effects=effects, name=f"{where}_{effects}")(body)
+        made: Any = step(**OPTIONS, effects=effects, name=f"{where}_{effects}")(body)  # type: ignore[call-overload]
     else:
 
         def plain(way: Way) -> int:
