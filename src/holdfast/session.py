@@ -27,6 +27,7 @@ from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.listening import Listening
 from holdfast.engine.redriving import Redriving
+from holdfast.engine.replacing import Replacing
 from holdfast.engine.reporting import Reporting
 from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
@@ -59,10 +60,6 @@ from holdfast.transaction import OpenTransactions
 log = logging.getLogger("holdfast")
 
 TICK_S = 0.05
-
-RECYCLE_S = 10.0
-"""Seconds that a process lives at least before it is replaced for an attempt that cannot be stopped, and that the others may take to
-end then."""
 
 SWITCH_S = 0.0001
 """The interpreter's switch interval while a runner works: the committer waits for the lock after every statement, and
@@ -107,7 +104,6 @@ class Session:
         self._worker = worker
         self._now = False
         self._ours = DaemonPool(4, "holdfast-aside")
-        self._recycle_at: float | None = None
         self._idle_since = clock.monotonic()
         self._waiting: list[Alert] = []
         self.lost = False
@@ -166,7 +162,7 @@ class Session:
             self.runner.leave()
             await loop.run_in_executor(self._ours, self._leave)
             self._ours.shutdown()
-        if self._recycle is not None and self._recycle_at is not None and not self._now:
+        if self._recycle is not None and self._replacing.due and not self._now:
             log.error("restarting the runner, in whose event loop an attempt could not be stopped; nothing counts as an attempt for that")
             self._recycle(self.intake_open)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
@@ -184,7 +180,7 @@ class Session:
         self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours)
         self._build(learned, durations)
         self._executors_loop.watch(loop)
-        self._began = self._clock.monotonic()
+        self._replacing = Replacing(self._clock.monotonic())
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
@@ -202,18 +198,11 @@ class Session:
         self.alerting.visit()
         self.reporting.visit()
         if self._recycle is not None:
-            self._renew_process()
-
-    def _renew_process(self) -> None:
-        """What swallowed its cancellation runs on in the loop until the process is replaced: drain, and have it replaced."""
-        now = self._clock.monotonic()
-        if self._recycle_at is None:
-            busy = self.intake_open or self.runner.draining or now - self._began < RECYCLE_S
-            if not busy and self._executors_loop.written_off():
-                self._recycle_at = now + RECYCLE_S
+            busy = self.intake_open or self.runner.draining
+            action = self._replacing.visit(self._clock.monotonic(), self._executors_loop.written_off(), busy)
+            if action == "drain":
                 self.runner.drain()
-        elif now > self._recycle_at:
-            self.lost = True  # at once: what still runs goes on uncharged in the new process
+            self.lost = self.lost or action == "end"  # what still runs goes on uncharged in the new process
 
     def _idle(self, relay: Relay | None) -> bool:
         """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""
