@@ -18,14 +18,16 @@ from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.search import Page
+from holdfast.model.arguments import refusal
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
 from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
+from holdfast.model.kinds import shown
 from holdfast.model.search import Filter
 from holdfast.model.versions import compare, reusable
 from holdfast.modules.guard import refuse_while_importing
-from holdfast.settings import Settings, read_settings
+from holdfast.settings import Settings, read_settings, signature
 from holdfast.store import Store
 from holdfast.stores.opening import open_store
 
@@ -76,9 +78,17 @@ class Handling:
 
     Args:
         settings: see :class:`holdfast.settings.Settings`; keyword arguments win over the environment.
+
+    Raises:
+        InputError: an unknown keyword, or a value that does not fit.
     """
 
+    __signature__ = signature()
+
     def __init__(self, settings: Settings | None = None, **given: object) -> None:
+        if settings is not None and (given or not isinstance(settings, Settings)):
+            what = f"settings={shown(settings)} is not allowed" if not given else "settings= and keywords exclude each other"
+            raise refusal("App()", f"{what}: write App(home=…, ledger=…), or App(settings)", InputError)
         self.settings = settings or read_settings(**given)
         self.clock = SystemClock()
         self._begun: Begun = lambda operation: None

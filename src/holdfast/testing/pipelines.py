@@ -16,11 +16,12 @@ from holdfast.model.combinators.gather import branch, gather
 from holdfast.model.combinators.refine import refine
 from holdfast.model.combinators.review import review
 from holdfast.model.combinators.route import case, route
+from holdfast.model.declaring import step
 from holdfast.model.dependency import Dependency
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry
 from holdfast.model.prices import Budget
-from holdfast.model.step import Failed, step
+from holdfast.model.step import Failed
 
 _FEW = Retry(attempts=3, base="1s", cap="20s")
 
