@@ -23,7 +23,7 @@ from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pau
 from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
-from holdfast.model.kinds import shown
+from holdfast.model.kinds import meant, shown
 from holdfast.model.search import Filter
 from holdfast.model.versions import compare, reusable
 from holdfast.modules.guard import refuse_while_importing
@@ -222,6 +222,31 @@ class Handling:
     def resume_pipeline(self, pipeline: str, step: str = "", reason: str = "", who: str = "") -> Changed:
         """A paused pipeline or step goes on."""
         return self._hold(pipeline, step, False, reason, who)
+
+    def close_dependency(self, name: str, reason: str = "", who: str = "") -> Changed:
+        """Close the breaker of a dependency by hand: its next attempts start at once. Idempotent.
+
+        Raises:
+            NotFoundError: no breaker of this name has been open here; the message names those that have.
+        """
+        reads = self.reads()
+        try:
+            known = reads.known_dependencies()
+        finally:
+            reads.close()
+        if name not in known:
+            raise NotFoundError(f"no dependency {name!r} has been unavailable here{meant(name, known)}; known are: {', '.join(known[:20]) or 'none'}")
+        writer, now = self.writer(), self.clock.now_ms()
+        try:
+            number = writer.lifecycle.begin_operation(Operation("close", f"dependency {name}", who or getpass.getuser(), reason), now)
+            self._begun(number)
+            try:
+                changed = writer.lifecycle.close_dependency(number, name, now)
+            finally:
+                writer.lifecycle.end_operation(number, "done", now)
+        finally:
+            writer.close()
+        return Changed(number, int(changed), 1)
 
     # -- the ledger and the store ---------------------------------------------------------------------------------
 

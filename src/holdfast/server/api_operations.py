@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
 from holdfast.app import App
@@ -99,6 +99,15 @@ class Hold(Body):
     reason: Reason = ""
 
 
+class Because(Body):
+    """Why something is done."""
+
+    reason: Reason = ""
+
+
+Dependency = Annotated[str, Path(description="The dependency's name.", max_length=200)]
+
+
 def answered(here: State, response: Response, work: Callable[[App], Changed]) -> Done:
     """Do it, and say what was done, or that it goes on."""
     done = do(here, work)
@@ -165,6 +174,12 @@ def discard(here: Here, person: Operator, body: Letters, response: Response) -> 
     """Close dead letters with a reason. Nothing is deleted."""
     target = body.target()
     return answered(here, response, lambda app: app.discard(target, body.reason, person.name))
+
+
+@router.post("/dependencies/{name}/close")
+def close_dependency(here: Here, person: Operator, name: Dependency, body: Because, response: Response) -> Done:
+    """Close the breaker of a dependency by hand: its next attempts start at once."""
+    return answered(here, response, lambda app: app.close_dependency(name, body.reason, person.name))
 
 
 @router.post("/pipelines/{name}/pause")

@@ -264,8 +264,9 @@ def remembered(number: int) -> int:
 
 @pipeline(version="1", key=str)
 def weather(number: int) -> int:
-    """A dependency and the cache, alone and for elements."""
-    return merge(remembered(forecast(number)), total(each(forecast, tolerate=0.5)(spread(number))))
+    """A dependency and the cache, alone and for elements; and what fails over while the dependency is unavailable."""
+    known = merge(remembered(forecast(number)), total(each(forecast, tolerate=0.5)(spread(number))))
+    return merge(known, first_ok(forecast, plus)(number))
 
 
 ALL: list[Pipeline[Any, Any]] = [line, ways, hurried, joins, passes, people, family, small, weather]
