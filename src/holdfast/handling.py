@@ -13,6 +13,7 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
+from holdfast.engine.fitting import Misfit, Sieve
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger, open_reads
@@ -23,9 +24,10 @@ from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pau
 from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
-from holdfast.model.kinds import meant, shown
+from holdfast.model.kinds import shown
+from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
-from holdfast.model.versions import compare, reusable
+from holdfast.model.versions import Shape, compare, reusable
 from holdfast.modules.guard import refuse_while_importing
 from holdfast.settings import Settings, read_settings, signature
 from holdfast.store import Store
@@ -66,11 +68,15 @@ class Changed(msgspec.Struct, frozen=True):
         operation: its number: ``holdfast operations``.
         changed: how many items or dead letters it changed.
         looked_at: how many it looked at; those that it did not change were so already, or may not be changed so.
+        unfit: of a move whose values were checked, how many do not fit and stay where they are.
+        misfits: the first of these, with why.
     """
 
     operation: int
     changed: int
     looked_at: int
+    unfit: int = 0
+    misfits: tuple[Misfit, ...] = ()
 
 
 class Handling:
@@ -144,6 +150,7 @@ class Handling:
         reason: str = "",
         who: str = "",
         told: Told | None = None,
+        types: Pipeline[Any, Any] | None = None,
     ) -> Changed:
         """These items go on under another version of their pipeline, which a runner or ``holdfast deploy`` has registered. Results of
         steps that are the same there, with the same inputs and the same body, are kept.
@@ -157,24 +164,26 @@ class Handling:
             reason: why.
             who: who asks.
             told: progress.
+            types: that version's code: an item whose payload or kept results do not fit its types stays where it is, and is named
+                in the answer. Without it values are not checked.
 
         Raises:
             NotFoundError: no such version.
         """
-        reads = self.reads()
+        change = self._moving(pipeline, label, bodies)
+        suffix = f" to {pipeline} {label}"
+        if types is None:
+            return self._change("move", items, change, reason, who, told, suffix, rate)
+        chosen, reads = items if isinstance(items, Filter) else list(items), self.reads()
         try:
-            versions = {one["version"]: one for one in reads.versions(pipeline)}
-            numbers = reads.bodies()
+            sieve = Sieve(change, types, self.store(), reads.stored)
+            done = self._work(
+                "move", _named(chosen, "items", suffix), sieve.change, reason, who,
+                lambda found: sieve.fitting(self._batches(found, chosen)), self._total(chosen), told, rate, sieve.moved,
+            )  # fmt: skip
         finally:
             reads.close()
-        if label not in versions:
-            raise NotFoundError(
-                f"pipeline {pipeline!r} has no version {label!r} here: it has {', '.join(versions) or 'none'}; `holdfast deploy` registers one"
-            )
-        new = versions[label]["shape"]
-        same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in versions.values() if one["version"] != label}
-        now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
-        return self._change("move", items, Move(versions[label]["number"], same, now), reason, who, told, f" to {pipeline} {label}", rate)
+        return Changed(done.operation, done.changed, done.looked_at + sieve.unfit, sieve.unfit, tuple(sieve.misfits))
 
     def redrive(
         self,
@@ -223,31 +232,6 @@ class Handling:
         """A paused pipeline or step goes on."""
         return self._hold(pipeline, step, False, reason, who)
 
-    def close_dependency(self, name: str, reason: str = "", who: str = "") -> Changed:
-        """Close the breaker of a dependency by hand: its next attempts start at once. Idempotent.
-
-        Raises:
-            NotFoundError: no breaker of this name has been open here; the message names those that have.
-        """
-        reads = self.reads()
-        try:
-            known = reads.known_dependencies()
-        finally:
-            reads.close()
-        if name not in known:
-            raise NotFoundError(f"no dependency {name!r} has been unavailable here{meant(name, known)}; known are: {', '.join(known[:20]) or 'none'}")
-        writer, now = self.writer(), self.clock.now_ms()
-        try:
-            number = writer.lifecycle.begin_operation(Operation("close", f"dependency {name}", who or getpass.getuser(), reason), now)
-            self._begun(number)
-            try:
-                changed = writer.lifecycle.close_dependency(number, name, now)
-            finally:
-                writer.lifecycle.end_operation(number, "done", now)
-        finally:
-            writer.close()
-        return Changed(number, int(changed), 1)
-
     # -- the ledger and the store ---------------------------------------------------------------------------------
 
     def open_ledger(self) -> Ledger:
@@ -268,6 +252,23 @@ class Handling:
     def store(self) -> Store:
         """The artifact store."""
         return open_store(self.settings.artifacts_place)
+
+    def _moving(self, pipeline: str, label: str, bodies: dict[str, str] | None, shape: Shape | None = None) -> Move:
+        """The move of items of other versions to this one, which (but for its ``shape``) is read from the ledger."""
+        reads = self.reads()
+        try:
+            versions = {one["version"]: one for one in reads.versions(pipeline)}
+            numbers = reads.bodies()
+        finally:
+            reads.close()
+        if label not in versions and shape is None:
+            known = ", ".join(versions) or "none"
+            raise NotFoundError(f"pipeline {pipeline!r} has no version {label!r} here: it has {known}; `holdfast deploy` registers one")
+        new = shape if shape is not None else versions[label]["shape"]
+        others = [one for one in versions.values() if one["version"] != label]
+        same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in others}
+        now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
+        return Move(versions[label]["number"] if label in versions else 0, same, now)
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
@@ -292,8 +293,9 @@ class Handling:
         return self._work(verb, _named(wanted, "dead letters of"), change, reason, who, batches, self._total(wanted), told, rate)
 
     def _work(
-        self, verb: str, target: str, change: Change, reason: str, who: str,
+        self, verb: str, target: str, change: Change | Callable[[list[int]], Change], reason: str, who: str,
         batches: Callable[[LedgerReads], Iterator[list[int]]], total: int, told: Told | None, rate: float | None,
+        done: Callable[[list[int]], None] = lambda items: None,
     ) -> Changed:  # fmt: skip
         """One operation: begin, change batch by batch, end; stopped midway it has done what it has done, and may be given again."""
         writer, reads = self.writer(), self.reads()
@@ -306,7 +308,10 @@ class Handling:
             try:
                 for batch in batches(reads):
                     for part in _parts(batch, BATCH if rate is None else max(int(rate), 1)):
-                        changed += len(writer.lifecycle.change(number, change, part, self.clock.now_ms()))
+                        wanted = change(part) if callable(change) else change
+                        ids = writer.lifecycle.change(number, wanted, part, self.clock.now_ms())
+                        done(ids)
+                        changed += len(ids)
                         looked_at += len(part)
                         if told is not None:
                             told(looked_at, max(total, looked_at))

@@ -106,7 +106,7 @@ def list_dependencies(context: typer.Context, json: Json = False) -> None:
     print_table(
         ["dependency", "unavailable since", "probes that failed", "next probe", "why"],
         [[row["dependency"], moment(row["opened_at"]), row["probes"], moment(row["probe_at"]), shorten(row["why"], 100)] for row in rows],
-        "every dependency that was called is available",
+        "every dependency that was called is there",
     )
 
 

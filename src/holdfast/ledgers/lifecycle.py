@@ -169,10 +169,13 @@ class LedgerLifecycle:
         same = change.same.get(version)
         if same is None or version == change.to or state not in (*LIVE_ITEM_STATES, "dead"):
             return False
+        rows = [] if fence == 0 else run("results_of", item)
+        if change.seen.get(item, (generation, len(rows))) != (generation, len(rows)):
+            return False  # it has other values than those that were checked
         if fence == 0:  # nothing of it has begun
             run("move_item", change.to, item)
             return True
-        results = {(row[0], row[1]): row for row in run("results_of", item)}  # the newest of each task
+        results = {(row[0], row[1]): row for row in rows}  # the newest of each task
         leave(run, item)
         run("close_letters_of", now_ms, "moved to another version", item)
         run("note_move", item, generation + 1, version)
