@@ -42,8 +42,8 @@ def surrounding(frame: FrameType) -> str:
     name = decorated(frame)
     if name:
         return f" for {name!r}"
-    code = frame.f_code.co_name
-    return f" in {code!r}" if code.isidentifier() else ""
+    inside = [part for part in frame.f_code.co_qualname.split(".") if part.isidentifier()]
+    return f" in {inside[-1]!r}" if inside else ""
 
 
 def decorated(frame: FrameType | None) -> str:
