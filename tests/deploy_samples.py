@@ -41,8 +41,8 @@ def claims(label: str, payload: type[Any], result: type[Any] = TEXT) -> Pipeline
 
     read.__annotations__ = {"claim": payload, "return": result}
     send.__annotations__ = {"claim": payload, "text": result, "return": str}
-    reading = step(runs="threads")(read)
-    sending = step(runs="threads", retry=1, name=f"send_{label}")(send)
+    reading: Any = step(runs="threads")(read)
+    sending: Any = step(runs="threads", retry=1, name=f"send_{label}")(send)
 
     def claims(claim: Any) -> Any:
         return sending(claim, reading(claim))

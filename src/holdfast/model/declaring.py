@@ -119,8 +119,8 @@ class _StepFactory:
         exhausted: Literal["bury", "review"] = ...,
         **options: Unpack[CommonOptions],
     ) -> _Decorator: ...
-    @checked(_subject, DEFAULTS)
-    def __call__(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:  # type: ignore[misc]  # mypy sees no keywords in it
+    @checked(_subject, DEFAULTS)  # type: ignore[misc]  # mypy sees no keywords in what it gives
+    def __call__(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:
         """Declare a function as a step: ``@step``, or ``@step(retry=3)``.
 
         Args:
@@ -163,8 +163,8 @@ class _StepFactory:
     def transactional(self, fn: Callable[Concatenate[Transaction, P], T], /) -> Callable[P, T]: ...
     @overload
     def transactional(self, **options: Unpack[StepOptions]) -> _TransactionDecorator: ...
-    @checked(_subject, DEFAULTS)
-    def transactional(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:  # type: ignore[misc]
+    @checked(_subject, DEFAULTS)  # type: ignore[misc]
+    def transactional(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:
         """A plain ``def`` whose first parameter is a :class:`Transaction` in the ledger's own PostgreSQL: what it writes there to your
         tables commits together with the step's settlement, so exactly once. One at a time per runner, on a connection of its own.
 
