@@ -6,11 +6,9 @@ import asyncio
 import logging
 import os
 import random
-import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent import futures
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
@@ -21,8 +19,7 @@ from holdfast.door import Door, Entry, OnRefused, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError, WorkersError
-from holdfast.executors.loops import run_in
-from holdfast.executors.pool import DaemonPool
+from holdfast.executors.loops import run_here
 from holdfast.executors.starting import Launched, launch, unusable
 from holdfast.executors.worker import Setup
 from holdfast.ledger import Ledger, Registered, VersionSpec
@@ -207,7 +204,7 @@ class App(Operations):
                 for pipeline, some in groupby(payloads, key=lambda pair: pair[0])
                 for entry in door.entries(pipeline, (payload for _, payload in some), manifest, priority, refused, patient)
             )
-            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
+            result.stopped = run_here(_drive(session, source, accepted, until_idle, each_tick, over, wait))
         finally:
             close_all(workers)
             ledger.close()
@@ -377,27 +374,3 @@ async def _drive(
     finally:
         over.set()
         intake.stop()
-
-
-def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
-    """Run in an event loop of its own; inside a notebook's loop, in a thread beside it."""
-    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    if sys.platform != "win32":
-        import uvloop
-
-        make = uvloop.new_event_loop
-    if not _inside_a_loop():
-        return run_in(make, work)
-    beside = DaemonPool(1, "holdfast-run").submit(run_in, make, work)
-    try:
-        return beside.result()
-    finally:
-        futures.wait([beside])  # a run that is interrupted here ends before its ledger is closed
-
-
-def _inside_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
