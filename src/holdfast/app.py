@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent import futures
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +19,7 @@ from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
 from holdfast.executors.first import FirstWorker
-from holdfast.executors.loops import run_in
-from holdfast.executors.pool import DaemonPool
+from holdfast.executors.loops import run_here
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model.display import table
@@ -188,7 +185,7 @@ class App(Operations):
 
             source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
             accepted = partial(result.take, receipt)
-            result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
+            result.stopped = run_here(_drive(session, source, accepted, until_idle, each_tick, over, wait))
         return result
 
     @contextmanager
@@ -322,27 +319,3 @@ async def _drive(
     finally:
         over.set()
         intake.stop()
-
-
-def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
-    """Run in an event loop of its own; inside a notebook's loop, in a thread beside it."""
-    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    if sys.platform != "win32":
-        import uvloop
-
-        make = uvloop.new_event_loop
-    if not _inside_a_loop():
-        return run_in(make, work)
-    beside = DaemonPool(1, "holdfast-run").submit(run_in, make, work)
-    try:
-        return beside.result()
-    finally:
-        futures.wait([beside])  # a run that is interrupted here ends before its ledger is closed
-
-
-def _inside_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

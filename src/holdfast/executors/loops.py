@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent import futures
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -20,6 +22,24 @@ END_S = 1.0
 USERS_THREADS = 256
 """Most calls at a time in the loop's default executor, which belongs to step bodies (``asyncio.to_thread``); calls that were given up
 do not count."""
+
+
+def run_here(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in an event loop of its own; inside a notebook's loop, in a thread beside it."""
+    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    if sys.platform != "win32":
+        import uvloop
+
+        make = uvloop.new_event_loop
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_in(make, work)
+    beside = DaemonPool(1, "holdfast-run").submit(run_in, make, work)
+    try:
+        return beside.result()
+    finally:
+        futures.wait([beside])  # a run that is interrupted here ends before its ledger is closed
 
 
 def run_in(make: Callable[[], asyncio.AbstractEventLoop], work: Coroutine[Any, Any, T]) -> T:
