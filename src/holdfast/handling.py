@@ -13,21 +13,19 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
-from holdfast.engine.fitting import Misfit, Sieve
+from holdfast.engine.fitting import Misfit
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.search import Page
 from holdfast.model.arguments import refusal
-from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
+from holdfast.model.changes import Cancel, Change, Discard, Operation, Pause, Redrive, Restart, Resume
 from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
 from holdfast.model.kinds import shown
-from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
-from holdfast.model.versions import Shape, compare, reusable
 from holdfast.modules.guard import refuse_while_importing
 from holdfast.settings import Settings, read_settings, signature
 from holdfast.store import Store
@@ -140,51 +138,6 @@ class Handling:
         change = Restart(nodes) if payload is None else Restart(nodes, self.store().keep(payload), content_digest(payload))
         return self._change("restart", items, change, reason, who, told, f" from {step}" if step else "", rate)
 
-    def move(
-        self,
-        items: Target,
-        pipeline: str,
-        label: str,
-        bodies: dict[str, str] | None = None,
-        rate: float | None = None,
-        reason: str = "",
-        who: str = "",
-        told: Told | None = None,
-        types: Pipeline[Any, Any] | None = None,
-    ) -> Changed:
-        """These items go on under another version of their pipeline, which a runner or ``holdfast deploy`` has registered. Results of
-        steps that are the same there, with the same inputs and the same body, are kept.
-
-        Args:
-            items: which; of other pipelines, none is changed.
-            pipeline: the pipeline's name.
-            label: the version's label.
-            bodies: by name of step, the SHA-256 of its body now; without it, bodies are not compared.
-            rate: most items a second.
-            reason: why.
-            who: who asks.
-            told: progress.
-            types: that version's code: an item whose payload or kept results do not fit its types stays where it is, and is named
-                in the answer. Without it values are not checked.
-
-        Raises:
-            NotFoundError: no such version.
-        """
-        change = self._moving(pipeline, label, bodies)
-        suffix = f" to {pipeline} {label}"
-        if types is None:
-            return self._change("move", items, change, reason, who, told, suffix, rate)
-        chosen, reads = items if isinstance(items, Filter) else list(items), self.reads()
-        try:
-            sieve = Sieve(change, types, self.store(), reads.stored)
-            done = self._work(
-                "move", _named(chosen, "items", suffix), sieve.change, reason, who,
-                lambda found: sieve.fitting(self._batches(found, chosen)), self._total(chosen), told, rate, sieve.moved,
-            )  # fmt: skip
-        finally:
-            reads.close()
-        return Changed(done.operation, done.changed, done.looked_at + sieve.unfit, sieve.unfit, tuple(sieve.misfits))
-
     def redrive(
         self,
         letters: Target,
@@ -253,23 +206,6 @@ class Handling:
         """The artifact store."""
         return open_store(self.settings.artifacts_place)
 
-    def _moving(self, pipeline: str, label: str, bodies: dict[str, str] | None, shape: Shape | None = None) -> Move:
-        """The move of items of other versions to this one, which (but for its ``shape``) is read from the ledger."""
-        reads = self.reads()
-        try:
-            versions = {one["version"]: one for one in reads.versions(pipeline)}
-            numbers = reads.bodies()
-        finally:
-            reads.close()
-        if label not in versions and shape is None:
-            known = ", ".join(versions) or "none"
-            raise NotFoundError(f"pipeline {pipeline!r} has no version {label!r} here: it has {known}; `holdfast deploy` registers one")
-        new = shape if shape is not None else versions[label]["shape"]
-        others = [one for one in versions.values() if one["version"] != label]
-        same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in others}
-        now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
-        return Move(versions[label]["number"] if label in versions else 0, same, now)
-
     # -- parts ----------------------------------------------------------------------------------------------------
 
     def _change(
@@ -277,20 +213,20 @@ class Handling:
     ) -> Changed:
         chosen = items if isinstance(items, Filter) else list(items)
         return self._work(
-            verb, _named(chosen, "items", suffix), change, reason, who, lambda reads: self._batches(reads, chosen), self._total(chosen), told, rate
+            verb, named(chosen, "items", suffix), change, reason, who, lambda reads: self._batches(reads, chosen), self._total(chosen), told, rate
         )
 
     def _change_letters(self, verb: str, letters: Target, change: Change, reason: str, who: str, told: Told | None, rate: float | None) -> Changed:
         if not isinstance(letters, Filter):
             letters = list(letters)
-            return self._work(verb, _named(letters, "dead letters"), change, reason, who, lambda reads: _parts(letters), len(letters), told, rate)
+            return self._work(verb, named(letters, "dead letters"), change, reason, who, lambda reads: _parts(letters), len(letters), told, rate)
         wanted = letters
 
         def batches(reads: LedgerReads) -> Iterator[list[int]]:
             for items in self._batches(reads, wanted):
                 yield reads.open_letters(items, wanted)
 
-        return self._work(verb, _named(wanted, "dead letters of"), change, reason, who, batches, self._total(wanted), told, rate)
+        return self._work(verb, named(wanted, "dead letters of"), change, reason, who, batches, self._total(wanted), told, rate)
 
     def _work(
         self, verb: str, target: str, change: Change | Callable[[list[int]], Change], reason: str, who: str,
@@ -389,7 +325,7 @@ class Handling:
         return {number: nodes for number, nodes in found.items() if nodes}
 
 
-def _named(items: Target, what: str, suffix: str = "") -> str:
+def named(items: Target, what: str, suffix: str = "") -> str:
     """The target of an operation, as its row says it."""
     if isinstance(items, Filter):
         return f"{what} {items.text()}{suffix}"

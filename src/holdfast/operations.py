@@ -13,10 +13,10 @@ from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.rebuild import given
 from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError, NotFoundError
-from holdfast.handling import Changed, Handling, Told
+from holdfast.handling import Changed, Handling, Target, Told, named
 from holdfast.ledgers.search import Page
 from holdfast.model import media
-from holdfast.model.changes import Operation
+from holdfast.model.changes import Move, Operation
 from holdfast.model.codec import decode, join, plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
@@ -27,7 +27,7 @@ from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
 from holdfast.model.states import LIVE_ITEM_STATES
-from holdfast.model.versions import compare, reusable
+from holdfast.model.versions import Shape, compare, reusable
 from holdfast.stores.collecting import Collected, collect
 
 T = TypeVar("T")
@@ -175,6 +175,68 @@ class Operations(Handling):
                 )
         known = any(one["version"] == pipeline.version for one in versions)
         return {"pipeline": pipeline.name, "version": pipeline.version, "known": known, "others": others}
+
+    def move(
+        self,
+        items: Target,
+        pipeline: str,
+        label: str,
+        bodies: dict[str, str] | None = None,
+        rate: float | None = None,
+        reason: str = "",
+        who: str = "",
+        told: Told | None = None,
+        types: Pipeline[Any, Any] | None = None,
+    ) -> Changed:
+        """These items go on under another version of their pipeline, which a runner or ``holdfast deploy`` has registered. Results of
+        steps that are the same there, with the same inputs and the same body, are kept.
+
+        Args:
+            items: which; of other pipelines, none is changed.
+            pipeline: the pipeline's name.
+            label: the version's label.
+            bodies: by name of step, the SHA-256 of its body now; without it, bodies are not compared.
+            rate: most items a second.
+            reason: why.
+            who: who asks.
+            told: progress.
+            types: that version's code: an item whose payload or kept results do not fit its types stays where it is, and is named
+                in the answer. Without it values are not checked.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        change = self._moving(pipeline, label, bodies)
+        suffix = f" to {pipeline} {label}"
+        if types is None:
+            return self._change("move", items, change, reason, who, told, suffix, rate)
+        chosen, reads = items if isinstance(items, Filter) else list(items), self.reads()
+        try:
+            sieve = Sieve(change, types, self.store(), reads.stored)
+            done = self._work(
+                "move", named(chosen, "items", suffix), sieve.change, reason, who,
+                lambda found: sieve.fitting(self._batches(found, chosen)), self._total(chosen), told, rate, sieve.moved,
+            )  # fmt: skip
+        finally:
+            reads.close()
+        return Changed(done.operation, done.changed, done.looked_at + sieve.unfit, sieve.unfit, tuple(sieve.misfits))
+
+    def _moving(self, pipeline: str, label: str, bodies: dict[str, str] | None, shape: Shape | None = None) -> Move:
+        """The move of items of other versions to this one, which (but for its ``shape``) is read from the ledger."""
+        reads = self.reads()
+        try:
+            versions = {one["version"]: one for one in reads.versions(pipeline)}
+            numbers = reads.bodies()
+        finally:
+            reads.close()
+        if label not in versions and shape is None:
+            known = ", ".join(versions) or "none"
+            raise NotFoundError(f"pipeline {pipeline!r} has no version {label!r} here: it has {known}; `holdfast deploy` registers one")
+        new = shape if shape is not None else versions[label]["shape"]
+        others = [one for one in versions.values() if one["version"] != label]
+        same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in others}
+        now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
+        return Move(versions[label]["number"] if label in versions else 0, same, now)
 
     def take_over(self, pipeline: Pipeline[Any, Any], dead: bool = False, who: str = "", told: Told | None = None) -> Changed:
         """The items in flight under other versions (with ``dead``, dead ones too) go on under this one, which is registered; see

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from typing_extensions import assert_type
 
-from holdfast import Context, Failed, Pipeline, branch, case, child, each, emit, first_ok, gather, pipeline, refine, review, route, step, wait_for
+from holdfast import Alerts, Context, Failed, Pipeline, RedriveRule, Retry, StepAlerts, Transaction, branch, case, child, each, emit, first_ok, gather, pipeline, refine, review, route, step, wait_for
 
 
 @dataclass
@@ -107,3 +108,48 @@ def claims(document: Document) -> Text:
 assert_type(claims, Pipeline[Document, Text])
 assert_type(claims(Document("a", "b")), Text)
 plain: Callable[[Document], Text] = embedded
+
+
+@step
+async def bare(document: Document) -> Text:
+    return Text("")
+
+
+@step
+def bare_with_context(ctx: Context, document: Document) -> Text:
+    return Text("")
+
+
+@step(retry=3, timeout="30s", depends="ocr", gpus=1)
+def short(document: Document) -> Text:
+    return Text("")
+
+
+@step(optional=True, flag="none", retry=Retry(never=ValueError), timeout=timedelta(seconds=3))
+def maybe(document: Document) -> Text:
+    return Text("")
+
+
+@step.transactional
+def written(tx: Transaction, document: Document) -> Text:
+    return Text("")
+
+
+few = step.batched(OcrModel, batch=8, retry=2)
+
+
+@pipeline(
+    version=1, key=lambda document: document.claim_id, keep="7d", search="kind", budget=5, alerts=10,
+    redrive=RedriveRule(error="timeout"), deadline=30,
+)
+def shortly(document: Document) -> Text:
+    return short(document)
+
+
+Alerts(steps={"ocr": 10, "joined": StepAlerts(dead=3)})
+assert_type(bare(Document("a", "b")), Text)
+assert_type(bare_with_context(Document("a", "b")), Text)
+assert_type(short(Document("a", "b")), Text)
+assert_type(maybe(Document("a", "b")), Text | None)
+assert_type(written(Document("a", "b")), Text)
+assert_type(few(Page(1)), Text)

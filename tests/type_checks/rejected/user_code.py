@@ -30,6 +30,8 @@ def maybe(text: str) -> str:
 step(optional=True)  # rejected
 step(retry="often")  # rejected
 Retry(attempts="3")  # rejected
+step(runs="thread")  # rejected
+step(retries=3)  # rejected
 
 
 @pipeline(version="1", key=lambda document: document.kind)
