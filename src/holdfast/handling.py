@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
@@ -23,7 +22,7 @@ from holdfast.model.codec import encode
 from holdfast.model.ids import show
 from holdfast.model.search import Filter
 from holdfast.model.versions import compare, reusable
-from holdfast.settings import Settings, read_settings
+from holdfast.settings import Settings, current_user, read_settings
 from holdfast.store import Store
 from holdfast.stores.opening import open_store
 
@@ -148,6 +147,7 @@ class Handling:
         """
         reads = self.reads()
         try:
+            pipeline = reads.naming.pipeline(pipeline)
             versions = {one["version"]: one for one in reads.versions(pipeline)}
             numbers = reads.bodies()
         finally:
@@ -229,7 +229,7 @@ class Handling:
     def _change(
         self, verb: str, items: Target, change: Change, reason: str, who: str, told: Told | None, suffix: str = "", rate: float | None = None
     ) -> Changed:
-        chosen = items if isinstance(items, Filter) else list(items)
+        chosen = self._resolved(items) if isinstance(items, Filter) else list(items)
         return self._work(
             verb, _named(chosen, "items", suffix), change, reason, who, lambda reads: self._batches(reads, chosen), self._total(chosen), told, rate
         )
@@ -238,7 +238,7 @@ class Handling:
         if not isinstance(letters, Filter):
             letters = list(letters)
             return self._work(verb, _named(letters, "dead letters"), change, reason, who, lambda reads: _parts(letters), len(letters), told, rate)
-        wanted = letters
+        wanted = self._resolved(letters)
 
         def batches(reads: LedgerReads) -> Iterator[list[int]]:
             for items in self._batches(reads, wanted):
@@ -254,7 +254,7 @@ class Handling:
         writer, reads = self.writer(), self.reads()
         changed = looked_at = 0
         try:
-            number = writer.lifecycle.begin_operation(Operation(verb, target, who or getpass.getuser(), reason), self.clock.now_ms())
+            number = writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), self.clock.now_ms())
             self._begun(number)
             state, breath = "stopped", 0.0 if getattr(writer, "alone", False) else BREATH
             began = opened = rested = self.clock.monotonic()
@@ -281,6 +281,14 @@ class Handling:
             writer.close()
         return Changed(number, changed, looked_at)
 
+    def _resolved(self, wanted: Filter) -> Filter:
+        """A filter whose names are those of the ledger, before anything is changed: afterwards a flag, say, may be gone."""
+        reads = self.reads()
+        try:
+            return reads.naming.filter(wanted)
+        finally:
+            reads.close()
+
     def _batches(self, reads: LedgerReads, items: Target) -> Iterator[list[int]]:
         """Ids, part by part. Of a filter: each item once, the oldest first, none that came after the beginning."""
         if not isinstance(items, Filter):
@@ -306,15 +314,17 @@ class Handling:
     def _hold(self, pipeline: str, step: str, paused: bool, reason: str, who: str) -> Changed:
         reads = self.reads()
         try:
+            pipeline = reads.naming.pipeline(pipeline)
             names = {node["name"] for one in reads.versions(pipeline) for node in one["shape"] if node["kind"] == "step"}
+            step = reads.naming.step(step, pipeline) if step else step
         finally:
             reads.close()
         if step and step not in names:
-            raise NotFoundError(f"pipeline {pipeline!r} has no step {step!r}: it has {', '.join(sorted(names)) or 'none'}")
+            raise NotFoundError(f"{step!r} of pipeline {pipeline!r} is a combinator: pause a step; it has {', '.join(sorted(names)) or 'none'}")
         writer, now = self.writer(), self.clock.now_ms()
         try:
             verb, target = ("pause" if paused else "resume"), f"step {step} of pipeline {pipeline}" if step else f"pipeline {pipeline}"
-            number = writer.lifecycle.begin_operation(Operation(verb, target, who or getpass.getuser(), reason), now)
+            number = writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), now)
             try:
                 changed = writer.lifecycle.pause_pipeline(number, pipeline, step, paused, now)
             finally:
@@ -327,6 +337,7 @@ class Handling:
         """Of each version that has it, the nodes of a step."""
         reads = self.reads()
         try:
+            step = reads.naming.step(step)
             found = {
                 one["number"]: tuple(index for index, node in enumerate(one["shape"]) if node["name"] == step)
                 for pipeline in reads.status()
@@ -334,8 +345,6 @@ class Handling:
             }
         finally:
             reads.close()
-        if not any(found.values()):
-            raise NotFoundError(f"no version of any pipeline here has a step {step!r}: `holdfast status PIPELINE` lists steps")
         return {number: nodes for number, nodes in found.items() if nodes}
 
 

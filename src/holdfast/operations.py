@@ -16,7 +16,6 @@ from holdfast.model.codec import decode, encode, join
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
 from holdfast.model.events import Event
-from holdfast.model.ids import parse
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
 from holdfast.model.states import LIVE_ITEM_STATES
@@ -40,8 +39,7 @@ class Operations(Handling):
         """
         reads = self.reads()
         try:
-            number = reads.item_by_key(item)
-            return Shown(reads.item(number if number is not None else parse(item)))
+            return Shown(reads.item(reads.naming.item(item)))
         finally:
             reads.close()
 
@@ -72,8 +70,7 @@ class Operations(Handling):
         """
         reads, store = self.reads(), self.store()
         try:
-            number = reads.item_by_key(item)
-            claimed = reads.claimed(number if number is not None else parse(item))
+            claimed = reads.claimed(reads.naming.item(item, prefer=pipeline.name))
             goes_under = reads.version(claimed.version)
         finally:
             reads.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 from pathlib import Path
@@ -100,6 +101,15 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         """Worker processes."""
         return self.workers or os.cpu_count() or 1
+
+
+def current_user() -> str:
+    """Return who runs this process, for the audit log: the login name, or ``uid 1234`` of a user without a passwd entry."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # in a container under an arbitrary user id there is none
+        name = ""
+    return name.encode("utf-8", "replace").decode().strip() or f"uid {os.getuid()}"
 
 
 def hidden(url: str) -> str:

@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 
 from holdfast.app import App
-from holdfast.errors import DefinitionError, HoldfastError, InputError, NotFoundError
+from holdfast.errors import DefinitionError, HoldfastError, InputError
 from holdfast.model.codec import decode, describe
-from holdfast.model.ids import parse
 from holdfast.model.pipeline import Pipeline
 
 
@@ -127,22 +126,16 @@ def _decode(pipeline: Pipeline[Any, Any], text: str, where: str) -> Any:
         ) from None
 
 
-def find_item(app: App, text: str) -> int:
-    """The item that an id or a key names.
+def find_item(app: App, text: str, pipeline: str | None = None, prefer: str = "") -> int:
+    """The item that an id or a key names; see :meth:`holdfast.ledgers.naming.Naming.item`.
 
     Raises:
         NotFoundError: neither.
+        InputError: it names several.
     """
     reads = app.reads()
     try:
-        number = parse(text)
-        reads.item(number)
-        return number
-    except NotFoundError:
-        by_key = reads.item_by_key(text)
-        if by_key is None:
-            raise NotFoundError(f"no item has the id or key {text!r}: `holdfast items` lists them") from None
-        return by_key
+        return reads.naming.item(text, pipeline or "", prefer)
     finally:
         reads.close()
 

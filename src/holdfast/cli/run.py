@@ -125,10 +125,13 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> N
             typer.echo(f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} ({result.received} new, {result.known} known)")
         for cause in causes[:10]:
             typer.echo(f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: {safe(cause['error'])}")
+        if len(causes) > 10:
+            typer.echo(f"  and {len(causes) - 10} more causes: `holdfast dead groups`")
         if causes:
             typer.echo("  `holdfast dead` lists them, `holdfast dead redrive --all` sends them back")
         if asked:
-            typer.echo(f"  {len(asked)} wait for a person: `holdfast reviews` lists them")
+            number = f"more than {len(asked):,}" if asked.more else len(asked)
+            typer.echo(f"  {number} wait for a person: `holdfast reviews` lists them")
     if result.stopped:
         complain("stopped before everything had ended; the same command goes on from here")
         raise typer.Exit(130)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from holdfast.cli.traces import tracing
 from holdfast.errors import InputError
 from holdfast.model.duration import seconds
 from holdfast.model.pipeline import Pipeline
+from holdfast.settings import current_user
 
 tokens = typer.Typer(help="Tokens: who may use the page and the API.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -83,7 +83,7 @@ def served(
     if (not local or need_token) and not known:
         listener.close()
         raise InputError("nobody could sign in: make a token first, with `holdfast tokens add NAME --role admin`")
-    person = Person(getpass.getuser(), "admin") if local and not need_token else None
+    person = Person(current_user(), "admin") if local and not need_token else None
     hosts = {*LOCAL, *(name.lower() for name in names), *([] if host in ("0.0.0.0", "::") else [host.lower()])}
     return serving(app, pipelines, listener, hosts=hosts, local=person, secure=https)
 
@@ -144,6 +144,6 @@ def _note(app: App, action: str, target: str, reason: str) -> None:
 
     writer = app.writer()
     try:
-        writer.lifecycle.note(Entry(app.clock.now_ms(), getpass.getuser(), action, target, reason))
+        writer.lifecycle.note(Entry(app.clock.now_ms(), current_user(), action, target, reason))
     finally:
         writer.close()
