@@ -10,7 +10,6 @@ import typer
 from holdfast.app import App
 from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, safe, shorten
 from holdfast.errors import InputError, NotFoundError
-from holdfast.model.nearest import nearest
 from holdfast.model.rows import Rows
 from holdfast.model.search import number
 
@@ -37,11 +36,7 @@ def list_events(
     if refused:
         _print_deliveries(reads.deliveries(None, "refused", row_limit(limit, json)), json, "no refused deliveries")
         return
-    rows = reads.events(type, None, row_limit(limit, json))
-    if type is not None and not rows:
-        known = {one["event"] for one in reads.topology()} | {one["type"] for one in reads.events(None, None, 1_000)}
-        if type not in known:
-            raise NotFoundError(f"there is no event {type!r} here: {nearest(type, known)}")
+    rows = reads.events(type and reads.event_type(type), None, row_limit(limit, json))
     print_list(
         rows,
         json,

@@ -10,6 +10,7 @@ import msgspec
 from holdfast.errors import NotFoundError
 from holdfast.ledgers.rows import value_of
 from holdfast.model.ids import is_id, parse, show
+from holdfast.model.nearest import nearest
 from holdfast.model.rows import Rows
 from holdfast.model.values import Chunk, decode_reference, digests, refers_to
 
@@ -92,6 +93,20 @@ class PatternReads:
             return dict(zip(keys, (*row[:8], value_of(row[8], row[9]), bool(row[10]), row[11]), strict=True))
 
         return self._listed("events", shown, type, name, limit=limit)
+
+    def event_type(self, text: str) -> str:
+        """The name of an event that has been emitted or received, or that some pipeline emits, awaits or listens to.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        for name in (text, text.strip()):
+            if self._rows("has_event_type", name):
+                return name
+        known = {one["event"] for one in self.topology()}
+        if text.strip() in known:
+            return text.strip()
+        raise NotFoundError(f"there is no event {text!r} here: {nearest(text, [*known, *(row[0] for row in self._rows('event_types'))])}")
 
     def deliveries(self, event: int | None, state: str | None, limit: int) -> Rows[dict[str, Any]]:
         """Deliveries of events to pipelines: ``delivery``, ``pipeline``, ``state``, ``item``, ``reason``, ``event``, ``type``, ``at``."""
