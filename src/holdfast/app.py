@@ -51,11 +51,15 @@ class RunResult:
         received: items newly accepted.
         known: items whose key was known already.
         stopped: it was stopped before everything had ended.
+        signal: the signal that stopped it, or 0.
+        drained: what ran was allowed to end.
     """
 
     received: int = 0
     known: int = 0
     stopped: bool = False
+    signal: int = 0
+    drained: bool = True
 
     def _repr_html_(self) -> str:
         return table([("received", self.received), ("known", self.known), ("stopped early", "yes" if self.stopped else "no")])
@@ -155,15 +159,19 @@ class App(Operations):
                     result.known += not one.created
                     receipt(one)
 
+            sessions: list[Session] = []
+
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions)
+                sessions.append(Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions))
+                return sessions[-1]
 
             over = threading.Event()
             source = (
                 one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, priority, lambda: not over.is_set())
             )
             result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
+            result.signal, result.drained = sessions[-1].signal, sessions[-1].drained
         finally:
             ledger.close()
         return result

@@ -13,6 +13,8 @@
     │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was acknowledged, try again later
     │   ├── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
     │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
+    ├── WorkersError               workers cannot start, so that nothing can run; what was accepted waits
+    ├── NotAcceptedError           some of what was handed in was not accepted, and has been named; the rest is safe
     ├── BusError                   a broker has not taken an event, or cannot be reached; events wait in the ledger
     ├── StoreError                 an artifact is missing or its bytes are not what its digest says
     └── StepError                  raised by step bodies to say what kind of failure it is
@@ -78,6 +80,14 @@ class BacklogFullError(LedgerError):
     def __init__(self, limit: int, retry_after: float) -> None:
         self.limit, self.retry_after = limit, retry_after
         super().__init__(f"the backlog is full: {limit} items wait; come back in {retry_after:g} s, add runners, or raise HOLDFAST_BACKLOG")
+
+
+class WorkersError(HoldfastError):
+    """Workers cannot start: a module that is not found there, a missing library. What was accepted is safe, and waits."""
+
+
+class NotAcceptedError(HoldfastError):
+    """Something that was handed in was not accepted, and each of it has been named. What was accepted is safe."""
 
 
 class BusError(HoldfastError):

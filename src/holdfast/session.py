@@ -90,6 +90,7 @@ class Session:
         self._rng = rng
         self._recycle = recycle
         self._transactions = transactions
+        self.signal = 0
         self._now = False
         self._idle_since = clock.monotonic()
         self.lost = False
@@ -151,6 +152,7 @@ class Session:
                 relaying.cancel()
                 await asyncio.wait([relaying], timeout=5)
             self.runner.leave()
+            self.runner.tally.close()
             await asyncio.get_running_loop().run_in_executor(None, self._leave)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
             raise error
@@ -187,6 +189,11 @@ class Session:
     def stopping(self) -> bool:
         """Whether it was told to stop."""
         return self._now
+
+    @property
+    def drained(self) -> bool:
+        """Whether what ran was allowed to end: it was not stopped at once."""
+        return not self._now
 
     def stop_now(self) -> None:
         """Stop without waiting for attempts; the ledger has everything that was acknowledged."""
@@ -331,7 +338,8 @@ class Session:
         if threading.current_thread() is not threading.main_thread():
             return
 
-        def stop() -> None:
+        def stop(number: int) -> None:
+            self.signal = number
             if not self.begun or self.runner.draining:
                 self._now = True
             else:
@@ -339,7 +347,7 @@ class Session:
                 self.runner.drain()
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop, number)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

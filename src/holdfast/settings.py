@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, LedgerRefusedError
+from holdfast.model.hiding import hidden
 from holdfast.model.prices import Prices
 
 
 class Settings(BaseSettings):
     """Where the ledger is and how much a runner does at a time."""
 
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(default=Path(".holdfast"), description="Directory of the default ledger and of artifacts.")
     ledger: str = Field(default="", description="The ledger: sqlite:///PATH or postgresql://…; by default a file below HOLDFAST_HOME.")
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     )
     page_url: str = Field(default="http://127.0.0.1:8460", description="Where people reach the page: alerts link to it.")
     otlp: str = Field(default="", description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: otel); empty: nowhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="warning", description="What is logged to stderr at least.")
     log: str = Field(default="", description="json: logs are JSON, one object a line, with item, step, attempt and trace; else text.")
     price_cpu_hour: float = Field(default=0.04, ge=0, description="US dollars that an hour of one CPU costs.")
     price_gpu_hour: float = Field(default=1.0, ge=0, description="US dollars that an hour of one GPU costs.")
@@ -58,12 +60,12 @@ class Settings(BaseSettings):
             InputError: the ledger is named by a scheme that this version does not serve.
         """
         if not self.ledger:
-            return (self.home / "ledger.db").absolute()
+            return _absolute(self.home / "ledger.db")
         if self.ledger.startswith("sqlite:///"):
-            return Path(self.ledger.removeprefix("sqlite:///")).absolute()
+            return _absolute(Path(self.ledger.removeprefix("sqlite:///")))
         if self.ledger.startswith(("postgresql://", "postgres://")):
             return None
-        raise InputError(f"HOLDFAST_LEDGER={self.ledger.split(':')[0]!r}…: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+        raise InputError(f"HOLDFAST_LEDGER={hidden(self.ledger)!r}: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
 
     @property
     def ledger_name(self) -> str:
@@ -77,9 +79,9 @@ class Settings(BaseSettings):
         if "://" in self.artifacts:
             return self.artifacts
         if self.artifacts:
-            return str(Path(self.artifacts).absolute())
+            return str(_absolute(Path(self.artifacts)))
         path = self.ledger_path
-        return str((self.home / "artifacts").absolute() if path is None else path.with_name(path.name + ".artifacts"))
+        return str(_absolute(self.home / "artifacts") if path is None else path.with_name(path.name + ".artifacts"))
 
     @property
     def socket_path(self) -> Path | None:
@@ -90,7 +92,7 @@ class Settings(BaseSettings):
     @property
     def tokens_path(self) -> Path:
         """Where the tokens of `holdfast serve` are kept, as digests."""
-        return (self.home / "tokens.json").absolute()
+        return _absolute(self.home / "tokens.json")
 
     @property
     def prices(self) -> Prices:
@@ -112,9 +114,35 @@ def current_user() -> str:
     return name.encode("utf-8", "replace").decode().strip() or f"uid {os.getuid()}"
 
 
-def hidden(url: str) -> str:
-    """A ledger's address without its password, for messages."""
-    return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", re.sub(r"password=[^&\s]+", "password=***", url))
+def make_folder(folder: Path, what: str, setting: str = "HOLDFAST_HOME") -> None:
+    """Make a folder that others cannot read, if it is not there.
+
+    Args:
+        folder: which.
+        what: what it is for, for the message: ``the ledger lies there``.
+        setting: the environment variable that names it.
+
+    Raises:
+        LedgerRefusedError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerRefusedError(
+            f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder that this user can write"
+        ) from None
+
+
+def _absolute(path: Path) -> Path:
+    """A path from the root.
+
+    Raises:
+        InputError: it is relative, and the working directory is gone.
+    """
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise InputError(f"{path} is relative, and there is no working directory ({error.strerror}): set HOLDFAST_HOME to an absolute path") from None
 
 
 def read_settings(**given: object) -> Settings:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App, RunResult
+from holdfast.cli.exits import end
 from holdfast.cli.loading import load_pipeline, load_pipelines, read_payloads
 from holdfast.cli.output import Json, complain, print_json, safe
 from holdfast.cli.progress import Progress
@@ -18,6 +19,7 @@ from holdfast.executors.logs import log_to_stderr
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt
 from holdfast.session import Session
+from holdfast.settings import read_settings
 
 Priority = Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Items of a higher one are claimed first.")]
 Manifest = Annotated[str, typer.Option("--manifest", help="Your name for the list of these items; `holdfast audit` reconciles by it.")]
@@ -88,7 +90,7 @@ def runner(
         typer.echo(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
     with tracing(holdfast) as traced, Progress(quiet=json) as progress:
         result = holdfast.run(pipelines, (), until_idle, each_tick=both(progress, traced), recycle=recycle, wait=True)
-    _report(holdfast, [one.name for one in pipelines], result, json)
+    _report(holdfast, [one.name for one in pipelines], result, json, serves=True)
 
 
 def submit(
@@ -111,7 +113,7 @@ def submit(
         print_json([{"item": show(one.item), "key": one.key, "created": one.created, "state": one.state} for one in receipts])
 
 
-def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> None:
+def _report(holdfast: App, names: list[str], result: RunResult, json: bool, serves: bool = False) -> None:
     reads = holdfast.reads()
     rows = [row for row in reads.status() if row["pipeline"] in names]
     causes: list[dict[str, Any]] = reads.causes(names[0] if len(names) == 1 else None)
@@ -134,7 +136,7 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool) -> N
             typer.echo(f"  {number} wait for a person: `holdfast reviews` lists them")
     if result.stopped:
         complain("stopped before everything had ended; the same command goes on from here")
-        raise typer.Exit(130)
+        raise end(result.signal, result.drained, serves)
 
 
 def both(one: Callable[[Session], None], other: Callable[[Session], None]) -> Callable[[Session], None]:
@@ -149,7 +151,8 @@ def both(one: Callable[[Session], None], other: Callable[[Session], None]) -> Ca
 
 def log_as_set() -> None:
     """Warnings to stderr, as ``HOLDFAST_LOG`` says."""
-    log_to_stderr(App().settings.log)
+    settings = read_settings()
+    log_to_stderr(settings.log, settings.log_level)
 
 
 def _answer(receipt: Receipt) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
+from holdfast.cli.exits import end
 from holdfast.cli.loading import load_pipelines
 from holdfast.cli.output import Json, moment, print_json, print_table
 from holdfast.cli.run import log_as_set, recycle, tune_garbage_collector
@@ -53,13 +54,23 @@ def serve(
         typer.echo(f"page and API: {address}   (API: {address}api/v1, metrics: {address}metrics)", err=True)
         if not pipelines:
             typer.echo(f"looking at {app.settings.ledger_name}; no pipelines are run here. Ctrl-C ends", err=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                threading.Event().wait()
-            return
+            raise end(_until_signalled(), serves=True)
         names = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
         typer.echo(f"running {names} on {app.settings.ledger_name}. Ctrl-C drains", err=True)
         with tracing(app) as traced:
-            app.run(pipelines, (), False, each_tick=traced, recycle=recycle, wait=True)
+            result = app.run(pipelines, (), False, each_tick=traced, recycle=recycle, wait=True)
+    if result.stopped:
+        raise end(result.signal, result.drained, serves=True)
+
+
+def _until_signalled() -> int:
+    """Wait until this process is told to end; by which signal."""
+    told: list[int] = []
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, frame: (told.append(caught), over.set()))
+    over.wait()
+    return told[0]
 
 
 def served(

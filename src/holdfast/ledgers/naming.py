@@ -187,7 +187,7 @@ class Naming:
             return text
         known = [name for (name,) in self._rows("field_names", pipeline)]
         where = f"of pipeline {pipeline} " if pipeline else "here "
-        raise NotFoundError(f"no item {where}has a searchable field {text!r}: {nearest(text, known)}; pipeline(search=[…]) declares them")
+        raise NotFoundError(f"no item {where}has a searchable field {text!r}: {nearest(text, known)} (pipeline(search=…) declares them)")
 
     def filter(self, wanted: Filter) -> Filter:
         """A filter whose names are those of the ledger: steps whole, groups whole, ids as they are printed.

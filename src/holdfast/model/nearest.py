@@ -25,7 +25,8 @@ def nearest(text: str, known: Iterable[str]) -> str:
     ends = [name for name in names if text and last_part(name).casefold() == text.casefold()]
     close = ends or [by_case[found] for found in get_close_matches(text.casefold()[:200], by_case, 1, 0.6)]
     listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-    return (f"did you mean {close[0]!r}? " if close else "") + f"there are {listed}" * (len(names) > 1 or not close)
+    guess = f"did you mean {close[0]!r}?" if close else ""
+    return guess if close and len(names) == 1 else f"{guess} there are {listed}".lstrip()
 
 
 def one_step(text: str, known: Iterable[str], where: str) -> str:

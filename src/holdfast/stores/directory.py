@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.errors import LedgerUnavailableError, StoreError
+from holdfast.settings import make_folder
 from holdfast.stores.chunks import ChunkedStore, checked
 
 
@@ -22,7 +23,7 @@ class DirectoryStore(ChunkedStore):
     def __init__(self, root: Path) -> None:
         self._root = root
         self._made: set[str] = set()
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(root, "large values lie there", "HOLDFAST_HOME or HOLDFAST_ARTIFACTS")
 
     def put(self, data: bytes) -> str:
         """Keep bytes durably; return their digest. Bytes that are there already are not written again."""
