@@ -128,9 +128,7 @@ def make_folder(folder: Path, what: str, setting: str = "HOLDFAST_HOME") -> None
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerRefusedError(
-            f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder that this user can write"
-        ) from None
+        raise LedgerRefusedError(f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder that this user can write") from None
 
 
 def _absolute(path: Path) -> Path:

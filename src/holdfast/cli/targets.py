@@ -39,39 +39,47 @@ def items_of(app: App, words: list[str] | None) -> Filter | list[int]:
     reads = app.reads()
     try:
         named = {word: _named(reads, word) for word in words}
-        conditions = [word for word in words if named[word] is None]
-        if not conditions:
-            return list(dict.fromkeys(item for item in named.values() if item is not None))
-        if len(conditions) < len(words):
-            other = next(word for word in words if named[word] is not None)
-            raise InputError(f"{other!r} beside conditions: name items, or give conditions, not both")
-        return reads.naming.filter(parse_filter(words))
+        conditions = [word for word in words if is_condition(word) and not _is_id(word)]
+        certain = [word for word in conditions if named[word] is None]
+        items = [word for word in words if word not in conditions]
+        if items and conditions:
+            raise InputError(f"{items[0]!r} beside conditions: name items, or give conditions, not both")
+        if conditions and not certain:
+            item = named[conditions[0]]
+            assert item is not None
+            raise InputError(
+                f"{conditions[0]!r} is a condition, and the key of an item: write item:{show(item)} for the item, or give one more condition"
+            )
+        if conditions:
+            return reads.naming.filter(parse_filter(words))
+        return list(dict.fromkeys(item for item in named.values() if item is not None))
     finally:
         reads.close()
 
 
+def _is_id(word: str) -> bool:
+    return word.strip().lower().startswith("item:")
+
+
 def _named(reads: LedgerReads, word: str) -> int | None:
-    """The item that a word names; None: it is a condition.
+    """The item that a word names; None: it is a condition, and nothing else.
 
     Raises:
-        InputError: it is both, or neither.
+        InputError: it is no condition, and names no item or several.
     """
-    if word.strip().lower().startswith("item:"):
-        return reads.naming.item(word)
-    if not is_condition(word):
+    if is_condition(word) and not _is_id(word):
+        if word.startswith("key:"):
+            return None
         try:
             return reads.naming.item(word)
-        except NotFoundError as error:
-            if not re.match(r"[\w.-]+\s*[:=<>!~]", word):
-                raise
-            _refuse_condition(word, error)
+        except InputError:
+            return None
     try:
-        item = reads.naming.item(word) if not word.startswith("key:") else None
-    except NotFoundError:
-        return None
-    if item is not None:
-        raise InputError(f"{word!r} is a condition, and the key of an item: write item:{show(item)}, or key:'…', for the item; or one more condition")
-    return None
+        return reads.naming.item(word)
+    except NotFoundError as error:
+        if not re.match(r"[\w.-]+\s*[:=<>!~]", word):
+            raise
+        _refuse_condition(word, error)
 
 
 def sure(app: App, what: str, target: Filter | list[int], yes: bool) -> None:

@@ -94,8 +94,9 @@ class Naming:
         if text != text.strip():
             found |= self._by_key(text.strip(), pipeline)
         for of in sorted({of for of, _, _ in self._versions.values()}) if not pipeline else ():
-            if text.strip().startswith(f"{of}:"):
-                found |= self._by_key(text.strip()[len(of) + 1 :], of)
+            for form in dict.fromkeys((text, text.strip())):
+                if form.startswith(f"{of}:"):
+                    found |= self._by_key(form[len(of) + 1 :], of)
         if not found and len(text) > 2 and text[0] == text[-1] and text[0] in "\"'":
             found = self._by_key(self._key(f"key:{text}"), pipeline)
         return found
