@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,22 @@ from holdfast.testing.postgres import LocalPostgres
 Run = Callable[..., dict[str, Any]]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run the whole suite in several processes, and a file or two in this one.
+
+    Most tests wait for something, so there are more processes than cores.
+    """
+    few = all(".py" in argument for argument in config.args) and len(config.args) <= 2
+    return 0 if few else min(2 * (os.cpu_count() or 1), 8)
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
-    """A real PostgreSQL for the whole test run."""
-    made = LocalPostgres(tmp_path_factory.mktemp("postgres") / "data")
-    yield made
-    made.stop("immediate")
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> LocalPostgres:
+    """A real PostgreSQL for the whole run. All processes share it; the last one stops it."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        folder = folder.parent
+    return LocalPostgres(folder / "postgres" / "data")
 
 
 @pytest.fixture

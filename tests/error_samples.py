@@ -26,7 +26,7 @@ from holdfast import (
 )
 from holdfast.errors import LedgerUnavailableError
 
-OPTIONS: dict[str, Any] = {"retry": Retry(attempts=2, base="1ms", cap="5ms"), "timeout": Timeout(ceiling="400ms", learn=False)}
+OPTIONS: dict[str, Any] = {"retry": Retry(attempts=3, base="1ms", cap="5ms"), "timeout": Timeout(ceiling="400ms", learn=False)}
 
 
 @dataclass
@@ -50,6 +50,7 @@ def fails(case: Case) -> str:
         "transient": TransientError("not now"),
         "model": ModelError("no answer"),
         "bad-input": BadInputError("no such thing"),
+        "bug": TypeError("a programming error"),
         "memory": OutOfMemoryError("too large"),
     }
     if case.kind in errors:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from holdfast import InputError, Retry, Timeout, case, each, first_ok, pipeline, route, step
+from holdfast import Retry, Timeout, case, each, first_ok, pipeline, route, step
+from holdfast.inputs import Handed, files
 
 from .classify import Classifier, by_keywords
 from .entities import Tagger
@@ -87,16 +87,9 @@ def scanned(document: Document) -> Text:
     return join(each(ocr)(convert(document)))
 
 
-def uploads(folder: str) -> Iterator[Upload]:
-    """The files of a folder (and below), or one file, as payloads; a file's path below the folder is its name."""
-    root = Path(folder)
-    if root.is_file():
-        yield Upload(root.name, root.read_bytes())
-    elif root.is_dir():
-        for file in sorted(one for one in root.rglob("*") if one.is_file() and not one.name.startswith(".")):
-            yield Upload(str(file.relative_to(root)), file.read_bytes())
-    else:
-        raise InputError(f"there is no file or folder {folder}")
+def uploads(argument: str) -> Iterator[Handed]:
+    """The files of a folder (and below), or one file, as payloads; a file's path below the folder is its name, and so its key."""
+    return files(argument, lambda found: Upload(found.name, found.read()))
 
 
 @pipeline(version="1", key=lambda upload: upload.name, deadline="1h", inputs=uploads)

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent import futures
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 from holdfast.buses.opening import open_bus
+from holdfast.door import Door, Entry, OnRefused, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError, WorkersError
+from holdfast.executors.loops import run_in
+from holdfast.executors.pool import DaemonPool
+from holdfast.executors.starting import Launched, launch, unusable
+from holdfast.executors.worker import Setup
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
-from holdfast.model import media
-from holdfast.model.codec import check_payload
 from holdfast.model.display import table
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
-from holdfast.model.search import fields_of
-from holdfast.model.values import Value
+from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
+from holdfast.modules.pipelines import Source, code_for, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
 from holdfast.session import Session
-from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
 
@@ -49,7 +51,9 @@ class RunResult:
 
     Attributes:
         received: items newly accepted.
-        known: items whose key was known already.
+        known: payloads whose key was known, with the same content.
+        conflicts: payloads whose key was known, with other content; none of them was accepted.
+        refused: payloads that were not accepted for another reason.
         stopped: it was stopped before everything had ended.
         signal: the signal that stopped it, or 0.
         drained: what ran was allowed to end.
@@ -57,12 +61,22 @@ class RunResult:
 
     received: int = 0
     known: int = 0
+    conflicts: int = 0
+    refused: int = 0
     stopped: bool = False
     signal: int = 0
     drained: bool = True
 
+    def add(self, receipt: Receipt) -> None:
+        """Count a receipt."""
+        self.received += receipt.status == "new"
+        self.known += receipt.status == "same"
+        self.conflicts += receipt.status == "conflict"
+        self.refused += receipt.status == "refused"
+
     def _repr_html_(self) -> str:
-        return table([("received", self.received), ("known", self.known), ("stopped early", "yes" if self.stopped else "no")])
+        counts = [("received", self.received), ("known", self.known), ("conflicts", self.conflicts), ("refused", self.refused)]
+        return table([*counts, ("stopped early", "yes" if self.stopped else "no")])
 
 
 class App(Operations):
@@ -73,28 +87,44 @@ class App(Operations):
             (``home=…``, ``ledger=…``, ``workers=…``) win over the environment.
     """
 
-    def submit(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "", priority: int = 0) -> Iterator[Receipt]:
+    def submit(
+        self,
+        pipeline: Pipeline[Any, Any],
+        payloads: Iterable[Any],
+        manifest: str = "",
+        priority: int = 0,
+        refused: OnRefused = "raise",
+    ) -> Iterator[Receipt]:
         """Accept payloads durably; yields a receipt for each once it is durable. A live runner of an SQLite file is handed them over its socket.
+
+        A key that is known with other content is a receipt with the status ``conflict``: nothing of that payload was accepted.
 
         Args:
             pipeline: for which.
-            payloads: read as they are accepted.
+            payloads: read as they are accepted. Besides payloads, what :mod:`holdfast.inputs` describes.
             manifest: your name for the list of them.
             priority: items of a higher one are claimed first, from -1000 to 1000.
+            refused: what becomes of a payload that does not fit: ``raise`` ends with an error; ``keep`` keeps it as a refused input,
+                yields a receipt with the status ``refused``, and goes on.
 
         Raises:
-            InputError: a payload does not fit the pipeline's type; those before it stay accepted.
+            InputError: a payload does not fit the pipeline's type; those before it are accepted, and their receipts were yielded.
             BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
         """
         self._check_transactional(pipeline)
-        writer = self.writer()
+        door, writer = self.door(), self.writer()
         try:
             for one in with_children([pipeline]):
                 writer.register(version_spec(one), self.clock.now_ms())
-            source = self.submissions(pipeline, payloads, manifest, priority)
             limit = self.settings.backlog
-            while batch := list(islice(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE)):
-                yield from writer.admit(batch, self.clock.now_ms(), limit)
+            source = door.entries(pipeline, payloads, manifest, priority, refused)
+            for batch in _batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
+                submissions, refusals = parted(batch)
+                receipts = writer.admit(submissions, self.clock.now_ms(), limit, refusals)
+                receipts, conflicts = door.judged({pipeline.name: pipeline}, submissions, receipts)
+                if conflicts:
+                    writer.admit([], self.clock.now_ms(), 0, conflicts)
+                yield from receipts_of(batch, receipts)
         finally:
             writer.close()
 
@@ -122,6 +152,7 @@ class App(Operations):
         recycle: Callable[[bool], None] | None = None,
         receipt: Callable[[Receipt], None] = lambda receipt: None,
         wait: bool = False,
+        refused: OnRefused = "raise",
     ) -> RunResult:
         """Be the runner: accept payloads and drive every item of these pipelines.
 
@@ -136,70 +167,98 @@ class App(Operations):
                 accepted); without it that is only logged.
             receipt: called with each receipt once it is durable.
             wait: wait for a ledger that is away when the run begins; one that goes away later is waited for in any case.
+            refused: what becomes of a payload that does not fit: ``raise`` ends the run with an error; ``keep`` keeps it as a refused
+                input and goes on.
 
         Raises:
             LedgerLockedError: another runner has this ledger.
             LedgerUnavailableError: its server does not answer, and ``wait`` was not asked for.
             InputError: a payload was refused.
+            ModuleError: workers cannot import a pipeline with ``def`` steps; nothing was accepted.
+            WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
         """
         pipelines = with_children(pipelines)
         open_bus(self.settings)  # refused here rather than under way
         if self.settings.notify is not None:
             Notices(self.settings)
-        for one in pipelines:
-            self._check_transactional(one)
-        store = self.store()
-        ledger, loaded = self._open_and_register(pipelines, wait)
+        sources = self._check_runnable(pipelines)
+        store, door = self.store(), self.door()
+        worker = self._first_worker(sources)  # it imports the pipelines while the ledger is opened
+        workers = [worker] if worker is not None else []
+        try:
+            ledger, loaded = self._open_and_register(pipelines, wait)
+        except BaseException:
+            close_all(workers)
+            raise
         result = RunResult()
         try:
+            check_workers(workers, sources)
 
             def accepted(receipts: list[Receipt]) -> None:
                 for one in receipts:
-                    result.received += one.created
-                    result.known += not one.created
+                    result.add(one)
                     receipt(one)
 
             sessions: list[Session] = []
 
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                sessions.append(Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions))
-                return sessions[-1]
+                first = workers.pop() if workers else None
+                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, first, door)
+                sessions.append(session)
+                return session
 
             over = threading.Event()
+            patient = lambda: not over.is_set()  # noqa: E731
             source = (
-                one for pipeline, payload in payloads for one in self.submissions(pipeline, [payload], manifest, priority, lambda: not over.is_set())
+                entry
+                for pipeline, some in groupby(payloads, key=lambda pair: pair[0])
+                for entry in door.entries(pipeline, (payload for _, payload in some), manifest, priority, refused, patient)
             )
             result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
             result.signal, result.drained = sessions[-1].signal, sessions[-1].drained
         finally:
+            close_all(workers)
             ledger.close()
         return result
 
-    def submissions(
-        self,
-        pipeline: Pipeline[Any, Any],
-        payloads: Iterable[Any],
-        manifest: str = "",
-        priority: int = 0,
-        patient: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Submission]:
-        """Check, encode and (when large) store payloads; a full disk is waited out as long as ``patient`` says so.
+    def _check_runnable(self, pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
+        """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
+        refuse_in_worker("App.run")
+        refuse_while_importing("App.run")
+        for one in pipelines:
+            self._check_transactional(one)
+        return sources_of(pipelines)
+
+    def _first_worker(self, sources: list[Source]) -> Launched | None:
+        """Start a worker, if a step needs one."""
+        if not any(one.needed for one in sources):
+            return None
+        try:
+            return launch(Setup(code_for(sources).packed(), self.settings.artifacts_place, os.getpid()))
+        except OSError as error:
+            message = f"worker processes cannot start: {error}. Nothing was accepted"
+            raise WorkersError(message) from None
+
+    def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "", priority: int = 0) -> Iterator[Submission]:
+        """Check, encode and (when large) store payloads, without accepting them.
 
         Raises:
             InputError: a payload, or the priority, does not fit.
         """
-        if not -1000 <= priority <= 1000:
-            raise InputError(f"priority {priority} is out of range: give one from -1000 to 1000")
-        store = self.store()
-        for payload in payloads:
-            with media.using(store):
-                data = check_payload(payload, pipeline.input_type)
-                key = pipeline.key_of(data)
-            yield Submission(
-                pipeline.name, pipeline.version, key, self._keep(store, data, patient), pipeline.deadline, manifest, priority,
-                fields=fields_of(data, pipeline.search),
-            )  # fmt: skip
+        return (one for one in self.door().entries(pipeline, payloads, manifest, priority) if isinstance(one, Submission))
+
+    def checked(self, pipeline: Pipeline[Any, Any], payload: Any) -> bytes:
+        """A payload as it would be stored, large or not.
+
+        Raises:
+            InputError: it does not fit the pipeline's type.
+        """
+        return self.door().checked(pipeline, payload)
+
+    def door(self) -> Door:
+        """What payloads come in by."""
+        return Door(self.store(), self.reads)
 
     def _check_transactional(self, pipeline: Pipeline[Any, Any]) -> None:
         for node in pipeline.graph.steps():
@@ -208,16 +267,6 @@ class App(Operations):
                     f"step {node.name!r} of pipeline {pipeline.name!r} is transactional: it shares the transaction that settles it with your "
                     f"tables, so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
                 )
-
-    def _keep(self, store: Store, data: bytes, patient: Callable[[], bool]) -> Value:
-        while True:
-            try:
-                return store.keep(data)
-            except LedgerUnavailableError as error:
-                if not patient():
-                    raise
-                log.warning("%s", error)
-                time.sleep(RETRY_S)
 
     def _open_and_register(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
         said = False
@@ -241,6 +290,24 @@ class App(Operations):
                     log.warning("%s", error)
                 said = True
                 time.sleep(RETRY_S)
+
+
+def check_workers(workers: list[Launched], sources: list[Source]) -> None:
+    """Wait until the first worker has imported the pipelines.
+
+    Raises:
+        WorkersError: it cannot import one that has steps for workers.
+    """
+    for worker in workers:
+        why = unusable(worker, sources)
+        if why:
+            raise WorkersError(f"{why}. Nothing was accepted")
+
+
+def close_all(workers: list[Launched]) -> None:
+    """End workers that no session has taken over."""
+    for worker in workers:
+        worker.close()
 
 
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
@@ -270,9 +337,26 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
 
 
+def _batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
+    """Parts of a source. What it raises comes after what it gave before."""
+    error: Exception | None = None
+    while error is None:
+        batch: list[Entry] = []
+        try:
+            for one in islice(source, size):
+                batch.append(one)  # one by one: what came before an error is kept
+        except Exception as raised:
+            error = raised
+        if batch:
+            yield batch
+        elif error is None:
+            return
+    raise error
+
+
 async def _drive(
     make: Callable[[], Session],
-    payloads: Iterator[Submission],
+    payloads: Iterator[Entry],
     accepted: Callable[[list[Receipt]], None],
     until_idle: bool,
     each_tick: Callable[[Session], None],
@@ -306,24 +390,18 @@ async def _drive(
 
 def _in_a_loop(work: Coroutine[Any, Any, bool]) -> bool:
     """Run in an event loop of its own; inside a notebook's loop, in a thread beside it."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if sys.platform != "win32":
         import uvloop
 
-        factory = uvloop.new_event_loop
-
-    def run(work: Coroutine[Any, Any, bool]) -> bool:
-        runner = asyncio.Runner(loop_factory=factory)
-        try:
-            return runner.run(work)
-        finally:
-            with suppress(OSError):  # uvloop minds connections that a step's client leaves open; they end with the loop
-                runner.close()
-
+        make = uvloop.new_event_loop
     if not _inside_a_loop():
-        return run(work)
-    with ThreadPoolExecutor(1, thread_name_prefix="holdfast-run") as beside:
-        return beside.submit(run, work).result()
+        return run_in(make, work)
+    beside = DaemonPool(1, "holdfast-run").submit(run_in, make, work)
+    try:
+        return beside.result()
+    finally:
+        futures.wait([beside])  # a run that is interrupted here ends before its ledger is closed
 
 
 def _inside_a_loop() -> bool:

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from holdfast.errors import BacklogFullError, InputError, LedgerLockedError, Led
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.model.changes import Change, Operation
 from holdfast.model.events import Event
-from holdfast.model.item import Receipt, Submission
+from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.trail import Entry
 
 _LENGTH = struct.Struct("<I")
@@ -31,9 +31,10 @@ _FRAME_LIMIT = 256 * 1024 * 1024
 
 
 class Admit(msgspec.Struct, tag="admit", array_like=True):
-    """Accept items."""
+    """Accept items, and keep what was refused."""
 
     submissions: list[Submission]
+    refusals: list[Refusal] = []
 
 
 class Register(msgspec.Struct, tag="register", array_like=True):
@@ -123,7 +124,7 @@ class Reply(msgspec.Struct, array_like=True):
 def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
     """Run a request's verb on the ledger."""
     if isinstance(request, Admit):
-        return ledger.admit(request.submissions, now_ms, backlog)
+        return ledger.admit(request.submissions, now_ms, backlog, request.refusals)
     if isinstance(request, Register):
         return ledger.register(request.spec, now_ms)
     if isinstance(request, Begin):
@@ -178,12 +179,17 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
         finally:
             writer.close()
 
-    before = os.umask(0o177)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        os.fchmod(listening.fileno(), 0o600)  # Linux gives the path the socket's own mode; the umask belongs to every thread
         with reachable(path) as name:
-            return await asyncio.start_unix_server(client, name)
-    finally:
-        os.umask(before)
+            listening.bind(name)
+            os.chmod(name, 0o600)
+        listening.setblocking(False)
+        return await asyncio.start_unix_server(client, sock=listening)
+    except BaseException:
+        listening.close()
+        raise
 
 
 async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: int) -> Reply:
@@ -220,9 +226,9 @@ class RemoteLedger:
             self._socket.close()
             raise
 
-    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items; the runner's clock dates them, and its settings bound the backlog."""
-        receipts: list[Receipt] = self._ask(Admit(submissions), list[Receipt])
+        receipts: list[Receipt] = self._ask(Admit(submissions, list(refusals)), list[Receipt])
         return receipts
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:

@@ -6,6 +6,7 @@
     ├── DefinitionError            a step or pipeline is declared wrongly; raised at import
     │   └── EdgeTypeError          two steps are joined whose types do not fit
     ├── InputError                 what the caller handed in is refused: payload, key, module, argument
+    │   ├── ModuleError            a module cannot be imported, here or by workers, or has no such pipeline
     │   └── NotFoundError          no such item, pipeline, step or dead letter
     ├── LedgerError                the ledger cannot serve
     │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
@@ -13,15 +14,15 @@
     │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was acknowledged, try again later
     │   ├── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
     │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
-    ├── WorkersError               workers cannot start, so that nothing can run; what was accepted waits
-    ├── NotAcceptedError           some of what was handed in was not accepted, and has been named; the rest is safe
+    ├── WorkersError               worker processes cannot start, or cannot import a pipeline; nothing was accepted
     ├── BusError                   a broker has not taken an event, or cannot be reached; events wait in the ledger
     ├── StoreError                 an artifact is missing or its bytes are not what its digest says
     └── StepError                  raised by step bodies to say what kind of failure it is
         ├── TransientError         try again, not before ``retry_after`` seconds if given
         ├── ModelError             a model failed: a brief retry, then the fallback
         ├── BadInputError          this input can never work: no retry
-        └── OutOfMemoryError       too large for this worker: smaller batch or bigger pool
+        ├── OutOfMemoryError       too large for this worker: smaller batch or bigger pool
+        └── ResultError            a step returned what its annotation does not allow, or what cannot be stored faithfully
 
 Every message is one line that says what to do.
 """
@@ -43,6 +44,10 @@ class EdgeTypeError(DefinitionError):
 
 class InputError(HoldfastError):
     """A payload, key, module name or argument was refused; nothing was stored."""
+
+
+class ModuleError(InputError):
+    """A module cannot be imported, by this process or by its workers, or has no such pipeline; nothing was accepted."""
 
 
 class NotFoundError(InputError):
@@ -83,11 +88,7 @@ class BacklogFullError(LedgerError):
 
 
 class WorkersError(HoldfastError):
-    """Workers cannot start: a module that is not found there, a missing library. What was accepted is safe, and waits."""
-
-
-class NotAcceptedError(HoldfastError):
-    """Something that was handed in was not accepted, and each of it has been named. What was accepted is safe."""
+    """Worker processes cannot start, or cannot import the module of a pipeline. Raised at the start of a run, before anything is accepted."""
 
 
 class BusError(HoldfastError):
@@ -125,3 +126,7 @@ class BadInputError(StepError):
 
 class OutOfMemoryError(StepError):
     """The input did not fit into memory."""
+
+
+class ResultError(StepError):
+    """A step returned what its annotation does not allow or what cannot be stored faithfully."""

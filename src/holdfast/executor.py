@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from holdfast.model.outcome import Invocation, Outcome
@@ -22,6 +22,16 @@ class Executor(Protocol):
     Capacity is reserved before a start is committed, so that a durable start never waits for a slot.
     """
 
+    @property
+    def unavailable(self) -> Mapping[tuple[str, str], str]:
+        """Pipelines, by name and version, of which it can run nothing now, with the reason. An attempt of them that was started comes back
+        without counting."""
+        ...
+
+    def next_try_s(self) -> float:
+        """Seconds after which to look again whether what was unavailable is back."""
+        ...
+
     def reserve(self, step: Step, alone: bool = False) -> bool:
         """Take capacity for one call of a step; False when there is none now."""
         ...
@@ -34,8 +44,9 @@ class Executor(Protocol):
         """Run one call under reserved capacity: one attempt, or the elements of a batch."""
         ...
 
-    def cancel(self, item: int, node: int, place: str) -> None:
-        """Stop an attempt; it reports a failure of class ``cancelled``. Unknown ones are ignored."""
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+        """Stop this attempt and no other of the task; it reports a failure of class ``cancelled``. One that has not begun never begins.
+        Unknown ones are ignored."""
         ...
 
     def tick(self) -> None:

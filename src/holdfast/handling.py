@@ -18,10 +18,12 @@ from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.search import Page
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
-from holdfast.model.codec import encode
+from holdfast.model.codec import join, plainly
+from holdfast.model.content import content_digest
 from holdfast.model.ids import show
 from holdfast.model.search import Filter
 from holdfast.model.versions import compare, reusable
+from holdfast.modules.guard import refuse_while_importing
 from holdfast.settings import Settings, current_user, read_settings
 from holdfast.store import Store
 from holdfast.stores.opening import open_store
@@ -41,6 +43,8 @@ HELD_S = 1.0
 
 COUNTED = 1_000_000
 """So many items are counted beforehand, for the progress display."""
+
+WRITES = "App.submit (or what else writes to a ledger)"
 
 Target = Filter | Iterable[int]
 """A filter, or ids of items."""
@@ -115,7 +119,8 @@ class Handling:
         """
         if step and payload is not None:
             raise InputError("another payload means from the start: leave out the step")
-        change = Restart(self._nodes_of(step) if step else {}, None if payload is None else self.store().keep(payload))
+        nodes = self._nodes_of(step) if step else {}
+        change = Restart(nodes) if payload is None else Restart(nodes, self.store().keep(payload), content_digest(payload))
         return self._change("restart", items, change, reason, who, told, f" from {step}" if step else "", rate)
 
     def move(
@@ -180,7 +185,10 @@ class Handling:
             who: who asks.
             told: progress.
         """
-        change = Redrive(None if arguments is None else encode(arguments))
+        try:
+            change = Redrive(None if arguments is None else join([plainly(one) for one in arguments]))
+        except ValueError as error:
+            raise InputError(f"the arguments cannot be kept: {error}") from None
         return self._change_letters("redrive", letters, change, reason, who, told, rate)
 
     def discard(self, letters: Target, reason: str, who: str = "", told: Told | None = None) -> Changed:
@@ -209,10 +217,12 @@ class Handling:
 
     def open_ledger(self) -> Ledger:
         """The ledger for writing; an SQLite file has one writer."""
+        refuse_while_importing(WRITES)
         return open_ledger(self.settings)
 
     def writer(self) -> Any:
         """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
+        refuse_while_importing(WRITES)
         path = self.settings.socket_path
         return self.open_ledger() if path is None else reach_writer(path, self.open_ledger)
 

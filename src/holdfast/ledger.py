@@ -7,7 +7,7 @@ A transition either is durable when its method returns, or raises and has change
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +17,7 @@ from holdfast.health import Health
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.events import Delivery, Event
-from holdfast.model.item import Receipt, Submission
+from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.task import Answer, Transition
 
 
@@ -100,8 +100,12 @@ class Ledger(Protocol):
         """End an incarnation; what it owned is claimable at once."""
         ...
 
-    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
-        """Accept items durably, one receipt each, in order. A known key is answered with the item that has it.
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+        """Accept items durably, one receipt each, in order, and keep refusals in the same transaction.
+
+        A known key is answered with the item that has it: ``same`` when its payload has the same digest (or, where either is not
+        known, the same JSON), else ``conflict``, and nothing of it is accepted. What was refused before is closed when its source
+        is accepted now.
 
         Raises:
             BacklogFullError: more than ``backlog`` items would wait then; none of these was accepted.
@@ -187,7 +191,8 @@ class Mailroom(Protocol):
         ...
 
     def accept(self, delivery: int, submission: Submission | None, reason: str, now_ms: int) -> None:
-        """Make an item of a delivery, in one transaction; without one, close it as not of interest, or (with a reason) as refused."""
+        """Make an item of a delivery, in one transaction; without one, close it as not of interest, or (with a reason) as refused.
+        An event whose key has other content is kept as a refused input, and its delivery leads to the item that is there."""
         ...
 
     def redeliver(self, deliveries: list[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,10 +13,11 @@ from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError
 from holdfast.handling import Changed, Handling, Told
 from holdfast.model import media
-from holdfast.model.codec import decode, encode, join
+from holdfast.model.codec import decode, join, plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
 from holdfast.model.events import Event
+from holdfast.model.item import SOURCE_LIMIT, storable
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
 from holdfast.model.states import LIVE_ITEM_STATES
@@ -101,7 +103,10 @@ class Operations(Handling):
             NotFoundError: no such review.
             InputError: it is decided, the person may not, something else was shown, or the answer does not fit the form.
         """
-        plain = decode(encode(answer), Any)
+        try:
+            plain = decode(plainly(answer), Any)
+        except ValueError as error:
+            raise InputError(f"the answer cannot be kept: {error}") from None
         state: str = self._once(lambda writer: writer.mail.decide(review, plain, digest, who, tuple(roles), self.clock.now_ms()))
         return state
 
@@ -125,7 +130,7 @@ class Operations(Handling):
         store = self.store()
         try:
             with media.using(store):
-                value = store.keep(encode(data))
+                value = store.keep(plainly(data))
         except (TypeError, ValueError) as error:
             raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
         one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
@@ -169,14 +174,22 @@ class Operations(Handling):
         """Compare the keys that a client says it sent with those that were received (under a manifest's name, if one is given).
 
         Returns:
-            ``sent``: how many keys, ``missing``: those that were never received, ``unexpected``: those received that are not among them.
+            ``sent``: how many keys; ``refused``: for each that names an input that was not accepted, its ``key`` and ``reason``;
+            ``missing``: those that were neither received nor refused; ``unexpected``: those received that are not among them.
         """
         reads = self.reads()
         try:
             sent, there = set(keys), set(reads.keys(pipeline, manifest))
+            named = {name: (kind, reason) for source, key, kind, reason in reads.refused_open(pipeline) for name in (source, key) if name}
         finally:
             reads.close()
-        return {"sent": len(sent), "missing": sorted(sent - there), "unexpected": sorted(there - sent)}
+        refused = {key: reason for key in sent if (reason := _refused(key, named)) is not None}
+        return {
+            "sent": len(sent),
+            "refused": [{"key": storable(key, SOURCE_LIMIT), "reason": refused[key]} for key in sorted(refused)],
+            "missing": sorted(storable(key, SOURCE_LIMIT) for key in sent - there if key not in refused),
+            "unexpected": sorted(there - sent),
+        }
 
     def purge(self, pipelines: Iterable[Pipeline[Any, Any]]) -> int:
         """Clear values of items that ended longer ago than their pipeline's ``keep`` says; returns how many items that concerned."""
@@ -210,3 +223,15 @@ class Operations(Handling):
             return verb(writer)
         finally:
             writer.close()
+
+
+def _refused(key: str, named: dict[str, tuple[str, str]]) -> str | None:
+    """Why the input that a manifest's key names was not accepted: by its key, its path, or a folder above it that could not be read."""
+    for name in (key.removeprefix("./"), os.path.abspath(key)):
+        kind, reason = named.get(storable(name, SOURCE_LIMIT), ("", ""))
+        while not kind and (name := os.path.dirname(name)) not in ("", "/"):
+            kind, reason = named.get(storable(name, SOURCE_LIMIT), ("", ""))
+            kind = kind if kind in ("unreadable", "name") else ""
+        if kind:
+            return reason
+    return None

@@ -10,18 +10,18 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
+from holdfast.door import Door, Entry, parted, receipts_of
 from holdfast.engine.alerting import Alerting
 from holdfast.engine.committer import RETRY_S, Committer
-from holdfast.engine.dispatch import SUSPECT
+from holdfast.engine.decide import SUSPECT
 from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
@@ -34,17 +34,21 @@ from holdfast.engine.serving import Limits, Loaded
 from holdfast.errors import BacklogFullError, LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.loop import LoopExecutor
+from holdfast.executors.pool import DaemonPool
 from holdfast.executors.processes import ProcessExecutor
+from holdfast.executors.starting import Launched
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.ledger import Ledger, Registered
+from holdfast.ledgers.opening import open_reads
 from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
-from holdfast.model.item import Receipt, Submission
+from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
+from holdfast.modules.pipelines import sources_of
 from holdfast.notices import Notices, watcher
 from holdfast.relay import Relay
 from holdfast.settings import Settings
@@ -54,6 +58,10 @@ from holdfast.transaction import OpenTransactions
 log = logging.getLogger("holdfast")
 
 TICK_S = 0.05
+
+RECYCLE_S = 10.0
+"""Seconds that a process lives at least before it is replaced for an attempt that cannot be stopped, and that the others may take to
+end then."""
 
 SWITCH_S = 0.0001
 """The interpreter's switch interval while a runner works: the committer waits for the lock after every statement, and
@@ -72,6 +80,8 @@ class Session:
         rng: all randomness.
         recycle: replaces the process when a step holds the loop for good, or None.
         transactions: connects for transactional steps; None where the ledger cannot share a transaction.
+        worker: a worker process that is ready, or None.
+        door: what payloads came in by: it judges conflicts; by default one to this store and ledger.
     """
 
     def __init__(
@@ -84,15 +94,22 @@ class Session:
         rng: random.Random,
         recycle: Callable[[bool], None] | None,
         transactions: OpenTransactions | None = None,
+        worker: Launched | None = None,
+        door: Door | None = None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
+        self._door = door or Door(store, partial(open_reads, settings))
         self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
         self._rng = rng
         self._recycle = recycle
         self._transactions = transactions
         self.signal = 0
+        self._worker = worker
         self._now = False
+        self._ours = DaemonPool(4, "holdfast-aside")
+        self._recycle_at: float | None = None
         self._idle_since = clock.monotonic()
+        self._waiting: list[Alert] = []
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -102,7 +119,7 @@ class Session:
 
     async def run(
         self,
-        intake: Intake[Submission],
+        intake: Intake[Entry],
         accepted: Callable[[list[Receipt]], None],
         until_idle: bool,
         each_tick: Callable[[], None],
@@ -122,13 +139,7 @@ class Session:
         sys.setswitchinterval(SWITCH_S)
         try:
             while not (self._now or self.lost):
-                self._watchdog.beat()
-                self.runner.tick()
-                self.listening.visit()
-                self.retention.visit()
-                self.redriving.visit()
-                self.alerting.visit()
-                self.reporting.visit()
+                self._visit()
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
@@ -146,6 +157,7 @@ class Session:
                 path.unlink(missing_ok=True)
             for executor in self._executors.values():
                 executor.close()
+            await self._processes.ended()
             if not feeding.done():
                 feeding.cancel()
             if relaying is not None:
@@ -153,7 +165,11 @@ class Session:
                 await asyncio.wait([relaying], timeout=5)
             self.runner.leave()
             self.runner.tally.close()
-            await asyncio.get_running_loop().run_in_executor(None, self._leave)
+            await loop.run_in_executor(self._ours, self._leave)
+            self._ours.shutdown()
+        if self._recycle is not None and self._recycle_at is not None and not self._now:
+            log.error("restarting the runner, in whose event loop an attempt could not be stopped; nothing counts as an attempt for that")
+            self._recycle(self.intake_open)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
             raise error
         return self._now or self.runner.draining
@@ -166,9 +182,37 @@ class Session:
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
         self._build(learned, durations)
+        self._executors_loop.watch(loop)
+        self._began = self._clock.monotonic()
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
+
+    def _visit(self) -> None:
+        """One turn: whoever has something to do now does it."""
+        self._watchdog.beat()
+        self.runner.tick()
+        self.listening.visit()
+        self.retention.visit()
+        self.redriving.visit()
+        if (waiting := self._processes.alerts()) != self._waiting:
+            self._waiting = waiting
+            self.alerting.due()
+        self.alerting.visit()
+        self.reporting.visit()
+        if self._recycle is not None:
+            self._renew_process()
+
+    def _renew_process(self) -> None:
+        """What swallowed its cancellation runs on in the loop until the process is replaced: drain, and have it replaced."""
+        now = self._clock.monotonic()
+        if self._recycle_at is None:
+            busy = self.intake_open or self.runner.draining or now - self._began < RECYCLE_S
+            if not busy and self._executors_loop.written_off():
+                self._recycle_at = now + RECYCLE_S
+                self.runner.drain()
+        elif now > self._recycle_at:
+            self.lost = True  # at once: what still runs goes on uncharged in the new process
 
     def _idle(self, relay: Relay | None) -> bool:
         """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""
@@ -202,7 +246,7 @@ class Session:
     def _build(self, learned: dict[str, float], durations: dict[Of, Durations]) -> None:
         """Executors report to the runner, the runner starts attempts on them."""
         graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
-        modules = [module_of(one.pipeline) for one in self.loaded]
+        sources = sources_of([one.pipeline for one in self.loaded])
 
         def report(outcomes: Any) -> None:
             if not self.lost:
@@ -213,7 +257,9 @@ class Session:
                 self.runner.note(invocation, label, value, then)
 
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
-        self._processes = ProcessExecutor(self._settings.worker_count, modules, self._settings.artifacts_place, self._clock, report, note)
+        self._processes = ProcessExecutor(
+            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note, self._worker,
+        )  # fmt: skip
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
             "process": self._processes,
@@ -234,39 +280,60 @@ class Session:
         self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.alerting = Alerting(
             [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices,
-            watcher(self._settings, lambda: self.committer.trouble),
+            self._seen_here,
             None if self._settings.notify is None else self._teller(Notices(self._settings)),
         )  # fmt: skip
         self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
         media.otherwise(self._store)
+
+    def _seen_here(self) -> list[Alert]:
+        """Alerts about this machine."""
+        return watcher(self._settings, lambda: self.committer.trouble)() + self._processes.alerts()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why something stands still here, or None: the ledger is not written, or workers cannot run a pipeline."""
+        waiting = self._processes.alerts() if self.begun else []
+        return self.committer.trouble or (waiting[0].message if waiting else None)
 
     def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
         """Delivers alerts beside the loop, and says afterwards whether it could."""
         return lambda alerts, told: self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Run the user's functions beside the loop."""
+        """Run notices and the user's conditions beside the loop."""
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, work).add_done_callback(lambda done: then(done.result()) if not done.cancelled() else None)
+        loop.run_in_executor(self._ours, work).add_done_callback(lambda done: then(done.result()) if not done.cancelled() else None)
 
-    async def _feed(self, intake: Intake[Submission], accepted: Callable[[list[Receipt]], None]) -> None:
+    async def _feed(self, intake: Intake[Entry], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
         try:
             while not self.runner.draining and (batch := await intake.next()):
                 size = max(self._settings.backlog // 4, 1) if self._settings.backlog else len(batch)
-                parts = [await self._admit_patiently(batch[at : at + size]) for at in range(0, len(batch), size)]
+                receipts = [one for at in range(0, len(batch), size) for one in await self._answered(batch[at : at + size])]
                 intake.done()
-                accepted([receipt for part in parts for receipt in part])
+                accepted(receipts)
                 self.runner.hint()
         finally:
             self.intake_open = False
 
-    async def _admit_patiently(self, batch: list[Submission]) -> list[Receipt]:
+    async def _answered(self, batch: list[Entry]) -> list[Receipt]:
+        """The receipts of a batch; conflicts are looked at, and kept as refused inputs, beside the loop."""
+        submissions, refusals = parted(batch)
+        receipts = await self._admit_patiently(submissions, refusals)
+        if any(one.status == "conflict" for one in receipts):
+            pipelines = {one.pipeline.name: one.pipeline for one in self.loaded}
+            judge = partial(self._door.judged, pipelines, submissions, receipts)
+            receipts, conflicts = await asyncio.get_running_loop().run_in_executor(self._ours, judge)
+            await self._admit_patiently([], conflicts)
+        return receipts_of(batch, receipts)
+
+    async def _admit_patiently(self, submissions: list[Submission], refusals: list[Refusal]) -> list[Receipt]:
         """Admit; while the disk or the backlog is full, wait (for a disk, say so once), and go on when there is space."""
         said = False
         while True:
             try:
-                return await self.admit(batch)
+                return await self.admit(submissions, refusals)
             except BacklogFullError as error:
                 await asyncio.sleep(min(error.retry_after, RETRY_S))
             except LedgerUnavailableError as error:
@@ -276,8 +343,8 @@ class Session:
                 self.committer.trouble = str(error)
                 await asyncio.sleep(RETRY_S)
 
-    async def admit(self, batch: list[Submission]) -> list[Receipt]:
-        """Admit items through the committer; returns once they are durable.
+    async def admit(self, submissions: list[Submission], refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+        """Admit items, and keep refusals, through the committer; returns once they are durable.
 
         Raises:
             LedgerUnavailableError: disk full or failing; none was accepted.
@@ -285,7 +352,7 @@ class Session:
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.committer.call(
-            lambda ledger: ledger.admit(batch, self._clock.now_ms(), self._settings.backlog),
+            lambda ledger: ledger.admit(submissions, self._clock.now_ms(), self._settings.backlog, refusals),
             lambda answer: None if done.done() else done.set_result(answer),
         )
         answer = await done
@@ -310,29 +377,24 @@ class Session:
         if self._ledger.shared:
             log.error("the lease could not be renewed for %g s: stopping every attempt before it ends", SURE_S)
             self.lost = True  # first: what these kills do to attempts is nobody's fault, and is not heard
-            self._kill_workers()
+            self._processes.kill_all()
 
     def _stalled(self, attempt: Invocation) -> None:
-        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process."""
+        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process. What
+        has been reported already (a task that it left behind holds the loop) is not touched."""
         if self._recycle is None:
             log.error("the event loop cannot be freed from inside this process; `holdfast run` and `holdfast runner` restart themselves")
             return
         written = threading.Event()
         now = self._clock.now_ms()
-        suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
-        self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
+        if self._executors_loop.outstanding(attempt):
+            suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
+            self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
-        self._kill_workers()
+        self._processes.kill_all()
         log.error("restarting the runner; every other attempt goes on uncharged")
         self._recycle(self.intake_open)
-
-    def _kill_workers(self) -> None:
-        for pid in self._processes.pids():
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def _catch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -354,12 +416,3 @@ def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     """From another thread: run in the loop, if there still is one."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(what)
-
-
-def module_of(pipeline: Pipeline[Any, Any]) -> tuple[str, str, str, str]:
-    """Where workers find a pipeline: name, version, module (or the main program's file), attribute."""
-    module = sys.modules.get(pipeline.__module__)
-    attribute = next((name for name, value in vars(module).items() if value is pipeline), pipeline.__name__) if module else pipeline.__name__
-    if pipeline.__module__ == "__main__" and module is not None and getattr(module, "__file__", None):
-        return pipeline.name, pipeline.version, str(Path(str(module.__file__)).absolute()), attribute
-    return pipeline.name, pipeline.version, pipeline.__module__, attribute

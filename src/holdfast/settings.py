@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from holdfast.errors import InputError, LedgerRefusedError
+from holdfast.errors import DefinitionError, InputError, LedgerRefusedError
 from holdfast.model.hiding import hidden
 from holdfast.model.prices import Prices
+from holdfast.model.size import bytes_of
 
 
 class Settings(BaseSettings):
@@ -20,7 +22,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore", env_ignore_empty=True)
 
-    home: Path = Field(default=Path(".holdfast"), description="Directory of the default ledger and of artifacts.")
+    home: Path = Field(default=Path(".holdfast"), validate_default=True, description="Directory of the default ledger and of artifacts.")
     ledger: str = Field(default="", description="The ledger: sqlite:///PATH or postgresql://…; by default a file below HOLDFAST_HOME.")
     artifacts: str = Field(
         default="",
@@ -32,7 +34,19 @@ class Settings(BaseSettings):
         description="A broker that events are handed on to and received from: nats://HOST:PORT; by default events stay in the ledger.",
     )
     workers: int = Field(default=0, ge=0, le=1024, description="Worker processes; 0 means one per core.")
+    worker_calls: int = Field(default=0, ge=0, description="Calls after which a worker process is replaced; 0: any number.")
+    worker_memory: str = Field(
+        default="",
+        description="Resident memory of a worker process and its children, such as 4GB: above it a worker is replaced between two calls, and an "
+        "attempt fails with class memory. Empty: no limit.",
+    )
+    memory_reserve: str = Field(
+        default="",
+        description="Free memory, such as 1GB, below which the largest worker is killed. Empty: 5 % of the machine or container, between 256 MB "
+        "(a tenth of a small one) and 2 GB. 0: no worker is killed.",
+    )
     backlog: int = Field(default=0, ge=0, description="Most items that may wait to be claimed; further ones are refused. 0: any number.")
+    input_mb: int = Field(default=1_024, ge=1, description="Most megabytes of one input: a file, a line of a file.")
     in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")
     in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
     concurrency: int = Field(default=1_000, ge=1, description="Most async attempts at a time.")
@@ -52,6 +66,33 @@ class Settings(BaseSettings):
     price_gpu_hour: float = Field(default=1.0, ge=0, description="US dollars that an hour of one GPU costs.")
     price_gb_month: float = Field(default=0.02, ge=0, description="US dollars that a gigabyte of outputs costs for a month.")
 
+    @field_validator("home", "webhook_secrets", "notify")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """Where it is does not change when something changes the directory of this process."""
+        return None if path is None else absolute(path)
+
+    @field_validator("artifacts")
+    @classmethod
+    def _absolute_artifacts(cls, place: str) -> str:
+        return place if not place or "://" in place else str(absolute(Path(place)))
+
+    @field_validator("ledger")
+    @classmethod
+    def _absolute_ledger(cls, text: str) -> str:
+        if text.startswith("sqlite:///"):
+            return "sqlite:///" + str(absolute(Path(text.removeprefix("sqlite:///"))))
+        return text
+
+    @field_validator("worker_memory", "memory_reserve")
+    @classmethod
+    def _size(cls, text: str) -> str:
+        try:
+            size_in(text)
+        except DefinitionError as error:
+            raise ValueError(str(error)) from None
+        return text
+
     @property
     def ledger_path(self) -> Path | None:
         """The SQLite file; None when the ledger is in PostgreSQL.
@@ -60,9 +101,9 @@ class Settings(BaseSettings):
             InputError: the ledger is named by a scheme that this version does not serve.
         """
         if not self.ledger:
-            return _absolute(self.home / "ledger.db")
+            return self.home / "ledger.db"
         if self.ledger.startswith("sqlite:///"):
-            return _absolute(Path(self.ledger.removeprefix("sqlite:///")))
+            return Path(self.ledger.removeprefix("sqlite:///"))
         if self.ledger.startswith(("postgresql://", "postgres://")):
             return None
         raise InputError(f"HOLDFAST_LEDGER={hidden(self.ledger)!r}: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
@@ -79,9 +120,9 @@ class Settings(BaseSettings):
         if "://" in self.artifacts:
             return self.artifacts
         if self.artifacts:
-            return str(_absolute(Path(self.artifacts)))
+            return self.artifacts
         path = self.ledger_path
-        return str(_absolute(self.home / "artifacts") if path is None else path.with_name(path.name + ".artifacts"))
+        return str(self.home / "artifacts" if path is None else path.with_name(path.name + ".artifacts"))
 
     @property
     def socket_path(self) -> Path | None:
@@ -92,7 +133,7 @@ class Settings(BaseSettings):
     @property
     def tokens_path(self) -> Path:
         """Where the tokens of `holdfast serve` are kept, as digests."""
-        return _absolute(self.home / "tokens.json")
+        return self.home / "tokens.json"
 
     @property
     def prices(self) -> Prices:
@@ -104,6 +145,30 @@ class Settings(BaseSettings):
         """Worker processes."""
         return self.workers or os.cpu_count() or 1
 
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Bytes that a worker and its children may hold; 0: any number."""
+        return size_in(self.worker_memory) or 0
+
+    @property
+    def memory_reserve_bytes(self) -> int | None:
+        """Free bytes below which the largest worker is killed; None: by the machine's size."""
+        return size_in(self.memory_reserve)
+
+
+def size_in(text: str) -> int | None:
+    """The bytes that a setting names: a number with a unit or a number of bytes; 0 as it is, None for empty text.
+
+    Raises:
+        DefinitionError: it is no size.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    return bytes_of(text)
+
 
 def current_user() -> str:
     """Return who runs this process, for the audit log: the login name, or ``uid 1234`` of a user without a passwd entry."""
@@ -112,6 +177,22 @@ def current_user() -> str:
     except (KeyError, OSError, ImportError):  # in a container under an arbitrary user id there is none
         name = ""
     return name.encode("utf-8", "replace").decode().strip() or f"uid {os.getuid()}"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and its parents, that its owner can enter, whatever the umask is: another thread may have just set it.
+
+    A folder of ours that is there already and that its owner cannot enter is mended.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not folder.parent.exists():
+        make_private(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_mode & 0o700 != 0o700:
+        with suppress(OSError):  # somebody else's, or on a disk that is only read
+            folder.chmod(0o700)
 
 
 def make_folder(folder: Path, what: str, setting: str = "HOLDFAST_HOME") -> None:
@@ -126,12 +207,12 @@ def make_folder(folder: Path, what: str, setting: str = "HOLDFAST_HOME") -> None
         LedgerRefusedError: it cannot be made.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
     except OSError as error:
         raise LedgerRefusedError(f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder that this user can write") from None
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """A path from the root.
 
     Raises:

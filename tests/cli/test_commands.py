@@ -56,7 +56,7 @@ def test_run_look_and_audit(holdfast: Shell, tmp_path: Path) -> None:
     assert "0 missing, 0 unexpected" in holdfast("audit", "--manifest", str(keys))
     keys.write_text('["a", "c"]')
     found = holdfast.json("audit", "--manifest", str(keys), code=1)
-    assert found["manifest"] == {"sent": 2, "missing": ["c"], "unexpected": ["b"]}
+    assert found["manifest"] == {"sent": 2, "refused": [], "missing": ["c"], "unexpected": ["b"]}
     holdfast("items", "export", "average", "-o", str(tmp_path / "out"))
     assert len(list((tmp_path / "out").glob("*.json"))) == 2
 
@@ -87,7 +87,7 @@ def test_submit_reaches_a_live_runner_and_ctrl_c_drains(holdfast: Shell) -> None
             time.sleep(0.05)
         assert oct(socket.stat().st_mode)[-3:] == "600"
         (receipt,) = holdfast.json("submit", f"{SAMPLES}:average", order("a", 5))
-        assert receipt["created"]
+        assert receipt["status"] == "new"
         assert "known" in holdfast("submit", f"{SAMPLES}:average", order("a", 5))
         while holdfast.json("items")[0]["state"] != "completed" and time.monotonic() < until:
             time.sleep(0.05)
@@ -122,12 +122,6 @@ def test_ctrl_c_ends_a_run_whose_stdin_stays_open(holdfast: Shell) -> None:
     assert holdfast.json("audit")["balanced"]
 
 
-def test_lines_that_are_not_utf_8_are_refused_by_number(holdfast: Shell, tmp_path: Path) -> None:
-    file = tmp_path / "in.jsonl"
-    file.write_bytes(b"\xef\xbb\xbf" + order("a", 1).encode() + b'\n{"id": "b\xff"}\n')
-    assert "is not UTF-8 after line" in holdfast("run", f"{SAMPLES}:average", str(file), code=2)
-
-
 def test_a_killed_run_is_finished_by_the_same_command(holdfast: Shell) -> None:
     lines = "".join(f"{order(f'k{n}', n, kind='x')}\n" for n in range(300))
     command = [sys.executable, "-m", "holdfast", "run", f"{SAMPLES}:average", "-", "--json"]
@@ -152,8 +146,6 @@ def test_a_killed_run_is_finished_by_the_same_command(holdfast: Shell) -> None:
         (["run", "no_such_module:x", "{}"], "no module"),
         (["run", "no_such_file.py:x", "{}"], "no file"),
         (["run", f"{SAMPLES}:nothing", "{}"], f"{SAMPLES}:average"),
-        (["run", f"{SAMPLES}:average", '{"id": 3}'], "is not a Order"),
-        (["run", f"{SAMPLES}:average", "missing.jsonl"], "cannot be read"),
         (["items", "show", "nobody"], "no item"),
         (["dead", "show", "7"], "no dead letter"),
         (["dead", "redrive"], "name dead letters"),

@@ -54,11 +54,8 @@ def test_find_pause_resume_restart_cancel(holdfast: Shell, tmp_path: Path) -> No
     assert [row["verb"] for row in holdfast.json("operations", "c")] == ["cancel", "pause"]
     payload = tmp_path / "payload.json"
     payload.write_text(job("a", tmp_path, "Gamma"))
-    assert "--payload needs --module" in holdfast("restart", "a", "--payload", str(payload), code=2)
-    for text, said in (("{", "is no JSON"), ('{"id": 7}', "the payload is not a Job")):
-        (tmp_path / "bad.json").write_text(text)
-        assert said in holdfast("restart", "a", "--payload", str(tmp_path / "bad.json"), "-m", f"{SAMPLES}:jobs", code=2)
-    holdfast("restart", "a", "--payload", str(payload), "-m", f"{SAMPLES}:jobs")
+    assert "--input needs --module" in holdfast("restart", "a", "--input", str(payload), code=2)
+    holdfast("restart", "a", "--input", str(payload), "-m", f"{SAMPLES}:jobs")
     holdfast("runner", SAMPLES + ":jobs", "--until-idle")
     assert holdfast.json("items", "show", "a")["output"] == "a of Gamma"
     assert holdfast.json("audit")["balanced"]

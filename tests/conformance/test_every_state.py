@@ -58,7 +58,7 @@ def state_of(ledger: Ledger, item: int, key: str) -> str:
     from holdfast.model.item import Submission
 
     (receipt,) = ledger.admit([Submission("p", "1", key, b"1")], NOW)
-    assert (receipt.item, receipt.created) == (item, False)
+    assert (receipt.item, receipt.status) == (item, "conflict")
     return receipt.state
 
 

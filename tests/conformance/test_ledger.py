@@ -35,7 +35,7 @@ def settled(node: int, state: str = "succeeded") -> SettledTask:
 
 def test_an_item_is_admitted_once_per_key(ledger: Ledger, version: int) -> None:
     first, again = ledger.admit([Submission("p", "1", "k", b"1"), Submission("p", "1", "k", b"2")], NOW)
-    assert (first.created, again.created) == (True, False)
+    assert (first.status, again.status) == ("new", "conflict")
     assert first.item == again.item
 
 
@@ -72,7 +72,7 @@ def test_a_full_backlog_refuses_the_whole_batch_and_says_when_to_come_back(ledge
     assert refused.value.retry_after == 20.0  # four new ones; ten have gathered in 50 s
     assert len(ledger.admit(more[:4], NOW, backlog=10)) == 4
     claim(ledger, version, limit=4)
-    assert [one.created for one in ledger.admit(more, NOW, backlog=10)] == [False] * 4 + [True] * 2
+    assert [one.status for one in ledger.admit(more, NOW, backlog=10)] == ["same"] * 4 + ["new"] * 2
 
 
 def test_only_versions_that_are_asked_for_are_claimed(ledger: Ledger, version: int) -> None:

@@ -14,7 +14,7 @@ from holdfast.cli import app
 from holdfast.model.search import parse_filter
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-PAGES = ("errors.md", "operations.md", "serving.md")
+PAGES = ("errors.md", "inputs.md", "operations.md", "serving.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

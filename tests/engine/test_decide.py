@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from holdfast.engine.decide import decide
@@ -25,6 +27,11 @@ KEPT = Policy(retry=Retry(attempts=3, base="10s"), optional=True, flag="f", exha
         ("timeout", True, 2, 0, "retry", "retry", "retry"),
         ("timeout", True, 3, 0, "bury", "skip", "bury"),
         ("bad-input", True, 1, 0, "bury", "skip", "bury"),
+        ("bug", True, 1, 0, "retry", "retry", "retry"),
+        ("bug", True, 2, 0, "bury", "skip", "bury"),
+        ("internal", True, 1, 0, "bury", "skip", "bury"),
+        ("budget", True, 1, 0, "bury", "skip", "bury"),
+        ("child", True, 1, 0, "bury", "skip", "bury"),
         ("deadline", True, 1, 0, "bury", "skip", "bury"),
         ("crash", True, 0, 1, "retry", "retry", "retry"),
         ("crash", True, 0, 2, "retry", "retry", "retry"),
@@ -46,4 +53,26 @@ def test_retry_after_is_honoured_and_models_are_retried_sooner() -> None:
     task = LiveTask(0, "", "running", failures=1)
     assert decide(Failure("transient", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 5.0
     assert decide(Failure("model", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 1.0
+    assert decide(Failure("bug", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 1.0
     assert decide(Failure("transient", "E", "m", retry_after=90), True, task, REQUIRED, 0.5).delay_s == 90
+
+
+def test_a_programming_error_has_one_retry_of_its_own() -> None:
+    once = Policy(retry=Retry(attempts=1))
+    many = Policy(retry=Retry(attempts=9))
+    bug = Failure("bug", "TypeError", "m")
+
+    def after(policy: Policy, failures: int, others: int) -> str:
+        return decide(bug, True, LiveTask(0, "", "running", failures=failures, others=others), policy, 0.5).action
+
+    assert after(once, 1, 0) == "bury", "who wants one attempt gets one"
+    assert [after(many, failures, 0) for failures in (1, 2)] == ["retry", "bury"]
+    assert [after(many, failures, 3) for failures in (4, 5)] == ["retry", "bury"], "what passed by itself before is not counted"
+    assert after(REQUIRED, 3, 2) == "bury", "the step's own limit holds as well"
+
+
+@pytest.mark.parametrize("error_class", get_args(ErrorClass))
+def test_what_is_unsafe_and_began_is_never_repeated_by_itself(error_class: ErrorClass) -> None:
+    unsafe = Policy(retry=Retry(attempts=9), effects="unsafe")
+    action = decide(Failure(error_class, "E", "m"), True, LiveTask(0, "", "running", failures=1, crashes=1), unsafe, 0.5).action
+    assert action == {"cancelled": "cancel", "bad-input": "bury", "deadline": "bury", "budget": "bury"}.get(error_class, "review")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import App
+from holdfast import App, Pipeline
 from holdfast.cli import app as commands
 from holdfast.cli.exits import carried_out
 from holdfast.errors import InputError, NotFoundError
@@ -31,7 +31,7 @@ Command = Callable[..., tuple[int, str, str]]
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> App:
     """A hundred items: keys and values of every kind, one key in two pipelines, dead letters of two causes."""
     app = App(home=tmp_path_factory.mktemp("home"), workers=1)
-    made = [(papers, Paper(text, customer=text)) for text in HOSTILE]
+    made: list[tuple[Pipeline[Any, Any], Paper]] = [(papers, Paper(text, customer=text)) for text in HOSTILE]
     made += [(papers, Paper(f"many {n}", "ACME GmbH")) for n in range(40)]
     made += [(papers, Paper(f"untitled {n}")) for n in range(2)]
     made += [(papers, Paper(f"broken {n}", bad="value")) for n in range(3)]

@@ -258,7 +258,6 @@ def test_every_kind_of_error_has_its_exit_code() -> None:
         (errors.StoreError("x"), 2),
         (errors.LedgerLockedError("x"), 3),
         (errors.BacklogFullError(1, 1.0), 3),
-        (errors.NotAcceptedError("x"), 4),
         (errors.WorkersError("x"), 5),
         (OSError(28, "full"), 2),
         (BrokenPipeError(), 0),

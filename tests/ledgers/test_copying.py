@@ -42,7 +42,7 @@ def test_live_items_and_artifacts_move_and_go_on(tmp_path: Path, postgres: str) 
     assert (row["completed"], new.reads().audit(0)["balanced"]) == (50, True)
     assert sorted(new.reads().keys("average", "monday")) == sorted(one.key for one in receipts)
     again = list(new.submit(average, [Order("k0", numbers=[0]), Order("new", numbers=[1])]))
-    assert [one.created for one in again] == [False, True]
+    assert [one.status for one in again] == ["same", "new"]
     item = new.reads().item(new.reads().item_by_key("big") or 0)
     assert new.store().fetch(next(one["output"] for one in item["timeline"] if one["step"] == "grow"))
 

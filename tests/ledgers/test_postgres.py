@@ -20,9 +20,9 @@ from holdfast.ledger import CommitUnknownError
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import check_server, open_connection
 from holdfast.ledgers.queries import migrations, queries
+from holdfast.model.hiding import hidden
 from holdfast.model.item import Submission
 from holdfast.model.task import LiveTask, Transition
-from holdfast.settings import hidden
 from holdfast.testing.postgres import LocalPostgres
 from tests.conformance.test_ledger import NOW, SPEC, settled
 from tests.lost_answers import cut_at_commit
@@ -255,7 +255,7 @@ def test_a_server_that_stops_is_waited_for(tmp_path: Path) -> None:
             ledger.admit([Submission("p", "1", "l", b"1")], NOW)
         server.start()
         again = ledger.admit([Submission("p", "1", "k", b"1")], NOW)
-        assert (again[0].created, again[0].item) == (False, receipts[0].item)
+        assert (again[0].status, again[0].item) == ("same", receipts[0].item)
     finally:
         ledger.close()
         server.stop("immediate")

@@ -6,17 +6,17 @@ import importlib
 import re
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from holdfast import App, Failed, error_class
-from holdfast.errors import DefinitionError, TransientError
-from holdfast.model.classes import classify, retry_after
+from holdfast.errors import DefinitionError, InputError, ResultError, TransientError
+from holdfast.model.classes import ErrorClass, classify, retry_after
 from tests.error_samples import PIPELINES, Case
 
-ATTEMPTS = {"transient": 2, "model": 2, "bad-input": 1, "memory": 2, "timeout": 2, "crash": 3}
-"""Charged attempts of a step that is declared with two."""
+ATTEMPTS = {"transient": 3, "model": 3, "bad-input": 1, "bug": 2, "memory": 3, "timeout": 3, "crash": 3}
+"""Attempts that count of a step that is declared with three."""
 
 ENDS: dict[str, tuple[str, list[str], bool]] = {
     "alone": ("dead", [], True),
@@ -60,7 +60,10 @@ def test_the_table_of_the_docs_is_this_one() -> None:
     rows = {match[1]: match[0] for match in re.finditer(r"^\| `([\w-]+)` \|.*$", text, re.MULTILINE)}
     for kind, attempts in ATTEMPTS.items():
         said = rows[kind].split("|")[3].strip()
-        assert said.startswith({1: "once", 2: "`attempts`", 3: "three"}[attempts]), (kind, said)
+        wanted = {"crash": "three", "bug": "twice", "bad-input": "once"}.get(kind, "`attempts`")
+        assert said.startswith(wanted), (kind, said)
+        assert attempts == {"three": 3, "twice": 2, "once": 1, "`attempts`": 3}[wanted]
+    assert set(get_args(ErrorClass)) <= set(rows), "every class has its row"
     assert rows["infrastructure"].split("|")[3].strip().startswith("until it is over")
 
 
@@ -116,6 +119,60 @@ def test_exceptions_of_well_known_libraries() -> None:
     assert retry_after(TransientError("later", retry_after=3.0)) == 3.0
     assert retry_after(made("a", "B", headers={"retry-after": "soon"})) is None
     assert retry_after(made("a", "B", headers={"retry-after": "1e99"})) == 86_400.0
+
+
+def test_what_an_answer_does_not_fit_is_the_models_and_what_code_does_wrong_is_a_bug() -> None:
+    import json
+    import xml.etree.ElementTree
+
+    import msgspec
+    import pydantic
+
+    class Score(pydantic.BaseModel):
+        score: int
+
+    def raised(call: Any) -> BaseException:
+        try:
+            call()
+        except BaseException as error:
+            return error
+        raise AssertionError
+
+    answers = [
+        lambda: json.loads("not json"),
+        lambda: Score.model_validate({"score": "high"}),
+        lambda: msgspec.json.decode(b"{"),
+        lambda: msgspec.convert({"score": "high"}, int),
+        lambda: xml.etree.ElementTree.fromstring("<a>"),
+        lambda: raised_by(made("jsonschema.exceptions", "ValidationError")),
+        lambda: raised_by(made("yaml.scanner", "ScannerError", type("YAMLError", (Exception,), {}))),
+    ]
+    assert {classify(raised(call)) for call in answers} == {"model"}
+
+    httpx = importlib.import_module("httpx")
+    assert classify(raised(lambda: httpx.Response(200, text="<html>").json())) == "transient", "a proxy's page, no answer"
+
+    bugs: list[Any] = [
+        lambda: None + 1,  # type: ignore[operator]
+        lambda: None.field,  # type: ignore[attr-defined]
+        lambda: eval("no_such_name"),  # noqa: S307
+        lambda: {}["key"],
+        lambda: [][0],
+        lambda: 1 / 0,
+        lambda: raised_by(AssertionError()),
+        lambda: raised_by(NotImplementedError()),
+        lambda: importlib.import_module("no_such_module"),
+        lambda: compile("(", "f", "exec"),
+        lambda: next(iter(())),
+        lambda: raised_by(InputError("ctx.once in a transactional step")),
+        lambda: raised_by(ResultError("step 'x' returned a set")),
+        lambda: (lambda again: again(again))(lambda again: again(again)),
+    ]
+    assert [classify(raised(call)) for call in bugs] == ["bug"] * len(bugs)
+
+
+def raised_by(error: BaseException) -> None:
+    raise error
 
 
 def test_a_user_adds_rules() -> None:

@@ -13,7 +13,7 @@ from holdfast import App, Filter
 from holdfast.errors import DefinitionError, InputError, NotFoundError
 from holdfast.ledgers.search import Page
 from holdfast.model.duration import seconds
-from holdfast.model.search import fields_of, parse_filter, read_filter
+from holdfast.model.search import Wanted, fields_of, parse_filter, read_filter
 from tests.lifecycle.conftest import Patterns
 from tests.lifecycle_samples import Job, picked, reviewed
 
@@ -35,7 +35,8 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
     took = None if one["ended_at"] is None else (one["ended_at"] - one["admitted_at"]) / 1000
     live = [entry["step"] for entry in one["timeline"] if entry["state"] in ("running", "retrying", "waiting")]
 
-    def like(value: str, pattern: str) -> bool:
+    def like(value: str, pattern: Wanted) -> bool:
+        assert isinstance(pattern, str)
         return value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern
 
     def of_letter(letter: dict[str, Any]) -> bool:

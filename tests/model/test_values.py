@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from collections.abc import Iterator
+from dataclasses import InitVar, dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
+import pydantic.dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+from pydantic import BaseModel, Field, PrivateAttr, SecretBytes, SecretStr, field_serializer, field_validator
 
-from holdfast import DefinitionError, InputError, Retry, StepError
-from holdfast.errors import NotFoundError
+from holdfast import DefinitionError, InputError, Retry, StepError, pipeline, step
+from holdfast.errors import LedgerUnavailableError, NotFoundError, ResultError
+from holdfast.executors.attempt import checked_output
+from holdfast.model import media
+from holdfast.model.certain import check_of
 from holdfast.model.classes import classify
-from holdfast.model.codec import check_payload, decode, encode, join, split
+from holdfast.model.codec import check_payload, decode, encode, join, keep, plainly, split
+from holdfast.model.differences import difference
 from holdfast.model.duration import seconds
 from holdfast.model.edge_types import fits
 from holdfast.model.failure import clean, failure_of
@@ -139,3 +154,328 @@ def test_a_damaged_artifact_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "a" / digest[:2] / digest[2:]).write_bytes(b"y")
     with pytest.raises(Exception, match="damaged"):
         store.get(digest)
+
+
+class Base(BaseModel):
+    """A model with a private attribute, and a validator that changes its field once more each time."""
+
+    number: int = 0
+    _seen: int = PrivateAttr(0)
+
+
+class Derived(Base):
+    """Has one field more."""
+
+    more: int = 1
+
+
+class Grows(BaseModel):
+    """Is not idempotent."""
+
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def _grow(cls, number: int) -> int:
+        return number + 1
+
+
+class Shown(BaseModel):
+    """Writes its field in a way that cannot be read."""
+
+    number: int
+
+    @field_serializer("number")
+    def _show(self, number: int) -> str:
+        return f"{number}!"
+
+
+class Hidden(BaseModel):
+    """Has a field that is never written."""
+
+    text: str = ""
+    tokens: list[int] = Field(default_factory=list, exclude=True)
+
+
+class Holder(BaseModel):
+    """Holds one of those."""
+
+    inner: dict[str, Hidden | None] = {}
+
+
+class Swapped(BaseModel):
+    """Each field has the other's name as its alias."""
+
+    a: int = Field(1, alias="b")
+    b: int = Field(2, alias="a")
+
+
+class Login(BaseModel):
+    """Has a secret."""
+
+    password: SecretStr
+
+
+@pydantic.dataclasses.dataclass
+class Checked:
+    """A dataclass of pydantic's, with defaults that only pydantic understands."""
+
+    number: int = Field(default=3, alias="Number")
+    list_: list[int] = Field(default_factory=list)
+
+
+@dataclass
+class Wider(Inner):
+    """A subclass with a field of its own."""
+
+    b: int = 2
+
+
+@dataclass
+class Grown:
+    """Computes with what it is given."""
+
+    a: int
+
+    def __post_init__(self) -> None:
+        self.a += 1
+
+
+@dataclass
+class Loaded:
+    """Takes something that is no field."""
+
+    a: int
+    extra: InitVar[int] = 0
+
+
+@dataclass
+class Weight:
+    """A number."""
+
+    kilos: float
+
+
+@dataclass
+class Branch:
+    """Holds itself."""
+
+    inner: list[Branch]
+
+
+@dataclass
+class Held:
+    """A secret deep in an annotation."""
+
+    logins: dict[str, list[SecretBytes]]
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def branches(depth: int) -> Branch:
+    value = Branch([])
+    for _ in range(depth):
+        value = Branch([value])
+    return value
+
+
+def noted(value: Any) -> Any:
+    value.note = "mine"
+    return value
+
+
+def seen(value: Base) -> Base:
+    value._seen = 3
+    return value
+
+
+def jpeg() -> Image.Image:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(file, "JPEG")
+    return Image.open(file)
+
+
+CYCLE: list[Any] = []
+CYCLE.append({"again": CYCLE})
+BERLIN = datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (3, float),
+        ([1, 2.0], list[float]),
+        (-0.0, float),
+        (2**70, Any),
+        ("nul \0", str),
+        ({"z": 1, "a": 2}, dict[str, int]),
+        ({UUID(int=1): {1: 2}}, dict[UUID, dict[int, int]]),
+        (Decimal("1.10"), Decimal),
+        (datetime(2024, 1, 1, 1, 2, 3, 4, timezone(timedelta(hours=5, minutes=30))), datetime),
+        (datetime(2024, 1, 1, tzinfo=ZoneInfo("UTC")), datetime),
+        (Base(number=1), Base),
+        (Derived(more=7), Base | Derived),
+        (Checked(Number=4, list_=[1]), Checked),
+        (bytearray(b"x"), bytearray),
+        (nested(199), Any),
+        (branches(90), Branch),
+        (np.ones((4, 4), order="F")[::2], np.ndarray),
+        (np.array([(1, 2)], dtype=[("a", int), ("b", "M8[s]")]), np.ndarray),
+    ],
+)
+def test_what_comes_back_as_it_is(value: Any, kind: Any) -> None:
+    assert difference(value, decode(keep(value, kind), kind)) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        (Derived(), Base, r"\$ is of type \S+Derived, and would be read back as \S+Base: give a plain Base"),
+        ([Inner(1), Wider(1)], list[Inner], r"\$\[1\] is of type \S+Wider"),
+        (seen(Base()), Base, r"\$\._seen"),
+        (Grows(number=1), Grows, r"\$\.number"),
+        (Shown(number=1), Shown, r"\$\.number: Input should be a valid integer"),
+        (Grown(1), Grown, r"\$\.a \(int\) would be read back as another int"),
+        (noted(Inner(1)), Inner, r"\$\.note is no field of Inner"),
+        (Weight(3), Weight, r"\$\.kilos is of type int, .* float: give a plain float"),
+        (Weight(float("nan")), Weight, r"\$\.kilos is nan"),
+        (True, int, "bool"),
+        (3.0, int, "float"),
+        (None, str, "is a return missing"),
+        ((1, 2), Any, "tuple, and would be read back as list: say tuple in the annotation"),
+        ({1: 2}, Any, r"a key of \$ is of type int"),
+        ({"a": {"\ud800": 1}}, Any, r"a key of \$\.a is of type str: text with a lone surrogate"),
+        (UUID(int=1), Any, "UUID"),
+        (np.int64(3), int, r"give x\.item\(\)"),
+        (np.ma.masked_array([1], [True]), np.ndarray, "MaskedArray"),
+        (np.array([1], dtype=np.dtype("i4", metadata={"a": 1})), np.ndarray, "cannot be kept"),
+        (BERLIN, datetime, "only the offset of Europe/Berlin"),
+        (datetime(2024, 1, 1, fold=1), datetime, "another datetime"),
+        (jpeg(), Image.Image, r"image\.copy\(\)"),
+        (CYCLE, Any, "contains itself"),
+        (nested(300), Any, "deeper than 200"),
+        (nested(100_000), Any, "too deeply"),
+        (branches(300), Branch, "deeper than 200"),
+        (memoryview(b"abcd").cast("I"), memoryview, "memoryview"),
+    ],
+)
+def test_what_would_be_changed_is_refused_with_its_field_and_type(value: Any, kind: Any, said: str) -> None:
+    node = SimpleNamespace(name="ocr", step=SimpleNamespace(returns=kind))
+    with pytest.raises(ResultError, match=f"^step 'ocr' returned something that is not a .*{said}") as error:
+        checked_output(node, value)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    assert classify(error.value) == "bug"
+    with pytest.raises(InputError, match=said):
+        check_payload(value, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Hidden, "field tokens: it has exclude=True"),
+        (list[Holder], "field inner.tokens: it has exclude=True"),
+        (Swapped, "field a: its alias 'b' is the name of another field"),
+        (Login, r"field password: it is a SecretStr.*holdfast\.secret\(name\)"),
+        (Held, r"field logins: it is a SecretBytes.*holdfast\.secret\(name\)"),
+        (SecretStr | None, "SecretStr"),
+        (Loaded, "InitVar"),
+        (Inner | Wider, "more than one dataclass"),
+        (Path, r"Path is no .* type; give str\(x\)"),
+        (np.float64, "a plain number"),
+        (Iterator[int], r"give list\(x\)"),
+        (dict[str, complex], "complex"),
+    ],
+)
+def test_a_type_that_loses_something_is_refused_where_it_is_declared(kind: Any, said: str) -> None:
+    def give(given: str) -> Any:
+        return given
+
+    give.__annotations__ = {"given": str, "return": kind}
+    made = step(name="give")(give)
+    with pytest.raises(DefinitionError, match=f"^step 'give': .*{said}"):
+        pipeline(version="1", key=str, name="giving")(_taking(str, made))
+    give.__annotations__ = {"given": kind, "return": str}
+    with pytest.raises(DefinitionError, match=said):
+        pipeline(version="1", key=str, name="taking")(_taking(kind, step(name="take")(give)))
+
+
+def _taking(kind: Any, made: Any) -> Any:
+    def taking(given: Any) -> Any:
+        return made(given)
+
+    taking.__annotations__ = {"given": kind}
+    return taking
+
+
+@pytest.mark.parametrize("mode", "1 L P RGB RGBA CMYK YCbCr LAB HSV I F LA PA RGBX RGBa La I;16 I;16B".split())
+def test_images_of_every_mode_come_back_with_their_metadata(mode: str) -> None:
+    size = (5, 7)
+    image = Image.frombytes(mode, size, bytes(number * 37 % 256 for number in range(len(Image.new(mode, size).tobytes()))))
+    if mode in ("P", "PA"):
+        image.putpalette(bytes(range(256)) * 3)
+    image.info = {"dpi": (300.0, 300), "exif": b"x", "ratio": IFDRational(1, 3), "list": [{1: None}]}
+    back = decode(keep(image, Image.Image), Image.Image)
+    assert back == image
+    assert (type(back), back.info["ratio"]) == (Image.Image, IFDRational(1, 3))
+    image.info["what"] = object()
+    with pytest.raises(ValueError, match=r"image\.info\['what'\] is of type builtins\.object"):
+        keep(image, Image.Image)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 3), (3, 0)])
+def test_an_empty_image_is_one(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size)
+    assert decode(keep(image, Image.Image), Image.Image) == image
+
+
+def test_an_ordinary_image_file_is_read_as_one() -> None:
+    back = decode(encode(media.Artifact.of(jpeg().fp.getvalue(), "image/jpeg")), Image.Image)  # type: ignore[union-attr]
+    assert (type(back), back.size, back.mode) == (Image.Image, (4, 4), "RGB")
+
+
+def test_a_full_disk_is_not_the_values_fault() -> None:
+    class Full:
+        def put(self, data: bytes) -> str:
+            raise LedgerUnavailableError("no space left")
+
+        def get(self, digest: str) -> bytes:
+            raise LedgerUnavailableError("no disk")
+
+    with media.using(Full()), pytest.raises(LedgerUnavailableError):
+        keep([np.zeros(3)], list[np.ndarray])
+
+
+def test_aliases_are_understood_from_outside_and_names_are_kept() -> None:
+    given = {"Number": 4, "list_": [1]}
+    assert check_payload(given, Checked) == b'{"number":4,"list_":[1]}'
+    assert decode(b"{}", Checked) == Checked()
+
+
+def test_a_number_too_long_to_be_written_is_refused() -> None:
+    with pytest.raises(ValueError, match="digits"):
+        keep({"x": 10**5000}, Any)
+
+
+def test_plain_data_are_taken_for_a_type_and_other_data_are_not() -> None:
+    assert check_payload({"a": 1}, Inner) == b'{"a":1}'
+    with pytest.raises(InputError, match=r"\$\.a is of type tuple"):
+        check_payload({"a": (1,)}, Any)
+    assert plainly(Inner(1)) == b'{"a":1}'
+
+
+@pytest.mark.parametrize("kind", [str, float, str | None, Inner, list[Weight], dict[str, Any], Any, tuple[int, ...], tuple[str, Inner]])
+def test_most_values_are_seen_to_be_safe_without_being_read_back(kind: Any) -> None:
+    check = check_of(kind)
+    assert check is not None
+    good = {
+        str: "x", float: 1.5, str | None: None, Inner: Inner(1), list[Weight]: [Weight(1.0)], dict[str, Any]: {"a": [1, {"b": 2.0}] * 30},
+        Any: [{"a": 1}] * 30, tuple[int, ...]: (1, 2), tuple[str, Inner]: ("x", Inner(2)),
+    }  # fmt: skip
+    assert check(good[kind])
+    for bad in (float("inf"), [Weight(float("nan"))], [Weight(1)], Wider(1), Inner(True), [1], {"a": float("nan")}, {1: 2}, (True,), noted(Inner(1))):
+        assert not check(bad) or decode(keep(bad, kind), kind) == bad

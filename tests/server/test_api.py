@@ -81,7 +81,7 @@ def test_the_jobs_of_a_program(local: Served, tmp_path: Path, monkeypatch: pytes
     payload = {"payloads": [{"id": "late", "number": 4}], "manifest": "by-api"}
     first = client.post("/api/v1/pipelines/claims/items", json=payload).json()["receipts"]
     again = client.post("/api/v1/pipelines/claims/items", json=payload).json()["receipts"]
-    assert (first[0]["created"], again[0]["created"], again[0]["item"]) == (True, False, first[0]["item"]), "sent again, accepted once"
+    assert (first[0]["status"], again[0]["status"], again[0]["item"]) == ("new", "same", first[0]["item"]), "sent again, accepted once"
     assert client.post("/api/v1/pipelines/claims/pause", json={"reason": "lunch"}).json()["changed"] == 1
     assert client.post("/api/v1/pipelines/claims/pause", json={}).json() == {"operation": 2, "changed": 0, "unchanged": 1}
     assert client.post("/api/v1/pipelines/claims/resume", json={}).json()["changed"] == 1

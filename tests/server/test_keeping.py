@@ -54,9 +54,9 @@ def test_runbooks_dashboards_rules_and_the_doctor(served: Served) -> None:
 def test_a_client_s_list_is_compared(served: Served) -> None:
     keys = [f"claim-{n}" for n in range(11)] + ["claim-lost"]
     found = served.client("viewer").post("/api/v1/pipelines/claims/reconcile", json={"keys": keys}).json()
-    assert found == {"sent": 12, "missing": ["claim-lost"], "unexpected": ["claim-11"]}
+    assert found == {"sent": 12, "refused": [], "missing": ["claim-lost"], "unexpected": ["claim-11"]}
     one = served.client("viewer").post("/api/v1/pipelines/claims/reconcile", json={"keys": ["x"], "manifest": "never"}).json()
-    assert one == {"sent": 1, "missing": ["x"], "unexpected": []}
+    assert one == {"sent": 1, "refused": [], "missing": ["x"], "unexpected": []}
 
 
 def test_tokens_are_made_and_revoked_by_an_admin_who_has_one(served: Served) -> None:

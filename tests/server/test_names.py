@@ -6,12 +6,13 @@ import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import httpx
 import pytest
 
-from holdfast import App
+from holdfast import App, Pipeline
 from holdfast.server.access import Tokens
 from holdfast.server.application import LOCAL
 from holdfast.server.serving import bound, serving
@@ -39,7 +40,8 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     app = App(home=tmp_path_factory.mktemp("home"), workers=1)
-    made = [(papers, Paper(text, customer=text)) for text in HOSTILE] + [(papers, Paper(f"many {n}", "ACME GmbH")) for n in range(60)]
+    made: list[tuple[Pipeline[Any, Any], Paper]] = [(papers, Paper(text, customer=text)) for text in HOSTILE]
+    made += [(papers, Paper(f"many {n}", "ACME GmbH")) for n in range(60)]
     app.run([papers, letters], [*made, (papers, Paper("dies", bad="x")), (letters, Paper("two words"))])
     token = Tokens(app.settings.tokens_path).add("me", "admin", app.clock.now_ms())
     listener = bound("127.0.0.1", 0)

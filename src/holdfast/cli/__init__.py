@@ -32,6 +32,7 @@ from holdfast.cli import (
     lifecycle,
     look,
     metrics,
+    refused,
     replay,
     reviews,
     run,
@@ -40,6 +41,7 @@ from holdfast.cli import (
     steps,
 )
 from holdfast.cli.exits import carried_out
+from holdfast.cli.init import be_init
 from holdfast.executors.logs import log_to_stderr
 from holdfast.ledgers.sqlite_file import sqlite_version
 from holdfast.release import VERSION
@@ -72,6 +74,7 @@ demo.register(app)
 run.register(app)
 serve.register(app)
 look.register(app)
+refused.register(app)
 items.register(app)
 find.register(app)
 dead.register(app)
@@ -120,4 +123,6 @@ def common(
 
 def main() -> None:
     """Entry point: exits with the code that ``docs/reference.md`` lists."""
+    if os.getpid() == 1:
+        be_init()
     sys.exit(carried_out(partial(app, standalone_mode=False)))

@@ -42,7 +42,7 @@ def drive(app: App, target: str, path: Path, runners: int, kill: bool, say: Call
     environment = {
         **os.environ, "HOLDFAST_HOME": str(settings.home), "HOLDFAST_LEDGER": settings.ledger, "HOLDFAST_WORKERS": str(workers), "PYTHONPATH": search,
     }  # fmt: skip
-    command = [sys.executable, "-m", "holdfast", "runner", target, "--until-idle", "--json"]
+    command = [sys.executable, "-P", "-m", "holdfast", "runner", target, "--until-idle", "--json"]
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(runners)]
     say(f"{runners} runners with {workers} worker{'s' * (workers > 1)} each")
     killed = False

@@ -14,7 +14,7 @@ from signal import SIGINT, SIGTERM
 import typer
 
 from holdfast.cli.output import complain
-from holdfast.errors import HoldfastError, LedgerError, NotAcceptedError, WorkersError
+from holdfast.errors import HoldfastError, LedgerError, WorkersError
 from holdfast.model.hiding import hidden
 from holdfast.model.secrets import redacted
 
@@ -27,7 +27,6 @@ def exit_code_of(error: BaseException) -> int:
     if _is_usage(error):
         return REFUSED
     codes: list[tuple[type[BaseException] | tuple[type[BaseException], ...], int]] = [
-        (NotAcceptedError, NOT_ACCEPTED),
         (WorkersError, WORKERS),
         (LedgerError, LEDGER),
         (HoldfastError, REFUSED),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from holdfast.app import App
+from holdfast.cli.inputs import one_payload
 from holdfast.cli.loading import find_item, load_pipeline
 from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, shorten
 from holdfast.cli.targets import HELP, items_of, progress, say, sure
 from holdfast.errors import InputError
-from holdfast.model.codec import check_payload
+from holdfast.handling import Target
+from holdfast.model.search import Filter
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="ITEM... | CONDITION...", help=HELP)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
@@ -56,8 +56,10 @@ def cancel(words: Words = None, reason: Reason = "", who: Who = "", yes: Yes = F
 def restart(
     words: Words = None,
     step: Annotated[str, typer.Option("--from", help="From this step and all that depends on it; by default from the start.")] = "",
-    payload: Annotated[Path | None, typer.Option("--payload", help="File with another payload (JSON), from the start.")] = None,
-    target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Checks the payload; needed with it.")] = "",
+    given: Annotated[
+        str, typer.Option("--input", metavar="INPUT", help="Another payload for one item, from the start: what `holdfast run` takes, with its key.")
+    ] = "",
+    target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Reads the input; needed with it.")] = "",
     reason: Reason = "",
     who: Who = "",
     yes: Yes = False,
@@ -66,15 +68,12 @@ def restart(
     """Restart items, ended or not: their next generation begins; what went before is kept. Open dead letters are closed."""
     app = App()
     chosen = items_of(app, words)
-    data = None
-    if payload is not None:
-        if not target:
-            raise InputError("--payload needs --module MODULE:PIPELINE, which says what a payload must be")
-        pipeline = load_pipeline(target)
-        data = check_payload(_read(payload), pipeline.input_type)
+    if given:
+        _restart_with(app, chosen, given, target, step, reason, who, yes, json)
+        return
     sure(app, "restart", chosen, yes)
     with progress("restarting", json) as told:
-        done = app.restart(chosen, step, data, None, reason, who, told)
+        done = app.restart(chosen, step, None, None, reason, who, told)
     say("restarted", done, "items", json)
 
 
@@ -142,10 +141,29 @@ def _hold(paused: bool, words: list[str] | None, pipeline: str | None, step: str
         typer.echo(f"{what} was {'paused' if paused else 'going'} already (operation {done.operation})")
 
 
-def _read(path: Path) -> Any:
+def _restart_with(app: App, chosen: Target, given: str, target: str, step: str, reason: str, who: str, yes: bool, json: bool) -> None:
+    """Restart one item with another payload, and close what was refused of it."""
+    if not target:
+        raise InputError("--input needs --module MODULE:PIPELINE, which says what an input is")
+    if isinstance(chosen, Filter) or len(items := list(chosen)) != 1:
+        raise InputError("--input is another payload for one item: name that item by its id or key")
+    pipeline = load_pipeline(target)
+    reads = app.reads()
     try:
-        return jsonlib.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}") from None
+        found = reads.item(items[0])
+    finally:
+        reads.close()
+    if found["pipeline"] != pipeline.name:
+        raise InputError(f"item {found['item']} belongs to pipeline {found['pipeline']!r}, and {target} is {pipeline.name!r}")
+    one = one_payload(pipeline, given, app.settings)
+    data = app.checked(pipeline, one.payload)
+    if (key := pipeline.key_of(data)) != found["key"]:
+        raise InputError(
+            f"{given} has the key {key!r}, and item {found['item']} has {found['key']!r}: an input with another key is another item (`holdfast run`)"
+        )
+    sure(app, "restart", items, yes)
+    with progress("restarting", json) as told:
+        done = app.restart(items, step, data, None, reason, who, told)
+    if done.changed:
+        list(app.submit(pipeline, [one]))  # known by now, with this content: that closes an earlier refusal of the same source
+    say("restarted", done, "items", json)

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.loading import load_pipeline, load_pipelines, manifest_keys
+from holdfast.cli.accepting import NOT_ACCEPTED
+from holdfast.cli.inputs import manifest_keys
+from holdfast.cli.loading import load_pipeline, load_pipelines
 from holdfast.cli.output import Json, print_json, print_table, safe
 from holdfast.cli.topology import topology_mermaid, topology_of, topology_svg, topology_text
 from holdfast.errors import InputError
@@ -39,11 +41,15 @@ def status(
     reads = App().reads()
     rows = reads.status()
     steps = reads.steps(reads.naming.pipeline(pipeline)) if pipeline else []
+    refused = reads.refused_counts()
     if json:
         print_json({"pipelines": rows, "steps": steps} if pipeline else {"pipelines": rows})
         return
     states = [state for state in (rows[0] if rows else {}) if state not in ("pipeline", "received") and any(row[state] for row in rows)]
     print_table(["pipeline", "received", *states], [[row["pipeline"], row["received"], *[row[s] for s in states]] for row in rows], "no pipeline yet")
+    open_ = sum(one["open"] for name, one in refused.items() if pipeline in (None, name))
+    if open_:
+        typer.echo(f"{open_} inputs were not accepted: `holdfast refused` lists them")
     if steps:
         typer.echo("")
         print_table(list(steps[0]), [list(step.values()) for step in steps], "no step has run")
@@ -56,7 +62,10 @@ def audit(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Prove that nothing is lost: received = queued + running + … per pipeline, and every rule of the ledger. Exit 1 if not."""
+    """Prove that nothing is lost: received = queued + running + … per pipeline, and every rule of the ledger. Exit 1 if not.
+
+    With --manifest, each key is received, refused (with the reason; exit 4), or missing (exit 1).
+    """
     app = App()
     reads = app.reads()
     found = reads.audit(app.clock.now_ms())
@@ -74,19 +83,27 @@ def audit(
         _print_audit(found)
     if not found["balanced"]:
         raise typer.Exit(1)
+    if manifest is not None and found["manifest"]["refused"]:
+        raise typer.Exit(NOT_ACCEPTED)
 
 
 def _print_audit(found: dict[str, Any]) -> None:
     for name, terms in found["pipelines"].items():
         parts = " + ".join(f"{number} {state}" for state, number in terms.items() if state not in ("received", "balanced") and number)
         sign = "=" if terms["balanced"] else "≠"
-        typer.echo(f"{name}: {terms['received']} received {sign} {parts or '0'}")
+        refused = found["refused"].get(name, {"open": 0, "accepted": 0})
+        beside = f"; beside them {refused['open']} refused inputs (`holdfast refused`)" if refused["open"] else ""
+        beside += f", {refused['accepted']} accepted later" if refused["accepted"] else ""
+        typer.echo(f"{name}: {terms['received']} received {sign} {parts or '0'}{beside}")
     for rule in found["broken"]:
         rest = f" and {len(rule['items']) - 10:,} more (--json has all)" if len(rule["items"]) > 10 else ""
         typer.echo(f"broken: {rule['rule']}: {', '.join(rule['items'][:10])}{rest}")
     if "manifest" in found:
         reconciled = found["manifest"]
-        typer.echo(f"manifest: {reconciled['sent']} keys, {len(reconciled['missing'])} missing, {len(reconciled['unexpected'])} unexpected")
+        refused = f", {len(reconciled['refused'])} refused" if reconciled["refused"] else ""
+        typer.echo(f"manifest: {reconciled['sent']} keys{refused}, {len(reconciled['missing'])} missing, {len(reconciled['unexpected'])} unexpected")
+        for one in reconciled["refused"]:
+            typer.echo(f"  refused: {safe(one['key'])}: {safe(one['reason'])}")
         for kind in ("missing", "unexpected"):
             for key in reconciled[kind]:
                 typer.echo(f"  {kind}: {safe(key)}")

@@ -9,7 +9,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from holdfast.cli.output import console
+from holdfast.cli.output import console, safe
 from holdfast.engine.serving import counted
 from holdfast.session import Session
 
@@ -62,7 +62,7 @@ class Progress:
         ended = session.runner.tally.items
         done = sum(ended.values())
         of = f" of {self._total}" if self._total else ""
-        trouble = f" · {session.committer.trouble}" if session.committer.trouble else ""
+        trouble = f" · {safe(session.trouble)}" if session.trouble else ""
         return (
             f"{done}{of} items ended: {ended.get('completed', 0)} completed, {ended.get('dead', 0)} dead · "
             f"{len(session.runner.passages())} in flight{trouble}"

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App, RunResult
+from holdfast.cli.accepting import Accepting, receipt_json, skipped_json
 from holdfast.cli.exits import end
-from holdfast.cli.loading import load_pipeline, load_pipelines, read_payloads
+from holdfast.cli.inputs import read_payloads
+from holdfast.cli.loading import load_pipeline, load_pipelines
 from holdfast.cli.output import Json, complain, print_json, safe
 from holdfast.cli.progress import Progress
 from holdfast.cli.traces import tracing
@@ -42,7 +44,7 @@ def recycle(intake_open: bool) -> None:
         complain("stopped before all of stdin was accepted: run the same command with the same input again; what is known is not taken twice")
         os._exit(130)
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "holdfast", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "holdfast", *sys.argv[1:]])
 
 
 def tune_garbage_collector() -> None:
@@ -69,10 +71,11 @@ def run(
     tune_garbage_collector()
     pipeline = load_pipeline(target)
     holdfast = App()
+    accepting = Accepting(target, keep=json)
     with tracing(holdfast) as traced, Progress(quiet=json) as progress:
-        payloads = ((pipeline, payload) for payload in read_payloads(pipeline, inputs))
-        result = holdfast.run([pipeline], payloads, True, manifest, priority, both(progress, traced), recycle)
-    _report(holdfast, [pipeline.name], result, json)
+        payloads = ((pipeline, one) for one in accepting.reading(read_payloads(pipeline, inputs, holdfast.settings)))
+        result = holdfast.run([pipeline], payloads, True, manifest, priority, both(progress, traced), recycle, accepting.receipt, refused="keep")
+    _report(holdfast, [pipeline.name], result, json, accepting)
 
 
 def runner(
@@ -103,28 +106,36 @@ def submit(
     """Accept the inputs durably and return; a runner drives them. Each line of the answer is a receipt."""
     pipeline = load_pipeline(target)
     holdfast = App()
-    receipts: list[Receipt] = []
-    for receipt in holdfast.submit(pipeline, read_payloads(pipeline, inputs), manifest, priority):
+    accepting = Accepting(target, keep=json)
+    answers: list[dict[str, Any]] = []
+    handed = accepting.reading(read_payloads(pipeline, inputs, holdfast.settings))
+    for receipt in holdfast.submit(pipeline, handed, manifest, priority, refused="keep"):
+        accepting.receipt(receipt)
         if json:
-            receipts.append(receipt)
+            answers.append(receipt_json(receipt))
         else:
-            typer.echo(f"{show(receipt.item)}\t{safe(receipt.key)}\t{_answer(receipt)}")
+            typer.echo(f"{show(receipt.item) if receipt.item else '-'}\t{safe(receipt.key) or '-'}\t{_answer(receipt)}")
+    accepting.sum_up()
     if json:
-        print_json([{"item": show(one.item), "key": one.key, "created": one.created, "state": one.state} for one in receipts])
+        print_json(answers + [{"status": "skipped", **skipped_json(one)} for one in accepting.skipped])
+    accepting.end()
 
 
-def _report(holdfast: App, names: list[str], result: RunResult, json: bool, serves: bool = False) -> None:
+def _report(holdfast: App, names: list[str], result: RunResult, json: bool, accepting: Accepting | None = None, serves: bool = False) -> None:
     reads = holdfast.reads()
     rows = [row for row in reads.status() if row["pipeline"] in names]
     causes: list[dict[str, Any]] = reads.causes(names[0] if len(names) == 1 else None)
     asked = reads.reviews(names[0] if len(names) == 1 else None, "open", 1_000)
     reads.close()
+    taken = "0 new, 0 known" if accepting is None else accepting.told()
     if json:
-        print_json({"received": result.received, "known": result.known, "stopped": result.stopped, "status": rows, "dead": causes})
+        named = {} if accepting is None else accepting.as_json()
+        said = {"received": result.received, "known": result.known, "stopped": result.stopped}
+        print_json({**said, **named, "status": rows, "dead": causes})
     else:
         for row in rows:
             counts = ", ".join(f"{row[state]} {state}" for state in row if state not in ("pipeline", "received") and row[state])
-            typer.echo(f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} ({result.received} new, {result.known} known)")
+            typer.echo(f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} ({taken})")
         for cause in causes[:10]:
             typer.echo(f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: {safe(cause['error'])}")
         if len(causes) > 10:
@@ -134,9 +145,13 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool, serv
         if asked:
             number = f"more than {len(asked):,}" if asked.more else len(asked)
             typer.echo(f"  {number} wait for a person: `holdfast reviews` lists them")
+    if accepting is not None:
+        accepting.sum_up()
     if result.stopped:
         complain("stopped before everything had ended; the same command goes on from here")
         raise end(result.signal, result.drained, serves)
+    if accepting is not None:
+        accepting.end()
 
 
 def both(one: Callable[[Session], None], other: Callable[[Session], None]) -> Callable[[Session], None]:
@@ -157,6 +172,8 @@ def log_as_set() -> None:
 
 def _answer(receipt: Receipt) -> str:
     """What became of a payload that was handed in; a dead item's key is answered with where its dead letter is shown."""
-    if receipt.created:
+    if receipt.status == "new":
         return "accepted"
-    return "known, dead: `holdfast items show` says why" if receipt.state == "dead" else f"known, {receipt.state}"
+    if receipt.status == "same":
+        return "known, dead: `holdfast items show` says why" if receipt.state == "dead" else f"known, {receipt.state}"
+    return f"{receipt.status}: {safe(receipt.reason)}"

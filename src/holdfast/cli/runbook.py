@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from holdfast.cli.loading import load_pipelines
 from holdfast.cli.output import Json, print_json
+from holdfast.modules.targets import read_target
 from holdfast.telemetry.grafana import dashboard, rules
 from holdfast.telemetry.runbooks import index, markdown, runbooks, subject_of
 
@@ -63,4 +65,4 @@ def dashboards(
 
 def _modules(modules: list[str]) -> list[str]:
     """For each pipeline of these modules, the module as it was named."""
-    return [target.partition(":")[0] if ":" in target else target for target in modules for _ in load_pipelines([target])]
+    return [shlex.quote(read_target(target).module) for target in modules for _ in load_pipelines([target])]

@@ -67,8 +67,13 @@ def _until_signalled() -> int:
     """Wait until this process is told to end; by which signal."""
     told: list[int] = []
     over = threading.Event()
+
+    def end_it(number: int, frame: object) -> None:
+        told.append(number)
+        over.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda caught, frame: (told.append(caught), over.set()))
+        signal.signal(number, end_it)
     over.wait()
     return told[0]
 

@@ -21,6 +21,9 @@ LOOK_MS = 15_000
 TELLING_MS = 60_000
 """Time for a delivery; one that was not confirmed by then is made again."""
 
+SAID = ("workers",)
+"""Kinds that are logged where they are seen, at once."""
+
 Told = Callable[[bool], None]
 
 
@@ -49,6 +52,10 @@ class Alerting:
         self._desk, self._clock, self._here, self._tell = desk, clock, here, tell
         self._next = clock.now_ms() + LOOK_MS
 
+    def due(self) -> None:
+        """Something has changed: look at once."""
+        self._next = 0
+
     def visit(self) -> None:
         """Look, if it is time."""
         now = self._clock.now_ms()
@@ -67,6 +74,8 @@ class Alerting:
             return
         fresh, untold = answer
         for alert in fresh:
+            if alert.kind in SAID:
+                continue
             log.warning("alert: %s", alert.message)
         if untold and self._tell is not None:
             numbers = [number for number, _ in untold]

@@ -71,7 +71,7 @@ def _about_step(passage: Passage, key: TaskKey, node: Node, value: Value, transi
     if decided.verdict == "bury":
         return bury(passage, key, Failure("cancelled", "BuriedByReview", "a person made it a dead letter"), transition)
     live = passage.live[key]
-    live.state, live.failures, live.crashes, live.wake_at = "retrying", 0, 0, transition.at
+    live.state, live.failures, live.others, live.crashes, live.wake_at = "retrying", 0, 0, 0, transition.at
     transition.live += (replace(live),)  # with the end of the wait: a crash between the two would leave a task that nobody wakes
     transition.beyond().ended += (key,)
     return None

@@ -10,7 +10,17 @@ from holdfast.model.dependency import Dependency
 AWAY: tuple[ErrorClass, ...] = ("transient", "timeout")
 """Failures that speak of the dependency: it did not answer, or said that it cannot now."""
 
-SILENT: tuple[ErrorClass, ...] = ("crash", "memory", "infrastructure", "cancelled", "deadline", "budget", "child")
+SILENT: tuple[ErrorClass, ...] = (
+    "crash",
+    "memory",
+    "bug",
+    "infrastructure",
+    "internal",
+    "cancelled",
+    "deadline",
+    "budget",
+    "child",
+)
 """Failures that say nothing of it."""
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from holdfast.model.classes import ErrorClass
 from holdfast.model.failure import Failure
 from holdfast.model.policy import Policy
 from holdfast.model.task import LiveTask
@@ -16,11 +17,21 @@ from holdfast.model.task import LiveTask
 POISON = 3
 """Crashes after which a task is buried."""
 
+SUSPECT = 2
+"""Runner deaths in whose event loop a task was, after which it runs alone in a process. So does one that could not be stopped there."""
+
 PAUSE_S = 0.5
 """Seconds before an attempt is repeated that the infrastructure failed."""
 
+BUGS = 2
+"""Failures by programming errors after which a task is exhausted: one retry, since time mends none."""
+
 _BRIEF = 0.2
-"""A model failure is retried this much sooner than a transient one."""
+"""A model failure and a programming error are retried this much sooner than a transient failure."""
+
+
+ONCE: tuple[ErrorClass, ...] = ("bad-input", "deadline", "budget", "child", "internal")
+"""Classes that no further attempt can help."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -50,16 +61,18 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
         return Verdict("cancel")
     if not charged:
         return Verdict("again")
-    if policy.effects == "unsafe" and failure.error_class not in ("bad-input", "deadline"):
+    if policy.effects == "unsafe" and failure.error_class not in ("bad-input", "deadline", "budget"):
         return Verdict("review")  # it began, and may have taken effect: never blindly again
     if failure.error_class == "infrastructure":
         return Verdict("again", PAUSE_S)
     if failure.error_class == "crash":
         return _exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
-    if failure.error_class in ("bad-input", "deadline", "child") or task.failures >= policy.retry.attempts:
+    if failure.error_class in ONCE or task.failures >= policy.retry.attempts:
+        return _exhausted(policy)
+    if failure.error_class == "bug" and task.failures - task.others >= BUGS:
         return _exhausted(policy)
     delay = policy.retry.delay(task.failures, jitter)
-    if failure.error_class == "model":
+    if failure.error_class in ("model", "bug"):
         delay *= _BRIEF
     return Verdict("retry", max(delay, failure.retry_after or 0.0))
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from holdfast.clock import Clock
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
+from holdfast.engine.decide import SUSPECT
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
 from holdfast.engine.passage import Passage, TaskKey
@@ -22,9 +23,6 @@ from holdfast.model.step import Step
 from holdfast.model.task import LiveTask, Transition
 
 Ready = tuple[Passage, TaskKey]
-
-SUSPECT = 2
-"""Runner deaths in whose event loop a task was, after which it runs alone in a process."""
 
 
 class Dispatch:
@@ -58,7 +56,7 @@ class Dispatch:
     def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task is ready: start it under this transition when there is capacity now, else queue it."""
         step: Step = passage.graph.nodes[key[0]].step
-        if (step.depends is not None or self._gates.paused) and self._must_wait(passage, key, step):
+        if (step.depends is not None or self._gates.paused or self._unavailable(passage, step.runs)) and self._must_wait(passage, key, step):
             return
         where, alone = (step.runs, False) if not passage.suspects else self._where(passage, key, step)
         if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, alone):
@@ -73,6 +71,10 @@ class Dispatch:
             self._line_up(passage, key)
 
     def _must_wait(self, passage: Passage, key: TaskKey, step: Step) -> bool:
+        where = self._where(passage, key, step)[0]
+        if self._unavailable(passage, where):
+            self.rest(passage, key, self._clock.now_ms() + round(self.executors[where].next_try_s() * 1000))
+            return True
         if step.depends is None and not self._gates.paused:
             return False
         live = passage.live.get(key)
@@ -80,6 +82,15 @@ class Dispatch:
         if until is not None:
             self.rest(passage, key, until)
         return until is not None
+
+    def _unavailable(self, passage: Passage, where: str) -> bool:
+        """Whether an executor can run nothing of this pipeline now."""
+        unavailable = self.executors[where].unavailable
+        return bool(unavailable) and (passage.pipeline, passage.version) in unavailable
+
+    def _shut(self, passage: Passage, key: TaskKey, step: Step) -> bool:
+        """Whether a task that waited for capacity must look again."""
+        return self._gates.shut(passage.pipeline, step) or self._unavailable(passage, self._where(passage, key, step)[0])
 
     def _line_up(self, passage: Passage, key: TaskKey) -> None:
         node = passage.graph.nodes[key[0]]
@@ -108,9 +119,11 @@ class Dispatch:
 
     def stop(self, passage: Passage, keys: list[TaskKey]) -> None:
         """Stop attempts, wherever they run."""
-        for executor in self.executors.values():
-            for node, place in keys:
-                executor.cancel(passage.item, node, place)
+        for key in keys:
+            live = passage.live.get(key)
+            if live is not None:
+                for executor in self.executors.values():
+                    executor.cancel(passage.item, *key, passage.fence, live.attempt)
 
     def call_off(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task no longer matters: what runs is stopped."""
@@ -129,7 +142,7 @@ class Dispatch:
                 if passage.closed or passage.held or key not in passage.ready:
                     heapq.heappop(queue)
                     continue
-                if self._gates.shut(passage.pipeline, step) and self._must_wait(passage, key, step):
+                if self._shut(passage, key, step) and self._must_wait(passage, key, step):
                     heapq.heappop(queue)
                     continue
                 if not self._reserve(passage, key, step):
@@ -141,7 +154,7 @@ class Dispatch:
             while gathering.due(now) and self.executors[step.runs].reserve(step):
                 taken = dict.fromkeys(gathering.take())  # once each: what was held meanwhile has been gathered again
                 tasks = [(p, key) for p, key in taken if not (p.closed or p.held) and key in p.ready]
-                tasks = [one for one in tasks if not (self._gates.shut(one[0].pipeline, step) and self._must_wait(*one, step))]
+                tasks = [one for one in tasks if not (self._shut(*one, step) and self._must_wait(*one, step))]
                 if tasks:
                     self._start(tasks, step)
                 else:
@@ -200,7 +213,11 @@ class Dispatch:
         transition.live += (live if live.attempt == 1 else replace(live),)  # nothing changes a first start before it is durable
 
     def _run(self, tasks: list[Ready], step: Step) -> None:
-        invocations = []
+        wanted = [(passage, key) for passage, key in tasks if not passage.closed and key in passage.live]
+        if not wanted:  # cancelled while the last of the starts was being written
+            self._release(*tasks[0], step)
+            return
+        tasks, invocations = wanted, []
         for passage, key in tasks:
             invocations.append(self._invocation(passage, key, step))
             passage.running.add(key)

@@ -43,9 +43,13 @@ class Holding:
         passage.weighed = passage.size
 
     def running(self, invocation: Invocation) -> tuple[Passage, TaskKey] | None:
-        """The task that an attempt runs; None when its item was lost, ended or cancelled: the fence has moved on."""
+        """The task that an attempt runs; None when its item was lost, ended or cancelled (the fence has moved on), or
+        another attempt of the task runs."""
         passage, key = self._items.get(invocation.item), (invocation.node, invocation.place)
         if passage is None or passage.closed or passage.fence != invocation.fence or key not in passage.running:
+            return None
+        live = passage.live.get(key)
+        if live is None or live.attempt != invocation.attempt:
             return None
         return passage, key
 

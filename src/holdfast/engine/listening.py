@@ -14,6 +14,7 @@ from holdfast.errors import InputError
 from holdfast.ledger import Ledger
 from holdfast.model import media
 from holdfast.model.codec import decode
+from holdfast.model.content import typed_digest
 from holdfast.model.events import Delivery
 from holdfast.model.item import Submission
 from holdfast.model.pipeline import Pipeline
@@ -111,12 +112,13 @@ def verdict(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) 
             return None, ""
         decode(data, pipeline.input_type)
         key = pipeline.key_of(data)
+        digest = typed_digest(data, pipeline.input_type)
     except InputError as error:
         return None, str(error)
     except Exception as error:  # what the data are, and what the user's function makes of them, is anybody's guess
         return None, f"{type(error).__name__}: {error}"
     submission = Submission(
         pipeline.name, pipeline.version, key, event.data, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
-        fields=fields_of(data, pipeline.search),
+        fields=fields_of(data, pipeline.search, pipeline.input_type), digest=digest, source=f"event {event.id}",
     )  # fmt: skip
     return submission, ""

@@ -111,7 +111,7 @@ def _child(passage: Passage, node: Node, place: str, transition: Transition, kee
         Submission(
             pipeline.name, pipeline.version, key, payload, pipeline.deadline, deadline=passage.deadline, parent=passage.item,
             correlation=passage.correlation or show(passage.item), trace=passage.trace or trace_of(show(passage.item)),
-            fields=fields_of(passage.json(passage.argument(node.inputs[0], place)), pipeline.search) if pipeline.search else (),
+            fields=fields_of(passage.json(passage.argument(node.inputs[0], place)), pipeline.search, pipeline.input_type) if pipeline.search else (),
         ),
     )  # fmt: skip
     return Wait(node.index, place, passage.generation, "child", pipeline.name, key=key)

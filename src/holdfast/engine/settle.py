@@ -7,14 +7,14 @@ import random
 from msgspec.structs import replace
 
 from holdfast.engine.advance import absorbed, die, succeed
-from holdfast.engine.decide import PAUSE_S, Verdict, decide
+from holdfast.engine.decide import PAUSE_S, SUSPECT, Verdict, decide
 from holdfast.engine.flow import Advance
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.model.classes import ErrorClass
-from holdfast.model.failure import Failure
-from holdfast.model.fingerprint import fingerprint
+from holdfast.model.failure import Failure, storable
+from holdfast.model.fingerprint import fingerprint, texts_of
 from holdfast.model.graph import TASKS
-from holdfast.model.outcome import Outcome
+from holdfast.model.outcome import UNISOLATED, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING, DeadLetter, FailedAttempt, LiveTask, SettledTask, Transition, Usage
 from holdfast.model.values import Value
@@ -34,15 +34,21 @@ def settle_failure(
 ) -> tuple[Verdict, Advance | None]:
     """The attempt failed: it is written down, and the task retried, run again, skipped or buried. ``excused``: what it depends on is known
     to be away, which is charged to nobody."""
-    failure, live = outcome.failure, passage.live[key]
-    assert failure is not None
+    assert outcome.failure is not None
+    failure, live = storable(outcome.failure), passage.live[key]  # it may come from another process
+    if outcome.escaped:
+        live.suspect, passage.suspects = max(live.suspect, SUSPECT), True
     step: Step = passage.graph.nodes[key[0]].step
     excused = excused and step.policy.effects != "unsafe"
     charged = outcome.charged and not excused and failure.error_class not in ("infrastructure", "cancelled")
     if charged and failure.error_class == "crash":
         live.crashes += 1
+        if failure.error == UNISOLATED:  # the crashes are counted instead
+            live.suspect = 0
+            passage.alone.discard(key)
     elif charged:
         live.failures += 1
+        live.others += failure.error_class != "bug"
     verdict = Verdict("again", PAUSE_S) if excused else decide(failure, outcome.charged, live, step.policy, rng.random())
     began = _began(live, outcome, transition.at)
     if charged or excused or verdict.action == "cancel":
@@ -134,7 +140,20 @@ def close(passage: Passage, key: TaskKey, state: str, transition: Transition, us
 
 
 def _letter(passage: Passage, key: TaskKey, failure: Failure, attempts: int, at: int) -> DeadLetter:
-    return DeadLetter(*key, passage.generation, failure, attempts, at, fingerprint(passage.graph.nodes[key[0]].name, failure))
+    cause = fingerprint(passage.graph.nodes[key[0]].name, failure, _particulars(passage, key))
+    return DeadLetter(*key, passage.generation, failure, attempts, at, cause)
+
+
+def _particulars(passage: Passage, key: TaskKey) -> list[str]:
+    """What differs from item to item, as far as it is in memory: the item's key and the texts of its payload and of the task's arguments."""
+    values: list[Value] = [passage.payload]
+    node = passage.graph.nodes[key[0]]
+    if node.step is not None:
+        try:
+            values += [argument.value for argument in passage.arguments(node, key[1])]
+        except (KeyError, IndexError, ValueError, AttributeError):
+            pass  # what it would be given is not there: it was cut off before
+    return [passage.key, *texts_of(value for value in values if isinstance(value, bytes))]
 
 
 def _cut_off(passage: Passage) -> str:

@@ -1,22 +1,34 @@
-"""One attempt, wherever it runs: read the inputs, call the step, keep the output."""
+"""One attempt, wherever it runs: read the inputs, call the step, keep the output.
+
+:func:`run_attempt`, :func:`await_attempt` and :func:`run_batch` are the step boundary: whatever the step does, they return what
+became of it, and never raise.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from holdfast.errors import BadInputError
-from holdfast.model.codec import decode, describe, encode, project
+from holdfast.errors import BadInputError, HoldfastError, ResultError
+from holdfast.executors.loops import run_in
+from holdfast.model.codec import decode, describe, encode, keep, project
 from holdfast.model.context import Context, Recorder, idempotency_key
 from holdfast.model.events import trace_of
+from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import CONSTANT, EDITED, INPUT, Graph, Node
 from holdfast.model.ids import show
+from holdfast.model.media import by_reference
 from holdfast.model.outcome import Argument, Invocation
-from holdfast.model.step import Step
+from holdfast.model.step import Failed, Step
+from holdfast.model.storable import read_as, stored_path
+from holdfast.model.values import Value, inline
 from holdfast.store import Store
+
+Aside = Callable[..., Coroutine[Any, Any, Any]]
+"""Runs a function with its arguments in a thread of ours, for reading and writing files."""
 
 running: ContextVar[tuple[str, Invocation] | None] = ContextVar("holdfast_running", default=None)
 """The attempt that runs here, and its step's name: in a worker process or a thread."""
@@ -39,47 +51,57 @@ def attempt_here() -> tuple[str, Invocation] | None:
 
 def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
-    wanted = node.step.references
-    if wanted:
-        values = [_read(graph, argument, store, wanted.get(place)) for place, argument in enumerate(invocation.arguments)]
-    elif invocation.arguments and invocation.arguments[0].node == EDITED:
-        kinds = node.step.kinds(node.keywords)
-        values = [
-            decode(argument.value, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True) if isinstance(argument.value, bytes)
-        ]
-    else:
-        values = [_read(graph, argument, store) for argument in invocation.arguments]
+    step: Step = node.step
+    kinds: list[Any] | None = None
+    values = []
+    for place, argument in enumerate(invocation.arguments):
+        if argument.node in (CONSTANT, EDITED) or step.references:
+            kinds = kinds or step.kinds(node.keywords, len(invocation.arguments))
+            values.append(_read_for(graph, argument, store, kinds[place]))
+        else:
+            values.append(_read(graph, argument, store))
     if not node.keywords:
         return values, {}
     split = len(values) - len(node.keywords)
     return values[:split], dict(zip(node.keywords, values[split:], strict=True))
 
 
-def _read(graph: Graph, argument: Argument, store: Store, reference: Any = None) -> Any:
-    """One argument; ``reference``: the type of a parameter that takes artifacts, loaded or by reference, or None."""
+def _read(graph: Graph, argument: Argument, store: Store) -> Any:
+    """What a step before has produced, or the item's payload."""
     data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
-    if reference is not None:
-        return decode(encode(project(decode(data, Any), argument.path)), reference)
-    if argument.node in (CONSTANT, EDITED):
-        return decode(data, Any)
-    kind = graph.input_type if argument.node == INPUT else graph.nodes[argument.node].element if argument.element else graph.nodes[argument.node].type
-    value = decode(data, kind)
+    value = decode(data, _kind_of(graph, argument))
     return project(value, argument.path) if argument.path else value
 
 
+def _read_for(graph: Graph, argument: Argument, store: Store, wanted: Any) -> Any:
+    """What is read as the parameter's own type: a constant, what a person has put right, an artifact (loaded, or by reference)."""
+    if argument.node not in (CONSTANT, EDITED) and not by_reference(wanted):
+        return _read(graph, argument, store)
+    data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
+    if argument.path:
+        path = argument.path if argument.node in (CONSTANT, EDITED) else stored_path(_kind_of(graph, argument), argument.path)
+        data = encode(project(decode(data, Any), path))
+    return decode(data, read_as(wanted))
+
+
+def _kind_of(graph: Graph, argument: Argument) -> Any:
+    if argument.node == INPUT:
+        return graph.input_type
+    node = graph.nodes[argument.node]
+    return node.element if argument.element else node.type
+
+
 def checked_output(node: Node, value: Any) -> bytes:
-    """The step's result as JSON, checked against its annotation so that the step at fault is the one blamed.
+    """The step's result as JSON, which is read back as it is, so that the step at fault is the one blamed.
 
     Raises:
-        BadInputError: the result does not fit the annotation.
+        ResultError: it would not be; the message names the step, its type, and where in the value.
     """
     step: Step = node.step
     try:
-        data = encode(value)
-        decode(data, step.returns)
-    except Exception as error:
-        raise BadInputError(f"step {node.name!r} returned something that is not a {describe(step.returns)}: {error}") from error
-    return data
+        return keep(value, step.returns)
+    except ValueError as error:
+        raise ResultError(f"step {node.name!r} returned something that is not a {describe(step.returns)}: {error}") from error
 
 
 def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) -> Context:
@@ -91,10 +113,156 @@ def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) ->
     return Context(item, invocation.key, node.name, invocation.attempt, invocation.generation, key, deadline, correlation, trace, recorder)
 
 
-def call_of(graph: Graph, node: Node, invocation: Invocation, store: Store, recorder: Recorder | None = None) -> Callable[[], Any]:
-    """The call of a step with everything that it takes; ``recorder``: for ``ctx.once`` and ``ctx.cost``."""
+def call_of(
+    graph: Graph,
+    node: Node,
+    invocation: Invocation,
+    store: Store,
+    recorder: Recorder | None = None,
+    leading: tuple[Any, ...] = (),
+) -> Callable[[], Any]:
+    """The call of a step with everything that it takes.
+
+    Args:
+        graph: the pipeline's.
+        node: the step's node.
+        invocation: the attempt.
+        store: where large values lie.
+        recorder: for ``ctx.once`` and ``ctx.cost``.
+        leading: arguments that come before the others: a transaction.
+
+    Raises:
+        BadInputError: a stored value does not fit what the step declares.
+    """
+    values, keywords = given_arguments(graph, node, invocation, store)
+    return _call(node, invocation, values, keywords, recorder, leading)
+
+
+def _call(
+    node: Node,
+    invocation: Invocation,
+    values: list[Any],
+    keywords: dict[str, Any],
+    recorder: Recorder | None,
+    leading: tuple[Any, ...] = (),
+) -> Callable[[], Any]:
     step: Step = node.step
-    values, keywords = read_arguments(graph, node, invocation, store)
-    if step.wants_context:
-        values.insert(0, context_of(node, invocation, recorder))
-    return partial(step.instance(), *values, **keywords)
+    context = (context_of(node, invocation, recorder),) if step.wants_context else ()
+    return partial(step.instance(), *leading, *context, *values, **keywords)
+
+
+def given_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
+    """:func:`read_arguments`; what does not fit the step's declared input is bad input, whatever type of error says so.
+
+    Raises:
+        BadInputError: a stored value does not fit.
+        HoldfastError: the store cannot give it.
+    """
+    try:
+        return read_arguments(graph, node, invocation, store)
+    except (HoldfastError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        found = failure_of(error)
+        raise BadInputError(f"the input does not fit step {node.name!r}: {found.error}: {found.message}") from error
+
+
+# -- the boundary ------------------------------------------------------------------------------------------------
+
+
+def run_attempt(
+    graph: Graph,
+    node: Node,
+    invocation: Invocation,
+    store: Store,
+    recorder: Recorder | None = None,
+    leading: tuple[Any, ...] = (),
+) -> Value | Failure:
+    """Run one attempt in this thread, to exactly one outcome: the stored output, or why there is none. Never raises.
+
+    Args:
+        graph: the pipeline's.
+        node: the step's node.
+        invocation: the attempt.
+        store: where large values lie.
+        recorder: for ``ctx.once`` and ``ctx.cost``.
+        leading: arguments that come before the others: a transaction.
+    """
+    step: Step = node.step
+    try:
+        value = call_of(graph, node, invocation, store, recorder, leading)()
+        return _kept(node, run_in(asyncio.new_event_loop, value) if step.is_async else value, store)
+    except BaseException as error:
+        return failure_of(error, step.policy.retry.never)
+
+
+async def await_attempt(
+    graph: Graph,
+    node: Node,
+    invocation: Invocation,
+    store: Store,
+    recorder: Recorder | None,
+    aside: Aside,
+) -> Value | Failure:
+    """Run one attempt of an async step in this task, to exactly one outcome. Never raises, not even when the task is cancelled: whether
+    that was meant for the attempt, the caller knows.
+
+    Args:
+        graph: the pipeline's.
+        node: the step's node.
+        invocation: the attempt.
+        store: where large values lie; it is read and written by ``aside``.
+        recorder: for ``ctx.once`` and ``ctx.cost``.
+        aside: runs file work in a thread of the engine's.
+    """
+    step: Step = node.step
+    try:
+        large = False
+        for argument in invocation.arguments:
+            large = large or type(argument.value) is not bytes
+        if large:
+            values, keywords = await aside(given_arguments, graph, node, invocation, store)
+        else:
+            values, keywords = given_arguments(graph, node, invocation, store)
+        data = checked_output(node, await _call(node, invocation, values, keywords, recorder)())
+        return data if inline(data) else await aside(store.keep, data, node.listed)
+    except BaseException as error:
+        return failure_of(error, step.policy.retry.never)
+
+
+def run_batch(graph: Graph, node: Node, invocations: list[Invocation], store: Store) -> tuple[list[Value | Failure], bool]:
+    """Run a batch in this thread: one outcome per element, and whether the call failed as a whole, before any verdict. Never raises.
+
+    An element whose input does not fit fails alone; the others are called without it.
+    """
+    step: Step = node.step
+    results: dict[int, Value | Failure] = {}
+    elements: list[tuple[int, Any]] = []
+    for number, invocation in enumerate(invocations):
+        try:
+            elements.append((number, given_arguments(graph, node, invocation, store)[0][0]))
+        except BaseException as error:
+            results[number] = failure_of(error, step.policy.retry.never)
+    try:
+        verdicts = step.instance()([element for _, element in elements]) if elements else []
+        if not isinstance(verdicts, list) or len(verdicts) != len(elements):
+            what = f"{len(verdicts)} came back" if isinstance(verdicts, list) else f"a {type(verdicts).__name__} came back"
+            raise ResultError(f"step {node.name!r} must return a list with one verdict per element: {len(elements)} went in, {what}")
+    except BaseException as error:
+        why = failure_of(error, step.policy.retry.never)
+        return [why for _ in invocations], len(invocations) > 1
+    for (number, _), verdict in zip(elements, verdicts, strict=True):
+        results[number] = _verdict(node, verdict, store)
+    return [results[number] for number in range(len(invocations))], False
+
+
+def _verdict(node: Node, verdict: Any, store: Store) -> Value | Failure:
+    try:
+        return failure_of(verdict.error()) if isinstance(verdict, Failed) else _kept(node, verdict, store)
+    except BaseException as error:
+        return failure_of(error)
+
+
+def _kept(node: Node, value: Any, store: Store) -> Value:
+    data = checked_output(node, value)
+    return data if inline(data) else store.keep(data, node.listed)

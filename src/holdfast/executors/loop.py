@@ -1,46 +1,70 @@
-"""``async def`` steps on the event loop: many at a time, cancelled at their timeout. The watchdog sees to those that never yield."""
+"""``async def`` steps on the event loop: many at a time, cancelled at their timeout. The watchdog sees to those that never yield.
+
+An attempt that swallows its cancellation is written off after a grace: it is reported, and what is left of it counts no more.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextvars import copy_context
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.attempt import call_of, checked_output, on_the_loop
+from holdfast.executors.attempt import await_attempt, on_the_loop
 from holdfast.executors.places import Places
+from holdfast.executors.pool import DaemonPool
 from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model import media
-from holdfast.model.failure import Failure, failure_of
+from holdfast.model.failure import Failure
 from holdfast.model.graph import Graph
+from holdfast.model.ids import show
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING, Usage
-from holdfast.model.values import inline
+from holdfast.model.values import Value
 from holdfast.store import Store
+
+log = logging.getLogger("holdfast")
 
 LOOK_S = 0.2
 """Seconds between looks at the timeouts."""
 
+GRACE_S = 2.0
+"""Seconds that a cancelled attempt may take to unwind before it is written off."""
+
+AGAIN_S = 1.0
+"""Seconds between further cancellations of what was written off."""
+
+FILES = 8
+"""Threads that read and write large values."""
+
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """An attempt under way: what runs, since when (monotonic seconds), in which asyncio task, and why it is being stopped."""
+    """An attempt under way.
+
+    Attributes:
+        invocation: what runs.
+        step: its step's name.
+        began: since when, monotonic seconds.
+        recorder: of its sub-effects and costs, if the step takes a context.
+        why: why it is being stopped, once it is.
+        stopped: when it was told to, monotonic seconds.
+        over: whether it was reported.
+    """
 
     invocation: Invocation
+    step: Step
     began: float
-    running: asyncio.Task[None] | None = None
+    recorder: RunnerRecorder | None = None
     why: Failure | None = None
-
-    def stop(self, why: Failure) -> None:
-        """Cancel it, once."""
-        if self.why is None and self.running is not None:
-            self.why = why
-            self.running.cancel()
+    stopped: float = 0.0
+    over: bool = False
 
 
 class LoopExecutor(Places):
@@ -62,90 +86,176 @@ class LoopExecutor(Places):
         self._report = report
         self._note = note
         super().__init__(limit)
-        self._attempts: set[Attempt] = set()
+        self._attempts: dict[asyncio.Task[Any], Attempt] = {}
+        self._inner: dict[asyncio.Task[Any], Attempt] = {}
         self._look = 0.0
         self._done: list[Outcome] = []
         self._closed = False
+        self._files = DaemonPool(FILES, "holdfast-files")
+        self._warned: set[str] = set()
         on_the_loop[:] = [self._named]
         self._context = copy_context()
         self._context.run(media.here, store)
 
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Know from now on which attempt a task belongs to that a step makes in this loop."""
+        loop.set_task_factory(self._inner_task)  # type: ignore[arg-type]  # typeshed knows no context
+
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""
-        attempt = Attempt(invocations[0], self._clock.monotonic())
-        self._attempts.add(attempt)
-        attempt.running = asyncio.get_running_loop().create_task(self._run(attempt, step), context=self._context.copy())
+        attempt = Attempt(invocations[0], step, self._clock.monotonic())
+        loop = asyncio.get_running_loop()
+        running = asyncio.Task(self._run(attempt), loop=loop, context=self._context.copy())
+        self._attempts[running] = attempt
 
-    def cancel(self, item: int, node: int, place: str) -> None:
-        """Cancel the asyncio task; it reports when it has unwound."""
-        for attempt in self._attempts:
-            if attempt.invocation.task == (item, node, place):
-                attempt.stop(Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+        """Cancel that attempt's asyncio task; it reports when it has unwound."""
+        why = Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")
+        for running, one in list(self._attempts.items()):
+            if one.invocation.attempted == (item, node, place, fence, attempt):
+                self._stop(running, one, why)
 
     def tick(self) -> None:
-        """Cancel what is over its timeout."""
+        """Cancel what is over its timeout; write off what does not end though it was cancelled."""
         now = self._clock.monotonic()
         if now < self._look:
             return
         self._look = now + LOOK_S
-        for attempt in self._attempts:
+        for running, attempt in list(self._attempts.items()):
             limit = attempt.invocation.timeout_s
-            if now - attempt.began > limit:
-                attempt.stop(Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s"))
+            if attempt.why is None:
+                if now - attempt.began > limit:
+                    self._stop(running, attempt, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s"))
+            elif not attempt.over:
+                if now - attempt.stopped > GRACE_S:
+                    self._write_off(running, attempt)
+            elif now - attempt.stopped > AGAIN_S:
+                attempt.stopped = now
+                running.cancel()
 
     def attempt_of(self, running: asyncio.Task[Any]) -> Invocation | None:
-        """The attempt that an asyncio task runs, or None. Called by the watchdog's thread."""
-        return next((attempt.invocation for attempt in list(self._attempts) if attempt.running is running), None)
+        """The attempt that an asyncio task runs, or that has made it, or None. Called by the watchdog's thread."""
+        found = self._attempts.get(running) or self._inner.get(running)
+        return None if found is None else found.invocation
 
-    def _named(self, running: asyncio.Task[Any]) -> tuple[str, Invocation] | None:
-        invocation = self.attempt_of(running)
-        if invocation is None:
-            return None
-        return self._graphs[invocation.pipeline, invocation.version].nodes[invocation.node].name, invocation
+    def outstanding(self, invocation: Invocation) -> bool:
+        """Whether an attempt has not been reported yet. Called by the watchdog's thread."""
+        return any(one.invocation is invocation and not one.over for one in list(self._attempts.values()))
+
+    def written_off(self) -> int:
+        """How many attempts go on in the loop though they were reported."""
+        return sum(1 for one in self._attempts.values() if one.over)
 
     def close(self) -> None:
-        """Cancel everything and report nothing more."""
+        """Cancel all attempts and report nothing more."""
         self._closed = True
-        for attempt in self._attempts:
-            if attempt.running is not None:
-                attempt.running.cancel()
+        for running in list(self._attempts):
+            running.cancel()
+        self._files.shutdown(cancel_futures=True)
 
-    async def _run(self, attempt: Attempt, step: Step) -> None:
-        invocation, output, failure = attempt.invocation, None, None
-        graph = self._graphs[invocation.pipeline, invocation.version]
-        node = graph.nodes[invocation.node]
-        recorder = RunnerRecorder(invocation, self._note, asyncio.get_running_loop()) if step.wants_context else None
+    def _stop(self, running: asyncio.Task[Any], attempt: Attempt, why: Failure) -> None:
+        if attempt.why is None:
+            attempt.why, attempt.stopped = why, self._clock.monotonic()
+            running.cancel()
+
+    def _write_off(self, running: asyncio.Task[Any], attempt: Attempt) -> None:
+        assert attempt.why is not None
+        invocation = attempt.invocation
+        log.error(
+            "item %s: step %s has swallowed its cancellation and runs on in the event loop; its next attempt runs in a process of its own",
+            show(invocation.item), attempt.step.name,
+        )  # fmt: skip
+        message = f"{attempt.why.message}, and swallowed its cancellation"
+        why = Failure(attempt.why.error_class, attempt.why.error, message, _stack(running))
+        self._end(attempt, None, why, escaped=True)
+        running.cancel()
+
+    def _named(self, running: asyncio.Task[Any]) -> tuple[str, Invocation] | None:
+        found = self._attempts.get(running) or self._inner.get(running)
+        return None if found is None else (found.step.name, found.invocation)
+
+    async def _run(self, attempt: Attempt) -> None:
+        result: Value | Failure
+        running = asyncio.current_task()
+        assert running is not None
         try:
-            large = False
-            for argument in invocation.arguments:
-                large = large or type(argument.value) is not bytes
-            if large:
-                call = await _aside(call_of, graph, node, invocation, self._store, recorder)
-            else:
-                call = call_of(graph, node, invocation, self._store, recorder)
-            data = checked_output(node, await call())
-            output = data if inline(data) else await _aside(self._store.keep, data, node.listed)
-        except asyncio.CancelledError:
-            failure = attempt.why or Failure("cancelled", "Cancelled", "the step cancelled itself")
-        except Exception as error:
-            failure = failure_of(error, step.policy.retry.never)
-        usage = Usage(cost=recorder.spent) if recorder is not None and recorder.spent else NOTHING
-        self._end(attempt, Outcome(invocation, output, failure, ran_s=self._clock.monotonic() - attempt.began, usage=usage))
+            invocation, step = attempt.invocation, attempt.step
+            graph = self._graphs[invocation.pipeline, invocation.version]
+            if step.wants_context:
+                attempt.recorder = RunnerRecorder(invocation, self._note, asyncio.get_running_loop())
+            result = await await_attempt(graph, graph.nodes[invocation.node], invocation, self._store, attempt.recorder, self._aside)
+        finally:
+            del self._attempts[running]
+        if attempt.over:
+            return
+        if attempt.why is not None:  # after it was stopped, nothing that it does counts
+            self._end(attempt, None, attempt.why)
+        elif isinstance(result, Failure):
+            self._end(attempt, None, result)
+        else:
+            self._end(attempt, result, None)
+        if self._inner:
+            self._look_for_left(attempt)
 
-    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
-        self._attempts.discard(attempt)
+    def _end(self, attempt: Attempt, output: Value | None, failure: Failure | None, escaped: bool = False) -> None:
+        """Report an attempt, once."""
+        attempt.over = True
         self._free += 1
         if self._closed:
             return
+        recorder = attempt.recorder
+        usage = Usage(cost=recorder.spent) if recorder is not None and recorder.spent else NOTHING
+        ran_s = self._clock.monotonic() - attempt.began
         if not self._done:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._done.append(outcome)
+        self._done.append(Outcome(attempt.invocation, output, failure, ran_s=ran_s, usage=usage, escaped=escaped))
 
     def _flush(self) -> None:
         done, self._done = self._done, []
         self._report(done)
 
+    async def _aside(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Run blocking file work in a thread of ours."""
+        return await asyncio.get_running_loop().run_in_executor(self._files, partial(copy_context().run, work, *given))
 
-async def _aside(work: Callable[..., Any], *given: Any) -> Any:
-    """Run blocking file work in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, partial(copy_context().run, work, *given))
+    # -- tasks that steps make ------------------------------------------------------------------------------------
+
+    def _inner_task(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
+        made: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
+        maker = asyncio.current_task(loop)
+        attempt = None if maker is None else self._attempts.get(maker) or self._inner.get(maker)
+        if attempt is not None:
+            self._inner[made] = attempt
+            made.add_done_callback(self._forget)
+        return made
+
+    def _forget(self, made: asyncio.Task[Any]) -> None:
+        self._inner.pop(made, None)
+
+    def _look_for_left(self, attempt: Attempt) -> None:
+        """Name the tasks that a step leaves behind, once per step: they go on beside the others until the run ends."""
+        name = attempt.step.name
+        if name in self._warned:
+            return
+        left = [one for one, of in self._inner.items() if of is attempt and not one.done() and not one.cancelling()]
+        if left:
+            self._warned.add(name)
+            log.warning("step %s leaves %d asyncio tasks behind (%s): they are cancelled when the run ends", name, len(left), _names(left))
+
+
+def _names(tasks: list[asyncio.Task[Any]]) -> str:
+    names = sorted({getattr(one.get_coro(), "__qualname__", "?") for one in tasks})
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _stack(running: asyncio.Task[Any]) -> str:
+    """Where a task is, as a traceback."""
+    lines = []
+    work: Any = running.get_coro()
+    for _ in range(20):
+        frame = getattr(work, "cr_frame", None)
+        if frame is None:
+            break
+        lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}\n')
+        work = work.cr_await
+    return "".join(["It waits here (most recent call last):\n", *lines])

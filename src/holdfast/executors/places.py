@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from holdfast.model.step import Step
 
 
@@ -11,6 +14,9 @@ class Places:
     Args:
         limit: how many.
     """
+
+    unavailable: Mapping[tuple[str, str], str] = MappingProxyType({})
+    """Nothing: what runs in this process has been imported."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit
@@ -25,3 +31,7 @@ class Places:
     def release(self, step: Step, alone: bool = False) -> None:
         """Give a place back."""
         self._free += 1
+
+    def next_try_s(self) -> float:
+        """Nothing comes back, since nothing is unavailable."""
+        return 0.0

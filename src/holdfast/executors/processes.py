@@ -1,7 +1,7 @@
 """``def`` steps in warm worker processes that can really be killed.
 
 Several calls go to a worker at once, at most about 20 ms of learned work; a long step goes alone. The worker marks the
-call that has begun in shared memory: its timeout runs from there, and only the marked call is charged for a crash or a
+call that has begun in shared memory: its timeout runs from there, and only the marked call counts for a crash or a
 kill. A slot is free again when the process has been reaped.
 """
 
@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import mmap
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import msgspec
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.channel import Channel
-from holdfast.executors.worker import Answer, Call, Effect, Setup
+from holdfast.executors.availability import Availability
+from holdfast.executors.crew import Crew
+from holdfast.executors.slots import DEPTH, Attempted, Job, Slot, best_of
+from holdfast.executors.starting import START_LIMIT_S, Launched
+from holdfast.executors.worker import Answer, Effect, Message, Skipped
+from holdfast.model.alerts import Alert
 from holdfast.model.failure import Failure
-from holdfast.model.outcome import Invocation, Outcome
+from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import Usage
+from holdfast.modules.pipelines import Source
 
 log = logging.getLogger("holdfast")
 
@@ -37,25 +37,9 @@ UNKNOWN_S = 1.0
 READY = 2
 """Calls per worker that may be durably started: one runs, one waits here for whichever worker is free first, so that
 no worker waits for a commit between two calls."""
-DEPTH = 200
-"""Most calls that one worker holds."""
 LOOK_S = 0.1
-_MAIN = "import sys; from holdfast.executors.worker import main; main(sys.argv[1:])"
-START_LIMIT_S = 120.0
-"""Seconds that a worker may take to import its pipelines."""
-
-
-@dataclass(eq=False)
-class Slot:
-    """One worker process and the calls it holds, in order."""
-
-    channel: Channel
-    calls: dict[int, tuple[Call, Step, float]] = field(default_factory=dict)
-    outbox: list[Call] = field(default_factory=list)
-    expected: float = 0.0
-    ready: bool = False
-    began: float = 0.0
-    doomed: tuple[int, Failure] | None = None
+LOST = 3
+"""How often a worker may end just before a call before that call counts as the cause."""
 
 
 class ProcessExecutor:
@@ -63,29 +47,52 @@ class ProcessExecutor:
 
     Args:
         workers: how many.
-        modules: where each pipeline is: name, version, module (or main program's file) and attribute.
+        modules: where each pipeline is: those that are not listed cannot be imported by workers.
         artifacts: where artifacts lie; workers read and write them themselves.
         clock: monotonic time.
         report: told of outcomes.
         note: told of sub-effects.
+        first: a worker that is ready, or None.
+        start_limit_s: seconds that a worker may take to import one module.
     """
 
-    def __init__(self, workers: int, modules: list[tuple[str, str, str, str]], artifacts: str, clock: Clock, report: Report, note: Note) -> None:
-        self._modules, self._artifacts, self._clock, self._report, self._note = modules, artifacts, clock, report, note
+    def __init__(
+        self,
+        workers: int,
+        modules: list[Source],
+        artifacts: str,
+        clock: Clock,
+        report: Report,
+        note: Note,
+        first: Launched | None = None,
+        start_limit_s: float = START_LIMIT_S,
+    ) -> None:
+        self._clock, self._report, self._note = clock, report, note
         self._workers = workers
-        self._slots: list[Slot] = []
+        self._served = {(one.pipeline, one.version) for one in modules}
+        self._availability = Availability(modules)
+        self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s)
         self._known: dict[Step, float] = {}
         self._reserved: Counter[tuple[Step, bool]] = Counter()
-        self._backlog: deque[tuple[Call, Step, float]] = deque()
-        self._number = 0
+        self._backlog: deque[Job] = deque()
+        self._jobs: dict[Attempted, Job] = {}
         self._look = 0.0
-        self._closed = False
+        self._used = False
         self._flush_due = False
-        self._broken_starts = 0
-        self._last_start = 0.0
-        self._where: dict[tuple[int, int, str], int] = {}
+        self._later: list[list[Outcome]] = []
+        if first is not None:
+            self._crew.adopt(first)
 
     # -- contract -------------------------------------------------------------------------------------------------
+
+    @property
+    def unavailable(self) -> Mapping[tuple[str, str], str]:
+        """Pipelines, by name and version, whose steps no worker can run now, with the reason."""
+        return self._availability.unavailable
+
+    def next_try_s(self) -> float:
+        """Seconds until it may be known whether what is unavailable has come back."""
+        return self._availability.next_s(self._clock.monotonic()) + 1.0
 
     def reserve(self, step: Step, alone: bool = False) -> bool:
         """Take room: a free worker, a place next in line, or some of the 20 ms that each worker may hold ahead."""
@@ -105,210 +112,272 @@ class ProcessExecutor:
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Hand a call to the worker with the least to do; calls of one turn of the loop go in one shipment."""
-        self._number += 1
-        call = Call(self._number, invocations)
+        if (invocations[0].pipeline, invocations[0].version) not in self._served:
+            self._refuse(step, invocations)
+            return
+        job = Job(step, invocations, self._cost(step, invocations[0].alone))
         for one in invocations:
-            self._where[one.task] = call.number
-        self._backlog.append((call, step, self._cost(step, invocations[0].alone)))
-        if not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._ship)
+            self._jobs[one.attempted] = job
+        self._backlog.append(job)
+        self._used = True
+        self._ship_soon()
 
-    def cancel(self, item: int, node: int, place: str) -> None:
-        """Kill the worker if the attempt has begun there; take it out of the queue if it has not been shipped."""
-        number = self._where.get((item, node, place))
-        why = Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")
-        for slot in self._slots:
-            if number in slot.calls and slot.channel.marked()[0] == number:
-                self._kill(slot, number, why)
+    def _refuse(self, step: Step, invocations: list[Invocation]) -> None:
+        """An async step whose runner died twice around it, of a pipeline that workers cannot import: counted, not isolated."""
+        self.release(step, invocations[0].alone)
+        message = f"{CANNOT_ISOLATE}: put pipeline {invocations[0].pipeline!r} into a module that workers can import"
+        why = Failure("crash", UNISOLATED, message)
+        self._later.append([Outcome(one, failure=why) for one in invocations])
+        self._ship_soon()
+
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+        """Stop an attempt, and no other of its task. One that has not begun never begins: it is taken out of the queue, or forbidden to
+        the worker that holds it. One that runs is killed, unless others of its batch are still wanted."""
+        attempted = item, node, place, fence, attempt
+        job = self._jobs.get(attempted)
+        if job is None or attempted in job.cancelled:
+            return
+        job.cancelled.add(attempted)
+        slot = job.slot
+        if slot is None:
+            self._take_out(job)
+        else:
+            slot.channel.page.forbid(job.number)
+            if slot.under_way() is job and len(job.cancelled) == len(job.invocations):
+                self._crew.interrupt(slot, job, _CANCELLED)
 
     def tick(self) -> None:
         """Keep the workers up, and kill what has run too long."""
         now = self._clock.monotonic()
-        if now < self._look or self._closed:
+        if now < self._look or self._crew.closed:
             return
         self._look = now + LOOK_S
-        while len(self._slots) < self._workers and (self._backlog or self._slots) and self._may_spawn(now):
-            self._spawn()
-        for slot in list(self._slots):
-            number, began = slot.channel.marked()
-            if not slot.ready and now - slot.began > START_LIMIT_S:
-                self._kill(slot, 0, Failure("infrastructure", "WorkerStart", f"a worker did not start within {START_LIMIT_S:g} s"))
-            if number in slot.calls and slot.doomed is None:
-                limit = slot.calls[number][0].invocations[0].timeout_s
-                if now - began > limit:
-                    self._kill(
-                        slot, number, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s; its process was killed")
-                    )
+        self._crew.look()
+        for slot in list(self._crew.slots):
+            job = slot.under_way()
+            if job is None:
+                continue
+            limit = job.invocations[0].timeout_s
+            if len(job.cancelled) == len(job.invocations):
+                self._crew.interrupt(slot, job, _CANCELLED)
+            elif now - slot.channel.page.begun()[1] > limit:
+                message = f"the attempt took longer than {limit:g} s; its process was killed"
+                self._crew.interrupt(slot, job, Failure("timeout", "TimeoutExceeded", message))
+        self._ship()
 
     def close(self) -> None:
-        """Kill all workers and report nothing more."""
-        self._closed = True
-        for slot in self._slots:
-            slot.channel.kill()
-            slot.channel.close()
-        self._slots = []
+        """Kill the workers that are at something, let the others end, and report nothing more."""
+        self._crew.close()
+
+    # -- more than the contract -----------------------------------------------------------------------------------
+
+    async def ended(self) -> None:
+        """After :meth:`close`: wait until the workers are gone; some seconds at most."""
+        await self._crew.ended()
+
+    def kill_all(self) -> None:
+        """Kill every worker, from any thread."""
+        self._crew.kill_all()
 
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [slot.channel.process.pid for slot in self._slots]
+        return [slot.pid for slot in self._crew.slots]
+
+    def interrupt(self, pid: int, why: Failure) -> bool:
+        """Kill the call that a worker runs: its attempt fails with ``why``. False when that worker runs none."""
+        for slot in self._crew.slots:
+            job = slot.under_way()
+            if slot.pid == pid and job is not None:
+                self._crew.interrupt(slot, job, why)
+                return True
+        return False
+
+    def retire(self, pid: int, reason: str) -> None:
+        """Give a worker no more calls, and replace it when it has answered the one that runs."""
+        for slot in list(self._crew.slots):
+            if slot.pid == pid:
+                self._crew.retire(slot, reason)
+
+    def alerts(self) -> list[Alert]:
+        """What somebody should look at: pipelines whose steps for workers are unavailable."""
+        return self._availability.alerts()
 
     # -- shipping -------------------------------------------------------------------------------------------------
 
-    def _ship(self) -> None:
-        self._flush_due = False
-        if self._closed:
-            return
-        while len(self._slots) < self._workers and self._backlog and self._may_spawn(self._clock.monotonic()):
-            self._spawn()
-        waiting: deque[tuple[Call, Step, float]] = deque()
-        for call, step, cost in self._backlog:
-            slot = self._slot_for(call, cost)
-            if slot is None:
-                waiting.append((call, step, cost))
-                continue
-            slot.calls[call.number] = (call, step, cost)
-            slot.expected += cost
-            slot.outbox.append(call)
-        self._backlog = waiting
-        for slot in self._slots:
-            if slot.outbox and slot.ready:
-                slot.channel.send(msgspec.msgpack.encode(slot.outbox))
-                slot.outbox = []
+    def _ship_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
-    def _slot_for(self, call: Call, cost: float) -> Slot | None:
-        """An idle worker first; a busy one only for short work behind short work, and never beside a suspect."""
-        best = min((slot for slot in self._slots if slot.doomed is None), key=lambda slot: (slot.expected, len(slot.calls)), default=None)
-        if best is None:
-            return None
-        if best.calls and (best.expected + cost > AHEAD_S or len(best.calls) >= DEPTH):
-            return None
-        return best
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._ship()
+        later, self._later = self._later, []
+        if not self._crew.closed:
+            for outcomes in later:
+                self._report(outcomes)
+
+    def _ship(self) -> None:
+        if self._crew.closed:
+            return
+        self._crew.keep_up(bool(self._backlog) or self._used)
+        unavailable = self._availability.unavailable
+        if self._backlog:
+            waiting: deque[Job] = deque()
+            for job in self._backlog:
+                if unavailable and job.of in unavailable:
+                    self._hand_back(job, Failure("infrastructure", "WorkersUnavailable", unavailable[job.of]))
+                elif (slot := best_of(self._crew.slots, job, AHEAD_S)) is None:
+                    waiting.append(job)
+                else:
+                    slot.take(job)
+            self._backlog = waiting
+        for slot in self._crew.slots:
+            if slot.outbox:
+                slot.channel.send(msgspec.msgpack.encode(slot.shipment()))
 
     def _cost(self, step: Step, alone: bool) -> float:
         return UNKNOWN_S if alone else self._known.get(step, UNKNOWN_S)
-
-    # -- workers --------------------------------------------------------------------------------------------------
-
-    def _may_spawn(self, now: float) -> bool:
-        """After three workers that ended before they were ready, one try a second."""
-        return self._broken_starts < 3 or now - self._last_start > 1.0
-
-    def _spawn(self) -> None:
-        self._last_start = self._clock.monotonic()
-        mark = os.memfd_create("holdfast-mark")
-        os.ftruncate(mark, mmap.PAGESIZE)
-        requests_out, requests_in = os.pipe()
-        answers_out, answers_in = os.pipe()
-        process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, str(requests_out), str(answers_in), str(mark)],
-            pass_fds=(requests_out, answers_in, mark),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(requests_out)
-        os.close(answers_in)
-        slot = Slot(Channel(process, requests_in, answers_out, mark), began=self._clock.monotonic())
-        self._slots.append(slot)
-        slot.channel.open(lambda answers: self._answered(slot, answers), lambda: self._gone(slot))
-        slot.channel.send(msgspec.msgpack.encode(Setup(sys.path, self._modules, self._artifacts, os.getpid())))
-
-    def _answered(self, slot: Slot, answers: list[Answer | Effect]) -> None:
-        if self._closed:
-            return
-        outcomes: list[Outcome] = []
-        wholes: list[list[Outcome]] = []
-        for answer in answers:
-            if isinstance(answer, Effect):
-                self._noted(slot, answer)
-                continue
-            if answer.number == 0:
-                slot.ready, self._broken_starts = True, 0
-                continue
-            found = slot.calls.pop(answer.number, None)
-            if found is None:
-                continue
-            call, step, cost = found
-            slot.expected = max(slot.expected - cost, 0.0) if slot.calls else 0.0
-            self.release(step, call.invocations[0].alone)
-            self._learn(step, answer.ran_s)
-            group = [self._outcome(one, result, answer) for one, result in zip(call.invocations, answer.results, strict=True)]
-            for one in call.invocations:
-                self._where.pop(one.task, None)
-            if answer.whole:
-                wholes.append(group)
-            else:
-                outcomes += group
-        self._ship()  # before anybody looks at the outcomes: the worker has the next call meanwhile
-        for group in [*wholes, *([outcomes] if outcomes else [])]:
-            self._report(group)
-
-    def _noted(self, slot: Slot, effect: Effect) -> None:
-        """A call has had a sub-effect: the worker goes on when it is recorded."""
-
-        def then(held: bool) -> None:
-            if slot in self._slots:
-                slot.channel.send(msgspec.msgpack.encode(held))
-
-        found = slot.calls.get(effect.number)
-        if found is None:
-            then(False)
-        else:
-            self._note(found[0].invocations[0], effect.label, effect.value, then)
-
-    def _outcome(self, invocation: Invocation, result: object, answer: Answer) -> Outcome:
-        used, elements = answer.usage, len(answer.results)
-        if elements > 1:  # each element of a batch has its share
-            used = Usage(used.cpu_s / elements, used.peak_kib, used.worker, used.cost)
-        outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, together=elements, usage=used)
-        if isinstance(result, Failure):
-            outcome.failure = result
-        else:
-            outcome.output = result  # type: ignore[assignment]
-        return outcome
 
     def _learn(self, step: Step, ran_s: float) -> None:
         known = self._known.get(step)
         self._known[step] = ran_s + 0.00005 if known is None else max(0.9 * known + 0.1 * ran_s, 0.00005)
 
-    def _kill(self, slot: Slot, number: int, why: Failure) -> None:
-        """Kill a worker's whole process group; what it held is reported once it has been reaped."""
-        slot.doomed = (number, why)
-        slot.channel.kill()
+    # -- what came back -------------------------------------------------------------------------------------------
 
-    def _gone(self, slot: Slot) -> None:
-        """A worker is no more: charge the call that had begun, hand the others back uncharged."""
-        if self._closed or slot not in self._slots:
+    def _heard(self, slot: Slot, messages: list[Message]) -> None:
+        if self._crew.closed:
             return
-        self._slots.remove(slot)
-        number, began = slot.channel.marked()
-        code = slot.channel.reap()
-        slot.channel.close()
-        if slot.doomed is not None:
-            number, why = slot.doomed
+        outcomes: list[Outcome] = []
+        wholes: list[list[Outcome]] = []
+        for message in messages:
+            if isinstance(message, Effect):
+                self._noted(slot, message)
+                continue
+            job = slot.head()
+            if isinstance(message, Skipped) and job is not None and job.number == message.number:
+                slot.drop(job)
+                self._again(job)
+            elif isinstance(message, Answer) and job is not None and job.number == message.number and len(message.results) == len(job.invocations):
+                slot.drop(job)
+                group = self._answered(job, message)
+                if message.whole:
+                    wholes.append(group)
+                else:
+                    outcomes += group
+                if message.retire:
+                    self._crew.retire(slot, message.retire)
+            else:
+                self._crew.spoil(slot, "it answered what it was not asked")
+                break
+        if slot.retiring:
+            self._crew.retire(slot, slot.retiring)
+        self._ship()  # before anybody looks at the outcomes: the worker has the next call meanwhile
+        for group in [*wholes, *([outcomes] if outcomes else [])]:
+            self._report(group)
+
+    def _answered(self, job: Job, answer: Answer) -> list[Outcome]:
+        self._forget(job)
+        self._learn(job.step, answer.ran_s)
+        used, elements = answer.usage, len(answer.results)
+        if elements > 1:  # each element of a batch has its share
+            used = Usage(used.cpu_s / elements, used.peak_kib, used.worker, used.cost)
+        group = []
+        for invocation, result in zip(job.invocations, answer.results, strict=True):
+            outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, together=elements, usage=used)
+            if isinstance(result, Failure):
+                outcome.failure = result
+            else:
+                outcome.output = result
+            group.append(outcome)
+        return group
+
+    def _noted(self, slot: Slot, effect: Effect) -> None:
+        """A call has had a sub-effect: the worker goes on when it is recorded."""
+
+        def then(held: bool) -> None:
+            if slot in self._crew.slots:
+                slot.channel.send(msgspec.msgpack.encode(held))
+
+        job = slot.calls.get(effect.number)
+        if job is None:
+            then(False)
         else:
-            why = Failure("crash", _death(code), f"the worker process {slot.channel.process.pid} died while the step ran")
-        if not slot.ready:
-            self._broken_starts += 1
-            if self._broken_starts == 3:
-                log.error("worker processes end before they are ready (%s); see what they print above", _death(code))
-        for found in slot.calls.values():
-            self._hand_back(found, found[0].number == number, why, self._clock.monotonic() - began)
+            self._note(job.invocations[0], effect.label, effect.value, then)
+
+    def _gone(self, slot: Slot, how: str) -> None:
+        """A worker is no more: the call that had begun counts as failed, the others go to another worker."""
+        number, at = slot.last or (0, 0.0)
+        begun = slot.calls.get(number) if slot.ready else None
+        guilty, why = begun, Failure("crash", how, f"the worker process {slot.pid} died while the step ran: {how}")
+        if slot.doomed is not None:
+            guilty, why = slot.doomed
+        elif slot.spoiled and slot.ready:
+            guilty = slot.head()
+            why = Failure("crash", "WorkerUnusable", f"the worker process {slot.pid} was killed: {slot.spoiled}")
+        elif begun is None and slot.ready and (head := slot.head()) is not None:
+            head.lost += 1
+            if head.lost >= LOST:
+                guilty, why = head, Failure("crash", how, f"{LOST} worker processes died just before the step began: {how}")
+        rest = []
+        for job in list(slot.calls.values()):
+            job.slot, job.number = None, 0
+            if job is guilty:
+                self._fail(job, why, self._clock.monotonic() - abs(at) if job is begun else 0.0)
+            elif job is begun and job.step.policy.effects == "unsafe":  # it may have taken effect
+                self._fail(job, Failure("crash", "WorkerUnusable", f"its worker process {slot.pid} was killed for another call"), 0.0)
+            else:
+                rest.append(job)
+        slot.calls = {}
+        for job in reversed(rest):
+            self._again(job)
         self._ship()
+        self._flush()
 
-    def _hand_back(self, found: tuple[Call, Step, float], guilty: bool, why: Failure, ran_s: float) -> None:
-        call, step, _ = found
-        self.release(step, call.invocations[0].alone)
-        if guilty and why.error_class == "timeout":
-            self._known[step] = max(self._known.get(step, 0.0), call.invocations[0].timeout_s)
-        whole = guilty and len(call.invocations) > 1
-        failure = why if guilty else Failure("infrastructure", "WorkerLost", "its worker was lost before it began")
-        for one in call.invocations:
-            self._where.pop(one.task, None)
-        self._report([Outcome(one, failure=failure, charged=guilty and not whole, whole=whole, ran_s=ran_s * guilty) for one in call.invocations])
+    # -- the ends of a job ----------------------------------------------------------------------------------------
+
+    def _forget(self, job: Job) -> None:
+        """A job is over: its room is free."""
+        self.release(job.step, job.alone)
+        for one in job.invocations:
+            if self._jobs.get(one.attempted) is job:
+                del self._jobs[one.attempted]
+
+    def _again(self, job: Job) -> None:
+        """A job that has not begun goes to another worker, first of all; without what is not wanted any more."""
+        self._backlog.appendleft(job)
+        if job.cancelled:
+            self._take_out(job)
+        self._ship_soon()
+
+    def _take_out(self, job: Job) -> None:
+        """What is cancelled never begins."""
+        gone = [one for one in job.invocations if one.attempted in job.cancelled]
+        if len(gone) == len(job.invocations):
+            self._backlog.remove(job)
+            self._hand_back(job, _CANCELLED)
+            return
+        for one in gone:
+            if self._jobs.get(one.attempted) is job:
+                del self._jobs[one.attempted]
+        job.invocations = [one for one in job.invocations if one not in gone]
+        job.cancelled = set()
+        self._later.append([Outcome(one, failure=_CANCELLED, charged=False) for one in gone])
+        self._ship_soon()
+
+    def _hand_back(self, job: Job, why: Failure) -> None:
+        """A job ends without counting as an attempt."""
+        self._forget(job)
+        self._later.append([Outcome(one, failure=why, charged=False) for one in job.invocations])
+        self._ship_soon()
+
+    def _fail(self, job: Job, why: Failure, ran_s: float) -> None:
+        """A job failed with its process."""
+        self._forget(job)
+        if why.error_class == "timeout":
+            self._known[job.step] = max(self._known.get(job.step, 0.0), job.invocations[0].timeout_s)
+        whole = len(job.invocations) > 1
+        self._later.append([Outcome(one, failure=why, charged=not whole, whole=whole, ran_s=ran_s) for one in job.invocations])
 
 
-def _death(code: int) -> str:
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
+_CANCELLED = Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")

@@ -1,18 +1,21 @@
 """Steps declared ``runs="threads"``: for libraries that release the interpreter's lock and may not leave the process.
 
-A thread cannot be killed: past its timeout the attempt is given up and reported, but the thread runs on and keeps its place.
+A thread cannot be killed: past its timeout the attempt is given up and reported, but the thread runs on and keeps its place. Where
+such threads have taken every place, there is one more, so that the others' attempts go on, one at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+import logging
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.attempt import call_of, checked_output, running
+from holdfast.executors.attempt import run_attempt, running
 from holdfast.executors.places import Places
+from holdfast.executors.pool import DaemonPool
 from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
@@ -20,10 +23,21 @@ from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import Usage
-from holdfast.model.values import Value, inline
+from holdfast.model.values import Value
 from holdfast.store import Store
 
-Task = tuple[int, int, str]
+log = logging.getLogger("holdfast")
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """An attempt that was handed to a thread: what, when (monotonic seconds), its call, and whether it was reported."""
+
+    invocation: Invocation
+    began: float
+    recorder: RunnerRecorder
+    call: Future[Value | Failure] | None = None
+    over: bool = False
 
 
 class ThreadExecutor(Places):
@@ -41,65 +55,85 @@ class ThreadExecutor(Places):
     def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, note: Note, limit: int = 8) -> None:
         self._graphs, self._store, self._clock, self._report, self._note = graphs, store, clock, report, note
         super().__init__(limit)
-        self._pool = ThreadPoolExecutor(limit, thread_name_prefix="holdfast-step")
-        self._open: dict[Task, tuple[Invocation, float, RunnerRecorder]] = {}
+        self._places = limit
+        self._pool = DaemonPool(limit, "holdfast-step")
+        self._open: set[_Open] = set()
         self._closed = False
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Run one attempt."""
         (invocation,) = invocations
         loop = asyncio.get_running_loop()
-        recorder = RunnerRecorder(invocation, self._note, loop)
-        self._open[invocation.task] = (invocation, self._clock.monotonic(), recorder)
-        future = self._pool.submit(self._run, invocation, recorder)
-        future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
+        one = _Open(invocation, self._clock.monotonic(), RunnerRecorder(invocation, self._note, loop))
+        self._open.add(one)
+        try:
+            one.call = self._pool.submit(self._run, one)
+        except RuntimeError as error:  # the machine has no thread for it
+            loop.call_soon(self._end, one, failure_of(error))
+            return
+        one.call.add_done_callback(lambda done: self._hand_over(loop, one, done))
 
-    def cancel(self, item: int, node: int, place: str) -> None:
-        """Give the attempt up; its thread runs on."""
-        self._give_up((item, node, place), Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+        """Take the attempt out of the queue, or give it up; its thread runs on then."""
+        for one in list(self._open):
+            if one.invocation.attempted == (item, node, place, fence, attempt):
+                self._give_up(one, Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
 
     def tick(self) -> None:
         """Give up what is over its timeout."""
         now = self._clock.monotonic()
-        for task, (invocation, began, _) in list(self._open.items()):
-            if now - began > invocation.timeout_s:
-                message = f"the attempt took longer than {invocation.timeout_s:g} s; its thread cannot be killed and runs on"
-                self._give_up(task, Failure("timeout", "TimeoutExceeded", message))
+        for one in list(self._open):
+            if not one.over and now - one.began > one.invocation.timeout_s:
+                limit = one.invocation.timeout_s
+                message = f"the attempt took longer than {limit:g} s; its thread cannot be killed and runs on"
+                self._give_up(one, Failure("timeout", "TimeoutExceeded", message))
 
     def close(self) -> None:
-        """Report nothing more."""
+        """Report nothing more; what runs does not keep the process."""
         self._closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
-    def _run(self, invocation: Invocation, recorder: RunnerRecorder) -> Value:
+    def _run(self, one: _Open) -> Value | Failure:
         media.here(self._store)
+        invocation = one.invocation
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
         running.set((node.name, invocation))
-        data = checked_output(node, call_of(graph, node, invocation, self._store, recorder)())
-        return data if inline(data) else self._store.keep(data, node.listed)
+        return run_attempt(graph, node, invocation, self._store, one.recorder)
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Any]) -> None:
-        if not self._closed:
-            loop.call_soon_threadsafe(self._end, invocation, done)
-
-    def _end(self, invocation: Invocation, done: Future[Any]) -> None:
-        self._free += 1
-        found = self._open.get(invocation.task)
-        if found is None or found[0] is not invocation:
-            return  # given up before
-        del self._open[invocation.task]
-        outcome = Outcome(invocation, ran_s=self._clock.monotonic() - found[1], usage=Usage(cost=found[2].spent))
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, one: _Open, done: Future[Value | Failure]) -> None:
+        if self._closed or done.cancelled():
+            return  # what never began was reported when it was cancelled
         error = done.exception()
-        if error is None:
-            outcome.output = done.result()
-        else:
-            graph = self._graphs[invocation.pipeline, invocation.version]
-            outcome.failure = failure_of(error, graph.nodes[invocation.node].step.policy.retry.never)
-        self._report([outcome])
+        loop.call_soon_threadsafe(self._end, one, done.result() if error is None else failure_of(error))
 
-    def _give_up(self, task: Task, why: Failure) -> None:
-        found = self._open.pop(task, None)
-        if found is not None:
-            usage = Usage(cost=found[2].spent)
-            self._report([Outcome(found[0], failure=why, ran_s=self._clock.monotonic() - found[1], usage=usage)])
+    def _end(self, one: _Open, result: Value | Failure) -> None:
+        """The thread is free again."""
+        self._open.discard(one)
+        self._free += 1
+        if not one.over:
+            self._say(one, result)
+        elif self._places > self._pool.limit:
+            self._places -= 1  # the place that it had been given in exchange
+            self._free -= 1
+
+    def _give_up(self, one: _Open, why: Failure) -> None:
+        if one.over or one.call is None:
+            return
+        if one.call.cancel():
+            self._end(one, why)
+            return
+        self._say(one, why)
+        if sum(other.over for other in self._open) >= self._places:
+            self._places += 1
+            self._free += 1
+            log.error("every thread of runs='threads' steps hangs past its timeout: one more is added, and others wait for it")
+
+    def _say(self, one: _Open, result: Value | Failure) -> None:
+        one.over = True
+        outcome = Outcome(one.invocation, ran_s=self._clock.monotonic() - one.began, usage=Usage(cost=one.recorder.spent))
+        if isinstance(result, Failure):
+            outcome.failure = result
+        else:
+            outcome.output = result
+        self._report([outcome])

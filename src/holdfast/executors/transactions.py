@@ -6,13 +6,13 @@ A body that hangs cannot be killed; its connection is cut instead, so that nothi
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future
 
 from holdfast.clock import Clock
 from holdfast.executor import Report
-from holdfast.executors.attempt import checked_output, context_of, read_arguments, running
+from holdfast.executors.attempt import run_attempt, running
 from holdfast.executors.places import Places
+from holdfast.executors.pool import DaemonPool
 from holdfast.executors.recorders import NoRecorder
 from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
@@ -20,7 +20,6 @@ from holdfast.model.graph import Graph
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import Usage
-from holdfast.model.values import inline
 from holdfast.store import Store
 from holdfast.transaction import OpenTransactions, Transactions
 
@@ -39,8 +38,9 @@ class TransactionExecutor(Places):
     def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, connect: OpenTransactions) -> None:
         super().__init__(1)
         self._graphs, self._store, self._clock, self._report, self._connect = graphs, store, clock, report, connect
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="holdfast-transaction")
+        self._pool = DaemonPool(1, "holdfast-transaction")
         self._transactions: Transactions | None = None
+        self._call: Future[Outcome] | None = None
         self._open: tuple[Invocation, float] | None = None
         self._closed = False
 
@@ -49,12 +49,12 @@ class TransactionExecutor(Places):
         (invocation,) = invocations
         loop = asyncio.get_running_loop()
         self._open = invocation, self._clock.monotonic()
-        future = self._pool.submit(self._run, invocation, step)
-        future.add_done_callback(lambda done: None if self._closed else loop.call_soon_threadsafe(self._end, invocation, done))
+        self._call = future = self._pool.submit(self._run, invocation, NoRecorder())
+        future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
 
-    def cancel(self, item: int, node: int, place: str) -> None:
-        """Cut the connection and give the attempt up."""
-        if self._open is not None and self._open[0].task == (item, node, place):
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+        """Cut the connection and give the attempt up; one that has not begun never begins."""
+        if self._open is not None and self._open[0].attempted == (item, node, place, fence, attempt):
             self._give_up(Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
 
     def tick(self) -> None:
@@ -72,37 +72,39 @@ class TransactionExecutor(Places):
         self._closed = True
         if self._transactions is not None:
             self._transactions.cut()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
-    def _run(self, invocation: Invocation, step: Step) -> Outcome:
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Outcome]) -> None:
+        if not (self._closed or done.cancelled()):
+            loop.call_soon_threadsafe(self._end, invocation, done)
+
+    def _run(self, invocation: Invocation, recorder: NoRecorder) -> Outcome:
+        """In the thread. Its outcome is the open transaction's that it wrote in, or a failure, whose transaction was rolled back."""
         media.here(self._store)
-        node = self._graphs[invocation.pipeline, invocation.version].nodes[invocation.node]
+        graph = self._graphs[invocation.pipeline, invocation.version]
+        node = graph.nodes[invocation.node]
         running.set((node.name, invocation))
         if self._transactions is None:
             self._transactions = self._connect()
         transaction = self._transactions.begin(invocation.timeout_s)
-        self._recorder = recorder = NoRecorder()
-        try:
-            values, keywords = read_arguments(self._graphs[invocation.pipeline, invocation.version], node, invocation, self._store)
-            leading = [context_of(node, invocation, recorder)] if step.wants_context else []
-            data = checked_output(node, step.instance()(transaction, *leading, *values, **keywords))
-            transaction.check()
-            output = data if inline(data) else self._store.keep(data, node.listed)
-        except BaseException:
+        result = run_attempt(graph, node, invocation, self._store, recorder, (transaction,))
+        if not isinstance(result, Failure):
+            try:
+                transaction.check()
+            except BaseException as error:
+                result = failure_of(error, node.step.policy.retry.never)
+        if isinstance(result, Failure):
             transaction.roll_back()
-            raise
-        return Outcome(invocation, output, transaction=transaction, usage=Usage(cost=recorder.spent))
+            return Outcome(invocation, failure=result, usage=Usage(cost=recorder.spent))
+        return Outcome(invocation, result, transaction=transaction, usage=Usage(cost=recorder.spent))
 
     def _end(self, invocation: Invocation, done: Future[Outcome]) -> None:
         if self._open is None or self._open[0] is not invocation:
             return  # given up before
         ran, self._open = self._clock.monotonic() - self._open[1], None
         error = done.exception()
-        if error is None:
-            outcome = done.result()
-        else:
-            step: Any = self._graphs[invocation.pipeline, invocation.version].nodes[invocation.node].step
-            outcome = Outcome(invocation, failure=failure_of(error, step.policy.retry.never), usage=Usage(cost=self._recorder.spent))
+        outcome = done.result() if error is None else Outcome(invocation, failure=failure_of(error))
+        if outcome.failure is not None:
             self.free()
         outcome.ran_s = ran
         self._report([outcome])
@@ -110,10 +112,14 @@ class TransactionExecutor(Places):
     def _give_up(self, why: Failure) -> None:
         assert self._open is not None
         (invocation, began), self._open = self._open, None
+        if self._call is not None and self._call.cancel():
+            self.free()
+            self._report([Outcome(invocation, failure=why)])
+            return
         if self._transactions is not None:
             self._transactions.cut()
         self._transactions = None
-        self._pool.shutdown(wait=False)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="holdfast-transaction")
+        self._pool.shutdown()
+        self._pool = DaemonPool(1, "holdfast-transaction")
         self.free()
         self._report([Outcome(invocation, failure=why, ran_s=self._clock.monotonic() - began)])

@@ -1,62 +1,51 @@
 """A worker process: reads shipments of invocations from a pipe, marks each as begun in shared memory, answers one by one.
 
 It holds no database connection and decides nothing. Every answer is written as soon as it is there, so that a hang
-behind it takes nothing along. It ends when its runner does: its pipe closes, and Linux kills it.
+behind it takes nothing along. When its pipe closes it ends as any program does; when its runner dies, Linux kills it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
-import importlib
-import importlib.util
-import mmap
+import atexit
 import os
 import resource
 import signal
-import struct
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import msgspec
 
-from holdfast.errors import HoldfastError, StepError
-from holdfast.executors.attempt import call_of, checked_output, read_arguments, running
+from holdfast.errors import ModuleError
+from holdfast.executors.attempt import run_attempt, run_batch, running
+from holdfast.executors.frames import HEADER, Page, body_size, framed
+from holdfast.executors.linux import die_with, end_descendants, inherit_orphans
 from holdfast.executors.logs import log_to_stderr
 from holdfast.executors.recorders import PipeRecorder
 from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
-from holdfast.model.graph import Graph, Node
-from holdfast.model.outcome import Invocation
-from holdfast.model.pipeline import Pipeline
-from holdfast.model.step import Failed, Step
+from holdfast.model.graph import Graph
+from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation
 from holdfast.model.task import Usage
-from holdfast.model.values import Value, inline
+from holdfast.model.values import Value
+from holdfast.modules.guard import as_worker
+from holdfast.modules.pipelines import Source, apply_path, load_pipeline, unpacked
 from holdfast.stores.opening import open_store
-
-MARK = struct.Struct("<Qd")
-"""What shared memory holds: the number of the call that has begun (0: none), and when, in monotonic seconds."""
-
-LENGTH = struct.Struct("<I")
-_PR_SET_PDEATHSIG = 1
 
 
 class Setup(msgspec.Struct, array_like=True):
     """The first frame: what a worker needs to know.
 
     Attributes:
-        path: ``sys.path`` of the runner.
-        modules: where each pipeline is: name, version, module and attribute.
+        code: where users' code is: :meth:`holdfast.modules.pipelines.Code.packed`.
         artifacts: where artifacts lie.
         runner: process id of the runner.
     """
 
-    path: list[str]
-    modules: list[tuple[str, str, str, str]]
+    code: bytes
     artifacts: str
     runner: int
 
@@ -77,30 +66,37 @@ class Effect(msgspec.Struct, array_like=True, tag=1):
 
 
 class Answer(msgspec.Struct, array_like=True, tag=0):
-    """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict."""
+    """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict.
+
+    ``retire``: why this worker asks to be replaced after this call, or empty. It begins no other call.
+    """
 
     number: int
     results: list[Value | Failure]
     whole: bool
     ran_s: float
     usage: Usage
+    retire: str = ""
 
 
-def load_pipeline(module: str, attribute: str) -> Pipeline[Any, Any]:
-    """Import a module (a dotted name, or a file of the runner's main program) and return its pipeline."""
-    if module.endswith(".py"):
-        spec = importlib.util.spec_from_file_location("__holdfast_main__", module)
-        if spec is None or spec.loader is None:
-            raise HoldfastError(f"{module} cannot be imported")
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules["__holdfast_main__"] = loaded
-        spec.loader.exec_module(loaded)
-    else:
-        loaded = importlib.import_module(module)
-    found = getattr(loaded, attribute)
-    if not isinstance(found, Pipeline):
-        raise HoldfastError(f"{module}:{attribute} is no pipeline")
-    return found
+class Skipped(msgspec.Struct, array_like=True, tag=2):
+    """A call that the worker has not begun: it was forbidden, or the worker is to be replaced."""
+
+    number: int
+
+
+class Ready(msgspec.Struct, array_like=True, tag=3):
+    """The first answer: the worker has imported what it could.
+
+    Attributes:
+        failed: what it could not: pipeline, version and the error, in one line.
+    """
+
+    failed: list[tuple[str, str, str]]
+
+
+Message = Answer | Effect | Skipped | Ready
+"""What a worker sends."""
 
 
 class Worker:
@@ -109,34 +105,85 @@ class Worker:
     Args:
         requests: file descriptor that shipments come from.
         answers: file descriptor that answers go to.
-        mark: file descriptor of the shared page.
+        page: file descriptor of the shared page.
     """
 
-    def __init__(self, requests: int, answers: int, mark: int) -> None:
+    def __init__(self, requests: int, answers: int, page: int) -> None:
+        for file in (requests, answers, page):
+            os.set_inheritable(file, False)  # they are not for what a step starts
         self._in = os.fdopen(requests, "rb", buffering=1 << 18)
         self._out = answers
-        self._mark = mmap.mmap(mark, mmap.PAGESIZE)
+        self._page = Page(page)
+        os.close(page)
         self._decode: Callable[[bytes], list[Call] | bool] = msgspec.msgpack.Decoder(list[Call] | bool).decode
         self._calls: deque[Call] = deque()
         self._encode = msgspec.msgpack.Encoder().encode
         self._memory = Memory()
         self._graphs: dict[tuple[str, str], Graph] = {}
+        self._later: dict[tuple[str, str], Source] = {}
+        self._retiring = False
+        self._pid = os.getpid()
+        os.register_at_fork(after_in_child=self._let_go)
 
     def run(self) -> None:
         """Work until the pipe closes."""
         setup = msgspec.msgpack.decode(self._frame(), type=Setup)
-        _die_with(setup.runner)
-        sys.path[:] = setup.path
-        for name, version, module, attribute in setup.modules:
-            self._graphs[name, version] = load_pipeline(module, attribute).graph
+        die_with(setup.runner)
+        inherit_orphans()
+        code = unpacked(setup.code)
+        apply_path(code)
+        failed = self._load(code.sources)
         self._store = open_store(setup.artifacts)
         media.here(self._store)
-        self._send(Answer(0, [], False, 0.0, Usage()))  # ready
+        self._send(Ready(failed))
         while frame := self._frame():
             shipment = self._decode(frame)
             self._calls.extend(shipment if isinstance(shipment, list) else ())
             while self._calls:  # more may come in while a call waits for the record of a sub-effect
-                self._send(self._perform(self._calls.popleft()))
+                self._turn(self._calls.popleft())
+
+    def _load(self, sources: list[Source]) -> list[tuple[str, str, str]]:
+        """Import every pipeline with steps for workers; returns those that could not be, each with its error. The mark says which is being
+        imported."""
+        failed = []
+        for number, source in enumerate(sources, 1):
+            key = source.pipeline, source.version
+            if not source.needed:
+                self._later[key] = source
+                continue
+            self._page.begin(number, time.monotonic())
+            try:
+                self._graphs[key] = load_pipeline(source).graph
+            except ModuleError as error:
+                failed.append((*key, str(error)))
+        self._page.begin(0, 0.0)
+        return failed
+
+    def _graph_of(self, invocation: Invocation) -> Graph:
+        """The graph of a call; of a pipeline without steps for workers, whose attempts run here only alone, imported at its first call."""
+        key = invocation.pipeline, invocation.version
+        if key not in self._graphs:
+            self._graphs[key] = load_pipeline(self._later[key]).graph
+        return self._graphs[key]
+
+    def _turn(self, call: Call) -> None:
+        """Perform a call and answer, unless it must not begin."""
+        self._page.begin(call.number, time.monotonic())
+        if self._retiring or self._page.forbidden(call.number):
+            self._send(Skipped(call.number))
+            return
+        answer = self._perform(call)
+        if os.getpid() != self._pid:
+            _leave_fork()
+        try:
+            frame = framed(self._encode(answer))
+        except Exception as error:
+            failure = failure_of(error)
+            answer = Answer(call.number, [failure for _ in call.invocations], False, answer.ran_s, answer.usage, answer.retire)
+            frame = framed(self._encode(answer))
+        self._retiring = bool(answer.retire)
+        self._page.end(call.number, time.monotonic())
+        self._write(frame)
 
     def _record(self, number: int, label: str, value: bytes) -> bool:
         """Have the runner record a sub-effect; what else it sends meanwhile is kept for later."""
@@ -150,61 +197,67 @@ class Worker:
 
     def _perform(self, call: Call) -> Answer:
         first = call.invocations[0]
-        graph = self._graphs[first.pipeline, first.version]
+        try:
+            graph = self._graph_of(first)
+        except ModuleError as error:
+            why = Failure("crash", UNISOLATED, f"{CANNOT_ISOLATE}: {error}")
+            return Answer(call.number, [why for _ in call.invocations], False, 0.0, Usage())
         node = graph.nodes[first.node]
         running.set((node.name, first))
         self._memory.reset()
         before = resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
-        self._mark[: MARK.size] = MARK.pack(call.number, began)
-        results: list[Value | Failure]
         recorder = PipeRecorder(first.effects, partial(self._record, call.number))
-        try:
-            results, whole = self._results(graph, node, call, recorder), False
-        except Exception as error:
-            step: Step = node.step
-            results = [failure_of(error, step.policy.retry.never) for _ in call.invocations]
-            whole = len(call.invocations) > 1
-        finally:
-            ran = time.monotonic() - began
-            self._mark[: MARK.size] = MARK.pack(0, 0.0)
+        if node.step.kind == "batched":
+            results, whole = run_batch(graph, node, call.invocations, self._store)
+        else:
+            results, whole = [run_attempt(graph, node, first, self._store, recorder)], False
+        ran = time.monotonic() - began
         after = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return Answer(call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, recorder.spent))
+        short = any(isinstance(one, Failure) and one.error_class == "memory" for one in results)
+        retire = "a call ran out of memory" if short else ""
+        return Answer(call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, recorder.spent), retire)
 
     def _used(self, cpu_s: float, ran_s: float, process_peak_kib: int, spent: int) -> Usage:
         return Usage(round(cpu_s, 6), self._memory.peak_kib(ran_s, process_peak_kib), os.getpid(), spent)
 
-    def _results(self, graph: Graph, node: Node, call: Call, recorder: PipeRecorder) -> list[Value | Failure]:
-        step: Step = node.step
-        if step.kind != "batched":
-            value = call_of(graph, node, call.invocations[0], self._store, recorder)()
-            return [self._keep(node, asyncio.run(value) if step.is_async else value)]
-        elements = [read_arguments(graph, node, one, self._store)[0][0] for one in call.invocations]
-        verdicts = step.instance()(elements)
-        if not isinstance(verdicts, list) or len(verdicts) != len(elements):
-            raise StepError(f"step {node.name!r} must return one verdict per element: {len(elements)} went in")
-        return [failure_of(one.error()) if isinstance(one, Failed) else self._verdict(node, one) for one in verdicts]
-
-    def _verdict(self, node: Node, value: Any) -> Value | Failure:
-        try:
-            return self._keep(node, value)
-        except Exception as error:
-            return failure_of(error)
-
-    def _keep(self, node: Node, value: Any) -> Value:
-        data = checked_output(node, value)
-        return data if inline(data) else self._store.keep(data, node.listed)
-
     def _frame(self) -> bytes:
-        header = self._in.read(LENGTH.size)
-        return self._in.read(LENGTH.unpack(header)[0]) if len(header) == LENGTH.size else b""
+        header = self._in.read(HEADER.size)
+        if len(header) < HEADER.size:
+            return b""
+        size = body_size(header)
+        body = self._in.read(size)
+        return body if len(body) == size else b""
 
-    def _send(self, answer: Answer | Effect) -> None:
-        body = self._encode(answer)
-        data = memoryview(LENGTH.pack(len(body)) + body)
-        while data:
-            data = data[os.write(self._out, data) :]
+    def _send(self, message: Message) -> None:
+        if os.getpid() != self._pid:
+            _leave_fork()
+        self._write(framed(self._encode(message)))
+
+    def _write(self, frame: bytes) -> None:
+        data = memoryview(frame)
+        try:
+            while data:
+                data = data[os.write(self._out, data) :]
+        except OSError as error:  # the step closed what is not its own, or the runner is gone
+            print(f"worker process {self._pid} cannot answer ({error.strerror}) and ends", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def _let_go(self) -> None:
+        """In a fork that a step has made: the pipes are the worker's alone."""
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, self._in.fileno(), inheritable=False)
+        os.dup2(null, self._out, inheritable=False)
+        os.close(null)
+
+
+def _leave_fork() -> None:
+    """A step forked, and its child returned from it as well: the attempt is the parent's, so the child ends here."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(0)
 
 
 class Memory:
@@ -232,25 +285,19 @@ class Memory:
         if self._status is None or ran_s < 0.001:
             return process_peak_kib
         self._dirty = True
-        text = os.pread(self._status, 4096, 0)
+        try:
+            text = os.pread(self._status, 4096, 0)
+        except OSError:  # the step closed it
+            return process_peak_kib
         at = text.find(b"VmHWM:")
         return int(text[at + 6 : text.index(b"kB", at)]) if at >= 0 else process_peak_kib
 
 
-def _die_with(runner: int) -> None:
-    """Ask Linux to kill this process with its runner, whatever the runner dies of."""
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != runner:
-        os._exit(1)
-
-
 def main(arguments: list[str]) -> None:
-    """A worker process's main function; the arguments are the file descriptors of requests, answers and mark."""
+    """A worker process's main function; the arguments are the file descriptors of requests, answers and shared page."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which drains
     log_to_stderr(os.environ.get("HOLDFAST_LOG", ""))
-    requests, answers, mark = (int(number) for number in arguments)
+    requests, answers, page = (int(number) for number in arguments)
+    atexit.register(end_descendants)  # the first that is registered runs last
     os.dup2(2, 1)  # what a step prints goes to the log, never into a pipe of ours
-    Worker(requests, answers, mark).run()
+    as_worker(Worker(requests, answers, page).run)

@@ -10,8 +10,10 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast.errors import InputError
+from holdfast.ledgers.refusals import refuse_for
 from holdfast.ledgers.rows import columns
 from holdfast.model.events import Event
+from holdfast.model.ids import show
 from holdfast.model.item import Submission
 from holdfast.model.task import Asked, Beyond, Transition
 
@@ -73,24 +75,27 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
 
 
 def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) -> bool:
-    """Admit an item with what set it off, and its receipt; False when its key was known. ``shard``: the incarnation under which it is
-    measured; none that also writes measures of steps.
+    """Admit an item with what set it off, and its receipt; False when its key was known. What is given under a key that has other
+    content is kept as a refused input. ``shard``: the incarnation under which it is measured; none that also writes measures of steps.
 
     Raises:
         InputError: its pipeline is not registered here.
     """
     row = run(
         "add_child", mint(at), child.pipeline, child.version, child.key, *columns(child.payload), child.priority, at, child.due(at),
-        child.parent or None, child.correlation or None, child.trace or None,
+        child.parent or None, child.correlation or None, child.trace or None, child.digest or None,
     )  # fmt: skip
     if row:
         run("add_receipt_of", row[0][0], row[0][1], at)
         run("measure_admitted_item", shard, row[0][0])
         for name, value in child.fields:
             run("add_field", row[0][1], name, value, row[0][0])
-    elif not run("child_known", child.pipeline, child.key):
+        return True
+    known = run("child_known", child.pipeline, child.key)
+    if not known:
         raise InputError(f"pipeline {child.pipeline!r} version {child.version!r} is not registered here: load it beside its parent")
-    return bool(row)
+    refuse_for(run, *known[0], child, child.source or f"item {show(child.parent)}, as its child {child.key}", at)
+    return False
 
 
 def add_event(run: Run, event: Event) -> bool:

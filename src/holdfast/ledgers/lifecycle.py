@@ -141,7 +141,7 @@ class LedgerLifecycle:
         run("drop_all_parts", item)
         run("drop_edits_of", item)
         if change.payload is not None:
-            run("new_payload", *columns(change.payload), item)
+            run("new_payload", *columns(change.payload), change.digest or None, item)
         if not change.nodes:
             for child, child_state in run("children_now", item):
                 ((_, _, of, number, _, _),) = run("item_now", child)

@@ -172,7 +172,7 @@ class LedgerMailroom:
             return  # another runner was faster
         if submission is not None:
             add_child(run, self._mint, submission, now_ms)
-            ((item,),) = run("child_known", submission.pipeline, submission.key)
+            ((item, _),) = run("child_known", submission.pipeline, submission.key)
             run("note_delivered", delivery, item)
 
 

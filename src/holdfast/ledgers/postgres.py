@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,13 +24,14 @@ from holdfast.ledgers.postgres_connection import Connection, Patience, check_ser
 from holdfast.ledgers.postgres_listening import listen
 from holdfast.ledgers.postgres_schema import add_partitions, migrate
 from holdfast.ledgers.processes import born, this_place
+from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.hiding import hidden
-from holdfast.model.item import Receipt, Submission, room_in_s
+from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
 from holdfast.model.task import Transition
 
 log = logging.getLogger("holdfast")
@@ -121,9 +122,16 @@ class PostgresLedger:
         self._transact(lambda connection: connection.execute(SQL["end_incarnation"], (incarnation,)))
         self._unanswered.clear()
 
-    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
-        """Accept items and write their receipts in one transaction."""
-        return self._transact(lambda connection: self._admit(connection, submissions, now_ms, backlog))
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+        """Accept items, write their receipts, and keep what was refused, in one transaction."""
+
+        def work(connection: Connection) -> list[Receipt]:
+            receipts = self._admit(connection, submissions, now_ms, backlog) if submissions else []
+            close_refusals(runner_of(connection), submissions, receipts, now_ms)
+            keep_refusals(runner_of(connection), refusals, now_ms)
+            return receipts
+
+        return self._transact(work)
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
@@ -199,19 +207,20 @@ class PostgresLedger:
         pipelines = [pipeline for _, pipeline in ids]
         arrays = (
             pipelines, [version for version, _ in ids], keys, [inline for inline, _ in values], [artifact for _, artifact in values],
-            [one_.priority for one_ in submissions], deadlines,
+            [one_.priority for one_ in submissions], deadlines, [one_.digest or None for one_ in submissions],
         )  # fmt: skip
         made = {(pipeline, key): item for item, pipeline, key in connection.execute(SQL["add_items"], (now_ms, *arrays)).fetchall()}
         there = {
-            (pipeline, key): (item, state)
-            for pipeline, key, item, state in connection.execute(SQL["items_of_keys"], (numbers(pipelines), keys)).fetchall()
+            (pipeline, key): (item, state, digest)
+            for pipeline, key, item, state, digest in connection.execute(SQL["items_of_keys"], (numbers(pipelines), keys)).fetchall()
         }
         manifests = {name: self._manifest(connection, name) for name in {one_.manifest for one_ in submissions}}
         receipts, rows, fields, versions = [], [], [], []
         for one_, (version, pipeline) in zip(submissions, ids, strict=True):
-            item, state = there[pipeline, one_.key]
+            item, state, digest = there[pipeline, one_.key]
             created = made.pop((pipeline, one_.key), None) is not None  # the second of one key in a batch is not a new item
-            receipts.append(Receipt(item, one_.key, created, state))
+            same = created or has_content(runner_of(connection), item, digest, one_)
+            receipts.append(Receipt(item, one_.key, "new" if created else "same" if same else "conflict", state))
             if created:
                 rows.append((item, pipeline, manifests[one_.manifest]))
                 versions.append(version)

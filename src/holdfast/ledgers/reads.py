@@ -11,6 +11,7 @@ from holdfast.errors import NotFoundError
 from holdfast.ledgers.measure_reads import MeasureReads
 from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
+from holdfast.ledgers.refused_reads import RefusedReads
 from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
 from holdfast.ledgers.search import Ask
 from holdfast.ledgers.search_reads import SearchReads
@@ -36,7 +37,7 @@ _LETTER = (
 )  # fmt: skip
 
 
-class LedgerReads(PatternReads, SearchReads, MeasureReads):
+class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:
@@ -208,7 +209,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads):
         tampered = self.broken_trail()
         broken += [{"rule": "trail-changed", "items": [f"entry {tampered}"]}] if tampered is not None else []
         balanced = not broken and all(terms["balanced"] for terms in pipelines.values())
-        return {"pipelines": pipelines, "broken": broken, "balanced": balanced, "at": now_ms}
+        return {"pipelines": pipelines, "refused": self.refused_counts(), "broken": broken, "balanced": balanced, "at": now_ms}
 
     def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
         tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost", "gpu_ms")

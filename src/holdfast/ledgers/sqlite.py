@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.queries import queries
+from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
@@ -27,7 +28,7 @@ from holdfast.ledgers.sqlite_rows import numbers
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.ids import Minter
-from holdfast.model.item import Receipt, Submission, room_in_s
+from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
 from holdfast.model.task import Transition
 from holdfast.settings import make_folder
 
@@ -107,8 +108,8 @@ class SqliteLedger:
         with transaction(self.connection, self.path):
             self._run("end_incarnation", now_ms, incarnation)
 
-    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0) -> list[Receipt]:
-        """Accept items and write their receipts in one transaction."""
+    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+        """Accept items, write their receipts, and keep what was refused, in one transaction."""
         receipts = []
         with transaction(self.connection, self.path):
             known: dict[tuple[str, str], tuple[int, int]] = {}
@@ -120,18 +121,23 @@ class SqliteLedger:
                     known[one.pipeline, one.version] = row
                 version, pipeline = known[one.pipeline, one.version]
                 item = self._minter.mint(now_ms)
-                self._run("add_item", item, pipeline, version, one.key, *columns(one.payload), one.priority, now_ms, one.due(now_ms))
+                values = (*columns(one.payload), one.priority, now_ms, one.due(now_ms), one.digest or None)
+                self._run("add_item", item, pipeline, version, one.key, *values)
                 if self.connection.changes():
                     self._run("add_receipt", item, pipeline, self._manifest(one.manifest), now_ms)
                     for name, value in one.fields:
                         self._run("add_field", pipeline, name, value, item)
-                    receipts.append(Receipt(item, one.key, True, "queued"))
+                    receipts.append(Receipt(item, one.key, "new", "queued"))
                 else:
-                    there = self._one("item_of_key", pipeline, one.key) or (0, "")
-                    receipts.append(Receipt(there[0], one.key, False, there[1]))
-            for version, number in Counter(known[one.pipeline, one.version][0] for one, got in zip(submissions, receipts) if got.created).items():
+                    there, state, digest = self._one("item_of_key", pipeline, one.key)
+                    same = has_content(self._all, there, digest, one)
+                    receipts.append(Receipt(there, one.key, "same" if same else "conflict", state))
+            fresh = [one for one, got in zip(submissions, receipts, strict=True) if got.status == "new"]
+            for version, number in Counter(known[one.pipeline, one.version][0] for one in fresh).items():
                 self._run("measure_admitted", now_ms // 60_000, 0, version, number)
-            created = sum(one.created for one in receipts)
+            close_refusals(self._all, submissions, receipts, now_ms)
+            keep_refusals(self._all, refusals, now_ms)
+            created = len(fresh)
             if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
                 (oldest,) = self._one("foremost_item") or (now_ms,)
                 raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, created))

@@ -12,6 +12,9 @@ from holdfast.model.task import NEVER
 Rows = Callable[..., list[Any]]
 Names = dict[int, tuple[str, str, list[str]]]
 
+ALERTS = 1_000
+"""Most open alerts that are looked at."""
+
 STATES = ("running", "waiting", "queued", "paused")
 
 
@@ -58,6 +61,7 @@ class _Context:
         self._rows, self._names, self._now_ms = rows, names, now_ms
         self._served = {version for (version,) in rows("served_now", now_ms)}
         self._paused = {(pipeline, step): (who, reason) for pipeline, step, _, who, reason in rows("pauses_with_reason")}
+        self._workers = {subject: message for _, kind, subject, message, *_ in rows("alerts_open", ALERTS) if kind == "workers"}
         self._away = [(name, why) for name, _, _, _, why in rows("breakers")]
 
     def of(self, item: int, state: str, pipeline: str, version: int, due: int) -> tuple[str, str]:
@@ -79,7 +83,7 @@ class _Context:
         if waits:
             return self._wait(version, waits[0])
         if state == "running":
-            return self._running(item, version, due)
+            return self._running(item, pipeline, version, due)
         return self._retry(item, pipeline, version, due)
 
     def _wait(self, version: int, wait: Any) -> tuple[str, str]:
@@ -94,7 +98,7 @@ class _Context:
             return f"{step} waits for event {name} about {key!r} since {_moment(opened)}{until}", f"holdfast events publish {name} --key {key}"
         return f"{step} waits for its child of {name}, key {key}", f"holdfast find key:{key}"
 
-    def _running(self, item: int, version: int, due: int) -> tuple[str, str]:
+    def _running(self, item: int, pipeline: str, version: int, due: int) -> tuple[str, str]:
         ((number, host, pid, expires, ended),) = self._rows("runner_of", due) or [(due, "?", 0, 0, 0)]
         if ended is not None or expires < self._now_ms:
             return f"its runner (incarnation {number}, {host} process {pid}) is over", "start a runner: it takes the item over at once"
@@ -106,6 +110,8 @@ class _Context:
         on = f"on {host} process {pid}"
         if doing:
             return f"{doing[0]} {on}", "it ends, or is killed at its timeout: holdfast timeouts"
+        if pipeline in self._workers:
+            return f"{self._workers[pipeline]}, {on}", "workers that can run it: a new one is tried by itself"
         return f"its steps wait for capacity {on}", "more workers"
 
     def _retry(self, item: int, pipeline: str, version: int, due: int) -> tuple[str, str]:
@@ -114,8 +120,10 @@ class _Context:
             if (pipeline, step) in self._paused:
                 who, reason = self._paused[pipeline, step]
                 return f"step {step} was paused by {who} ({reason or 'no reason given'})", f"holdfast resume --pipeline {pipeline} --step {step}"
-            if state == "retrying":
+            if state == "retrying" and (failures or pipeline not in self._workers):
                 return f"{step} waits until {_moment(due)} for its attempt {attempt + 1}, after {failures} failures", "the time"
+        if pipeline in self._workers:
+            return self._workers[pipeline], "workers that can run it: a new one is tried by itself"
         paused = [step for of, step in self._paused if of == pipeline]
         if paused:
             return f"step {paused[0]} is paused", f"holdfast resume --pipeline {pipeline} --step {paused[0]}"

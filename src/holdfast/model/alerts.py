@@ -53,7 +53,7 @@ class Alerts(msgspec.Struct, frozen=True):
 
 KINDS = (
     "dead-letters", "dead-letter-rate", "dead-letter-age", "stuck-items", "deadline-risk", "queue-growth", "unserved-version", "open-breaker",
-    "budget", "disk-full", "ledger-trouble",
+    "budget", "disk-full", "ledger-trouble", "workers",
 )  # fmt: skip
 """Every kind of alert that ships, on from the start."""
 

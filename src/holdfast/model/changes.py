@@ -25,10 +25,12 @@ class Restart(msgspec.Struct, frozen=True, tag="restart"):
     Attributes:
         nodes: of each version, the numbers of the nodes whose results no longer count; empty: none counts.
         payload: another payload, or None for the item's own. Only from the start.
+        digest: of that payload, see :mod:`holdfast.model.content`.
     """
 
     nodes: dict[int, tuple[int, ...]] = {}
     payload: Value | None = None
+    digest: str = ""
 
 
 class Move(msgspec.Struct, frozen=True, tag="move"):

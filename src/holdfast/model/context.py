@@ -9,8 +9,10 @@ from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
-from holdfast.model.codec import decode, encode
+from holdfast.errors import ResultError
+from holdfast.model.codec import decode, describe, encode, keep
 from holdfast.model.events import traceparent
+from holdfast.model.failure import clean
 from holdfast.model.prices import MICRO
 
 T = TypeVar("T")
@@ -116,23 +118,47 @@ class Context(msgspec.Struct, frozen=True):
             kind: the type of what it returns; plain data by default.
 
         Raises:
-            TypeError: what it returned cannot be kept as JSON; or in an ``async def`` step it is no ``async def``.
+            ResultError: what it returned cannot be kept as a ``kind``. It has had its effect, so that it is not called again; once the type is
+                right, give the effect another label.
+            TypeError: in an ``async def`` step it is no ``async def``.
         """
         recorder: Recorder = self.recorder or _Memory()
         if inspect.iscoroutinefunction(fn):
             return self._once_soon(recorder, label, fn, kind)
         if label not in recorder.known:
-            data = encode(fn())
+            data = _noted(fn(), kind)
             recorder.record(label, data)
             recorder.known[label] = data
-        return decode(recorder.known[label], kind)
+        return _known(label, recorder.known[label], kind)
 
     async def _once_soon(self, recorder: Recorder, label: str, fn: Callable[[], Awaitable[Any]], kind: Any) -> Any:
         if label not in recorder.known:
-            data = encode(await fn())
+            data = _noted(await fn(), kind)
             await recorder.record_soon(label, data)
             recorder.known[label] = data
-        return decode(recorder.known[label], kind)
+        return _known(label, recorder.known[label], kind)
+
+
+_LOST = b" "
+"""Begins the record of an effect whose result could not be kept (our encoder never begins with it): the rest is why, as JSON."""
+
+
+def _noted(value: Any, kind: Any) -> bytes:
+    """What is recorded of an effect: its result, or, since it must not be repeated for that, why the result cannot be kept."""
+    try:
+        return keep(value, kind)
+    except ValueError as error:
+        return _LOST + encode(clean(str(error)))
+
+
+def _known(label: str, data: bytes, kind: Any) -> Any:
+    if data.startswith(_LOST):
+        why = decode(data, str)
+        raise ResultError(
+            f"ctx.once({label!r}) has had its effect, but what it returned cannot be kept as {describe(kind)}: {why}. "
+            "It is not repeated: say its type with kind=…, and give it another label"
+        )
+    return decode(data, kind)
 
 
 def idempotency_key(item: str, node: str, place: str) -> str:

@@ -15,7 +15,7 @@ def form_schema(form: Any) -> dict[str, Any]:
     Raises:
         DefinitionError: the type has no fields that a person could fill in.
     """
-    schema: dict[str, Any] = form.model_json_schema() if hasattr(form, "model_json_schema") else msgspec.json.schema(form)
+    schema: dict[str, Any] = form.model_json_schema(by_alias=False) if hasattr(form, "model_json_schema") else msgspec.json.schema(form)
     root = schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     if root.get("type") != "object" or not root.get("properties"):
         raise DefinitionError(f"{form!r} has no fields to fill in")

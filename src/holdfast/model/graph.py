@@ -19,6 +19,9 @@ NodeKind = Literal["step", "each", "route", "first_ok", "gather", "refine", "rev
 TASKS = ("step", "review", "wait", "child", "emit")
 """Kinds of nodes whose tasks have a value of their own; the others pass on the values of what is inside them."""
 
+READ = (*TASKS, "each", "gather")
+"""Kinds of nodes whose values are read as the node's own type."""
+
 INPUT = -1
 """The node number by which a reference names the item's payload."""
 CONSTANT = -2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Literal
+
 import msgspec
 
 from holdfast.model.values import Value
@@ -23,6 +26,8 @@ class Submission(msgspec.Struct, frozen=True):
         correlation: of the item or event that set it off; empty: it sets something off itself.
         trace: W3C trace id of what set it off, or empty.
         fields: (name, value) by which it can be found.
+        digest: :func:`holdfast.model.content.content_digest` of the payload; empty: not known.
+        source: where it was read; an earlier refusal of the same source is closed. Empty: nowhere that has a name.
     """
 
     pipeline: str
@@ -37,6 +42,8 @@ class Submission(msgspec.Struct, frozen=True):
     correlation: str = ""
     trace: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    digest: str = ""
+    source: str = ""
 
     def due(self, now_ms: int) -> int | None:
         """Unix milliseconds by which an item admitted now must have ended, or None."""
@@ -50,17 +57,94 @@ def room_in_s(waiting: int, oldest_ms: int, now_ms: int, wanted: int) -> float:
     return round(min(max((now_ms - oldest_ms) / 1000 * wanted / max(waiting, 1), 1.0), 300.0), 1)
 
 
+Status = Literal["new", "same", "conflict", "refused"]
+"""What became of something that was handed in."""
+
+
 class Receipt(msgspec.Struct, frozen=True):
-    """Proof that an item was accepted.
+    """What became of a payload. ``new`` and ``same`` prove that it was accepted.
 
     Attributes:
-        item: its id.
-        key: its key.
-        created: False when the key was known: then ``item`` is the one already there, in ``state``.
-        state: the item's state.
+        item: the id of its item; 0 when it was refused.
+        key: its key; empty when it was refused before it had one.
+        status: ``new``; ``same``: the key was known, with this content; ``conflict``: the key was known, with other content, and
+            nothing was accepted; ``refused``: it is no input of the pipeline, and nothing was accepted.
+        state: the item's state; empty when it was refused.
+        source: of what was not accepted, where it was read.
+        reason: of what was not accepted, why.
     """
 
     item: int
     key: str
-    created: bool
+    status: Status
     state: str
+    source: str = ""
+    reason: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the payload is in the ledger: its status is ``new`` or ``same``."""
+        return self.status in ("new", "same")
+
+
+SOURCE_LIMIT = 4_096
+"""Characters of a source that are kept: a path may have as many."""
+
+REASON_LIMIT = 1_000
+"""Characters of a reason that are kept."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An input that was not accepted, as the ledger keeps it: text that every ledger can store, of bounded size.
+
+    Attributes:
+        pipeline: the pipeline's name.
+        identity: SHA-256 of the source: the same source refused again is the same refusal.
+        source: where it was read.
+        reason: why it was not accepted.
+        kind: of reasons, one of :data:`KINDS`.
+        key: its key or its path below the folder that was given, where it has one.
+        manifest: the client's name for the list that it was sent with, or empty.
+        item: of a conflict, the item that has the key; else 0.
+    """
+
+    pipeline: str
+    identity: str
+    source: str
+    reason: str
+    kind: str
+    key: str = ""
+    manifest: str = ""
+    item: int = 0
+
+
+KINDS = ("conflict", "unreadable", "name", "too-large", "format", "type", "key", "inputs")
+"""Kinds of reasons: another content has the key; a file or folder cannot be read; its name is not UTF-8; it is larger than the settings
+allow; a line or document is no JSON; it is not of the pipeline's type; the key function failed; the ``inputs=`` function failed."""
+
+
+def refusal(pipeline: str, source: str, reason: str, kind: str, key: str = "", manifest: str = "", item: int = 0) -> Refusal:
+    """A refusal whose texts any ledger can store: bounded, without NUL; what is not UTF-8 in a path is written as ``\\xff``."""
+    return Refusal(pipeline, identity_of(source), storable(source, SOURCE_LIMIT), storable(reason, REASON_LIMIT), kind,
+                   storable(key, SOURCE_LIMIT), manifest, item)  # fmt: skip
+
+
+def identity_of(source: str) -> str:
+    """What a source is known by, however long it is and whatever it is made of."""
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def storable(text: str, limit: int) -> str:
+    """A text as any ledger can store it."""
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if _escaped(text) else text
+    shown = shown.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def _escaped(text: str) -> bool:
+    """Whether a text is a name whose bytes are not UTF-8, as Python reads them from the file system."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text)

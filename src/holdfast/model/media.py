@@ -2,7 +2,7 @@
 
 A step's annotation says what it is given: a ``numpy.ndarray``, a ``PIL.Image.Image`` or a ``pyarrow.Table`` is loaded; an :class:`Artifact`
 is the reference, which passes from step to step without being loaded. Nothing is pickled: arrays are ``.npy`` without objects,
-tables Arrow's IPC stream, images PNG.
+tables Arrow's IPC stream, images PNG (see :mod:`holdfast.model.images`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, get_args
 
 from holdfast.errors import InputError
+from holdfast.model import images
 
 KEY = "$artifact"
 """The key under which the JSON of an artifact has its digest."""
@@ -134,19 +135,22 @@ def written(value: Any) -> dict[str, Any] | None:
     """A value's reference as plain data, after its bytes have been kept; None when it is no such value.
 
     Raises:
-        TypeError: an array of Python objects, which only pickle could keep.
+        TypeError: it could not be read back as it is: an array of Python objects, an image that is still a file, a subclass.
     """
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(value).__mro__}
-    one: Artifact | None = None
-    if isinstance(value, Artifact):
-        one = value
-    elif "numpy.ndarray" in kinds:
+    kind = next((kind for kind in type(value).__mro__ if is_media(kind)), None)
+    if kind is None:
+        return None
+    if type(value) is not kind:
+        raise TypeError(f"a {type(value).__qualname__} would be read back as a plain {kind.__qualname__}: {_PLAINLY[_name(kind)]}")
+    if kind is Artifact:
+        one: Artifact = value
+    elif _name(kind) == "numpy.ndarray":
         one = _kept(lambda file: _save_array(file, value), "application/x-npy")
-    elif "PIL.Image.Image" in kinds:
-        one = _kept(lambda file: value.save(file, "PNG"), "image/png")
-    elif "pyarrow.lib.Table" in kinds:
+    elif _name(kind) == "PIL.Image.Image":
+        one = _kept(lambda file: images.write(file, value), "image/png")
+    else:
         one = _kept(lambda file: _save_table(file, value), "application/vnd.apache.arrow.stream")
-    return None if one is None else {KEY: one.digest, "size": one.size, "media_type": one.media_type, "name": one.name}
+    return {KEY: one.digest, "size": one.size, "media_type": one.media_type, "name": one.name}
 
 
 def read(kind: type[Any], data: Any) -> Any:
@@ -163,7 +167,7 @@ def read(kind: type[Any], data: Any) -> Any:
     one = Artifact(data[KEY], int(data.get("size", 0)), str(data.get("media_type", "")), str(data.get("name", "")))
     if kind is Artifact:
         return one
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = _name(kind)
     if name == "numpy.ndarray":
         import numpy
 
@@ -172,17 +176,37 @@ def read(kind: type[Any], data: Any) -> Any:
         import pyarrow.ipc
 
         return pyarrow.ipc.open_stream(one.read()).read_all()
-    from PIL import Image
+    return images.read(one.open())
 
-    image = Image.open(one.open())
-    image.load()
-    return image
+
+_PLAINLY = {
+    "numpy.ndarray": "return numpy.array(x)",
+    "PIL.Image.Image": "return image.copy()",
+    "pyarrow.lib.Table": "return a pyarrow.Table",
+    f"{__name__}.Artifact": "return an Artifact",
+}
+"""The types whose values are artifacts, and what makes a plain one of a value of a subclass."""
 
 
 def is_media(kind: Any) -> bool:
     """Whether values of a type are artifacts."""
-    name = f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', '')}"
-    return kind is Artifact or name in ("numpy.ndarray", "PIL.Image.Image", "pyarrow.lib.Table")
+    return _name(kind) in _PLAINLY
+
+
+def same(given: Any, kept: Any) -> bool:
+    """Whether a value of one of these types and what was read back of it are the same."""
+    name = _name(type(given))
+    if name == "numpy.ndarray":
+        return bool(given.dtype == kept.dtype and given.shape == kept.shape and given.tobytes() == kept.tobytes())
+    if name == "pyarrow.lib.Table":
+        return bool(given.schema.equals(kept.schema, check_metadata=True) and given.num_rows == kept.num_rows)  # Arrow keeps the cells
+    if name == "PIL.Image.Image":
+        return bool(given == kept)
+    return all(getattr(given, field) == getattr(kept, field) for field in Artifact.__slots__)
+
+
+def _name(kind: Any) -> str:
+    return f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', '')}"
 
 
 @lru_cache(maxsize=4096)
@@ -202,6 +226,9 @@ def _save_array(file: BinaryIO, value: Any) -> None:
 
     if value.dtype.hasobject:
         raise TypeError("an array of Python objects cannot be kept: give it a number type")
+    named = [value.dtype, *(field[0] for field in (value.dtype.fields or {}).values())]
+    if any(one.metadata for one in named) or numpy.lib.format.descr_to_dtype(numpy.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
+        raise TypeError(f"an array of {value.dtype} cannot be kept: .npy has no such type")
     numpy.save(file, value, allow_pickle=False)
 
 

@@ -25,6 +25,15 @@ T = TypeVar("T")
 KEY_LIMIT = 512
 
 
+def storable(text: str) -> bool:
+    """Whether a text is Unicode: lone surrogates stand for bytes of a name that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Listener(msgspec.Struct, frozen=True):
     """An event that starts a pipeline, and which of them are of interest (all, without ``where``)."""
 
@@ -145,15 +154,18 @@ class Pipeline(Generic[A, T]):
         """The key of a stored payload.
 
         Raises:
-            InputError: the key function failed, or gave no text of 1 to 512 characters without NUL.
+            InputError: the key function failed, or gave no text of 1 to 512 characters without NUL and lone surrogates.
         """
         try:
             key = self.key(decode(payload, self.input_type))
         except Exception as error:
             raise InputError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {error}") from error
-        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT or "\x00" in key:
-            raise InputError(f"the key function of pipeline {self.name!r} gave {key!r}: give a text of 1 to {KEY_LIMIT} characters without NUL")
-        return key
+        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT or "\x00" in key or not storable(key):
+            given = f"{key!r:.100}" if isinstance(key, str) else f"a {type(key).__name__}"
+            raise InputError(
+                f"the key function of pipeline {self.name!r} gave {given}: give a text of 1 to {KEY_LIMIT} characters without NUL and lone surrogates"
+            )
+        return str(key)
 
     def bodies(self) -> dict[str, str]:
         """The SHA-256 of each step's body, by the step's name in the graph."""

@@ -9,6 +9,7 @@ import msgspec
 from holdfast.errors import DefinitionError
 from holdfast.model.dependency import Dependency
 from holdfast.model.duration import Duration, seconds
+from holdfast.model.size import Size, bytes_of
 
 Exhausted = Literal["bury", "skip", "review"]
 Effects = Literal["safe", "unsafe"]
@@ -122,3 +123,9 @@ class Policy(msgspec.Struct, frozen=True):
     depends: Dependency | None = None
     cache: bool = False
     gpus: float = 0.0
+    memory: Size | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that the worker of an attempt and its children may hold; 0: no limit of its own."""
+        return 0 if self.memory is None else bytes_of(self.memory)

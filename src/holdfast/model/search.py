@@ -13,6 +13,7 @@ from holdfast.model.duration import seconds
 from holdfast.model.nearest import nearest
 from holdfast.model.prices import DEAR_USD
 from holdfast.model.states import ITEM_STATES
+from holdfast.model.storable import stored_path
 
 VALUE_LIMIT = 200
 """Characters of a field's value that are searchable."""
@@ -268,8 +269,8 @@ def _dollars(word: str, value: str) -> float:
     return amount
 
 
-def fields_of(payload: bytes, paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The searchable fields of a payload (JSON): text as it is, numbers and bools as JSON has them, each entry of a list; the first 200
+def fields_of(payload: bytes, paths: tuple[str, ...], kind: Any = Any) -> tuple[tuple[str, str], ...]:
+    """The searchable fields of a payload (JSON of a ``kind``): text as it is, numbers and bools as JSON has them, each entry of a list; the first 200
     characters. What is missing, null or an object is left out."""
     if not paths:
         return ()
@@ -277,9 +278,9 @@ def fields_of(payload: bytes, paths: tuple[str, ...]) -> tuple[tuple[str, str], 
     found: dict[tuple[str, str], None] = {}
     for path in paths:
         values = [root]
-        for part in path.split("."):
+        for part in stored_path(kind, tuple(path.split("."))):
             values = [inner for value in values for inner in (value if isinstance(value, list) else [value])]
-            values = [value.get(part) for value in values if isinstance(value, dict)]
+            values = [value.get(str(part)) for value in values if isinstance(value, dict)]
         for leaf in [inner for value in values for inner in (value if isinstance(value, list) else [value])]:
             if leaf is None or isinstance(leaf, dict | list):
                 continue

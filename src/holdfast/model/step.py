@@ -18,6 +18,7 @@ from holdfast.model.dependency import Dependency
 from holdfast.model.media import by_reference
 from holdfast.model.plain import wait_for
 from holdfast.model.policy import Batch, Effects, Exhausted, Policy, Retry, Runs, Timeout
+from holdfast.model.size import Size
 from holdfast.model.tracing import tracer
 from holdfast.model.transaction import Transaction, given_transaction
 
@@ -60,6 +61,7 @@ class Step:
         cached: its successes are kept.
         depends: what it calls, or None.
         gpus: GPUs that an attempt holds.
+        memory: bytes of resident memory that its worker and its children may hold; 0: no limit.
     """
 
     def __init__(self, body: Callable[..., Any], policy: Policy, kind: Kind, names: dict[str, Any], name: str = "") -> None:
@@ -82,7 +84,20 @@ class Step:
         self.timeout_s = policy.timeout.seconds
         # looked at for every attempt
         self.learns, self.cached, self.depends, self.gpus = policy.timeout.learn, policy.cache, policy.depends, policy.gpus
+        self.memory = self._memory_limit()
         self._read_signature(function)
+
+    def _memory_limit(self) -> int:
+        try:
+            limit = self.policy.memory_bytes
+        except DefinitionError as error:
+            raise DefinitionError(f"step {self.name!r}, memory=: {error}") from None
+        if limit and self.runs != "process":
+            raise DefinitionError(
+                f"step {self.name!r}: memory={self.policy.memory!r} limits a worker process, and this step runs inside the runner "
+                f"(runs={self.runs!r}): use a plain def with runs='auto', or runs='process'"
+            )
+        return limit
 
     def _read_signature(self, function: Callable[..., Any]) -> None:
         try:
@@ -123,9 +138,9 @@ class Step:
         returns: Any = self.returns
         return returns | None if self.policy.optional and returns is not Any else returns
 
-    def kinds(self, keywords: tuple[str, ...] = ()) -> list[Any]:
-        """The types of the arguments of a call that passes the last ones under these keywords."""
-        names = [name for name in self.parameters if name not in keywords]
+    def kinds(self, keywords: tuple[str, ...], count: int) -> list[Any]:
+        """The types of the arguments of a call with ``count`` of them, the last ones of which it passes under these keywords."""
+        names = [name for name in self.parameters if name not in keywords][: count - len(keywords)]
         return [self.parameters[name] for name in (*names, *keywords)]
 
     def instance(self) -> Callable[..., Any]:
@@ -152,9 +167,11 @@ class Step:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise DefinitionError(f"step {self.name!r}: {error}") from None
-        keyword_only = {p.name for p in self.signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
-        ordered = [name for name in bound.arguments if name not in keyword_only]
-        keywords = [name for name in bound.arguments if name in keyword_only]
+        known = self.signature.parameters.values()
+        first = next((p.name for p in known if p.kind is p.KEYWORD_ONLY or p.name not in bound.arguments), None)
+        names, given = list(self.parameters), list(bound.arguments)
+        ordered = given if first is None else [name for name in given if names.index(name) < names.index(first)]
+        keywords = given[len(ordered) :]  # those behind a parameter that keeps its default, too
         inputs = tuple(active.argument(bound.arguments[name], f"step {self.name!r}", name, self.parameters[name]) for name in (*ordered, *keywords))
         return active.output(active.add("step", self.name, inputs, self.output_type, keywords=tuple(keywords), step=self))
 
@@ -240,6 +257,7 @@ class _StepFactory:
         depends: str | Dependency = ...,
         cache: bool = ...,
         gpus: float = ...,
+        memory: Size = ...,
     ) -> _OptionalDecorator: ...
     @overload
     def __call__(
@@ -256,6 +274,7 @@ class _StepFactory:
         depends: str | Dependency = ...,
         cache: bool = ...,
         gpus: float = ...,
+        memory: Size = ...,
     ) -> _Decorator: ...
     def __call__(self, **options: Any) -> Any:
         """Declare a function as a step.
@@ -276,6 +295,8 @@ class _StepFactory:
             cache: a success is kept by body and inputs, and given to every later task of the same body with the same inputs, of any item,
                 pipeline and version: for reprocessing. Only for steps without effects.
             gpus: GPUs that an attempt holds while it runs, or a part of one: their time is measured and priced. Nobody is kept from using them.
+            memory: resident memory, such as ``"2GB"``, that the worker process and its children may hold during an attempt. Above it the worker is
+                killed and the attempt fails with class ``memory``. Only for steps in worker processes.
             name: what the step is called, by default as the function or class.
 
         Raises:

@@ -75,6 +75,7 @@ class LiveTask(msgspec.Struct, gc=False):
         suspect: runner deaths that it was in the event loop of; suspects run alone in a process.
         started_at: Unix milliseconds.
         wake_at: Unix milliseconds of the next attempt while retrying; of the deadline while waiting, 0 if there is none.
+        others: how many of ``failures`` were no programming errors. Only in memory: after another claim every failure may have been one.
     """
 
     node: int
@@ -86,6 +87,7 @@ class LiveTask(msgspec.Struct, gc=False):
     suspect: int = 0
     started_at: int = 0
     wake_at: int = 0
+    others: int = 0
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

@@ -9,11 +9,12 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 from holdfast.errors import DefinitionError
-from holdfast.model.codec import decoder, describe, encode
-from holdfast.model.edge_types import check_edge, check_stored, element_type
+from holdfast.model.codec import describe, keep
+from holdfast.model.edge_types import check_edge, element_type
 from holdfast.model.fusing import fuse
-from holdfast.model.graph import CONSTANT, INPUT, Graph, Node, NodeKind, Ref, Region
+from holdfast.model.graph import CONSTANT, INPUT, READ, Graph, Node, NodeKind, Ref, Region
 from holdfast.model.source_check import check_source
+from holdfast.model.storable import check_storable, read_as
 
 _active: ContextVar[Tracer | None] = ContextVar("holdfast_tracer", default=None)
 
@@ -155,24 +156,26 @@ class Tracer:
             self._region, self._prefix = outer, prefix
         owner.regions = (*owner.regions, region.index)
 
-    def reference(self, value: Any, where: str) -> tuple[Ref, Any]:
-        """Return the reference and type of an argument: traced, or a constant that JSON can carry."""
+    def reference(self, value: Any, where: str, wanted: Any = Any) -> tuple[Ref, Any]:
+        """Return the reference and type of an argument: traced, or a constant that can be kept as the type that is ``wanted``."""
         if isinstance(value, Traced):
             return value._ref, value._type
         if isinstance(value, list | tuple) and any(isinstance(part, Traced) for part in value):
             raise DefinitionError(f"{where} is a {type(value).__name__} of steps' outputs: pass each by itself, or join them in a step")
         try:
-            data = encode(value)
-            kind: Any = type(value)
-            decoder(kind).decode(data)
-        except (TypeError, ValueError, DefinitionError) as error:
-            raise DefinitionError(f"{where} is neither a step's output nor a constant that JSON can carry: {error}") from None
-        return Ref(CONSTANT, constant=data), kind
+            data = keep(value, wanted)
+        except (ValueError, DefinitionError) as error:
+            raise DefinitionError(f"{where} is neither a step's output nor a constant that can be kept: {error}") from None
+        return Ref(CONSTANT, constant=data), type(value)
 
     def argument(self, value: Any, consumer: str, parameter: str, wanted: Any) -> Ref:
         """Return a reference to an argument after checking its edge."""
-        ref, kind = self.reference(value, f"{parameter!r} of {consumer}")
-        check_edge(value._source if isinstance(value, Traced) else "a constant", kind, consumer, parameter, wanted)
+        if isinstance(value, Traced):
+            check_edge(value._source, value._type, consumer, parameter, wanted)
+            return value._ref
+        ref, kind = self.reference(value, f"{parameter!r} of {consumer}", read_as(wanted))
+        if read_as(wanted) is not wanted:
+            check_edge("a constant", kind, consumer, parameter, wanted)
         return ref
 
     def output(self, node: Node) -> Traced:
@@ -212,6 +215,8 @@ def trace(fn: Callable[[Any], Any], name: str, input_type: Any) -> Graph:
     graph = Graph(tracing.nodes, tracing.regions, input_type, output_type)
     fuse(graph)
     graph.link()
-    for node in graph.steps():
-        check_stored(f"step {node.name!r}", node.type)
+    check_storable(f"the payload of {name!r}", input_type)
+    for node in graph.nodes:
+        if node.kind in READ:
+            check_storable(f"{node.kind} {node.name!r}", node.type)
     return graph

@@ -1,4 +1,4 @@
-"""``/api/v1``: handing in items and events, deciding reviews. Each may be sent again: what is known stays as it is, and the answer says so."""
+"""``/api/v1``: handing in events, deciding reviews. Each may be sent again: what is known stays as it is, and the answer says so."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.model.codec import encode
-from holdfast.model.ids import show
 from holdfast.model.search import number
 from holdfast.server.access import Person
-from holdfast.server.api_reads import Here, Name, Number
+from holdfast.server.api_reads import Here, Number
 from holdfast.server.rights import needs
 
 router = APIRouter(prefix="/api/v1", tags=["do"])
@@ -40,14 +39,6 @@ class Decision(Body):
     digest: str = Field(min_length=8, max_length=64)
 
 
-class Submission(Body):
-    """Payloads to accept."""
-
-    payloads: list[Any] = Field(min_length=1, max_length=1_000)
-    manifest: str = Field(default="", max_length=200)
-    priority: int = Field(default=0, ge=-1000, le=1000)
-
-
 class Publication(Body):
     """An event from outside."""
 
@@ -55,13 +46,6 @@ class Publication(Body):
     data: Any = None
     key: str = Field(default="", max_length=500)
     id: str = Field(default="", max_length=200)
-
-
-@router.post("/pipelines/{name}/items", status_code=201)
-def submit(here: Here, person: Submitter, name: Name, body: Submission) -> dict[str, Any]:
-    """Accept payloads durably. A key that is known is answered with its item, so that a request may be sent again."""
-    receipts = here.app.submit(here.pipeline(name), body.payloads, body.manifest, body.priority)
-    return {"receipts": [{"item": show(one.item), "key": one.key, "created": one.created, "state": one.state} for one in receipts]}
 
 
 @router.post("/reviews/{review}/decide")

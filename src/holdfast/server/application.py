@@ -19,7 +19,7 @@ from holdfast.app import App
 from holdfast.errors import HoldfastError
 from holdfast.model.pipeline import Pipeline
 from holdfast.release import VERSION
-from holdfast.server import api_keeping, api_numbers, api_operations, api_outputs, api_reads, api_writes, forms, pages, stream, webhooks
+from holdfast.server import api_intake, api_keeping, api_numbers, api_operations, api_outputs, api_reads, api_writes, forms, pages, stream, webhooks
 from holdfast.server.access import Person, Sessions, Tokens
 from holdfast.server.api_reads import Here
 from holdfast.server.guard import Guard
@@ -63,7 +63,7 @@ def application(
         description="AI pipelines without ever losing an item. Errors are RFC 9457 problems that say what to do.",
     )  # fmt: skip
     server.state.holdfast = state
-    for part in (api_reads, api_numbers, api_outputs, api_writes, api_operations, api_keeping, stream, webhooks, forms, pages):
+    for part in (api_reads, api_numbers, api_outputs, api_intake, api_writes, api_operations, api_keeping, stream, webhooks, forms, pages):
         server.router.routes.extend(part.router.routes)  # flat, so that what each needs can be read off it
     _add_own(server)
     for route in server.routes:

@@ -15,6 +15,7 @@ from holdfast.model.ids import parse, show
 from holdfast.model.rows import COUNTED, Rows, cut
 from holdfast.model.search import Filter, read_filter
 from holdfast.model.states import ITEM_STATES
+from holdfast.modules.pipelines import shown_module
 from holdfast.server import forms
 from holdfast.server.api_reads import WHOLE, Here, ItemName, Name, Number, Of, known
 from holdfast.server.graph import sources_of
@@ -23,7 +24,6 @@ from holdfast.server.problems import Refused
 from holdfast.server.render import IMAGES, page
 from holdfast.server.rights import needs
 from holdfast.server.state import State
-from holdfast.session import module_of
 from holdfast.telemetry.costs import cost_table, costs_by_field, item_cost
 from holdfast.telemetry.funnel import funnel
 from holdfast.telemetry.queues import queue_table, step_queues
@@ -273,7 +273,7 @@ def subjects(reads: LedgerReads, here: State) -> list[Subject]:
     found = []
     for name, one in {one["pipeline"]: one for one in reads.pipelines()}.items():
         served = here.pipelines.get(name)
-        module, deadline = (module_of(served)[2], served.deadline) if served is not None else ("MODULE", None)
+        module, deadline = (shown_module(served), served.deadline) if served is not None else ("MODULE", None)
         found.append(subject_of(name, one["label"], one["shape"], module, deadline))
     return found
 

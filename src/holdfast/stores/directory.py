@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.errors import LedgerUnavailableError, StoreError
-from holdfast.settings import make_folder
+from holdfast.settings import make_folder, make_private
 from holdfast.stores.chunks import ChunkedStore, checked
 
 
@@ -40,6 +40,7 @@ class DirectoryStore(ChunkedStore):
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
             try:
                 with os.fdopen(handle, "wb") as file:
+                    os.fchmod(handle, 0o600)  # whatever umask a step of this process has set
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
@@ -89,7 +90,7 @@ class DirectoryStore(ChunkedStore):
 
     def _make_folder(self, folder: Path) -> None:
         if folder.name not in self._made:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            make_private(folder)
             _sync_folder(self._root)
             self._made.add(folder.name)
 

@@ -62,7 +62,19 @@ def subject_of(pipeline: str, version: str, shape: Iterable[dict[str, Any]], mod
 
 def runbooks(of: Subject) -> list[Runbook]:
     """Every runbook of a pipeline."""
-    return [_failed(of), _stuck(of), _late(of), _capacity(of), _dependency(of), _budget(of), _version(of), _step(of), _machine(of), _alert(of)]
+    return [
+        _failed(of),
+        _stuck(of),
+        _late(of),
+        _capacity(of),
+        _dependency(of),
+        _budget(of),
+        _version(of),
+        _step(of),
+        _machine(of),
+        _workers(of),
+        _alert(of),
+    ]
 
 
 def runbook_of_alert(of: Subject, kind: str) -> Runbook:
@@ -271,6 +283,21 @@ def _machine(of: Subject) -> Runbook:
             Step("What is wrong here, and what to do about it.", ("holdfast doctor || true",)),
             Step("What nothing refers to any more is removed.", ("holdfast artifacts collect --dry-run",)),
             Step("What was acknowledged is safe; runners wait, and go on by themselves when there is room. Prove it.", ("holdfast audit",), "/audit"),
+        ),
+    )
+
+
+def _workers(of: Subject) -> Runbook:
+    return Runbook(
+        "workers-cannot-start",
+        "Worker processes cannot start, or cannot import a pipeline",
+        "`def` steps wait although there is capacity; a run ends with exit code 5",
+        ("workers",),
+        (
+            Step("The alert names the module, the error, and the command that shows it.", ("holdfast alerts",), "/alerts"),
+            Step("Repair the environment of the runner: the same Python, the same user, the same variables. No restart is needed."),
+            Step("Runners try a new worker by themselves, after 1 s at first, every 30 s at most. No attempt was used up meanwhile."),
+            Step("See that items move again.", (f"holdfast funnel {shlex.quote(of.pipeline)}",), f"/pipelines/{of.pipeline}"),
         ),
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from holdfast.errors import LedgerUnavailableError, ModelError, TransientError
@@ -74,6 +75,13 @@ class FaultyExecutor:
         self._open: dict[tuple[int, int, str], int] = {}
         self.dead = False
 
+    unavailable: Mapping[tuple[str, str], str] = MappingProxyType({})
+    """Nothing."""
+
+    def next_try_s(self) -> float:
+        """Nothing is unavailable."""
+        return 0.0
+
     def reserve(self, step: Step, alone: bool = False) -> bool:
         """Take a slot."""
         self._free -= 1
@@ -98,7 +106,7 @@ class FaultyExecutor:
         """Whether an attempt of a task is under way."""
         return task in self._open
 
-    def cancel(self, item: int, node: int, place: str) -> None:
+    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Cancelled attempts report nothing useful: their fence has moved on."""
         self._open.pop((item, node, place), None)
 
@@ -134,7 +142,7 @@ class FaultyExecutor:
                 if fault == "model":
                     raise ModelError("drawn")
                 outcome.output = self._call(step, outcome.invocation)
-            except Exception as error:
+            except BaseException as error:
                 outcome.failure = failure_of(error, step.policy.retry.never)
         return outcomes
 

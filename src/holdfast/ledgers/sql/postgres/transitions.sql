@@ -47,10 +47,11 @@ select id from incarnations where id = $1 and ended_at is null and expires_at > 
 select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline where p.name = $1 and v.label = $2;
 
 -- name: add_items in the order given; a known key is left out
-insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline)
-select (($1::bigint - 1577836800000) << 22) | nextval('item_ids'), w.pipeline, w.version, w.key, w.payload, w.artifact, w.priority, $1, w.deadline
-from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::text[], $7::int[], $8::bigint[])
-    with ordinality as w (pipeline, version, key, payload, artifact, priority, deadline, position)
+insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, digest)
+select (($1::bigint - 1577836800000) << 22) | nextval('item_ids'), w.pipeline, w.version, w.key, w.payload, w.artifact, w.priority, $1,
+    w.deadline, w.digest
+from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::text[], $7::int[], $8::bigint[], $9::text[])
+    with ordinality as w (pipeline, version, key, payload, artifact, priority, deadline, digest, position)
 order by w.position
 on conflict (pipeline, key) do nothing
 returning id, pipeline, key;
@@ -62,8 +63,8 @@ select count(*) from (select from items where state = 'queued' limit $1) w;
 select admitted_at from items where state = 'queued' order by version, priority desc, id limit 1;
 
 -- name: items_of_keys
-select i.pipeline, i.key, i.id, i.state from unnest($1::bigint[], $2::text[]) as w (pipeline, key)
-cross join lateral (select id, pipeline, key, state from items where pipeline = w.pipeline and key = w.key limit 1) i;
+select i.pipeline, i.key, i.id, i.state, i.digest from unnest($1::bigint[], $2::text[]) as w (pipeline, key)
+cross join lateral (select id, pipeline, key, state, digest from items where pipeline = w.pipeline and key = w.key limit 1) i;
 
 -- name: add_receipts
 insert into receipts (item, pipeline, manifest, at)

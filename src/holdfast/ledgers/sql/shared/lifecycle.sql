@@ -44,7 +44,7 @@ delete from each_parts where item = $1;
 delete from edits where item = $1;
 
 -- name: new_payload
-update items set payload = $1, artifact = $2 where id = $3;
+update items set payload = $1, artifact = $2, digest = $3 where id = $4;
 
 -- name: children_now
 select id, state from items where parent = $1;

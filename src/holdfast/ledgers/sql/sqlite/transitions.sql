@@ -33,11 +33,11 @@ select id from incarnations where id = ? and ended_at is null;
 select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline where p.name = ? and v.label = ?;
 
 -- name: item_of_key
-select id, state from items where pipeline = ? and key = ?;
+select id, state, digest from items where pipeline = ? and key = ?;
 
 -- name: add_item
-insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7, -?7, ?8, ?9)
+insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, digest)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?10)
 on conflict (pipeline, key) do nothing;
 
 -- name: waiting_items how many wait, counted no further than a limit

@@ -1,0 +1,63 @@
+"""Whether two payloads are the same: SHA-256 of their canonical JSON.
+
+Canonical means: members of objects in the order of their names, numbers written one way (``1`` for ``1.0``), no blanks. Whoever knows the
+payload's type uses :func:`typed_digest`, which adds the defaults of members that are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from holdfast.model.codec import decode, encode
+from holdfast.model.values import Value, encode_reference, refers_to
+
+WHOLE = float(1 << 53)
+"""Up to here, every whole number is a float."""
+
+
+def _number(text: str) -> int | float:
+    """A number with a point or an exponent; a whole one is an integer."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= WHOLE else number
+
+
+_decoder = msgspec.json.Decoder(float_hook=_number)
+
+
+def content_digest(data: bytes) -> str:
+    """The SHA-256 of JSON bytes in their canonical form, in hexadecimal; of what is no JSON, of the bytes."""
+    try:
+        data = msgspec.json.encode(_decoder.decode(data), order="sorted")
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+        pass
+    return hashlib.sha256(data).hexdigest()
+
+
+def typed_digest(data: bytes, kind: Any) -> str:
+    """The :func:`content_digest` of JSON bytes as a type writes them, with the defaults of members that are left out.
+
+    Raises:
+        Exception: the bytes do not fit the type.
+    """
+    return content_digest(data if refers_to(data) else encode(decode(data, kind)))  # (an artifact need not be loaded)
+
+
+def same_content(known: Value | None, known_digest: str | None, given: Value, given_digest: str) -> bool:
+    """Whether a stored payload has the content of one that is given.
+
+    Args:
+        known: the stored payload.
+        known_digest: its :func:`content_digest`, where it was kept.
+        given: the other one.
+        given_digest: its digest; empty: not known.
+    """
+    if known_digest and given_digest:
+        return known_digest == given_digest
+    if isinstance(known, bytes) and isinstance(given, bytes):
+        return known == given or content_digest(known) == (given_digest or content_digest(given))
+    if isinstance(known, bytes) or isinstance(given, bytes) or known is None:
+        return False
+    return encode_reference(known) == encode_reference(given)

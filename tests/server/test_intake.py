@@ -1,0 +1,53 @@
+"""Handing in by HTTP: each payload is answered on its own; what was not accepted can be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from holdfast import App
+from holdfast.server.access import Person
+from holdfast.server.application import application
+from tests.server_samples import claims
+
+
+@pytest.fixture
+def client(app: App) -> Any:
+    """Asks a server without a runner."""
+    app.open_ledger().close()
+    with TestClient(application(app, [claims], local=Person("me", "admin")), base_url="http://localhost") as made:
+        yield made
+
+
+def post(client: Any, *payloads: object) -> tuple[int, Any]:
+    answer = client.post("/api/v1/pipelines/claims/items", json={"payloads": list(payloads)})
+    return answer.status_code, answer.json()
+
+
+def test_each_payload_of_a_list_is_answered_on_its_own(client: Any, tmp_path: Path) -> None:
+    a, other, b, bad = {"id": "a", "number": 1}, {"number": 2, "id": "a"}, {"id": "b", "number": 1}, {"id": "c", "number": "x"}
+    assert post(client, a)[0] == 201
+    status, answer = post(client, {"number": 1, "id": "a"}, other, bad, b)
+    assert (status, [one["status"] for one in answer["receipts"]]) == (207, ["same", "conflict", "refused", "new"])
+    first, conflict, refused, _ = answer["receipts"]
+    assert conflict["item"] == first["item"]
+    assert "which has other content" in conflict["reason"]
+    assert (refused["item"], "is not a Claim" in refused["reason"]) == (None, True)
+    status, problem = post(client, other)
+    assert (status, problem["item"], problem["title"]) == (409, first["item"], "Conflict")
+    status, problem = post(client, bad)
+    assert (status, problem["receipts"][0]["status"]) == (422, "refused")
+    assert post(client, a, b)[0] == 201, "sent again, it is the same"
+    found = client.get("/api/v1/refused-inputs").json()
+    assert ({(row["kind"], row["count"]) for row in found["rows"]}, found["total"]) == ({("conflict", 2), ("type", 1), ("type", 1)}, 3)
+    page = client.get("/api/v1/refused-inputs", params={"limit": 1}).json()
+    assert page["next"]
+    rest = client.get("/api/v1/refused-inputs", params={"limit": 5, "after": page["next"]}).json()
+    assert len(rest["rows"]) == 2
+    assert client.get("/api/v1/refused-inputs", params={"pipeline": "nothing", "state": "all"}).json()["rows"] == []
+    keys = {"keys": ["a", "b", "lost"]}
+    answer = client.post("/api/v1/pipelines/claims/reconcile", json=keys).json()
+    assert ([one["key"] for one in answer["refused"]], answer["missing"]) == (["a"], ["lost"])
