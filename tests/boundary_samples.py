@@ -69,7 +69,7 @@ class LongText(Exception):
 class Liar(Exception):
     """It says that it is something else, and that it has fields."""
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise RuntimeError("no class")
 
@@ -78,7 +78,7 @@ class Liar(Exception):
         raise SystemExit(3)
 
     @property
-    def args(self) -> Any:
+    def args(self) -> Any:  # type: ignore[override]
         raise KeyError("args")
 
     def __repr__(self) -> str:
@@ -150,7 +150,7 @@ WAYS: dict[str, tuple[str, Callable[[], Any]]] = {
     "text": ("transient", lambda: _raise(ValueError(HOSTILE))),
     "wrapped": ("bad-input", lambda: _from(RuntimeError("vendor call failed"), BadInputError("no text layer"))),
     "type-error": ("bug", lambda: len(5)),  # type: ignore[arg-type]
-    "key-error": ("bug", lambda: {}["missing"]),
+    "key-error": ("bug", lambda: dict[str, int]()["missing"]),
     "assertion": ("bug", lambda: _raise(AssertionError())),
     "json": ("model", lambda: json.loads("{'score': 1}")),
     "pydantic": ("model", lambda: Answer.model_validate({"score": "high"})),
@@ -182,7 +182,7 @@ def _declare(where: str, effects: str) -> None:
             await asyncio.sleep(0)
             return marked(way)
 
-        made: Any = step(**OPTIONS, effects=effects, name=f"{where}_{effects}")(body)
+        made: Any = step(**OPTIONS, effects=effects, name=f"{where}_{effects}")(body)  # type: ignore[call-overload]
     else:
 
         def plain(way: Way) -> int:
@@ -205,10 +205,10 @@ for _where in ("loop", "process", "threads"):
 
 # -- timeouts and tasks ------------------------------------------------------------------------------------------
 
-SHORT: dict[str, Any] = {"timeout": Timeout(ceiling="300ms", learn=False), "retry": Retry(attempts=2, base="1ms", cap="2ms")}
+SHORT, TWICE = Timeout(ceiling="300ms", learn=False), Retry(attempts=2, base="1ms", cap="2ms")
 
 
-@step(**SHORT)
+@step(timeout=SHORT, retry=TWICE)
 async def swallows(way: Way) -> int:
     """Swallow every cancellation, for ever."""
     if way.how == "fine":
@@ -227,7 +227,7 @@ def swallowing(way: Way) -> int:
     return swallows(way)
 
 
-@step(**SHORT)
+@step(timeout=SHORT, retry=TWICE)
 async def once_more(way: Way) -> int:
     """Swallow one cancellation, as retry libraries do, and give a result that nobody waits for."""
     try:
@@ -243,7 +243,7 @@ def swallowing_once(way: Way) -> int:
     return once_more(way)
 
 
-@step(**SHORT)
+@step(timeout=SHORT, retry=TWICE)
 async def hangs_aside(way: Way) -> int:
     """A blocking call without a timeout."""
     await asyncio.to_thread(threading.Event().wait)
@@ -268,7 +268,7 @@ def reading(way: Way) -> int:
     return large(way)
 
 
-@step(runs="threads", **SHORT)
+@step(runs="threads", timeout=SHORT, retry=TWICE)
 def hangs_in_thread(way: Way) -> int:
     """Never end, unless it is to be fine."""
     if way.how != "fine":
@@ -360,7 +360,7 @@ TASKS = {
 """What each does, and how its item ends."""
 
 
-@step(**OPTIONS)
+@step(retry=Retry(attempts=3, base="1ms", cap="2ms"))
 async def tasked(way: Way) -> int:
     """Do something to the loop."""
     if way.how == "beside":

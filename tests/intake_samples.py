@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from holdfast import BadInputError, Retry, pipeline, step
-from holdfast.inputs import Handed, files
+from holdfast.inputs import Found, Handed, files
 
 
 @dataclass
@@ -49,11 +49,11 @@ async def weigh(sheet: Sheet) -> int:
 def sheets(argument: str) -> Iterator[Handed]:
     """Files of a folder; one that says so cannot be made a payload."""
 
-    def make(found: object) -> Sheet:
-        data = found.read()  # type: ignore[attr-defined]
+    def make(found: Found) -> Sheet:
+        data = found.read()
         if data == b"raise":
             raise RuntimeError("this sheet breaks the function")
-        return Sheet(found.name, base64.b64encode(data).decode())  # type: ignore[attr-defined]
+        return Sheet(found.name, base64.b64encode(data).decode())
 
     return files(argument, make)
 
@@ -67,7 +67,7 @@ def filed(sheet: Sheet) -> int:
 def counted(argument: str) -> Iterator[Row]:
     """Rows ``r-0``, ``r-1``, … as many as the argument says; ``3!`` raises after three."""
     for number in range(int(argument.rstrip("!"))):
-        yield Row(f"r-{number}", number)
+        yield Row(f"r-{number}", float(number))
     if argument.endswith("!"):
         raise RuntimeError("the source broke off")
 

@@ -16,7 +16,7 @@ async def first(given: dict[str, Any]) -> Any:
 
 
 @step(retry=ONCE)
-def second(value: Any) -> list[Any]:
+def second(value: object) -> list[Any]:
     """In a worker process."""
     return [value]
 
@@ -30,4 +30,4 @@ def third(values: list[Any]) -> list[Any]:
 @pipeline(version="1", key=lambda given: given["key"])
 def passed_on(given: dict[str, Any]) -> list[Any]:
     """Three executors."""
-    return third(second(first(given)))
+    return third(second(first(given)))  # type: ignore[no-untyped-call]

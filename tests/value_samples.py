@@ -281,3 +281,20 @@ def spread(text: str, left: int = 1, right: int = 2) -> str:
 def constants(order: Invoice) -> str:
     """A tuple and a time written in the source; a parameter in between that keeps its default."""
     return spread(joined(order, kinds=("a", "b"), at=datetime(2024, 1, 1)), right=5)
+
+
+@dataclass(slots=True, frozen=True)
+class Special(Leaf):
+    """A leaf of its own kind."""
+
+
+@step()
+def count(leaf: Leaf) -> int:
+    """Its size."""
+    return leaf.size
+
+
+@pipeline(version="1", key=lambda leaf: str(leaf.size))
+def counted(leaf: Leaf) -> int:
+    """Takes any leaf."""
+    return count(leaf)

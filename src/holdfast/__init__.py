@@ -25,6 +25,7 @@ from holdfast.model.combinators.refine import refine
 from holdfast.model.combinators.review import review
 from holdfast.model.combinators.route import case, route
 from holdfast.model.context import Context
+from holdfast.model.declaring import step
 from holdfast.model.dependency import Dependency
 from holdfast.model.media import Artifact
 from holdfast.model.pipeline import Keep, Pipeline, pipeline
@@ -33,7 +34,7 @@ from holdfast.model.prices import Budget
 from holdfast.model.redriving import RedriveRule
 from holdfast.model.search import Filter
 from holdfast.model.secrets import secret
-from holdfast.model.step import Failed, step
+from holdfast.model.step import Failed
 from holdfast.model.transaction import Transaction
 
 __all__ = [

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, islice
 from typing import Any
 
 from holdfast.buses.opening import open_bus
-from holdfast.door import Door, Entry, OnRefused, parted, receipts_of
+from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError, WorkersError
+from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.executors.first import FirstWorker
 from holdfast.executors.loops import run_in
 from holdfast.executors.pool import DaemonPool
-from holdfast.executors.starting import Launched, launch, unusable
-from holdfast.executors.worker import Setup
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model.display import table
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
-from holdfast.modules.pipelines import Source, code_for, sources_of
+from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
 from holdfast.session import Session
@@ -73,6 +71,12 @@ class RunResult:
         self.known += receipt.status == "same"
         self.conflicts += receipt.status == "conflict"
         self.refused += receipt.status == "refused"
+
+    def take(self, told: Callable[[Receipt], None], receipts: list[Receipt]) -> None:
+        """Count receipts, and tell of each."""
+        for one in receipts:
+            self.add(one)
+            told(one)
 
     def _repr_html_(self) -> str:
         counts = [("received", self.received), ("known", self.known), ("conflicts", self.conflicts), ("refused", self.refused)]
@@ -118,7 +122,7 @@ class App(Operations):
                 writer.register(version_spec(one), self.clock.now_ms())
             limit = self.settings.backlog
             source = door.entries(pipeline, payloads, manifest, priority, refused)
-            for batch in _batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
+            for batch in batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
                 submissions, refusals = parted(batch)
                 receipts = writer.admit(submissions, self.clock.now_ms(), limit, refusals)
                 receipts, conflicts = door.judged({pipeline.name: pipeline}, submissions, receipts)
@@ -167,8 +171,7 @@ class App(Operations):
                 accepted); without it that is only logged.
             receipt: called with each receipt once it is durable.
             wait: wait for a ledger that is away when the run begins; one that goes away later is waited for in any case.
-            refused: what becomes of a payload that does not fit: ``raise`` ends the run with an error; ``keep`` keeps it as a refused
-                input and goes on.
+            refused: of a payload that does not fit: ``raise`` ends the run; ``keep`` keeps it as a refused input and goes on.
 
         Raises:
             LedgerLockedError: another runner has this ledger.
@@ -178,67 +181,44 @@ class App(Operations):
             WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
         """
         pipelines = with_children(pipelines)
-        open_bus(self.settings)  # refused here rather than under way
-        if self.settings.notify is not None:
-            Notices(self.settings)
         sources = self._check_runnable(pipelines)
-        store, door = self.store(), self.door()
-        worker = self._first_worker(sources)  # it imports the pipelines while the ledger is opened
-        workers = [worker] if worker is not None else []
-        try:
-            ledger, loaded = self._open_and_register(pipelines, wait)
-        except BaseException:
-            close_all(workers)
-            raise
-        result = RunResult()
-        try:
-            check_workers(workers, sources)
-
-            def accepted(receipts: list[Receipt]) -> None:
-                for one in receipts:
-                    result.add(one)
-                    receipt(one)
+        store, door, result, over = self.store(), self.door(), RunResult(), threading.Event()
+        with FirstWorker(sources, self.settings.artifacts_place) as worker, self._opened(pipelines, wait) as (ledger, loaded):
+            worker.check()  # it has imported the pipelines while the ledger was opened
 
             sessions: list[Session] = []
 
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                first = workers.pop() if workers else None
-                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, first, door)
+                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door)
                 sessions.append(session)
                 return session
 
-            over = threading.Event()
-            patient = lambda: not over.is_set()  # noqa: E731
-            source = (
-                entry
-                for pipeline, some in groupby(payloads, key=lambda pair: pair[0])
-                for entry in door.entries(pipeline, (payload for _, payload in some), manifest, priority, refused, patient)
-            )
+            source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
+            accepted = partial(result.take, receipt)
             result.stopped = _in_a_loop(_drive(session, source, accepted, until_idle, each_tick, over, wait))
             result.signal, result.drained = sessions[-1].signal, sessions[-1].drained
-        finally:
-            close_all(workers)
-            ledger.close()
         return result
+
+    @contextmanager
+    def _opened(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> Iterator[tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]]:
+        """The ledger, open for writing, with these pipelines registered."""
+        ledger, loaded = self._open_and_register(pipelines, wait)
+        try:
+            yield ledger, loaded
+        finally:
+            ledger.close()
 
     def _check_runnable(self, pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
         """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
-        refuse_in_worker("App.run")
         refuse_while_importing("App.run")
+        refuse_in_worker("App.run")
+        open_bus(self.settings)
+        if self.settings.notify is not None:
+            Notices(self.settings)
         for one in pipelines:
             self._check_transactional(one)
         return sources_of(pipelines)
-
-    def _first_worker(self, sources: list[Source]) -> Launched | None:
-        """Start a worker, if a step needs one."""
-        if not any(one.needed for one in sources):
-            return None
-        try:
-            return launch(Setup(code_for(sources).packed(), self.settings.artifacts_place, os.getpid()))
-        except OSError as error:
-            message = f"worker processes cannot start: {error}. Nothing was accepted"
-            raise WorkersError(message) from None
 
     def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "", priority: int = 0) -> Iterator[Submission]:
         """Check, encode and (when large) store payloads, without accepting them.
@@ -292,24 +272,6 @@ class App(Operations):
                 time.sleep(RETRY_S)
 
 
-def check_workers(workers: list[Launched], sources: list[Source]) -> None:
-    """Wait until the first worker has imported the pipelines.
-
-    Raises:
-        WorkersError: it cannot import one that has steps for workers.
-    """
-    for worker in workers:
-        why = unusable(worker, sources)
-        if why:
-            raise WorkersError(f"{why}. Nothing was accepted")
-
-
-def close_all(workers: list[Launched]) -> None:
-    """End workers that no session has taken over."""
-    for worker in workers:
-        worker.close()
-
-
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
     """These pipelines and those that they call as items of their own, children of children included. Several versions of one may be
     among them.
@@ -335,23 +297,6 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
     return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
-
-
-def _batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
-    """Parts of a source. What it raises comes after what it gave before."""
-    error: Exception | None = None
-    while error is None:
-        batch: list[Entry] = []
-        try:
-            for one in islice(source, size):
-                batch.append(one)  # one by one: what came before an error is kept
-        except Exception as raised:
-            error = raised
-        if batch:
-            yield batch
-        elif error is None:
-            return
-    raise error
 
 
 async def _drive(

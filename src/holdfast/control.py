@@ -73,6 +73,13 @@ class Hold(msgspec.Struct, tag="hold", array_like=True):
     paused: bool
 
 
+class Close(msgspec.Struct, tag="close", array_like=True):
+    """Close the breaker of a dependency."""
+
+    operation: int
+    dependency: str
+
+
 class Note(msgspec.Struct, tag="note", array_like=True):
     """Write down what somebody did."""
 
@@ -110,7 +117,7 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
     limit: int
 
 
-Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Purge | Decide | Publish | Redeliver
+Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -137,6 +144,8 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.lifecycle.end_operation(request.operation, request.state, now_ms)
     if isinstance(request, Hold):
         return ledger.lifecycle.pause_pipeline(request.operation, request.pipeline, request.step, request.paused, now_ms)
+    if isinstance(request, Close):
+        return ledger.lifecycle.close_dependency(request.operation, request.dependency, now_ms)
     if isinstance(request, Purge):
         return ledger.purge(request.pipeline, request.intermediates_before, request.outputs_before, now_ms, request.limit)
     if isinstance(request, Decide):
@@ -282,6 +291,11 @@ class RemoteLedger:
     def pause_pipeline(self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int) -> bool:
         """Pause a pipeline or a step, or let it go on."""
         changed: bool = self._ask(Hold(operation, pipeline, step, paused), bool)
+        return changed
+
+    def close_dependency(self, operation: int, dependency: str, now_ms: int) -> bool:
+        """Close the breaker of a dependency."""
+        changed: bool = self._ask(Close(operation, dependency), bool)
         return changed
 
     def redeliver(self, deliveries: list[int]) -> list[int]:

@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby, islice
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -100,6 +101,18 @@ class Door:
                     problem = Refused(given.source or _described(number, given.payload), str(error), kind, given.key)
                 yield refusal(pipeline.name, problem.source, problem.reason, problem.kind, problem.key, manifest)
 
+    def mixed(
+        self,
+        payloads: Iterable[tuple[Pipeline[Any, Any], Any]],
+        manifest: str,
+        priority: int,
+        refused: OnRefused,
+        patient: Callable[[], bool],
+    ) -> Iterator[Entry]:
+        """The same as :meth:`entries` for payloads of several pipelines, each with its own."""
+        for pipeline, pairs in groupby(payloads, key=lambda pair: pair[0]):
+            yield from self.entries(pipeline, (payload for _, payload in pairs), manifest, priority, refused, patient)
+
     def judged(
         self, pipelines: Mapping[str, Pipeline[Any, Any]], submissions: list[Submission], receipts: list[Receipt]
     ) -> tuple[list[Receipt], list[Refusal]]:
@@ -180,6 +193,23 @@ class _Refusing(InputError):
     def __init__(self, refused: Refused) -> None:
         super().__init__(f"{refused.source}: {refused.reason}")
         self.refused = refused
+
+
+def batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
+    """Parts of a source. What it raises comes after what it gave before."""
+    error: Exception | None = None
+    while error is None:
+        batch: list[Entry] = []
+        try:
+            for one in islice(source, size):
+                batch.append(one)  # one by one: what came before an error is kept
+        except Exception as raised:
+            error = raised
+        if batch:
+            yield batch
+        elif error is None:
+            return
+    raise error
 
 
 def receipts_of(entries: list[Entry], receipts: list[Receipt]) -> list[Receipt]:

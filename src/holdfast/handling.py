@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from copy import copy
 from itertools import islice
 from typing import Any, Self
@@ -12,19 +13,23 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
+from holdfast.engine.fitting import Misfit, Sieve
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.search import Page
+from holdfast.model.arguments import refusal
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
 from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
+from holdfast.model.kinds import shown
+from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
-from holdfast.model.versions import compare, reusable
+from holdfast.model.versions import Shape, compare, reusable
 from holdfast.modules.guard import refuse_while_importing
-from holdfast.settings import Settings, current_user, read_settings
+from holdfast.settings import Settings, current_user, read_settings, signature
 from holdfast.store import Store
 from holdfast.stores.opening import open_store
 
@@ -63,11 +68,15 @@ class Changed(msgspec.Struct, frozen=True):
         operation: its number: ``holdfast operations``.
         changed: how many items or dead letters it changed.
         looked_at: how many it looked at; those that it did not change were so already, or may not be changed so.
+        unfit: of a move whose values were checked, how many do not fit and stay where they are.
+        misfits: the first of these, with why.
     """
 
     operation: int
     changed: int
     looked_at: int
+    unfit: int = 0
+    misfits: tuple[Misfit, ...] = ()
 
 
 class Handling:
@@ -75,9 +84,17 @@ class Handling:
 
     Args:
         settings: see :class:`holdfast.settings.Settings`; keyword arguments win over the environment.
+
+    Raises:
+        InputError: an unknown keyword, or a value that does not fit.
     """
 
+    __signature__ = signature()
+
     def __init__(self, settings: Settings | None = None, **given: object) -> None:
+        if settings is not None and (given or not isinstance(settings, Settings)):
+            what = f"settings={shown(settings)} is not allowed" if not given else "settings= and keywords exclude each other"
+            raise refusal("App()", f"{what}: write App(home=…, ledger=…), or App(settings)", InputError)
         self.settings = settings or read_settings(**given)
         self.clock = SystemClock()
         self._begun: Begun = lambda operation: None
@@ -133,6 +150,7 @@ class Handling:
         reason: str = "",
         who: str = "",
         told: Told | None = None,
+        types: Pipeline[Any, Any] | None = None,
     ) -> Changed:
         """These items go on under another version of their pipeline, which a runner or ``holdfast deploy`` has registered. Results of
         steps that are the same there, with the same inputs and the same body, are kept.
@@ -146,25 +164,26 @@ class Handling:
             reason: why.
             who: who asks.
             told: progress.
+            types: that version's code: an item whose payload or kept results do not fit its types stays where it is, and is named
+                in the answer. Without it values are not checked.
 
         Raises:
             NotFoundError: no such version.
         """
-        reads = self.reads()
+        change = self._moving(pipeline, label, bodies)
+        suffix = f" to {pipeline} {label}"
+        if types is None:
+            return self._change("move", items, change, reason, who, told, suffix, rate)
+        chosen, reads = self._resolved(items) if isinstance(items, Filter) else list(items), self.reads()
         try:
-            pipeline = reads.naming.pipeline(pipeline)
-            versions = {one["version"]: one for one in reads.versions(pipeline)}
-            numbers = reads.bodies()
+            sieve = Sieve(change, types, self.store(), reads.stored)
+            done = self._work(
+                "move", _named(chosen, "items", suffix), sieve.change, reason, who,
+                lambda found: sieve.fitting(self._batches(found, chosen)), self._total(chosen), told, rate, sieve.moved,
+            )  # fmt: skip
         finally:
             reads.close()
-        if label not in versions:
-            raise NotFoundError(
-                f"pipeline {pipeline!r} has no version {label!r} here: it has {', '.join(versions) or 'none'}; `holdfast deploy` registers one"
-            )
-        new = versions[label]["shape"]
-        same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in versions.values() if one["version"] != label}
-        now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
-        return self._change("move", items, Move(versions[label]["number"], same, now), reason, who, told, f" to {pipeline} {label}", rate)
+        return Changed(done.operation, done.changed, done.looked_at + sieve.unfit, sieve.unfit, tuple(sieve.misfits))
 
     def redrive(
         self,
@@ -234,6 +253,20 @@ class Handling:
         """The artifact store."""
         return open_store(self.settings.artifacts_place)
 
+    def _moving(self, pipeline: str, label: str, bodies: dict[str, str] | None, shape: Shape | None = None) -> Move:
+        """The move of items of other versions to this one, which (but for its ``shape``) is read from the ledger."""
+        with closing(self.reads()) as reads:
+            versions = {one["version"]: one for one in reads.versions(pipeline)}
+            numbers = reads.bodies()
+        if label not in versions and shape is None:
+            known = ", ".join(versions) or "none"
+            raise NotFoundError(f"pipeline {pipeline!r} has no version {label!r} here: it has {known}; `holdfast deploy` registers one")
+        new = shape if shape is not None else versions[label]["shape"]
+        others = [one for one in versions.values() if one["version"] != label]
+        same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in others}
+        now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
+        return Move(versions[label]["number"] if label in versions else 0, same, now)
+
     # -- parts ----------------------------------------------------------------------------------------------------
 
     def _change(
@@ -257,8 +290,9 @@ class Handling:
         return self._work(verb, _named(wanted, "dead letters of"), change, reason, who, batches, self._total(wanted), told, rate)
 
     def _work(
-        self, verb: str, target: str, change: Change, reason: str, who: str,
+        self, verb: str, target: str, change: Change | Callable[[list[int]], Change], reason: str, who: str,
         batches: Callable[[LedgerReads], Iterator[list[int]]], total: int, told: Told | None, rate: float | None,
+        done: Callable[[list[int]], None] = lambda items: None,
     ) -> Changed:  # fmt: skip
         """One operation: begin, change batch by batch, end; stopped midway it has done what it has done, and may be given again."""
         writer, reads = self.writer(), self.reads()
@@ -271,7 +305,10 @@ class Handling:
             try:
                 for batch in batches(reads):
                     for part in _parts(batch, BATCH if rate is None else max(int(rate), 1)):
-                        changed += len(writer.lifecycle.change(number, change, part, self.clock.now_ms()))
+                        wanted = change(part) if callable(change) else change
+                        ids = writer.lifecycle.change(number, wanted, part, self.clock.now_ms())
+                        done(ids)
+                        changed += len(ids)
                         looked_at += len(part)
                         if told is not None:
                             told(looked_at, max(total, looked_at))
@@ -293,11 +330,8 @@ class Handling:
 
     def _resolved(self, wanted: Filter) -> Filter:
         """A filter whose names are those of the ledger, before anything is changed: afterwards a flag, say, may be gone."""
-        reads = self.reads()
-        try:
+        with closing(self.reads()) as reads:
             return reads.naming.filter(wanted)
-        finally:
-            reads.close()
 
     def _batches(self, reads: LedgerReads, items: Target) -> Iterator[list[int]]:
         """Ids, part by part. Of a filter: each item once, the oldest first, none that came after the beginning."""
@@ -315,20 +349,14 @@ class Handling:
     def _total(self, items: Target) -> int:
         if not isinstance(items, Filter):
             return len(items) if isinstance(items, list | tuple | set) else 0
-        reads = self.reads()
-        try:
+        with closing(self.reads()) as reads:
             return reads.count_found(items, COUNTED, self.clock.now_ms())
-        finally:
-            reads.close()
 
     def _hold(self, pipeline: str, step: str, paused: bool, reason: str, who: str) -> Changed:
-        reads = self.reads()
-        try:
+        with closing(self.reads()) as reads:
             pipeline = reads.naming.pipeline(pipeline)
             names = {node["name"] for one in reads.versions(pipeline) for node in one["shape"] if node["kind"] == "step"}
             step = reads.naming.step(step, pipeline) if step else step
-        finally:
-            reads.close()
         if step and step not in names:
             raise NotFoundError(f"{step!r} of pipeline {pipeline!r} is a combinator: pause a step; it has {', '.join(sorted(names)) or 'none'}")
         writer, now = self.writer(), self.clock.now_ms()
@@ -345,16 +373,13 @@ class Handling:
 
     def _nodes_of(self, step: str) -> dict[int, tuple[int, ...]]:
         """Of each version that has it, the nodes of a step."""
-        reads = self.reads()
-        try:
+        with closing(self.reads()) as reads:
             step = reads.naming.step(step)
             found = {
                 one["number"]: tuple(index for index, node in enumerate(one["shape"]) if node["name"] == step)
                 for pipeline in reads.status()
                 for one in reads.versions(pipeline["pipeline"])
             }
-        finally:
-            reads.close()
         return {number: nodes for number, nodes in found.items() if nodes}
 
 

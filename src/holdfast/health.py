@@ -41,6 +41,11 @@ class Health(Protocol):
         """Close a breaker."""
         ...
 
+    def wake_retrying(self, tasks: list[tuple[int, int]], now_ms: int) -> None:
+        """Wake the items that are parked until a retry of one of these tasks (version and node): their dependency has become
+        unavailable, and they are to fail over."""
+        ...
+
     def learn_durations(self, fresh: dict[tuple[str, str], Durations], now_ms: int) -> dict[tuple[str, str], Durations]:
         """Add what this runner has seen since it last asked, by pipeline and step; returns what all know of these steps (of all, when
         nothing is given)."""

@@ -57,6 +57,11 @@ class Lifecycle(Protocol):
         """
         ...
 
+    def close_dependency(self, operation: int, dependency: str, now_ms: int) -> bool:
+        """Close the breaker of a dependency, and wake the items that are parked until its next probe; False when it was
+        closed already."""
+        ...
+
     def redrive_by_rule(self, pipeline: str, rule: RedriveRule, after: int, now_ms: int) -> tuple[int, int]:
         """Send back those open dead letters of a pipeline that a rule concerns, among the next few after a letter; returns the last one
         looked at (0: there are no more), and how many went back."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.rebuild import given
 from holdfast.engine.retention import purge_limits
-from holdfast.errors import InputError
+from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import Changed, Handling, Told
+from holdfast.ledgers.search import Page
 from holdfast.model import media
+from holdfast.model.changes import Operation
 from holdfast.model.codec import decode, join, plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
 from holdfast.model.events import Event
 from holdfast.model.item import SOURCE_LIMIT, storable
+from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
 from holdfast.model.states import LIVE_ITEM_STATES
@@ -25,6 +30,9 @@ from holdfast.model.versions import compare, reusable
 from holdfast.stores.collecting import Collected, collect
 
 T = TypeVar("T")
+
+SAMPLE = 500
+"""Items whose stored values are checked when nothing is moved."""
 
 PURGE = 200
 """Items whose values are cleared in one transaction."""
@@ -166,9 +174,53 @@ class Operations(Handling):
         return {"pipeline": pipeline.name, "version": pipeline.version, "known": known, "others": others}
 
     def take_over(self, pipeline: Pipeline[Any, Any], dead: bool = False, who: str = "", told: Told | None = None) -> Changed:
-        """The items in flight under other versions (with ``dead``, dead ones too) go on under this one, which is registered; see :meth:`move`."""
+        """The items in flight under other versions (with ``dead``, dead ones too) go on under this one, which is registered; see
+        :meth:`move`. Those whose stored values do not fit its types stay where they are, and are named in the answer."""
         wanted = Filter(pipeline=pipeline.name, states=(*LIVE_ITEM_STATES, *(("dead",) if dead else ())))
-        return self.move(wanted, pipeline.name, pipeline.version, pipeline.bodies(), None, f"deploy of {pipeline.version}", who, told)
+        reason = f"deploy of {pipeline.version}"
+        return self.move(wanted, pipeline.name, pipeline.version, pipeline.bodies(), None, reason, who, told, pipeline)
+
+    def fitting(self, pipeline: Pipeline[Any, Any], limit: int = SAMPLE) -> Fitting:
+        """Whether the stored values of the items in flight under other versions fit the types of this one: of the ``limit``
+        oldest. Nothing is changed, and the version need not be registered."""
+        change = self._moving(pipeline.name, pipeline.version, pipeline.bodies(), pipeline.graph.shape())
+        reads, now, concerned = self.reads(), self.clock.now_ms(), 0
+        try:
+            sieve = Sieve(change, pipeline, self.store(), reads.stored)
+            for one in reads.versions(pipeline.name):
+                if one["number"] in change.same:
+                    concerned += sum(one[state] for state in LIVE_ITEM_STATES)
+                    wanted = Filter(pipeline=pipeline.name, version=one["version"], states=LIVE_ITEM_STATES)
+                    if sieve.checked < limit:
+                        sieve.sift(reads.find_ids(wanted, Page(limit - sieve.checked, oldest_first=True), now))
+            return sieve.result(concerned)
+        finally:
+            reads.close()
+
+    def close_dependency(self, name: str, reason: str = "", who: str = "") -> Changed:
+        """Close the breaker of a dependency by hand: its next attempts start at once. Idempotent.
+
+        Raises:
+            NotFoundError: no breaker of this name has been open here; the message names those that have.
+        """
+        reads = self.reads()
+        try:
+            known = reads.known_dependencies()
+        finally:
+            reads.close()
+        if name not in known:
+            raise NotFoundError(f"no dependency {name!r} has been unavailable here{meant(name, known)}; known are: {', '.join(known[:20]) or 'none'}")
+        writer, now = self.writer(), self.clock.now_ms()
+        try:
+            number = writer.lifecycle.begin_operation(Operation("close", f"dependency {name}", who or getpass.getuser(), reason), now)
+            self._begun(number)
+            try:
+                changed = writer.lifecycle.close_dependency(number, name, now)
+            finally:
+                writer.lifecycle.end_operation(number, "done", now)
+        finally:
+            writer.close()
+        return Changed(number, int(changed), 1)
 
     def reconcile(self, pipeline: str, keys: Iterable[str], manifest: str | None = None) -> dict[str, Any]:
         """Compare the keys that a client says it sent with those that were received (under a manifest's name, if one is given).

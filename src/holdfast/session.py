@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,33 +18,35 @@ from typing import Any
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
-from holdfast.door import Door, Entry, parted, receipts_of
+from holdfast.door import Door, Entry
 from holdfast.engine.alerting import Alerting
-from holdfast.engine.committer import RETRY_S, Committer
+from holdfast.engine.committer import Committer
 from holdfast.engine.decide import SUSPECT
 from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
 from holdfast.engine.listening import Listening
 from holdfast.engine.redriving import Redriving
+from holdfast.engine.replacing import Replacing
 from holdfast.engine.reporting import Reporting
 from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
-from holdfast.errors import BacklogFullError, LeaseLostError, LedgerUnavailableError
+from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
+from holdfast.executors.first import FirstWorker
 from holdfast.executors.loop import LoopExecutor
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.processes import ProcessExecutor
-from holdfast.executors.starting import Launched
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
+from holdfast.feeding import Feeding
 from holdfast.ledger import Ledger, Registered
 from holdfast.ledgers.opening import open_reads
 from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
-from holdfast.model.item import Receipt, Refusal, Submission
+from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
@@ -58,10 +60,6 @@ from holdfast.transaction import OpenTransactions
 log = logging.getLogger("holdfast")
 
 TICK_S = 0.05
-
-RECYCLE_S = 10.0
-"""Seconds that a process lives at least before it is replaced for an attempt that cannot be stopped, and that the others may take to
-end then."""
 
 SWITCH_S = 0.0001
 """The interpreter's switch interval while a runner works: the committer waits for the lock after every statement, and
@@ -80,7 +78,7 @@ class Session:
         rng: all randomness.
         recycle: replaces the process when a step holds the loop for good, or None.
         transactions: connects for transactional steps; None where the ledger cannot share a transaction.
-        worker: a worker process that is ready, or None.
+        worker: the first worker, which the session takes over.
         door: what payloads came in by: it judges conflicts; by default one to this store and ledger.
     """
 
@@ -94,7 +92,7 @@ class Session:
         rng: random.Random,
         recycle: Callable[[bool], None] | None,
         transactions: OpenTransactions | None = None,
-        worker: Launched | None = None,
+        worker: FirstWorker | None = None,
         door: Door | None = None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
@@ -107,7 +105,6 @@ class Session:
         self._worker = worker
         self._now = False
         self._ours = DaemonPool(4, "holdfast-aside")
-        self._recycle_at: float | None = None
         self._idle_since = clock.monotonic()
         self._waiting: list[Alert] = []
         self.lost = False
@@ -167,7 +164,7 @@ class Session:
             self.runner.tally.close()
             await loop.run_in_executor(self._ours, self._leave)
             self._ours.shutdown()
-        if self._recycle is not None and self._recycle_at is not None and not self._now:
+        if self._recycle is not None and self._replacing.due and not self._now:
             log.error("restarting the runner, in whose event loop an attempt could not be stopped; nothing counts as an attempt for that")
             self._recycle(self.intake_open)
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
@@ -181,9 +178,11 @@ class Session:
         self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
+        served = {one.pipeline.name: one.pipeline for one in self.loaded}
+        self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours)
         self._build(learned, durations)
         self._executors_loop.watch(loop)
-        self._began = self._clock.monotonic()
+        self._replacing = Replacing(self._clock.monotonic())
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
@@ -201,18 +200,11 @@ class Session:
         self.alerting.visit()
         self.reporting.visit()
         if self._recycle is not None:
-            self._renew_process()
-
-    def _renew_process(self) -> None:
-        """What swallowed its cancellation runs on in the loop until the process is replaced: drain, and have it replaced."""
-        now = self._clock.monotonic()
-        if self._recycle_at is None:
-            busy = self.intake_open or self.runner.draining or now - self._began < RECYCLE_S
-            if not busy and self._executors_loop.written_off():
-                self._recycle_at = now + RECYCLE_S
+            busy = self.intake_open or self.runner.draining
+            action = self._replacing.visit(self._clock.monotonic(), self._executors_loop.written_off(), busy)
+            if action == "drain":
                 self.runner.drain()
-        elif now > self._recycle_at:
-            self.lost = True  # at once: what still runs goes on uncharged in the new process
+            self.lost = self.lost or action == "end"  # what still runs goes on uncharged in the new process
 
     def _idle(self, relay: Relay | None) -> bool:
         """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""
@@ -258,7 +250,8 @@ class Session:
 
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
         self._processes = ProcessExecutor(
-            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note, self._worker,
+            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note,
+            None if self._worker is None else self._worker.take(),
         )  # fmt: skip
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
@@ -307,59 +300,24 @@ class Session:
 
     async def _feed(self, intake: Intake[Entry], accepted: Callable[[list[Receipt]], None]) -> None:
         """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
+
+        def answered(receipts: list[Receipt]) -> None:
+            accepted(receipts)
+            self.runner.hint()
+
         try:
-            while not self.runner.draining and (batch := await intake.next()):
-                size = max(self._settings.backlog // 4, 1) if self._settings.backlog else len(batch)
-                receipts = [one for at in range(0, len(batch), size) for one in await self._answered(batch[at : at + size])]
-                intake.done()
-                accepted(receipts)
-                self.runner.hint()
+            await self._feeding.feed(intake, lambda: not self.runner.draining, answered)
         finally:
             self.intake_open = False
 
-    async def _answered(self, batch: list[Entry]) -> list[Receipt]:
-        """The receipts of a batch; conflicts are looked at, and kept as refused inputs, beside the loop."""
-        submissions, refusals = parted(batch)
-        receipts = await self._admit_patiently(submissions, refusals)
-        if any(one.status == "conflict" for one in receipts):
-            pipelines = {one.pipeline.name: one.pipeline for one in self.loaded}
-            judge = partial(self._door.judged, pipelines, submissions, receipts)
-            receipts, conflicts = await asyncio.get_running_loop().run_in_executor(self._ours, judge)
-            await self._admit_patiently([], conflicts)
-        return receipts_of(batch, receipts)
-
-    async def _admit_patiently(self, submissions: list[Submission], refusals: list[Refusal]) -> list[Receipt]:
-        """Admit; while the disk or the backlog is full, wait (for a disk, say so once), and go on when there is space."""
-        said = False
-        while True:
-            try:
-                return await self.admit(submissions, refusals)
-            except BacklogFullError as error:
-                await asyncio.sleep(min(error.retry_after, RETRY_S))
-            except LedgerUnavailableError as error:
-                if not said:
-                    log.warning("%s", error)
-                said = True
-                self.committer.trouble = str(error)
-                await asyncio.sleep(RETRY_S)
-
-    async def admit(self, submissions: list[Submission], refusals: Sequence[Refusal] = ()) -> list[Receipt]:
-        """Admit items, and keep refusals, through the committer; returns once they are durable.
+    async def admit(self, batch: list[Submission]) -> list[Receipt]:
+        """Admit items through the committer; returns once they are durable.
 
         Raises:
             LedgerUnavailableError: disk full or failing; none was accepted.
             BacklogFullError: too many wait; none was accepted.
         """
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.committer.call(
-            lambda ledger: ledger.admit(submissions, self._clock.now_ms(), self._settings.backlog, refusals),
-            lambda answer: None if done.done() else done.set_result(answer),
-        )
-        answer = await done
-        if isinstance(answer, Exception):
-            raise answer
-        receipts: list[Receipt] = answer
-        return receipts
+        return await self._feeding.admit(batch)
 
     def _renew(self) -> None:
         """Called by the watchdog's thread."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import getpass
+import inspect
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from holdfast.errors import DefinitionError, InputError, LedgerRefusedError
+from holdfast.model.arguments import refusal
 from holdfast.model.hiding import hidden
+from holdfast.model.kinds import meant, shown
 from holdfast.model.prices import Prices
 from holdfast.model.size import bytes_of
 
@@ -62,9 +65,9 @@ class Settings(BaseSettings):
     otlp: str = Field(default="", description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: otel); empty: nowhere.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="warning", description="What is logged to stderr at least.")
     log: str = Field(default="", description="json: logs are JSON, one object a line, with item, step, attempt and trace; else text.")
-    price_cpu_hour: float = Field(default=0.04, ge=0, description="US dollars that an hour of one CPU costs.")
-    price_gpu_hour: float = Field(default=1.0, ge=0, description="US dollars that an hour of one GPU costs.")
-    price_gb_month: float = Field(default=0.02, ge=0, description="US dollars that a gigabyte of outputs costs for a month.")
+    price_cpu_hour: float = Field(default=0.04, ge=0, allow_inf_nan=False, description="US dollars that an hour of one CPU costs.")
+    price_gpu_hour: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="US dollars that an hour of one GPU costs.")
+    price_gb_month: float = Field(default=0.02, ge=0, allow_inf_nan=False, description="US dollars that a gigabyte of outputs costs for a month.")
 
     @field_validator("home", "webhook_secrets", "notify")
     @classmethod
@@ -228,10 +231,37 @@ def read_settings(**given: object) -> Settings:
     """Read the settings; keyword arguments win over the environment.
 
     Raises:
-        InputError: a value that does not fit, named.
+        InputError: an unknown keyword, or a value that does not fit: the keyword with the caller's file and line, or the
+            environment variable.
     """
+    known = Settings.model_fields
+    for name, value in given.items():
+        if name not in known:
+            takes = f"it takes {', '.join(known)}"
+            raise refusal("App()", f"there is no argument {name!r}{meant(name, known) or ';'} {takes}", InputError)
+        if isinstance(value, bool) and known[name].annotation in (int, float, str):
+            _refuse(name, value, "it must be no bool", True)
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"HOLDFAST_{'_'.join(str(part) for part in first['loc']).upper()}: {first['msg']}") from None
+        name = str(first["loc"][0])
+        _refuse(name, first["input"], first["msg"], name in given)
+
+
+def signature() -> inspect.Signature:
+    """What ``App(…)`` takes, for ``help()``: the settings, or each of them by name."""
+    keyword, either = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    settings = inspect.Parameter("settings", either, default=None, annotation="Settings | None")
+    fields = Settings.model_fields.items()
+    return inspect.Signature([settings, *(inspect.Parameter(name, keyword, default=one.default, annotation=one.annotation) for name, one in fields)])
+
+
+def _refuse(name: str, value: object, why: str, given: bool) -> NoReturn:
+    """Refuse a setting: by the keyword that was given, or by the environment variable."""
+    told = hidden(shown(value))
+    about = Settings.model_fields[name].description if name in Settings.model_fields else ""
+    problem = f"is not allowed: {why[:1].lower()}{why[1:]}. {about}"
+    if given:
+        raise refusal("App()", f"{name}={told} {problem}", InputError)
+    raise InputError(f"HOLDFAST_{name.upper()}={told} {problem}")

@@ -130,7 +130,7 @@ def exits(argument: str) -> Iterator[Row]:
     raise SystemExit(3)
 
 
-@pytest.mark.parametrize("inputs", [exits, lambda argument: None, lambda argument: 7, lambda argument: {}["missing"], lambda argument: [][0]])
+@pytest.mark.parametrize("inputs", [exits, lambda argument: None, lambda argument: 7, lambda argument: dict[str, int]()[argument]])
 def test_whatever_an_inputs_function_does_the_next_argument_is_read(inputs: Callable[[str], Any]) -> None:
     found = handed(taking(inputs), "a", '{"id": "r-1", "amount": 4}')
     assert amounts(found) == [4]

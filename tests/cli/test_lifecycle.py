@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import App
 from tests.cli.test_commands import Shell
 
 SAMPLES = "tests.lifecycle_samples"
@@ -94,6 +95,32 @@ def test_deploy_shows_what_changes_and_moves(holdfast: Shell, tmp_path: Path) ->
         "queued": ("completed", "2"),
     }
     assert "checked" in (tmp_path / "queued.log").read_text()
+
+
+def test_a_deploy_leaves_items_whose_values_do_not_fit(holdfast: Shell, tmp_path: Path) -> None:
+    holdfast("submit", "tests.deploy_samples:old", *[f'{{"id": "n{n}", "folder": "{tmp_path}"}}' for n in range(3)])
+    holdfast("submit", "tests.deploy_samples:old", f'{{"id": "fits", "folder": "{tmp_path}", "amount": 3}}')
+    text = holdfast("deploy", "tests.deploy_samples:required", "--check", code=1)
+    assert "checked the stored values of 4 of 4 items in flight against 2: 3 do not fit" in text
+    assert "payload: " in text
+    (report,) = holdfast.json("deploy", "tests.deploy_samples:required", "--move", code=1)
+    assert (report["moved"], report["values"]["unfit"]) == (1, 3)
+    assert {one["key"] for one in report["values"]["misfits"]} == {"n0", "n1", "n2"}
+    assert {row["key"]: row["version"] for row in holdfast.json("items")} == {"n0": "1", "n1": "1", "n2": "1", "fits": "2"}
+    done = holdfast.json("move", "key:n0", "--to", "tests.deploy_samples:required", "--yes", code=1)
+    assert (done["changed"], done["unfit"]) == (0, 1)
+
+
+def test_a_dependency_is_closed_by_hand(holdfast: Shell, tmp_path: Path) -> None:
+    ledger = App(home=holdfast.environment["HOLDFAST_HOME"]).open_ledger()
+    ledger.health.trip("big-model", "503", 2, 1)
+    ledger.close()
+    assert [one["dependency"] for one in holdfast.json("dependencies")] == ["big-model"]
+    assert "did you mean 'big-model'" in holdfast("dependencies", "close", "big-modle", code=2)
+    assert "closed the breaker of dependency big-model" in holdfast("dependencies", "close", "big-model", "--reason", "it is back")
+    assert holdfast.json("dependencies", "close", "big-model")["changed"] == 0
+    assert holdfast.json("dependencies") == []
+    assert [(one["verb"], one["target"]) for one in holdfast.json("operations")][-1] == ("close", "dependency big-model")
 
 
 def test_dead_letters_by_group_and_edited(holdfast: Shell, tmp_path: Path) -> None:

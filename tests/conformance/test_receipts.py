@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -69,7 +68,7 @@ def test_a_restarted_item_is_compared_with_its_payload_of_now(ledger: Ledger, ve
 
 
 def test_a_refusal_is_kept_once_counted_and_closed_when_its_source_is_accepted(app: App) -> None:
-    bad = [Input(Row("nodash"), "line 1 of a"), Refused("/x/locked", "cannot be read"), Input(Row("r-1", 1), "line 2 of a")]
+    bad = [Input(Row("nodash"), "line 1 of a"), Refused("/x/locked", "cannot be read"), Input(Row("r-1", 1.0), "line 2 of a")]
     for _ in range(3):
         receipts = list(app.submit(rows, bad, "monday", refused="keep"))
     assert [(one.status, one.source, one.key) for one in receipts] == [
@@ -122,17 +121,11 @@ def running(app: App) -> Iterator[App]:
 
 
 def test_receipts_and_refusals_go_over_a_live_runner(running: App) -> None:
-    given_ = [Row("r-1", 1), {"id": "r-1", "amount": 1}, Row("r-1", 2), {"id": 3}]
+    given_ = [Row("r-1", 1.0), {"id": "r-1", "amount": 1}, Row("r-1", 2.0), {"id": 3}]
     receipts = list(running.submit(rows, given_, refused="keep"))
     assert statuses(receipts) == ["new", "same", "conflict", "refused"]
     assert "which has other content" in receipts[2].reason
     assert {row["kind"] for row in running.reads().refused_inputs(None, "open", 9)} == {"conflict", "type"}
-
-
-@step()
-async def seen(row: Any) -> str:
-    """Nothing much."""
-    return "seen"
 
 
 class Before(msgspec.Struct):
@@ -151,25 +144,37 @@ class After(msgspec.Struct):
     large: str = ""
 
 
+@step()
+async def seen_before(row: Before) -> str:
+    """Nothing much."""
+    return row.id
+
+
+@step()
+async def seen_after(row: After) -> str:
+    """Nothing much."""
+    return row.id
+
+
 @pipeline(version="1", key=lambda row: row.id, name="docs")
 def before(row: Before) -> str:
     """The release before."""
-    return seen(row)
+    return seen_before(row)
 
 
 @pipeline(version="2", key=lambda row: row.id, name="docs")
 def after(row: After) -> str:
     """This release."""
-    return seen(row)
+    return seen_after(row)
 
 
 def test_a_payload_that_reads_as_the_same_value_is_the_same(app: App) -> None:
-    list(app.submit(before, [Before("a", 1), Before("b", 2)]))
-    again = [After("a", 1.0), {"amount": 1, "id": "a"}, After("a", 1, note="new"), After("b", 2), After("b", 2, large="x" * 100_000)]
+    list(app.submit(before, [Before("a", 1.0), Before("b", 2.0)]))
+    again = [After("a", 1.0), {"amount": 1, "id": "a"}, After("a", 1.0, note="new"), After("b", 2.0), After("b", 2.0, large="x" * 100_000)]
     assert statuses(list(app.submit(after, again))) == ["same", "same", "conflict", "same", "conflict"]
     assert app.run([after], [(after, one) for one in again]).conflicts == 2
 
 
 def test_a_large_payload_is_the_same_or_a_conflict(app: App) -> None:
-    large = [After("a", 1, large=letter * 100_000) for letter in "xxy"]
+    large = [After("a", 1.0, large=letter * 100_000) for letter in "xxy"]
     assert statuses(list(app.submit(after, large))) == ["new", "same", "conflict"]

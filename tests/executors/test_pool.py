@@ -38,7 +38,8 @@ def test_it_runs_calls_in_daemon_threads_up_to_its_limit() -> None:
 
 
 def test_what_is_cancelled_before_it_began_never_begins_and_what_hangs_is_written_off() -> None:
-    pool, gate, began = DaemonPool(1, "some"), threading.Event(), []
+    pool, gate = DaemonPool(1, "some"), threading.Event()
+    began: list[str] = []
     hung = pool.submit(gate.wait)
     while not hung.running():
         time.sleep(0.001)

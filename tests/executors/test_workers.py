@@ -18,7 +18,7 @@ from holdfast.clock import SystemClock
 from holdfast.executors.frames import BrokenFrameError, Incoming, Page, framed
 from holdfast.executors.processes import ProcessExecutor
 from holdfast.model.outcome import Argument, Invocation, Outcome
-from holdfast.session import module_of
+from holdfast.modules.pipelines import sources_of
 from tests.faults.worker_samples import Task, treated_long
 
 
@@ -73,7 +73,7 @@ class Bench:
 
     async def open(self, workers: int = 1) -> ProcessExecutor:
         self.executor = ProcessExecutor(
-            workers, [module_of(treated_long)], {"treated_long"}, str(self.folder), SystemClock(), self.outcomes.extend, lambda *given: None
+            workers, sources_of([treated_long]), str(self.folder), SystemClock(), self.outcomes.extend, lambda *given: None
         )
         return self.executor
 

@@ -86,6 +86,39 @@ def test_a_program_that_workers_cannot_import_is_refused_at_once(how: str, tmp_p
     assert accepted(tmp_path) == 0
 
 
+IN_A_THREAD = """
+import threading
+from holdfast import App
+one = threading.Thread(target=lambda: print(App().run([docs], [(docs, "a")])))
+one.start()
+one.join()
+"""
+OTHER_GRAPH = """
+import sys
+body = work if sys.argv[0].endswith("program.py") else lambda x: work(work(x))
+@pipeline(version="2", key=str)
+def other(x: str) -> str:
+    return body(x)
+if __name__ == "__main__":
+    from holdfast import App
+    App().run([other], [(other, "a")])
+"""
+
+
+def test_a_graph_that_differs_in_workers_is_refused_before_anything_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(FLOW.format(name="docs") + OTHER_GRAPH)
+    done = python(tmp_path, "program.py")
+    assert "WorkersError: worker processes cannot import program: pipeline 'other' of program has another graph in a worker" in done.stderr
+    assert accepted(tmp_path) == 0
+
+
+def test_a_runner_that_a_module_starts_in_a_thread_is_no_runner_in_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(FLOW.format(name="docs") + IN_A_THREAD)
+    done = python(tmp_path, "program.py")
+    assert "calls App.run while a worker imports it, which would run it once more: put what the program does below" in done.stderr
+    assert (done.stdout.count("RunResult(received=1"), accepted(tmp_path)) == (1, 1)
+
+
 @pytest.mark.parametrize("how", ["script", "package", "archive"])
 def test_a_program_below_its_main_guard_runs(how: str, tmp_path: Path) -> None:
     text = FLOW.format(name="docs") + "import beside\nif __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in RUN.splitlines())

@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 from holdfast import App, InputError
-from tests.faults.test_same_key_other_content import Line, line
+from tests.command_line import Line
 from tests.intake_samples import Row, rows
-
-__all__ = ["line"]
 
 TARGET = "tests.intake_samples:rows"
 GOOD = '{"id": "r-%d", "amount": 1}\n'
+
+
+@pytest.fixture
+def line(app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Line:
+    monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
+    monkeypatch.setenv("HOLDFAST_WORKERS", "1")
+    return Line(capsys)
 
 
 @pytest.mark.parametrize("bad", ['{"id": "r-500", "amount": "n/a"}', '{"id": "r-500", ', '{"id": "nodash"}', '{"id": "r-"}'])

@@ -8,32 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from holdfast import App, Pipeline, child, on, pipeline, step
-from holdfast.cli import app as commands
-from holdfast.errors import HoldfastError
+from tests.command_line import Line
 from tests.intake_samples import Row, book, rows
 
 TARGET = "tests.intake_samples:rows"
-
-
-class Line:
-    """The command line in this process: its output, and its exit code."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.err = ""
-
-    def __call__(self, *words: str, code: int = 0) -> str:
-        refused = ""
-        try:
-            got = typer.main.get_command(commands).main(list(words), prog_name="holdfast", standalone_mode=False) or 0
-        except HoldfastError as error:
-            got, refused = 2, str(error)
-        out, self.err = self._capsys.readouterr()
-        assert got == code, f"{words}: {got}\n{out}\n{self.err}\n{refused}"
-        return refused or out
 
 
 @pytest.fixture
@@ -84,10 +64,10 @@ def test_a_restart_with_another_input_takes_what_run_takes(line: Line, app: App,
 
 
 def test_a_program_sees_it_in_the_receipt(app: App) -> None:
-    first, second = (next(app.submit(rows, [Row("r-1", amount)])) for amount in (1, 2))
+    first, second = (next(app.submit(rows, [Row("r-1", amount)])) for amount in (1.0, 2.0))
     assert (first.status, second.status, second.item) == ("new", "conflict", first.item)
     assert not second.accepted
-    result = app.run([rows], [(rows, Row("r-1", 1)), (rows, Row("r-1", 2)), (rows, Row("r-4", 2))])
+    result = app.run([rows], [(rows, Row("r-1", 1.0)), (rows, Row("r-1", 2.0)), (rows, Row("r-4", 2.0))])
     assert (result.received, result.known, result.conflicts) == (1, 1, 1)
 
 
@@ -131,7 +111,7 @@ def test_an_event_whose_key_has_other_content_is_logged_and_kept(
 
 def test_a_child_whose_parent_was_restarted_with_another_input_is_kept(app: App, caplog: pytest.LogCaptureFixture) -> None:
     served: list[Pipeline[Any, Any]] = [parent, rows]
-    app.run(served, [(parent, Row("r-1", 1))])
+    app.run(served, [(parent, Row("r-1", 1.0))])
     (item,) = (app.reads().item_by_key("r-1"),)
     assert item is not None
     app.restart([item])

@@ -104,8 +104,8 @@ def test_a_runner_that_can_be_replaced_is(tmp_path: Path) -> None:
     environment = {**os.environ, "HOLDFAST_HOME": str(tmp_path / "home"), "HOLDFAST_WORKERS": "1", "HOLDFAST_LEDGER": ""}
     code = (
         "import sys\n"
-        "import holdfast.session as session, holdfast.executors.loop as loop\n"
-        "session.RECYCLE_S, loop.GRACE_S = 0.0, 0.3\n"
+        "import holdfast.engine.replacing as replacing, holdfast.executors.loop as loop\n"
+        "replacing.REPLACE_S, loop.GRACE_S = 0.0, 0.3\n"
         "from holdfast.cli import main\n"
         "from tests.boundary_samples import Way, swallowing\n"
         "from holdfast import App\n"
@@ -204,3 +204,28 @@ def test_a_step_that_ends_in_the_turn_of_its_timeout_is_reported_once() -> None:
     (outcome,) = asyncio.run(run())
     assert outcome.failure is not None
     assert outcome.failure.error_class == "timeout"
+
+
+@pytest.mark.parametrize("who", ["engine", "somebody else"])
+def test_what_is_cancelled_before_its_first_turn_never_begins_and_is_reported(who: str) -> None:
+    async def run() -> list[Outcome]:
+        ended: list[Outcome] = []
+        executor = _loop(swallowing_once, ended.extend)
+        step, one = _invocation(swallowing_once, Way("late"))
+        before = asyncio.all_tasks()
+        assert executor.reserve(step)
+        executor.start(step, [one])
+        if who == "engine":
+            executor.cancel(1, one.node, "", 1, 1)
+        else:
+            (made,) = asyncio.all_tasks() - before
+            made.cancel()
+        await asyncio.sleep(0.02)
+        executor.tick()
+        await asyncio.sleep(0.02)
+        executor.close()
+        return ended
+
+    (outcome,) = asyncio.run(run())
+    assert outcome.failure is not None
+    assert outcome.failure.error_class == ("cancelled" if who == "engine" else "transient")

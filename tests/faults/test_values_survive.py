@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast import App, InputError
+from holdfast import App, DefinitionError, InputError, child, pipeline, step
 from holdfast.cli.export import output_of
 from holdfast.model import media
 from holdfast.model.search import Filter
@@ -61,7 +61,7 @@ def test_an_effect_whose_type_is_said_comes_back_as_that(app: App, tmp_path: Pat
     assert result(app, str(tmp_path)) == "Leaf"
 
 
-@pytest.mark.parametrize("answer", [Invoice(invoiceNumber="R-1", totalAmount=2.5), {"number": "R-1", "total": 2.5}])
+@pytest.mark.parametrize("answer", [Invoice.model_validate({"invoiceNumber": "R-1", "totalAmount": 2.5}), {"number": "R-1", "total": 2.5}])
 def test_a_form_with_aliases_is_answered_as_a_model_or_by_its_fields(app: App, answer: Any) -> None:
     app.run([value_samples.answered], [(value_samples.answered, "a")])
     (found,) = app.reviews()
@@ -99,3 +99,17 @@ def test_an_edited_input_that_would_be_changed_is_refused(app: App) -> None:
     (letter,) = app.reads().letters(None, "open", 9)
     with pytest.raises(InputError, match=r"\$ is nan"):
         app.redrive([letter["letter"]], [float("nan")])
+
+
+def test_a_payload_that_a_child_would_read_as_another_type_is_refused_where_it_is_declared() -> None:
+    @step()
+    def make(key: str) -> value_samples.Special:
+        return value_samples.Special(1)
+
+    inner = value_samples.counted
+
+    with pytest.raises(DefinitionError, match=r"child\(counted\) reads its payload as Leaf, and is given Special"):
+
+        @pipeline(version="1", key=str)
+        def outer(key: str) -> int:
+            return child(inner)(make(key))

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast import App, Pipeline
 from holdfast.errors import WorkersError
 from holdfast.executors import starting
 from holdfast.executors.availability import Availability
 from holdfast.executors.worker import Setup
-from holdfast.session import Session, module_of
+from holdfast.modules.pipelines import Source, code_for, sources_of
+from holdfast.modules.place import Module
+from holdfast.session import Session
 
 MODULE = """
 import os, time
@@ -88,8 +91,8 @@ def _failures(app: App) -> list[dict[str, Any]]:
 
 
 TROUBLES = {
-    "import no_such_library": "ModuleNotFoundError: No module named 'no_such_library'",
-    "raise SystemExit('no licence')": "SystemExit: no licence",
+    "import no_such_library": "broken_module needs 'no_such_library', which is not installed",
+    "raise SystemExit('no licence')": "broken_module ended the program with 'no licence'",
     "os._exit(3)": "it ended before it was ready (exit code 3)",
     "os.abort()": "it ended before it was ready (killed by SIGABRT)",
 }
@@ -102,7 +105,8 @@ def test_a_run_whose_workers_cannot_import_is_refused_before_anything_is_accepte
     with pytest.raises(WorkersError) as refused:
         app.run([broken], [(broken, 1)])
     message = str(refused.value)
-    assert f"worker processes cannot import broken_module: {TROUBLES[trouble]}. Check with `{sys.executable} -c " in message
+    assert f"worker processes cannot import broken_module: {TROUBLES[trouble]}" in message
+    assert f"Check with `{sys.executable} -c " in message
     assert message.endswith("Nothing was accepted")
     assert not _status(app).get("broken", {"received": 0})["received"]
 
@@ -110,9 +114,11 @@ def test_a_run_whose_workers_cannot_import_is_refused_before_anything_is_accepte
 def test_an_import_that_takes_too_long_is_named(modules: Modules, tmp_path: Path) -> None:
     slow = modules.make("slow", "time.sleep(60)")
     modules.flag.touch()
-    places = [module_of(slow)]
-    launched = starting.launch(Setup(sys.path, places, str(tmp_path), os.getpid()))
-    why = starting.unusable(launched, places, {"slow"}, 0.3 if launched.importing()[0] else 1.5)
+    places = sources_of([slow])
+    launched = starting.launch(Setup(code_for(places).packed(), str(tmp_path), os.getpid()))
+    while not launched.importing()[0]:
+        time.sleep(0.01)
+    why = starting.unusable(launched, places, 0.2)
     launched.close()
     assert "did not get ready within" in why
     assert launched.process.returncode == -signal.SIGKILL
@@ -120,8 +126,8 @@ def test_an_import_that_takes_too_long_is_named(modules: Modules, tmp_path: Path
 
 def test_a_missing_interpreter_is_named(modules: Modules, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     fine = modules.make("fine")
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(WorkersError, match="/nowhere/python cannot be run"):
+    monkeypatch.setattr(starting, "worker_command", lambda: ["/nowhere/python"])
+    with pytest.raises(WorkersError, match="cannot start: .*/nowhere/python"):
         app.run([fine], [(fine, 1)])
 
 
@@ -168,7 +174,7 @@ def test_what_becomes_unavailable_waits_and_what_is_repaired_goes_on(modules: Mo
     status = _status(app)
     assert (status["fine"]["completed"], status["broken"]["completed"]) == (40, 40)
     assert list(seen["unavailable"]) == [("broken", "1")]
-    assert "No module named 'no_such_library'" in seen["trouble"]
+    assert "needs 'no_such_library', which is not installed" in seen["trouble"]
     assert set(seen["alerts"]) == {("workers", "broken")}
     assert len([one for one in caplog.messages if "no_such_library" in one]) == 1
     assert [one for one in caplog.messages if "again" in one and "no_such" not in one] == ["workers can run pipeline broken again"]
@@ -201,14 +207,17 @@ def test_what_waits_for_workers_says_why(modules: Modules, app: App) -> None:
 class TestAvailability:
     """What the last starts have said, without processes."""
 
-    MODULES = [("a", "1", "first", "a"), ("b", "1", "second", "b"), ("b", "2", "second", "c")]
+    MODULES = [
+        Source(pipeline, version, Module(module), (pipeline,), "", True)
+        for pipeline, version, module in (("a", "1", "first"), ("b", "1", "second"), ("b", "2", "second"))
+    ]
 
     def test_what_ends_the_process_that_imports_it_is_left_out_of_the_next(self) -> None:
-        there = Availability(self.MODULES, {"a", "b"})
+        there = Availability(self.MODULES)
         there.broken(self.MODULES, 2, "it ended before it was ready (exit code 1)", 10.0)
         assert there.served(set())
         assert set(there.unavailable) == {("b", "1"), ("b", "2")}
-        assert [one[2] for one in there.modules()] == ["first"]
+        assert [one.where for one in there.modules()] == ["first"]
         assert there.worth_it()
         assert there.loaded(there.modules(), [], 10.1) == {("b", "1"), ("b", "2")}
         assert there.troubled, "only a worker that imports everything can tell"
@@ -218,7 +227,7 @@ class TestAvailability:
         assert not there.unavailable
 
     def test_tries_come_at_growing_intervals_and_begin_anew(self) -> None:
-        there, now, waits = Availability(self.MODULES, {"a", "b"}), 0.0, []
+        there, now, waits = Availability(self.MODULES), 0.0, []
         for _ in range(8):
             assert there.may_try(now)
             there.broken(self.MODULES, 0, "exit code 1", now)
@@ -231,14 +240,15 @@ class TestAvailability:
         assert there.next_s(now) == 1.0
 
     def test_a_worker_that_is_still_up_serves_on(self) -> None:
-        there = Availability(self.MODULES, {"a", "b"})
+        there = Availability(self.MODULES)
         there.loaded(self.MODULES, [("a", "1", "ImportError: gone")], 0.0)
         assert not there.served({("a", "1"), ("b", "1"), ("b", "2")})
         assert there.troubled
         assert not there.alerts()
 
     def test_only_pipelines_that_need_workers_raise_an_alert(self) -> None:
-        there = Availability(self.MODULES, {"b"})
-        there.broken(self.MODULES, 0, "exit code 1", time.monotonic())
+        modules = [replace(self.MODULES[0], needed=False), *self.MODULES[1:]]
+        there = Availability(modules)
+        there.broken(modules, 0, "exit code 1", time.monotonic())
         there.served(set())
         assert {alert.subject for alert in there.alerts()} == {"b"}

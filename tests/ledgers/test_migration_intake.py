@@ -62,7 +62,7 @@ def test_a_postgresql_ledger_is_migrated_and_an_older_runner_may_go_on(postgres:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("set search_path to holdfast")
         for statement in ROWS:
-            connection.execute(statement.replace("{payload}", "convert_to('{\"a\": 1, \"b\": 2}', 'utf8')").replace("{a}", "a" * 64))  # type: ignore[call-overload]
+            connection.execute(statement.replace("{payload}", "convert_to('{\"a\": 1, \"b\": 2}', 'utf8')").replace("{a}", "a" * 64))
     ledger = PostgresLedger(postgres)
     check(ledger)
     ledger.admit([Submission("p", "1", "new", b"1", digest=content_digest(b"1"))], NOW)

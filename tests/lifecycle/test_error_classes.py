@@ -156,7 +156,7 @@ def test_what_an_answer_does_not_fit_is_the_models_and_what_code_does_wrong_is_a
         lambda: None + 1,  # type: ignore[operator]
         lambda: None.field,  # type: ignore[attr-defined]
         lambda: eval("no_such_name"),  # noqa: S307
-        lambda: {}["key"],
+        lambda: dict[str, int]()["key"],
         lambda: [][0],
         lambda: 1 / 0,
         lambda: raised_by(AssertionError()),

@@ -77,7 +77,7 @@ def test_a_step_has_thresholds_of_its_own(run: Patterns, app: App, tmp_path: Pat
 def test_rules_and_thresholds_name_steps_that_there_are() -> None:
     with pytest.raises(DefinitionError, match="has no step 'ocr' to watch or redrive: it has picky, wordy"):
         with_rules(RedriveRule(step="ocr"))
-    with pytest.raises(DefinitionError, match="times is at least 1"):
+    with pytest.raises(DefinitionError, match="times=0 is not allowed: give a whole number from 1"):
         RedriveRule(times=0)
-    with pytest.raises(DefinitionError, match="at least 1"):
+    with pytest.raises(DefinitionError, match="dead=0 is not allowed: give a whole number from 1"):
         StepAlerts(dead=0)

@@ -72,6 +72,9 @@ class Colour(enum.Enum):
 LEAVES.append((Colour, st.sampled_from(Colour)))
 
 
+_typed_dict: Any = TypedDict
+
+
 def _aliased(name: str) -> str:
     return f"other-{name}"
 
@@ -80,32 +83,34 @@ def _aliased(name: str) -> str:
 def typed(draw: st.DrawFn, depth: int = 2) -> tuple[Any, st.SearchStrategy[Any]]:
     """A type, and a strategy for its values."""
     if depth == 0 or draw(st.integers(0, 3)) == 0:
-        return draw(st.sampled_from(LEAVES))
+        leaf: tuple[Any, st.SearchStrategy[Any]] = draw(st.sampled_from(LEAVES))
+        return leaf
     inner, values = draw(typed(depth - 1))
     other, others = draw(typed(depth - 1))
     key, keys = draw(st.sampled_from(HASHABLE))
-    small = {"max_size": 4}
-    fields = [("one", inner), ("two_words", other)]
+    small: Any = {"max_size": 4}
+    fields: list[Any] = [("one", inner), ("two_words", other)]
     both = {"one": values, "two_words": others}
-    kinds: list[Callable[[], tuple[Any, st.SearchStrategy[Any]]]] = [
-        lambda: (list[inner], st.lists(values, **small)),  # type: ignore[valid-type,arg-type]
-        lambda: (dict[key, inner], st.dictionaries(keys, values, **small)),  # type: ignore[valid-type,arg-type]
-        lambda: (tuple[inner, ...], st.lists(values, **small).map(tuple)),  # type: ignore[valid-type,arg-type]
-        lambda: (tuple[inner, other], st.tuples(values, others)),  # type: ignore[valid-type]
-        lambda: (set[key], st.sets(keys, **small)),  # type: ignore[valid-type,arg-type]
-        lambda: (frozenset[key], st.frozensets(keys, **small)),  # type: ignore[valid-type,arg-type]
-        lambda: (Optional[inner], st.none() | values),  # noqa: UP045 - built at run time
+    kinds: list[tuple[Any, st.SearchStrategy[Any]]] = [
+        (list[inner], st.lists(values, **small)),  # type: ignore[valid-type]
+        (dict[key, inner], st.dictionaries(keys, values, **small)),  # type: ignore[valid-type]
+        (tuple[inner, ...], st.lists(values, **small).map(tuple)),  # type: ignore[valid-type]
+        (tuple[inner, other], st.tuples(values, others)),  # type: ignore[valid-type]
+        (set[key], st.sets(keys, **small)),  # type: ignore[valid-type]
+        (frozenset[key], st.frozensets(keys, **small)),  # type: ignore[valid-type]
+        (Optional[inner], st.none() | values),  # noqa: UP045 - built at run time
     ]
     structs: list[Any] = [
         msgspec.defstruct("Struct", fields, rename="camel"),
         msgspec.defstruct("Array", fields, array_like=True, tag=True),
         dataclasses.make_dataclass("Class", fields),
         dataclasses.make_dataclass("Frozen", fields, frozen=True, slots=True),
-        NamedTuple("Named", fields),  # type: ignore[misc]
+        NamedTuple("Named", fields),
     ]
-    kinds += [lambda kind=kind: (kind, st.builds(kind, **both)) for kind in structs]
-    kinds.append(lambda: (TypedDict("Typed", dict(fields)), st.fixed_dictionaries(both)))  # type: ignore[operator]
-    return draw(st.sampled_from(kinds))()
+    kinds += [(kind, st.builds(kind, **both)) for kind in structs]
+    kinds.append((_typed_dict("Typed", dict(fields)), st.fixed_dictionaries(both)))
+    found: tuple[Any, st.SearchStrategy[Any]] = draw(st.sampled_from(kinds))
+    return found
 
 
 def survives(value: Any, kind: Any) -> bool:

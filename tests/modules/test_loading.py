@@ -18,7 +18,7 @@ from holdfast.cli.loading import load_module, load_pipeline, load_pipelines
 from holdfast.errors import DefinitionError, HoldfastError, ModuleError
 from holdfast.modules import pipelines as pipelines_module
 from holdfast.modules.guard import as_worker, refuse_in_worker
-from holdfast.modules.pipelines import Code, code_of, held, module_of, shown_module, source_of
+from holdfast.modules.pipelines import Code, code_for, held, module_of, shown_module, source_of, sources_of
 from holdfast.modules.targets import Target, read_target
 from tests.samples import Order, average, retried
 
@@ -75,6 +75,11 @@ def in_a_worker(code: Code) -> list[str]:
     done = subprocess.run([sys.executable, "-P", "-c", AS_WORKER], input=code.packed(), capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode().splitlines()
+
+
+def code_of(pipelines: list[Pipeline[Any, Any]]) -> Code:
+    """What a worker is sent."""
+    return code_for(sources_of(pipelines))
 
 
 def refusal(what: Callable[[], object]) -> str:
@@ -140,7 +145,7 @@ IMPORTS = {
     "import json.nothing": "needs 'json.nothing', which 'json' does not have",
     "\n\nraise RuntimeError('DATABASE_URL is not set')": "RuntimeError: DATABASE_URL is not set (",
     "def (:": "SyntaxError: invalid syntax (",
-    "import sys; sys.exit(3)": "ended the program while it was imported (",
+    "import sys; sys.exit(3)": "ended the program with 3 while it was imported (",
     "raise BaseException('odd')": "BaseException: odd",
     "class E(Exception):\n    def __str__(self): raise ValueError\nraise E": "cannot be imported: E (",
     "from .helpers import x": "add an __init__.py beside it",

@@ -121,5 +121,5 @@ def test_plain_python() -> None:
         telling(Claim("b", 3))
     assert [(name, key) for name, _, key in world.emitted] == [("payment.received", "b")]
     assert impatient(Claim("c")) == "nothing came"
-    with pytest.raises(DefinitionError, match="event name"):
+    with pytest.raises(DefinitionError, match="event=.not a name. is not allowed"):
         emit("not a name")

@@ -52,5 +52,5 @@ def test_plain_python() -> None:
     assert (refined(Claim("a")), best_of(Claim("a"))) == ("xxx", "x")
     with pytest.raises(RuntimeError, match="good enough"):
         given_up(Claim("a"))
-    with pytest.raises(DefinitionError, match="at least one pass"):
+    with pytest.raises(DefinitionError, match="max_iterations=0 is not allowed: give a whole number from 1"):
         refine(draft, judge, until=lambda verdict: True, max_iterations=0)

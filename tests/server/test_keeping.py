@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from holdfast import App
 from holdfast.handling import Changed
+from holdfast.model.changes import Operation
 from holdfast.server import doing
 from holdfast.server.serving import bound, serving
 from tests.server.conftest import Served
@@ -118,6 +120,31 @@ def test_a_version_is_deployed_and_takes_items_over(tmp_path: Path) -> None:
         assert client.post("/api/v1/artifacts/collect", json={"dry_run": True}).json()["orphans"] == 0
         assert client.post("/api/v1/artifacts/collect", json={"grace": "soon"}).status_code == 422
     assert app.reads().audit(0)["balanced"]
+
+
+def test_a_deploy_names_items_whose_values_do_not_fit(tmp_path: Path) -> None:
+    from holdfast.server.access import Person
+    from tests.deploy_samples import OLD, old, required
+
+    app = App(home=tmp_path, workers=1)
+    list(app.submit(old, [OLD(id="bad", folder="x"), OLD(id="good", folder="x", amount=1)]))
+    with serving(app, [required], bound("127.0.0.1", 0), local=Person("me", "admin")) as address:
+        client = httpx.Client(base_url=address)
+        seen = client.get("/api/v1/pipelines/claims/deployment").json()["values"]
+        assert (seen["checked"], seen["of"], seen["unfit"], seen["misfits"][0]["key"]) == (2, 2, 1, "bad")
+        moved = client.post("/api/v1/pipelines/claims/deploy", json={"move": True}).json()["moved"]
+        assert (moved["changed"], moved["unfit"], moved["misfits"][0]["key"]) == (1, 1, "bad")
+        again = client.post("/api/v1/items/move", json={"find": "key:bad", "pipeline": "claims", "version": "2"}).json()
+        assert (again["changed"], again["unfit"]) == (0, 1)
+        with closing(app.reads()) as reads:
+            before = len(reads.trail(99))
+        assert client.post("/api/v1/dependencies/nothing/close", json={}).status_code == 404
+        with closing(app.writer()) as writer:
+            number = writer.lifecycle.begin_operation(Operation("close", "dependency big-model", "me"), 1)
+            writer.lifecycle.end_operation(number, "done", 1)
+        assert client.post("/api/v1/dependencies/big-model/close", json={"reason": "back"}).json()["changed"] == 0
+        with closing(app.reads()) as reads:
+            assert [one["action"] for one in reads.trail(99)][: len(reads.trail(99)) - before] == ["close", "close"]
 
 
 def test_a_version_is_deployed_beside_its_runner_and_costs_are_shown_by_field(local: Served) -> None:

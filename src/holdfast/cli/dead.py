@@ -173,7 +173,7 @@ def redrive(
             if to:
                 version = load_pipeline(to)
                 app.register([version])
-                done = app.move(wanted, version.name, version.version, version.bodies(), rate, reason, who, told)
+                done = app.move(wanted, version.name, version.version, version.bodies(), rate, reason, who, told, version)
             else:
                 done = app.restart(wanted, rate=rate, reason=reason, who=who, told=told)
             say("restarted" if from_start else "moved", done, "items", json)

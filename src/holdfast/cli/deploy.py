@@ -9,7 +9,8 @@ import typer
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
 from holdfast.cli.output import Json, print_json, print_table, safe
-from holdfast.cli.targets import progress
+from holdfast.cli.targets import progress, say_misfits
+from holdfast.engine.fitting import Fitting
 from holdfast.model.states import LIVE_ITEM_STATES as LIVE
 
 
@@ -27,6 +28,9 @@ def deploy(
 ) -> None:
     """Show what versions change for the items in flight, and register them. Items stay on the label that admitted them unless --move.
 
+    Stored values are checked first: an item whose payload or results do not fit the types of the new version is named, and
+    stays where it is. Exit 1 if there is one, with --move or --check.
+
     A runner of the old module must go on until its items have ended, or they are moved. Nothing is stranded unseen: a label that no
     runner serves is an alert.
     """
@@ -37,18 +41,24 @@ def deploy(
     if not check:
         app.register(pipelines)
     reports = [app.differences(one) for one in pipelines]
-    if move and not check:
-        for one, report in zip(pipelines, reports, strict=True):
+    for one, report in zip(pipelines, reports, strict=True):
+        if move and not check:
             with progress(f"moving items of {one.name}", json) as told:
-                report["moved"] = app.take_over(one, dead, told=told).changed
+                done = app.take_over(one, dead, told=told)
+            report["moved"] = done.changed
+            report["values"] = Fitting(done.changed + done.unfit, done.changed + done.unfit, done.unfit, done.misfits)
+        else:
+            report["values"] = app.fitting(one)
     if json:
         print_json(reports)
-        return
-    for report in reports:
-        _print(report, move)
+    else:
+        for report in reports:
+            _print(report)
+    if (move or check) and any(report["values"].unfit for report in reports):
+        raise typer.Exit(1)
 
 
-def _print(report: dict[str, Any], move: bool) -> None:
+def _print(report: dict[str, Any]) -> None:
     typer.echo(f"{report['pipeline']} {safe(report['version'])}")
     if not report["others"]:
         typer.echo("  no other version has been seen here")
@@ -67,3 +77,16 @@ def _print(report: dict[str, Any], move: bool) -> None:
         typer.echo(f"  moved {report['moved']} items to {safe(report['version'])}")
     elif in_flight:
         typer.echo(f"  {in_flight} items in flight stay on the label that admitted them: keep a runner of it, or deploy with --move")
+    _print_values(report)
+
+
+def _print_values(report: dict[str, Any]) -> None:
+    values: Fitting = report["values"]
+    to = safe(report["version"])
+    if values.unfit and "moved" in report:
+        typer.echo(f"  {values.unfit:,} stay where they are: their stored values do not fit {to}")
+    elif values.checked:
+        fit = f"{values.unfit:,} do not fit" if values.unfit else "all fit"
+        typer.echo(f"  checked the stored values of {values.checked:,} of {values.of:,} items in flight against {to}: {fit}")
+    if values.unfit:
+        say_misfits(values.unfit, "", values.misfits)

@@ -8,10 +8,12 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, shorten
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, shorten
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.duration import seconds
 from holdfast.model.policy import Timeout
+
+dependencies = typer.Typer(help="Dependencies that are unavailable: list, close.", invoke_without_command=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("stuck")(stuck)
     app.command("alerts")(alerts)
     app.command("timeouts")(timeouts)
-    app.command("dependencies")(dependencies)
+    app.add_typer(dependencies, name="dependencies")
 
 
 def stuck(
@@ -90,14 +92,33 @@ def timeouts(
     )
 
 
-def dependencies(json: Json = False) -> None:
-    """List dependencies that are away: their breaker is open, one probe at a time goes out, what needs them waits."""
+@dependencies.callback()
+def list_dependencies(context: typer.Context, json: Json = False) -> None:
+    """List dependencies that are unavailable: their breaker is open, one probe at a time goes out, what needs them waits or fails over."""
+    if context.invoked_subcommand is not None:
+        return
     rows = App().reads().breakers()
     if json:
         print_json(rows)
         return
     print_table(
-        ["dependency", "away since", "probes that failed", "next probe", "why"],
+        ["dependency", "unavailable since", "probes that failed", "next probe", "why"],
         [[row["dependency"], moment(row["opened_at"]), row["probes"], moment(row["probe_at"]), shorten(row["why"], 100)] for row in rows],
         "every dependency that was called is there",
     )
+
+
+@dependencies.command("close")
+def close(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The dependency, as `holdfast dependencies` names it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "",
+    who: Annotated[str, typer.Option("--as", help="Who asks; by default the user who is logged in.")] = "",
+    json: Json = False,
+) -> None:
+    """Close the breaker of a dependency by hand: its next attempts start at once. Idempotent."""
+    done = App().close_dependency(name, reason, who)
+    if json:
+        print_json({"operation": done.operation, "dependency": name, "changed": done.changed})
+    else:
+        was = "closed the breaker of" if done.changed else "no breaker was open for"
+        typer.echo(f"{was} dependency {safe(name)}: operation {done.operation}")

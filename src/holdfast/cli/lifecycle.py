@@ -94,7 +94,7 @@ def move(
     sure(app, "move", target, yes)
     app.register([pipeline])
     with progress("moving", json) as told:
-        done = app.move(target, pipeline.name, pipeline.version, pipeline.bodies(), None, reason, who, told)
+        done = app.move(target, pipeline.name, pipeline.version, pipeline.bodies(), None, reason, who, told, pipeline)
     say("moved", done, "items", json)
 
 

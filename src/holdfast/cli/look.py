@@ -43,7 +43,7 @@ def status(
     steps = reads.steps(reads.naming.pipeline(pipeline)) if pipeline else []
     refused = reads.refused_counts()
     if json:
-        print_json({"pipelines": rows, "steps": steps} if pipeline else {"pipelines": rows})
+        print_json({"pipelines": rows, **({"steps": steps} if pipeline else {}), "refused_inputs": refused})
         return
     states = [state for state in (rows[0] if rows else {}) if state not in ("pipeline", "received") and any(row[state] for row in rows)]
     print_table(["pipeline", "received", *states], [[row["pipeline"], row["received"], *[row[s] for s in states]] for row in rows], "no pipeline yet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.app import App
-from holdfast.cli.output import print_json
+from holdfast.cli.output import print_json, print_table, shorten
+from holdfast.engine.fitting import Misfit
 from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import COUNTED, Changed
 from holdfast.ledgers.reads import LedgerReads
@@ -117,9 +118,30 @@ def progress(what: str, json: bool) -> Iterator[Callable[[int, int], None] | Non
 
 def say(what: str, done: Changed, of: str, json: bool) -> None:
     """What an operation changed."""
-    left = done.looked_at - done.changed
+    left = done.looked_at - done.changed - done.unfit
     if json:
-        print_json({"operation": done.operation, "changed": done.changed, "unchanged": left})
-        return
+        values = {"unfit": done.unfit, "misfits": done.misfits} if done.unfit else {}
+        print_json({"operation": done.operation, "changed": done.changed, "unchanged": left, **values})
+    else:
+        _say(what, done, of, left)
+    if done.unfit:
+        raise typer.Exit(1)
+
+
+def say_misfits(unfit: int, of: str, misfits: Iterable[Misfit]) -> None:
+    """Name the items whose stored values do not fit."""
+    named = list(misfits)
+    shown = f"{len(named)} of {unfit:,}" if len(named) < unfit else f"{unfit:,}"
+    print_table(
+        ["item", "key", f"why it does not fit ({shown}{of})"],
+        [[one.item, shorten(one.key, 40), one.why] for one in named],
+        "",
+    )
+
+
+def _say(what: str, done: Changed, of: str, left: int) -> None:
     rest = f"; {left} unchanged: they were so already, or are in a state that does not allow it" if left else ""
     typer.echo(f"{what} {done.changed} {of}{rest} (operation {done.operation})")
+    if done.unfit:
+        typer.echo(f"{done.unfit} stay where they are: their stored values do not fit the new version")
+        say_misfits(done.unfit, "", done.misfits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from holdfast.engine.flow import PATTERNS, Advance, fail, open_region, run, settle
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.patterns import each, first_ok, gather, refine, route
+from holdfast.model.graph import Graph, Node
 from holdfast.model.values import Chunk, Value
 
 PATTERNS.update(each=each, first_ok=first_ok, gather=gather, refine=refine, route=route)
@@ -46,6 +47,21 @@ def part_kept(passage: Passage, key: TaskKey, part: int, chunk: Chunk) -> Advanc
     out = Advance()
     each.part_kept(passage, passage.graph.nodes[key[0]], key[1], part, chunk, out)
     return run(passage, out)
+
+
+def fails_over(graph: Graph, node: Node) -> bool:
+    """Whether a step's task fails at once while the breaker of its dependency is open, rather than wait: as its dependency
+    says, or because another branch of a first_ok comes after the one that it is in."""
+    when_open = node.step.depends.when_open
+    if when_open != "auto":
+        return bool(when_open == "fail")
+    region = graph.regions[node.region]
+    while region.owner >= 0:
+        owner = graph.nodes[region.owner]
+        if owner.kind == "first_ok" and region.index != owner.regions[-1]:
+            return True
+        region = graph.regions[owner.region]
+    return False
 
 
 def absorbed(passage: Passage, key: TaskKey) -> bool:

@@ -66,18 +66,19 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
     if failure.error_class == "infrastructure":
         return Verdict("again", PAUSE_S)
     if failure.error_class == "crash":
-        return _exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
+        return exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
     if failure.error_class in ONCE or task.failures >= policy.retry.attempts:
-        return _exhausted(policy)
+        return exhausted(policy)
     if failure.error_class == "bug" and task.failures - task.others >= BUGS:
-        return _exhausted(policy)
+        return exhausted(policy)
     delay = policy.retry.delay(task.failures, jitter)
     if failure.error_class in ("model", "bug"):
         delay *= _BRIEF
     return Verdict("retry", max(delay, failure.retry_after or 0.0))
 
 
-def _exhausted(policy: Policy) -> Verdict:
+def exhausted(policy: Policy) -> Verdict:
+    """What becomes of a task whose step is not tried again."""
     if policy.exhausted == "review":
         return Verdict("review")
     return Verdict("skip" if policy.optional and policy.exhausted == "skip" else "bury")

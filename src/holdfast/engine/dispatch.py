@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from itertools import count
 
 from msgspec.structs import replace
 
 from holdfast.clock import Clock
+from holdfast.engine.advance import fails_over
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
 from holdfast.engine.decide import SUSPECT
@@ -23,6 +25,9 @@ from holdfast.model.step import Step
 from holdfast.model.task import LiveTask, Transition
 
 Ready = tuple[Passage, TaskKey]
+
+UNAVAILABLE = "DependencyUnavailable"
+"""The error of a task that was not started, since its dependency is unavailable."""
 
 
 class Dispatch:
@@ -80,7 +85,7 @@ class Dispatch:
         live = passage.live.get(key)
         until = self._gates.until(passage.pipeline, step, 1 + (live.failures if live is not None else 0), (passage.item, *key))
         if until is not None:
-            self.rest(passage, key, until)
+            self.rest(passage, key, until if self.fails_now(passage, key) is None else self._clock.now_ms())
         return until is not None
 
     def _unavailable(self, passage: Passage, where: str) -> bool:
@@ -91,6 +96,20 @@ class Dispatch:
     def _shut(self, passage: Passage, key: TaskKey, step: Step) -> bool:
         """Whether a task that waited for capacity must look again."""
         return self._gates.shut(passage.pipeline, step) or self._unavailable(passage, self._where(passage, key, step)[0])
+
+    def fails_now(self, passage: Passage, key: TaskKey, tried: bool = False) -> Failure | None:
+        """Why a task fails now, without an attempt: its dependency is unavailable, and it is declared not to wait for that.
+        ``tried``: it has just failed, and is not to be the next probe."""
+        node = passage.graph.nodes[key[0]]
+        opened = self._gates.unavailable(passage.pipeline, node.step, None if tried else (passage.item, *key))
+        if opened is None or not fails_over(passage.graph, node):
+            return None
+        since = datetime.fromtimestamp(opened.opened_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return Failure("transient", UNAVAILABLE, f"dependency {opened.name} is unavailable since {since} UTC: {opened.why}"[:500])
+
+    def turned(self) -> tuple[set[str], set[str]]:
+        """Dependencies that became unavailable, and those that became available, since this was last asked."""
+        return self._gates.turned()
 
     def _line_up(self, passage: Passage, key: TaskKey) -> None:
         node = passage.graph.nodes[key[0]]

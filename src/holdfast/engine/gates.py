@@ -47,8 +47,10 @@ class Gates:
         self._desk, self._clock, self._rng = desk, clock, rng
         self._breakers: dict[str, Breaker] = {}
         self._open: dict[str, OpenBreaker] = {}
-        self._asking: set[str] = set()
+        self._asking: dict[str, Task] = {}
         self._probes: dict[str, Task | None] = {}
+        self._opened: set[str] = set()
+        self._closed: set[str] = set()
         self.paused: set[tuple[str, str]] = set()
         """Pipelines and steps in which nothing starts."""
 
@@ -75,6 +77,25 @@ class Gates:
         dependency = step.depends
         return (dependency is not None and dependency.name in self._open) or (bool(self.paused) and (pipeline, step.name) in self.paused)
 
+    def unavailable(self, pipeline: str, step: Step, task: Task | None) -> OpenBreaker | None:
+        """The open breaker of a step's dependency; None when it is closed, the step is paused, or this task is, or may
+        become, the probe (without a task, nobody may)."""
+        opened = self._open.get(step.depends.name) if step.depends is not None else None
+        if opened is None or (self.paused and (pipeline, step.name) in self.paused):
+            return None
+        name = opened.name
+        if task is None:
+            return opened
+        if (name in self._probes and self._probes[name] in (None, task)) or self._asking.get(name) == task:
+            return None
+        return None if name not in self._asking and self._clock.now_ms() >= opened.probe_at else opened
+
+    def turned(self) -> tuple[set[str], set[str]]:
+        """Dependencies whose breaker has opened, and those whose breaker somebody else has closed, since this was last asked."""
+        turned = self._opened, self._closed
+        self._opened, self._closed = set(), set()
+        return turned
+
     def ended(self, step: Step, failure: Failure | None, task: Task) -> bool:
         """An attempt ended; True when its failure is excused, since its dependency is known to be away."""
         dependency = step.depends
@@ -95,7 +116,9 @@ class Gates:
 
     def refresh(self, breakers: Iterable[OpenBreaker], paused: set[tuple[str, str]]) -> None:
         """What the ledger says is open and paused."""
-        self._open = {one.name: one for one in breakers}
+        known, self._open = self._open, {one.name: one for one in breakers}
+        self._opened |= self._open.keys() - known.keys()
+        self._closed |= known.keys() - self._open.keys()
         self.paused = paused
 
     def _breaker(self, dependency: Dependency) -> Breaker:
@@ -112,13 +135,13 @@ class Gates:
         if now < opened.probe_at:
             return opened.probe_at + int(self._rng.random() * SPREAD_MS)
         if name not in self._asking:
-            self._asking.add(name)
+            self._asking[name] = task
             next_at = now + int(dependency.pause_s(opened.probes + 1) * 1000)
             self._desk.call(lambda ledger: ledger.health.probe(name, next_at, now), partial(self._asked, opened, next_at))
         return now + ASKING_MS
 
     def _asked(self, opened: OpenBreaker, next_at: int, answer: Any) -> None:
-        self._asking.discard(opened.name)
+        self._asking.pop(opened.name, None)
         if opened.name in self._open:
             self._open[opened.name] = OpenBreaker(opened.name, opened.opened_at, opened.probes + 1, next_at, opened.why)
             if answer is True:
@@ -130,7 +153,8 @@ class Gates:
         probe_at = now + int(dependency.pause_s(0) * 1000)
         self._open[dependency.name] = OpenBreaker(dependency.name, now, 0, probe_at, why)
         self._probes.pop(dependency.name, None)
-        log.warning("dependency %s is away (%s): its steps wait, and one probe at a time goes out", dependency.name, why)
+        self._opened.add(dependency.name)
+        log.warning("dependency %s is unavailable (%s): its steps wait or fail over, and one probe at a time goes out", dependency.name, why)
         self._desk.call(lambda ledger: ledger.health.trip(dependency.name, why, probe_at, now), lambda answer: None)
 
     def _heal(self, dependency: Dependency) -> None:

@@ -21,6 +21,7 @@ from holdfast.engine.caching import Caching, remember, taken
 from holdfast.engine.claiming import Claiming
 from holdfast.engine.committer import Desk
 from holdfast.engine.dispatch import Dispatch, Ready
+from holdfast.engine.failing_over import FailingOver
 from holdfast.engine.flow import Advance, Further
 from holdfast.engine.gates import Gates
 from holdfast.engine.holding import Holding
@@ -90,10 +91,7 @@ class Runner:
         self._loaded = {one.version: one for one in loaded}
         self._desk = desk
         self._clock = clock
-        self._rng = rng
-        self._artifacts = artifacts
-        self._limits = limits
-        self.ended = ended
+        self._rng, self._artifacts, self._limits, self.ended = rng, artifacts, limits, ended
         self.handed_out: Callable[[], None] = lambda: None
         """Told when something was handed out in the mail room."""
         self._gates = Gates(desk, clock, rng)
@@ -105,7 +103,9 @@ class Runner:
         self._executors = executors
         self._items = Holding()
         self._timers = Timers()
-        self._waking = Waking(self._items, self._timers, self._dispatch, clock, self._follow, self._finish, self._let_go)
+        again = self._items, self._timers, self._dispatch
+        self._failing_over = FailingOver(desk, clock, *again, loaded, self._follow, self._let_go, artifacts.keep)
+        self._waking = Waking(*again, clock, self._follow, self._finish, self._let_go, self._failing_over)
         self._leaving = Leaving(desk, clock, self._items, self._timers, self._dispatch, self._hand_in, lambda wake: self._claiming.expect(wake))
         self._dispatch.lost, self._dispatch.rest = self._leaving.lose, self._leaving.wait
         self._writing = Writing(incarnation, desk, executors, self._leaving.lose)
@@ -273,7 +273,7 @@ class Runner:
         elif after is None:
             if verdict.action == "review":
                 ask_about(passage, key, outcome.failure, transition, self._artifacts.keep)
-            self._timers.set(passage, key)
+            self._failing_over.expect(passage, key)
             self._follow(passage, Advance(), transition)
         else:
             self._follow(passage, after, transition)
@@ -294,7 +294,7 @@ class Runner:
         for key in advance.ready:
             live = passage.live.get(key)
             if live is not None and (live.state == "waiting" or (live.state == "retrying" and live.wake_at > transition.at)):
-                self._timers.set(passage, key)
+                self._failing_over.expect(passage, key)
             elif passage.held or self.draining:
                 passage.ready.add(key)
             elif passage.graph.nodes[key[0]].step.cached:

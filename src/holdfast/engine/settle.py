@@ -7,7 +7,7 @@ import random
 from msgspec.structs import replace
 
 from holdfast.engine.advance import absorbed, die, succeed
-from holdfast.engine.decide import PAUSE_S, SUSPECT, Verdict, decide
+from holdfast.engine.decide import PAUSE_S, SUSPECT, Verdict, decide, exhausted
 from holdfast.engine.flow import Advance
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.model.classes import ErrorClass
@@ -66,13 +66,34 @@ def settle_failure(
             live.state, live.wake_at = "retrying", transition.at + round(verdict.delay_s * 1000)
         return verdict, None
     if verdict.action == "skip":
-        close(passage, key, "skipped", transition, outcome.usage, b"null", step.policy.flag, began)
-        transition.flags += (step.policy.flag,)
-        return verdict, succeed(passage, key, b"null")
+        return verdict, skip(passage, key, transition, outcome.usage, began)
     if verdict.action == "cancel":
         close(passage, key, "cancelled", transition, outcome.usage, None, "", began)
         return verdict, die(passage, key)
     return verdict, bury(passage, key, failure, transition, outcome.usage, began)
+
+
+def fail_without_attempt(passage: Passage, key: TaskKey, failure: Failure, transition: Transition) -> Advance | None:
+    """The task is not started, and fails as if its retries were exhausted: the failure is written down, and does not count
+    as an attempt. None when a person is to decide."""
+    live, at = passage.live[key], transition.at
+    live.attempt += 1
+    body = passage.bodies.get(key[0], 0)
+    transition.failed += (FailedAttempt(*key, passage.generation, live.attempt, at, at, failure, False, NOTHING, body),)
+    action = exhausted(passage.graph.nodes[key[0]].step.policy).action
+    if action == "review":
+        return None
+    if action == "skip":
+        return skip(passage, key, transition, NOTHING, at)
+    return bury(passage, key, failure, transition, NOTHING, at)
+
+
+def skip(passage: Passage, key: TaskKey, transition: Transition, usage: Usage, began: int) -> Advance:
+    """An optional step failed: it gives None, and its flag."""
+    flag = str(passage.graph.nodes[key[0]].step.policy.flag)
+    close(passage, key, "skipped", transition, usage, b"null", flag, began)
+    transition.flags += (flag,)
+    return succeed(passage, key, b"null")
 
 
 def bury(passage: Passage, key: TaskKey, failure: Failure, transition: Transition, usage: Usage = NOTHING, began: int = 0) -> Advance:

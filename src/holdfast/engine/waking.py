@@ -7,6 +7,7 @@ from collections.abc import Callable
 from holdfast.clock import Clock
 from holdfast.engine.answers import settle_answer, settle_overdue
 from holdfast.engine.dispatch import Dispatch
+from holdfast.engine.failing_over import FailingOver
 from holdfast.engine.flow import Advance
 from holdfast.engine.holding import Holding
 from holdfast.engine.passage import Passage, TaskKey
@@ -28,6 +29,7 @@ class Waking:
         follow: writes down what an event led to.
         finish: ends an item.
         let_go: an item cannot go on.
+        failing_over: what becomes of tasks whose dependency is unavailable.
     """
 
     def __init__(
@@ -39,22 +41,27 @@ class Waking:
         follow: Callable[[Passage, Advance, Transition], None],
         finish: Callable[[Passage, str, Transition], None],
         let_go: Callable[[int, HoldfastError], None],
+        failing_over: FailingOver,
     ) -> None:
         self._items, self._timers, self._dispatch, self._clock = items, timers, dispatch, clock
-        self._follow, self._finish, self._let_go = follow, finish, let_go
+        self._follow, self._finish, self._let_go, self._failing_over = follow, finish, let_go, failing_over
         self._next_look = 0
         self._draining = False
 
     def visit(self, now: int, draining: bool) -> None:
         """Time passed."""
         self._draining = draining
+        self._failing_over.visit(now, draining)
         for passage, key in self._timers.due(now):
             live = passage.live.get(key)
             if draining or passage.closed or live is None or live.wake_at > now or key in passage.ready:
                 continue
             if live.state == "retrying":
+                unavailable = self._dispatch.fails_now(passage, key)
                 if passage.held:
                     passage.ready.add(key)
+                elif unavailable is not None:
+                    self._failing_over.fail(passage, key, unavailable)
                 else:
                     self._dispatch.queue(passage, key)
             elif live.state == "waiting":

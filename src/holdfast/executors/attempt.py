@@ -135,20 +135,10 @@ def call_of(
         BadInputError: a stored value does not fit what the step declares.
     """
     values, keywords = given_arguments(graph, node, invocation, store)
-    return _call(node, invocation, values, keywords, recorder, leading)
-
-
-def _call(
-    node: Node,
-    invocation: Invocation,
-    values: list[Any],
-    keywords: dict[str, Any],
-    recorder: Recorder | None,
-    leading: tuple[Any, ...] = (),
-) -> Callable[[], Any]:
     step: Step = node.step
-    context = (context_of(node, invocation, recorder),) if step.wants_context else ()
-    return partial(step.instance(), *leading, *context, *values, **keywords)
+    if step.wants_context:
+        values.insert(0, context_of(node, invocation, recorder))
+    return partial(step.instance(), *leading, *values, **keywords)
 
 
 def given_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
@@ -224,7 +214,9 @@ async def await_attempt(
             values, keywords = await aside(given_arguments, graph, node, invocation, store)
         else:
             values, keywords = given_arguments(graph, node, invocation, store)
-        data = checked_output(node, await _call(node, invocation, values, keywords, recorder)())
+        if step.wants_context:
+            values.insert(0, context_of(node, invocation, recorder))
+        data = checked_output(node, await step.instance()(*values, **keywords))
         return data if inline(data) else await aside(store.keep, data, node.listed)
     except BaseException as error:
         return failure_of(error, step.policy.retry.never)

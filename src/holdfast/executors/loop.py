@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from inspect import CORO_CREATED, getcoroutinestate
+from typing import Any, cast
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
@@ -20,7 +21,7 @@ from holdfast.executors.places import Places
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model import media
-from holdfast.model.failure import Failure
+from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
 from holdfast.model.ids import show
 from holdfast.model.outcome import Invocation, Outcome
@@ -56,6 +57,7 @@ class Attempt:
         why: why it is being stopped, once it is.
         stopped: when it was told to, monotonic seconds.
         over: whether it was reported.
+        running: its asyncio task.
     """
 
     invocation: Invocation
@@ -65,6 +67,7 @@ class Attempt:
     why: Failure | None = None
     stopped: float = 0.0
     over: bool = False
+    running: asyncio.Task[Any] | None = None
 
 
 class LoopExecutor(Places):
@@ -105,8 +108,8 @@ class LoopExecutor(Places):
         """Start an attempt as an asyncio task."""
         attempt = Attempt(invocations[0], step, self._clock.monotonic())
         loop = asyncio.get_running_loop()
-        running = asyncio.Task(self._run(attempt), loop=loop, context=self._context.copy())
-        self._attempts[running] = attempt
+        attempt.running = asyncio.Task(self._run(attempt), loop=loop, context=self._context.copy())
+        self._attempts[attempt.running] = attempt
 
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Cancel that attempt's asyncio task; it reports when it has unwound."""
@@ -123,7 +126,11 @@ class LoopExecutor(Places):
         self._look = now + LOOK_S
         for running, attempt in list(self._attempts.items()):
             limit = attempt.invocation.timeout_s
-            if attempt.why is None:
+            if running.done():  # somebody else has cancelled it before it began, so that nothing of it has run
+                del self._attempts[running]
+                if not attempt.over:
+                    self._end(attempt, None, attempt.why or failure_of(asyncio.CancelledError("cancelled before it began")))
+            elif attempt.why is None:
                 if now - attempt.began > limit:
                     self._stop(running, attempt, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s"))
             elif not attempt.over:
@@ -157,6 +164,11 @@ class LoopExecutor(Places):
         if attempt.why is None:
             attempt.why, attempt.stopped = why, self._clock.monotonic()
             running.cancel()
+            if (
+                getcoroutinestate(cast("Coroutine[Any, Any, Any]", running.get_coro())) == CORO_CREATED
+            ):  # it never begins, and so reports nothing itself
+                del self._attempts[running]
+                self._end(attempt, None, why)
 
     def _write_off(self, running: asyncio.Task[Any], attempt: Attempt) -> None:
         assert attempt.why is not None
@@ -175,17 +187,12 @@ class LoopExecutor(Places):
         return None if found is None else (found.step.name, found.invocation)
 
     async def _run(self, attempt: Attempt) -> None:
-        result: Value | Failure
-        running = asyncio.current_task()
-        assert running is not None
-        try:
-            invocation, step = attempt.invocation, attempt.step
-            graph = self._graphs[invocation.pipeline, invocation.version]
-            if step.wants_context:
-                attempt.recorder = RunnerRecorder(invocation, self._note, asyncio.get_running_loop())
-            result = await await_attempt(graph, graph.nodes[invocation.node], invocation, self._store, attempt.recorder, self._aside)
-        finally:
-            del self._attempts[running]
+        invocation = attempt.invocation
+        graph = self._graphs[invocation.pipeline, invocation.version]
+        if attempt.step.wants_context:
+            attempt.recorder = RunnerRecorder(invocation, self._note, asyncio.get_running_loop())
+        result = await await_attempt(graph, graph.nodes[invocation.node], invocation, self._store, attempt.recorder, self._aside)
+        del self._attempts[attempt.running]  # type: ignore[arg-type]  # it is set where the task is made
         if attempt.over:
             return
         if attempt.why is not None:  # after it was stopped, nothing that it does counts

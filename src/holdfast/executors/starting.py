@@ -133,6 +133,7 @@ def wait_until_ready(launched: Launched, limit_s: float = START_LIMIT_S) -> str:
                 return str(error)
             if data:
                 continue
+            time.sleep(0.005)  # its pipe has ended, and it will in a moment
         code = launched.process.poll()
         if code is not None:
             out_of_memory = code == -9 and out_of_memory_kills() > launched.kills

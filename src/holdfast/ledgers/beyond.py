@@ -94,7 +94,8 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
     known = run("child_known", child.pipeline, child.key)
     if not known:
         raise InputError(f"pipeline {child.pipeline!r} version {child.version!r} is not registered here: load it beside its parent")
-    refuse_for(run, *known[0], child, child.source or f"item {show(child.parent)}, as its child {child.key}", at)
+    ((item, digest),) = known
+    refuse_for(run, item, digest, child, child.source or f"item {show(child.parent)}, as its child {child.key}", at)
     return False
 
 

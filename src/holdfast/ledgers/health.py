@@ -21,6 +21,9 @@ MINUTELY = 2 * 24 * 60
 HERE = ("disk-full", "ledger-trouble")
 """Kinds that a runner sees of its own machine."""
 
+HEARD_MS = 1_500
+"""Runners hear within a second that a breaker has opened or closed; what is woken sooner would be parked again."""
+
 _sketch = msgspec.json.Decoder(Durations)
 
 
@@ -49,6 +52,10 @@ class LedgerHealth:
     def heal(self, name: str) -> None:
         """Close a breaker."""
         self._transact(lambda run: run("heal", name), tell=True)
+
+    def wake_retrying(self, tasks: list[tuple[int, int]], now_ms: int) -> None:
+        """Wake items that are parked until a retry."""
+        self._transact(lambda run: [run("wake_retrying", now_ms + HEARD_MS, *task) for task in sorted(tasks)], tell=True)
 
     def learn_durations(self, fresh: dict[tuple[str, str], Durations], now_ms: int) -> dict[tuple[str, str], Durations]:
         """Add what was seen, and return what all know."""

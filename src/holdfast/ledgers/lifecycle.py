@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.beyond import Run, Transact
+from holdfast.ledgers.health import HEARD_MS
 from holdfast.ledgers.redriving import redrive_by_rule
 from holdfast.ledgers.rows import columns
 from holdfast.ledgers.verbs import Listed, cancel, leave, note, redrive
@@ -12,6 +13,9 @@ from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pau
 from holdfast.model.redriving import RedriveRule
 from holdfast.model.states import LIVE_ITEM_STATES
 from holdfast.model.trail import Entry
+
+PARKED_MS = 5_000
+"""Items that wait for a probe wake within so long after it; see ``SPREAD_MS`` of ``engine/gates.py``."""
 
 _RESTARTABLE = ("completed", "dead", "cancelled", *LIVE_ITEM_STATES)
 
@@ -59,6 +63,18 @@ class LedgerLifecycle:
             changed = run("pause_pipeline", number, step, now_ms, operation) if paused else run("resume_pipeline", number, step)
             run("operation_changed", len(changed), operation)
             return bool(changed)
+
+        return self._transact(work, tell=True)
+
+    def close_dependency(self, operation: int, dependency: str, now_ms: int) -> bool:
+        """Close the breaker of a dependency."""
+
+        def work(run: Run) -> bool:
+            closed = run("close_breaker", dependency)
+            for (probe_at,) in closed:
+                run("wake_until", now_ms + HEARD_MS, now_ms, probe_at + PARKED_MS)
+            run("operation_changed", len(closed), operation)
+            return bool(closed)
 
         return self._transact(work, tell=True)
 
@@ -153,10 +169,13 @@ class LedgerLifecycle:
         same = change.same.get(version)
         if same is None or version == change.to or state not in (*LIVE_ITEM_STATES, "dead"):
             return False
+        rows = [] if fence == 0 else run("results_of", item)
+        if change.seen.get(item, (generation, len(rows))) != (generation, len(rows)):
+            return False  # it has other values than those that were checked
         if fence == 0:  # nothing of it has begun
             run("move_item", change.to, item)
             return True
-        results = {(row[0], row[1]): row for row in run("results_of", item)}  # the newest of each task
+        results = {(row[0], row[1]): row for row in rows}  # the newest of each task
         leave(run, item)
         run("close_letters_of", now_ms, "moved to another version", item)
         run("note_move", item, generation + 1, version)

@@ -22,6 +22,7 @@ from holdfast.model.ids import parse, show
 from holdfast.model.prices import MICRO
 from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.states import ITEM_STATES
+from holdfast.model.stored import StoredItem
 from holdfast.model.values import Value
 
 T = TypeVar("T")
@@ -171,6 +172,14 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
         claimed = claimed_of(row)
         add_tasks({item: claimed}, lambda name: self._rows(_OF_ONE[name], item) if name in _OF_ONE else ())
         return claimed
+
+    def stored(self, item: int) -> StoredItem | None:
+        """The values of an item; None when there is no such item."""
+        for number, key, version, state, generation, payload, artifact in self._rows("stored_item", item):
+            rows = self._rows("results_of", item)
+            newest = {(row[0], row[1]): (row[0], row[1], row[8], value_of(row[10], row[11])) for row in rows}
+            return StoredItem(number, key, version, state, generation, value_of(payload, artifact), len(rows), tuple(newest.values()))
+        return None
 
     def shape(self, pipeline: str, label: str) -> list[dict[str, Any]]:
         """The nodes of a version."""

@@ -160,8 +160,12 @@ class SearchReads:
         return {(pipeline, step): msgspec.json.decode(sketch, type=Durations) for pipeline, step, sketch in self._rows("durations")}
 
     def breakers(self) -> list[dict[str, Any]]:
-        """Dependencies that are away: ``dependency``, ``opened_at``, ``probes``, ``probe_at``, ``why``."""
+        """Dependencies that are unavailable: ``dependency``, ``opened_at``, ``probes``, ``probe_at``, ``why``."""
         return [dict(zip(("dependency", "opened_at", "probes", "probe_at", "why"), row, strict=True)) for row in self._rows("breakers")]
+
+    def known_dependencies(self) -> list[str]:
+        """Names of dependencies that are or were unavailable."""
+        return [name for (name,) in self._rows("known_dependencies")]
 
     def trail(self, limit: int) -> Rows[dict[str, Any]]:
         """What people did, the newest first: ``entry``, ``at``, ``who``, ``action``, ``target``, ``reason``, ``digest``."""

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
 import msgspec
 
-from holdfast.errors import DefinitionError
-from holdfast.model.duration import Duration, seconds
+from holdfast.model.arguments import Declared, instance
+from holdfast.model.duration import Duration, OptionalSpan, Span
+from holdfast.model.kinds import Kind, UnfitError, whole
 from holdfast.model.prices import Budget, Prices
 
+Threshold = Annotated[int | None, whole(1, 1_000_000_000)]
 
-class StepAlerts(msgspec.Struct, frozen=True):
+
+class StepAlerts(Declared, frozen=True):
     """Thresholds of one step, of which it has none without them: as those of :class:`Alerts`."""
 
-    dead: int | None = None
-    dead_per_hour: int | None = None
-    dead_age: Duration | None = None
-
-    def __post_init__(self) -> None:
-        if self.dead_age is not None:
-            seconds(self.dead_age)
-        if any(limit is not None and limit < 1 for limit in (self.dead, self.dead_per_hour)):
-            raise DefinitionError("StepAlerts(): thresholds are at least 1")
+    dead: Threshold = None
+    dead_per_hour: Threshold = None
+    dead_age: OptionalSpan = None
 
 
-class Alerts(msgspec.Struct, frozen=True):
+_OF_A_STEP = instance(StepAlerts, "a number of open dead letters")
+
+
+def _by_step(value: Any) -> dict[str, StepAlerts]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise UnfitError(f"give {_STEPS.expects}")
+    return {str(name): _OF_A_STEP.read(one) for name, one in value.items()}
+
+
+_STEPS = Kind("thresholds by the name of the step, such as {'ocr': StepAlerts(dead=10)}", _by_step)
+
+
+class Alerts(Declared, frozen=True):
     """Thresholds above which an alert is opened; it is closed by itself when they hold again.
 
     Args:
@@ -33,23 +45,34 @@ class Alerts(msgspec.Struct, frozen=True):
         stuck: a duration: how long an item without a deadline may take before ``holdfast stuck`` names it.
         queue_age: a duration: how long the foremost queued item may have waited.
         deadline_risk: a duration: how long before its deadline an item should have ended.
-        steps: thresholds of steps by name, besides those of the pipeline: ``{"ocr": StepAlerts(dead=10)}``.
+        steps: thresholds of steps by name, besides those of the pipeline: ``{"ocr": StepAlerts(dead=10)}``, or ``{"ocr": 10}``.
+
+    In a pipeline, ``alerts=10`` means ``Alerts(10)``: at more than ten open dead letters.
     """
 
-    dead: int = 1_000
-    dead_per_hour: int = 100
-    dead_age: Duration = "7d"
-    stuck: Duration = "1d"
-    queue_age: Duration = "1h"
-    deadline_risk: Duration = "5m"
-    steps: dict[str, StepAlerts] = {}
+    dead: Annotated[int, whole(1, 1_000_000_000)] = 1_000
+    dead_per_hour: Annotated[int, whole(1, 1_000_000_000)] = 100
+    dead_age: Span = "7d"
+    stuck: Span = "1d"
+    queue_age: Span = "1h"
+    deadline_risk: Span = "5m"
+    steps: Annotated[dict[str, StepAlerts], _STEPS] = {}
 
-    def __post_init__(self) -> None:
-        for duration in (self.dead_age, self.stuck, self.queue_age, self.deadline_risk):
-            seconds(duration)
-        if self.dead < 1 or self.dead_per_hour < 1:
-            raise DefinitionError("Alerts(): thresholds are at least 1")
+    if TYPE_CHECKING:
 
+        def __init__(
+            self,
+            dead: int = 1_000,
+            dead_per_hour: int = 100,
+            dead_age: Duration = "7d",
+            stuck: Duration = "1d",
+            queue_age: Duration = "1h",
+            deadline_risk: Duration = "5m",
+            steps: Mapping[str, StepAlerts | int] = {},
+        ) -> None: ...
+
+
+ALERTS = instance(Alerts, "a number of open dead letters (alerts=10)")
 
 KINDS = (
     "dead-letters", "dead-letter-rate", "dead-letter-age", "stuck-items", "deadline-risk", "queue-growth", "unserved-version", "open-breaker",

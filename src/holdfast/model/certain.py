@@ -89,7 +89,7 @@ def _compile(kind: Any, within: tuple[Any, ...]) -> Many | None:
         return None if None in parts else partial(_fixed, typing.cast(list[Many], parts))
     if origin in (list, tuple, set, frozenset):
         inner = _compile(arguments[0], within)
-        return None if inner is None else lambda values: _all(origin, values) and inner(list(chain.from_iterable(values)))
+        return None if inner is None else partial(_lists, origin, inner)
     if origin is dict and arguments[0] is str:
         inner = _compile(arguments[1], within)
         return None if inner is None else partial(_dicts, inner)
@@ -111,6 +111,10 @@ def _union(members: tuple[Any, ...], within: tuple[Any, ...]) -> Many | None:
 
 def _all(kind: type, values: list[Any]) -> bool:
     return {kind}.issuperset(map(type, values))
+
+
+def _lists(kind: type, inner: Many, values: list[Any]) -> bool:
+    return _all(kind, values) and inner(list(chain.from_iterable(values)))
 
 
 def _dicts(inner: Many, values: list[Any]) -> bool:
@@ -160,7 +164,9 @@ def _loose(kind: Any) -> bool:
 
 def _fields(kind: Any) -> dict[str, Any] | None:
     """The types of the fields of a class that msgspec reads without any code of its author's; None for others."""
-    if not isinstance(kind, type) or getattr(kind, "__parameters__", ()) or hasattr(kind, "__post_init__") or hasattr(kind, "__pydantic_validator__"):
+    if not isinstance(kind, type) or hasattr(kind, "__parameters__"):  # a generic class
+        return None
+    if hasattr(kind, "__post_init__") or hasattr(kind, "__pydantic_validator__"):
         return None
     if issubclass(kind, msgspec.Struct):
         return None if kind.__struct_config__.omit_defaults else {one.name: one.type for one in msgspec.structs.fields(kind)}

@@ -40,11 +40,14 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
         to: the ledger's number of that version.
         same: of each version that items come from, the nodes that are the same, and which they are there.
         bodies: by node there, the ledger's number of the body as it is now; a result of another body is not kept.
+        seen: by item, its generation and the number of its results when its values were checked; one that has others by now
+            is left where it is. Items that are not here were not checked.
     """
 
     to: int
     same: dict[int, dict[int, int]]
     bodies: dict[int, int] = {}
+    seen: dict[int, tuple[int, int]] = {}
 
 
 class Redrive(msgspec.Struct, frozen=True, tag="redrive"):

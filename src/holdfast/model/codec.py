@@ -34,12 +34,12 @@ class Reader(Protocol):
 
 
 def _write(value: Any) -> Any:
-    reference = media.written(value)
-    if reference is not None:
-        return reference
     pydantic = getattr(type(value), "__pydantic_serializer__", None)
     if pydantic is not None:
         return msgspec.Raw(pydantic.to_json(value, by_alias=False, round_trip=True, warnings=False))
+    reference = media.written(value)
+    if reference is not None:
+        return reference
     kind = type(value)
     raise TypeError(f"{name_of(kind)} is no msgspec, dataclass, pydantic or built-in type, so it cannot be stored as JSON{remedy(kind)}")
 

@@ -166,9 +166,9 @@ def _equal(given: Any, kept: Any) -> bool:
     if isinstance(given, float):
         return (math.isnan(given) and math.isnan(kept)) or (given == kept and math.copysign(1, given) == math.copysign(1, kept))
     if isinstance(given, Decimal):
-        return given.as_tuple() == kept.as_tuple()
+        return bool(given.as_tuple() == kept.as_tuple())
     if isinstance(given, datetime | time):
-        return given == kept and given.fold == kept.fold and _zone(given) == _zone(kept)
+        return bool(given == kept) and given.fold == kept.fold and _zone(given) == _zone(kept)
     if isinstance(given, Enum):
         return given is kept
     if media.is_media(type(given)):

@@ -142,8 +142,8 @@ def written(value: Any) -> dict[str, Any] | None:
         return None
     if type(value) is not kind:
         raise TypeError(f"a {type(value).__qualname__} would be read back as a plain {kind.__qualname__}: {_PLAINLY[_name(kind)]}")
-    if kind is Artifact:
-        one: Artifact = value
+    if isinstance(value, Artifact):
+        one = value
     elif _name(kind) == "numpy.ndarray":
         one = _kept(lambda file: _save_array(file, value), "application/x-npy")
     elif _name(kind) == "PIL.Image.Image":

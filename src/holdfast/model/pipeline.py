@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import re
-import sys
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
 from holdfast.errors import DefinitionError, InputError
-from holdfast.model.alerts import Alerts
+from holdfast.model.alerts import ALERTS, Alerts
+from holdfast.model.arguments import Declared, checked, instance, refusal, refuse
+from holdfast.model.bodies import of_a_pipeline
 from holdfast.model.codec import decode
-from holdfast.model.duration import Duration, seconds
-from holdfast.model.prices import Budget
-from holdfast.model.redriving import RedriveRule
+from holdfast.model.duration import KEEPING, Duration, OptionalSpan, seconds
+from holdfast.model.kinds import Kind, UnfitError, function, several, shown, text
+from holdfast.model.prices import BUDGET, Budget
+from holdfast.model.redriving import REDRIVE, RedriveRule
 from holdfast.model.tracing import trace
+from holdfast.model.where import caller, caller_names, decorated
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -41,7 +45,7 @@ class Listener(msgspec.Struct, frozen=True):
     where: Callable[[Any], bool] | None = None
 
 
-class Keep(msgspec.Struct, frozen=True):
+class Keep(Declared, frozen=True):
     """How long an item's values are kept after it has ended: what steps gave each other, and what the item gave.
 
     Args:
@@ -49,15 +53,14 @@ class Keep(msgspec.Struct, frozen=True):
         outputs: the same for the result; then the item is ``archived``.
 
     Nothing of an item with an open dead letter is ever cleared, nor payloads, decisions and failures.
+    In a pipeline, ``keep="7d"`` means ``Keep("7d")``: intermediates for a week, outputs for ever.
     """
 
-    intermediates: Duration = "forever"
-    outputs: Duration = "forever"
+    intermediates: Annotated[Duration, KEEPING] = "forever"
+    outputs: Annotated[Duration, KEEPING] = "forever"
 
-    def __post_init__(self) -> None:
-        for duration in (self.intermediates, self.outputs):
-            if duration != "forever":
-                seconds(duration)
+
+KEEP = instance(Keep, "how long intermediates are kept (keep='7d')")
 
 
 class Pipeline(Generic[A, T]):
@@ -92,15 +95,14 @@ class Pipeline(Generic[A, T]):
         budget: Budget = Budget(),
         redrive: tuple[RedriveRule, ...] = (),
     ) -> None:
+        try:
+            fn = of_a_pipeline(fn)
+            self.name: str = NAME.read(name or fn.__name__)
+        except UnfitError as error:
+            known = name or getattr(fn, "__name__", shown(fn))
+            raise refusal(f"pipeline {known!r}", f"{error}{'' if name else ', or set name='}") from None
         self.fn = fn
-        self.name = name or fn.__name__
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", self.name):
-            raise DefinitionError(f"pipeline name {self.name!r}: use letters, digits, '_', '-' and '.', at most 100, beginning with a letter")
-        if not isinstance(version, str) or not version:
-            raise DefinitionError(f"pipeline {self.name!r} needs version='…', the label under which items are admitted")
-        if not callable(key):
-            raise DefinitionError(f"pipeline {self.name!r} needs key=, a function from the payload to a text that names it")
         self.version = version
         self.key = key
         self.deadline = None if deadline is None else seconds(deadline)
@@ -111,14 +113,11 @@ class Pipeline(Generic[A, T]):
         self.budget = budget
         self.redrive = redrive
         self.listeners: tuple[Listener, ...] = ()
-        parameters = list(inspect.signature(fn).parameters)
-        if len(parameters) != 1:
-            raise DefinitionError(f"pipeline {self.name!r} must take one parameter, the payload; it takes {len(parameters)}")
         try:
             hints = typing.get_type_hints(fn, localns=names, include_extras=True)
-        except NameError as error:
-            raise DefinitionError(f"pipeline {self.name!r}: {error}; define or import the type before the pipeline") from None
-        self.input_type = hints.get(parameters[0], Any)
+        except (NameError, TypeError, SyntaxError) as error:
+            refuse(f"pipeline {self.name!r}", f"{error}; define or import the type before the pipeline")
+        self.input_type = hints.get(next(iter(inspect.signature(fn).parameters)), Any)
         self._check_search()
         self.graph = trace(fn, self.name, self.input_type)
         self._check_steps()
@@ -128,17 +127,25 @@ class Pipeline(Generic[A, T]):
         declared = getattr(self.input_type, "__struct_fields__", None) or getattr(self.input_type, "__dataclass_fields__", None)
         declared = declared or getattr(self.input_type, "model_fields", None)
         for path in self.search:
-            if not re.fullmatch(r"\w+(\.\w+)*", path):
-                raise DefinitionError(f"pipeline {self.name!r}: search={path!r}: write a path of field names, such as 'customer.name'")
             if declared and path.partition(".")[0] not in declared:
-                raise DefinitionError(f"pipeline {self.name!r}: search={path!r}: the payload has {', '.join(declared)}")
+                refuse(f"pipeline {self.name!r}", f"search={path!r}: the payload has {', '.join(declared)}")
 
     def _check_steps(self) -> None:
-        """Steps that alerts and rules name are there."""
+        """Steps that alerts and rules name are there, and no two steps have one name."""
         known = [node.name for node in self.graph.steps()]
         for name in (*self.alerts.steps, *(rule.step for rule in self.redrive if rule.step)):
             if name not in known:
                 raise DefinitionError(f"pipeline {self.name!r} has no step {name!r} to watch or redrive: it has {', '.join(known)}")
+        steps: dict[str, Any] = {}
+        for node in self.graph.steps():
+            other = steps.setdefault(node.step.name, node.step)
+            if other is not node.step and other.body.__module__ != "holdfast.model.combinators.refine":
+                refuse(
+                    f"pipeline {self.name!r}",
+                    f"two different steps are called {other.name!r} ({other.__module__}.{other.body.__qualname__} and "
+                    f"{node.step.__module__}.{node.step.body.__qualname__}): limits, pauses and learned timeouts go by the name; "
+                    f"give one of them another: @step(name='…')",
+                )
 
     def __call__(self, payload: A) -> T:
         """Run as plain Python: no retries, no deadlines. Inside another pipeline, its steps are traced inline."""
@@ -175,35 +182,81 @@ class Pipeline(Generic[A, T]):
         return f"<pipeline {self.name} version {self.version}>"
 
 
+NAME = text(
+    re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}").fullmatch,
+    "a name of letters, digits, '_', '-' and '.', at most 100, beginning with a letter",
+)
+
+
+def _version(value: Any) -> str:
+    label = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(label, str) or not re.fullmatch(r"\S(.{0,98}\S)?", label) or not label.isprintable():
+        raise UnfitError(f"give {VERSION.expects}")
+    return label
+
+
+VERSION = Kind("a label under which items are admitted, such as '1': text of 1 to 100 characters, or a whole number", _version)
+
+_key = function(1, "a function from the payload to a text that names it, such as lambda upload: upload.claim_id")
+
+
+def _naming(value: Any) -> Any:
+    """A key function; one that only returns a constant would make one item of all payloads."""
+    fn = _key.read(value)
+    if inspect.isfunction(fn):
+        quiet = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "COPY_FREE_VARS"}
+        if {one.opname for one in dis.get_instructions(fn)} <= quiet:
+            raise UnfitError(f"it gives one key for all payloads, which would all be one item; give {_key.expects}")
+    return fn
+
+
+def _subject(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    given = kwargs.get("name") or (getattr(args[0], "__name__", "") if args else "") or decorated(caller())
+    return f"pipeline {given!r}" if isinstance(given, str) and given else "pipeline"
+
+
+@checked(_subject)
 def pipeline(
     *,
-    version: str,
-    key: Callable[[Any], str],
-    deadline: Duration | None = None,
-    name: str | None = None,
-    inputs: Callable[[str], Iterable[Any]] | None = None,
-    keep: Keep = Keep(),
-    search: Iterable[str] = (),
-    alerts: Alerts = Alerts(),
-    budget: Budget = Budget(),
-    redrive: Iterable[RedriveRule] = (),
+    version: Annotated[str | int, VERSION],
+    key: Annotated[Callable[[Any], str], Kind(_key.expects, _naming)],
+    deadline: OptionalSpan = None,
+    name: Annotated[str | None, NAME] = None,
+    inputs: Annotated[
+        Callable[[str], Iterable[Any]] | None, function(1, "a function from one argument of `holdfast run` to payloads", yields=True)
+    ] = None,
+    keep: Annotated[Keep | Duration, KEEP] = Keep(),
+    search: Annotated[
+        str | Iterable[str],
+        several(
+            text(re.compile(r"\w+(\.\w+)*").fullmatch, "a path of field names, such as 'customer.name'"),
+            "a path of field names, such as 'customer.name', or several",
+        ),
+    ] = (),
+    alerts: Annotated[Alerts | int, ALERTS] = Alerts(),
+    budget: Annotated[Budget | float, BUDGET] = Budget(),
+    redrive: Annotated[RedriveRule | Iterable[RedriveRule], REDRIVE] = (),
 ) -> Callable[[Callable[[A], T]], Pipeline[A, T]]:
     """Declare a function of steps as a pipeline; it is traced at once.
 
     Args:
-        version: label of this graph; the same label with another shape is refused by the runner.
+        version: label of this graph; the same label with another shape is refused by the runner. ``1`` means ``"1"``.
         key: names a payload; two payloads with one key are one item.
         deadline: how long an item may take from admission, a duration such as ``"2h"``.
         name: its name, by default the function's.
         inputs: turns one command-line argument into payloads, for ``holdfast run`` and ``holdfast submit``.
-        keep: how long values are kept after an item has ended: ``Keep(intermediates="7d")``; by default for ever.
-        search: fields of the payload by which items can be found, as paths: ``("claim_id", "customer.name", "pages.kind")``.
+        keep: how long values are kept after an item has ended: ``Keep(intermediates="7d")``; by default for ever. ``"7d"``
+            means ``Keep("7d")``.
+        search: fields of the payload by which items can be found, as paths: ``("claim_id", "customer.name", "pages.kind")``; or
+            one path.
         alerts: when dead letters and hanging items become somebody's business.
-        budget: how much an item, and a day of the pipeline, may cost.
-        redrive: rules by which dead letters go back by themselves, such as ``[RedriveRule(error="timeout", after="1h")]``.
+        budget: how much an item, and a day of the pipeline, may cost. ``5`` means ``Budget(item_usd=5)``.
+        redrive: rules by which dead letters go back by themselves, such as ``[RedriveRule(error="timeout", after="1h")]``, or one.
 
     Raises:
         DefinitionError: it computes over steps' outputs, or an edge does not fit; the message says what to write instead.
     """
-    names = dict(sys._getframe(1).f_locals)
-    return lambda fn: Pipeline(fn, version, key, deadline, name, inputs, names, keep, tuple(search), alerts, budget, tuple(redrive))
+    # Made what their annotations promise by `checked`, as the arguments came in.
+    made: dict[str, Any] = {"keep": keep, "search": search, "alerts": alerts, "budget": budget, "redrive": redrive}
+    names = caller_names()
+    return lambda fn: Pipeline(fn, str(version), key, deadline, name, inputs, names, **made)

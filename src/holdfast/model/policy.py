@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from holdfast.errors import DefinitionError
+from holdfast.model.arguments import Declared, instance
 from holdfast.model.dependency import Dependency
-from holdfast.model.duration import Duration, seconds
+from holdfast.model.duration import Duration, Span, seconds
+from holdfast.model.kinds import Kind, UnfitError, number, shown, whole
 from holdfast.model.size import Size, bytes_of
 
 Exhausted = Literal["bury", "skip", "review"]
@@ -16,7 +18,18 @@ Effects = Literal["safe", "unsafe"]
 Runs = Literal["auto", "loop", "process", "threads", "transaction"]
 
 
-class Retry(msgspec.Struct, frozen=True):
+def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
+    kinds = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | type) else (value,)
+    for one in kinds:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise UnfitError(f"give exception classes, such as ValueError or (ValueError, KeyError); {shown(one)} is none")
+    return kinds
+
+
+_EXCEPTIONS = Kind("exception classes, such as ValueError or (ValueError, KeyError)", _exceptions)
+
+
+class Retry(Declared, frozen=True):
     """When a failed attempt is tried again: exponential backoff with full jitter.
 
     The n-th wait is drawn evenly from 0 to ``min(cap, base * 2**(n-1))`` seconds
@@ -26,26 +39,32 @@ class Retry(msgspec.Struct, frozen=True):
         attempts: charged attempts before the task is exhausted; 1 means no retry.
         base: upper bound of the first wait, a duration.
         cap: upper bound of every wait, a duration.
-        never: exception types that are bad input for this step: not retried.
+        never: an exception type, or several, that is bad input for this step: not retried.
+
+    In a step, ``retry=3`` means ``Retry(3)``.
     """
 
-    attempts: int = 5
-    base: Duration = "1s"
-    cap: Duration = "5m"
-    never: tuple[type[BaseException], ...] = ()
+    attempts: Annotated[int, whole(1, 10_000)] = 5
+    base: Span = "1s"
+    cap: Span = "5m"
+    never: Annotated[tuple[type[BaseException], ...], _EXCEPTIONS] = ()
 
-    def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise DefinitionError(f"Retry(attempts={self.attempts}): at least one attempt is needed")
-        seconds(self.base)
-        seconds(self.cap)
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            attempts: int = 5,
+            base: Duration = "1s",
+            cap: Duration = "5m",
+            never: type[BaseException] | Iterable[type[BaseException]] = (),
+        ) -> None: ...
 
     def delay(self, failures: int, jitter: float) -> float:
         """Seconds to wait after the ``failures``-th failure; ``jitter`` is drawn from [0, 1)."""
         return jitter * min(seconds(self.cap), seconds(self.base) * 2.0 ** min(failures - 1, 60))
 
 
-class Timeout(msgspec.Struct, frozen=True):
+class Timeout(Declared, frozen=True):
     """How long one attempt may run before it is killed; the clock starts when the step body starts.
 
     Below the ceiling the limit is learned from the step's successes, over restarts and runners: ``factor`` times the ``quantile`` of
@@ -60,13 +79,15 @@ class Timeout(msgspec.Struct, frozen=True):
         factor: times that.
         warm_up: successes needed before anything is learned.
         learn: ``False``: the ceiling is the limit.
+
+    In a step, ``timeout="30s"`` means ``Timeout("30s")``.
     """
 
-    ceiling: Duration = "10m"
-    floor: Duration = "5s"
-    quantile: float = 0.99
-    factor: float = 4.0
-    warm_up: int = 20
+    ceiling: Span = "10m"
+    floor: Span = "5s"
+    quantile: Annotated[float, number(0.001, 0.999, "a share above 0 and below 1, such as 0.99")] = 0.99
+    factor: Annotated[float, number(1, 1_000, "a factor from 1 to 1,000")] = 4.0
+    warm_up: Annotated[int, whole()] = 20
     learn: bool = True
 
     @property
@@ -79,33 +100,30 @@ class Timeout(msgspec.Struct, frozen=True):
         """The floor in seconds, at most the ceiling."""
         return min(seconds(self.floor), self.seconds)
 
-    def __post_init__(self) -> None:
-        seconds(self.ceiling)
-        seconds(self.floor)
-        if not 0 < self.quantile < 1 or self.factor < 1 or self.warm_up < 1:
-            raise DefinitionError("Timeout(): 0 < quantile < 1, factor ≥ 1, warm_up ≥ 1")
 
-
-class Batch(msgspec.Struct, frozen=True):
+class Batch(Declared, frozen=True):
     """How tasks of one step are gathered across items into one call.
 
     Args:
         size: most elements in a call.
         wait: how long the first element waits for others, a duration.
+
+    In a batched step, ``batch=8`` means ``Batch(8)``.
     """
 
-    size: int = 8
-    wait: Duration = "50ms"
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise DefinitionError(f"Batch(size={self.size}): a batch has at least one element")
-        seconds(self.wait)
+    size: Annotated[int, whole(1, 100_000)] = 8
+    wait: Span = "50ms"
 
     @property
     def wait_s(self) -> float:
         """The wait in seconds."""
         return seconds(self.wait)
+
+
+RETRY = instance(Retry, "a number of attempts (retry=3)")
+TIMEOUT = instance(Timeout, "a duration (timeout='30s')")
+BATCH = instance(Batch, "a number of elements (batch=8)")
+DEPENDS = instance(Dependency, "the name of a service (depends='ocr-api')")
 
 
 class Policy(msgspec.Struct, frozen=True):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from holdfast.errors import DefinitionError
+from holdfast.model.arguments import Declared, instance
+from holdfast.model.kinds import number
 from holdfast.model.task import Usage
 
 MICRO = 1_000_000
@@ -36,7 +39,10 @@ class Prices(msgspec.Struct, frozen=True):
         return self.compute(usage.cpu_s, usage.gpu_s) + usage.cost / MICRO
 
 
-class Budget(msgspec.Struct, frozen=True):
+Dollars = Annotated[float | None, number(0, 1e9, "US dollars, more than 0", above=True)]
+
+
+class Budget(Declared, frozen=True):
     """How much a pipeline may spend, in US dollars: compute and calls, as ``holdfast costs`` counts them, without storage.
 
     Args:
@@ -46,12 +52,11 @@ class Budget(msgspec.Struct, frozen=True):
             somebody resumes it.
 
     What is under way when a day's budget is passed is not stopped, so a little more may be spent. Children have the budget of their own pipeline.
+    In a pipeline, ``budget=5`` means ``Budget(5)``: five dollars an item.
     """
 
-    item_usd: float | None = None
-    day_usd: float | None = None
+    item_usd: Dollars = None
+    day_usd: Dollars = None
 
-    def __post_init__(self) -> None:
-        for limit in (self.item_usd, self.day_usd):
-            if limit is not None and not 0 < limit < 1e9:
-                raise DefinitionError("Budget(): say dollars, more than 0")
+
+BUDGET = instance(Budget, "US dollars that an item may cost (budget=5)")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from holdfast.errors import DefinitionError
+from holdfast.model.kinds import Kind, UnfitError
 
 Size = int | str
 """Bytes as a whole number, or text such as ``"512MB"``, ``"2GB"``, ``"1.5GiB"``."""
@@ -39,3 +41,14 @@ def show_size(size: int) -> str:
             value = size / factor
             return f"{value:.1f} {unit}" if value < 100 and unit != "kB" and unit != "MB" else f"{value:.0f} {unit}"
     return f"{size} bytes"
+
+
+def _read(value: Any) -> Size:
+    try:
+        bytes_of(value)
+    except DefinitionError as error:
+        raise UnfitError(str(error)) from None
+    return value  # type: ignore[no-any-return]
+
+
+SIZE = Kind("a size: bytes, or text such as '512MB', '2GB', '1.5GiB'", _read)

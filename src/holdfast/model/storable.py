@@ -34,7 +34,7 @@ def check_storable(what: str, kind: Any) -> None:
         raise DefinitionError(f"{what}: {describe(kind)} cannot be kept{f': field {where}' if where else ''}: {why}")
     try:
         decoder(kind)
-    except DefinitionError as error:
+    except (DefinitionError, TypeError) as error:  # TypeError: metadata in the annotation that has no hash
         raise DefinitionError(f"{what}: {error}") from None
 
 
@@ -46,6 +46,25 @@ def read_as(kind: Any) -> Any:
     except DefinitionError:
         return Any
     return kind
+
+
+_PLAIN = (str, int, float, bool, type(None), list, dict, Any)
+
+
+def read_alike(produced: Any, wanted: Any) -> bool:
+    """Whether JSON of one type is read as the same values under another: for what is handed on as JSON, to a child."""
+    if produced == wanted:
+        return True
+    origin, arguments = get_origin(produced), get_args(produced)
+    if origin in (Union, types.UnionType):
+        return all(read_alike(part, wanted) for part in arguments)
+    if get_origin(wanted) in (Union, types.UnionType):
+        return any(read_alike(produced, part) for part in get_args(wanted))
+    if wanted is Any or wanted is object:
+        return (origin or produced) in _PLAIN and all(read_alike(part, Any) for part in arguments)
+    if produced is Any or not arguments or not get_args(wanted):
+        return produced in _PLAIN
+    return origin is get_origin(wanted) and all(read_alike(*pair) for pair in zip(arguments, get_args(wanted)) if Ellipsis not in pair)
 
 
 def stored_path(kind: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...]:

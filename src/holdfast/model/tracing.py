@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,12 +10,13 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 from holdfast.errors import DefinitionError
+from holdfast.model.arguments import refuse
 from holdfast.model.codec import describe, keep
 from holdfast.model.edge_types import check_edge, element_type
 from holdfast.model.fusing import fuse
 from holdfast.model.graph import CONSTANT, INPUT, READ, Graph, Node, NodeKind, Ref, Region
 from holdfast.model.source_check import check_source
-from holdfast.model.storable import check_storable, read_as
+from holdfast.model.storable import check_storable, read_alike, read_as
 
 _active: ContextVar[Tracer | None] = ContextVar("holdfast_tracer", default=None)
 
@@ -136,11 +138,26 @@ class Tracer:
         self._region.nodes = (*self._region.nodes, node.index)
         return node
 
+    def call(self, owner: str, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Call what a combinator was given, if it takes so many arguments.
+
+        Raises:
+            DefinitionError: it does not.
+        """
+        try:
+            inspect.signature(fn).bind(*arguments)
+        except TypeError as error:
+            given = f"{len(arguments)} argument{'s' * (len(arguments) != 1)}"
+            refuse(f"{owner} in pipeline {self.pipeline!r}", f"{name_of(fn)} is called with {given}: {error}")
+        except ValueError:
+            pass
+        return fn(*arguments)
+
     def body(self, owner: Node, fn: Callable[..., Any], arguments: tuple[Any, ...], deeper: bool = False) -> Any:
         """Trace ``fn(*arguments)`` as a region of ``owner``; return the type of its result."""
         with self.region(owner, name_of(fn), deeper) as region:
             check_source(fn, arguments, self.pipeline, Traced)
-            region.result, kind = self.reference(fn(*arguments), f"the result of {name_of(fn)} in {owner.name}")
+            region.result, kind = self.reference(self.call(owner.name, fn, arguments), f"the result of {name_of(fn)} in {owner.name}")
         return kind
 
     @contextmanager
@@ -176,6 +193,16 @@ class Tracer:
         ref, kind = self.reference(value, f"{parameter!r} of {consumer}", read_as(wanted))
         if read_as(wanted) is not wanted:
             check_edge("a constant", kind, consumer, parameter, wanted)
+        return ref
+
+    def handed_on(self, value: Any, consumer: str, wanted: Any) -> Ref:
+        """Return a reference to a payload that another item reads from JSON, as its own type."""
+        ref = self.argument(value, consumer, "payload", wanted)
+        if isinstance(value, Traced) and not read_alike(value._type, wanted):
+            raise DefinitionError(
+                f"{consumer} reads its payload as {describe(wanted)}, and is given {describe(value._type)}, which would come out changed: "
+                f"annotate both with the same type"
+            )
         return ref
 
     def output(self, node: Node) -> Traced:

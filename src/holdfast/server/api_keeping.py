@@ -49,6 +49,10 @@ class Keys(Body):
     manifest: str | None = Field(default=None, max_length=200, description="Compare with what was received under this manifest alone.")
 
 
+VALUES = 100
+"""Items whose stored values a look at a deployment checks."""
+
+
 class NewToken(Body):
     """A token to make."""
 
@@ -60,7 +64,8 @@ class NewToken(Body):
 @router.get("/pipelines/{name}/deployment")
 def deployment(here: Here, person: Viewer, name: Name) -> dict[str, Any]:
     """What the version whose code this server has changes for the items of other versions."""
-    return here.app.differences(here.pipeline(name))
+    served = here.pipeline(name)
+    return {**here.app.differences(served), "values": msgspec.to_builtins(here.app.fitting(served, VALUES))}
 
 
 @router.post("/pipelines/{name}/deploy", responses=GOES_ON)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
 from holdfast.app import App
@@ -34,6 +34,21 @@ class Done(BaseModel):
     operation: int
     changed: int | None = None
     unchanged: int | None = None
+
+
+class Misfit(BaseModel):
+    """An item that was not moved, and which of its values does not fit."""
+
+    item: str
+    key: str
+    why: str
+
+
+class Moved(Done):
+    """A move that left items where they are, since their stored values do not fit the version."""
+
+    unfit: int
+    misfits: list[Misfit] = Field(description="The first of these, with why.")
 
 
 class Items(Body):
@@ -100,11 +115,24 @@ class Hold(Body):
     reason: Reason = ""
 
 
+class Because(Body):
+    """Why something is done."""
+
+    reason: Reason = ""
+
+
+Dependency = Annotated[str, Path(description="The dependency's name.", max_length=200)]
+
+
 def answered(here: State, response: Response, work: Callable[[App], Changed]) -> Done:
     """Do it, and say what was done, or that it goes on."""
     done = do(here, work)
     if isinstance(done, Changed):
-        return Done(operation=done.operation, changed=done.changed, unchanged=done.looked_at - done.changed)
+        left = done.looked_at - done.changed - done.unfit
+        if done.unfit:
+            named = [Misfit(item=one.item, key=one.key, why=one.why) for one in done.misfits]
+            return Moved(operation=done.operation, changed=done.changed, unchanged=left, unfit=done.unfit, misfits=named)
+        return Done(operation=done.operation, changed=done.changed, unchanged=left)
     response.status_code, response.headers["Location"] = 202, f"/api/v1/operations/{done}"
     return Done(operation=done)
 
@@ -145,11 +173,17 @@ def restart(here: Here, person: Operator, body: Restart, response: Response) -> 
 
 
 @router.post("/items/move", responses=GOES_ON)
-def move(here: Here, person: Operator, body: Move, response: Response) -> Done:
-    """These items go on under another version; results of steps that are the same there are kept."""
+def move(here: Here, person: Operator, body: Move, response: Response) -> Moved | Done:
+    """These items go on under another version; results of steps that are the same there are kept. Where
+    this server has that version's code, an item whose stored values do not fit its types stays where it is."""
     target, served = body.target(here), here.pipelines.get(body.pipeline)
-    bodies = served.bodies() if served is not None and served.version == body.version else None
-    return answered(here, response, lambda app: app.move(target, body.pipeline, body.version, bodies, body.rate, body.reason, person.name))
+    served = served if served is not None and served.version == body.version else None
+    bodies = served.bodies() if served is not None else None
+    return answered(
+        here,
+        response,
+        lambda app: app.move(target, body.pipeline, body.version, bodies, body.rate, body.reason, person.name, None, served),
+    )
 
 
 @router.post("/dead-letters/redrive", responses=GOES_ON)
@@ -166,6 +200,12 @@ def discard(here: Here, person: Operator, body: Letters, response: Response) -> 
     """Close dead letters with a reason. Nothing is deleted."""
     target = body.target(here)
     return answered(here, response, lambda app: app.discard(target, body.reason, person.name))
+
+
+@router.post("/dependencies/{name}/close")
+def close_dependency(here: Here, person: Operator, name: Dependency, body: Because, response: Response) -> Done:
+    """Close the breaker of a dependency by hand: its next attempts start at once."""
+    return answered(here, response, lambda app: app.close_dependency(name, body.reason, person.name))
 
 
 @router.post("/pipelines/{name}/pause")

@@ -92,6 +92,9 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
     oldest = GaugeMetricFamily("holdfast_oldest_queued_item_age_seconds", "Since the oldest queued item was accepted.", labels=["pipeline"])
     letters = GaugeMetricFamily("holdfast_dead_letters", "Open dead letters.", labels=["pipeline"])
     oldest_letter = GaugeMetricFamily("holdfast_oldest_dead_letter_age_seconds", "Since the oldest open one was written.", labels=["pipeline"])
+    refused = GaugeMetricFamily("holdfast_refused_inputs", "Inputs that were not accepted, and not since.", labels=["pipeline"])
+    for name, counts in reads.refused_counts().items():
+        refused.add_metric([name], counts["open"])
     known = reads.open_letters_by_pipeline()
     for row in queue_table(reads, now_ms):
         for state in ("queued", "running", "waiting", "paused"):
@@ -119,7 +122,7 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         away.add_metric([breaker["dependency"]], 1)
     runners = GaugeMetricFamily("holdfast_runners", "Runners whose lease holds.", len(reads.runners(now_ms)))
     reviews = GaugeMetricFamily("holdfast_reviews", "Open reviews, counted up to 10,000.", len(reads.reviews(None, "open", 10_000)))
-    return [build, items, oldest, letters, oldest_letter, tasks, pools, alerts, away, runners, reviews]
+    return [build, items, oldest, letters, oldest_letter, refused, tasks, pools, alerts, away, runners, reviews]
 
 
 def _buckets(durations: Histogram) -> list[tuple[str, float]]:

@@ -16,11 +16,12 @@ from holdfast.model.combinators.gather import branch, gather
 from holdfast.model.combinators.refine import refine
 from holdfast.model.combinators.review import review
 from holdfast.model.combinators.route import case, route
+from holdfast.model.declaring import step
 from holdfast.model.dependency import Dependency
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry
 from holdfast.model.prices import Budget
-from holdfast.model.step import Failed, step
+from holdfast.model.step import Failed
 
 _FEW = Retry(attempts=3, base="1s", cap="20s")
 
@@ -263,8 +264,9 @@ def remembered(number: int) -> int:
 
 @pipeline(version="1", key=str)
 def weather(number: int) -> int:
-    """A dependency and the cache, alone and for elements."""
-    return merge(remembered(forecast(number)), total(each(forecast, tolerate=0.5)(spread(number))))
+    """A dependency and the cache, alone and for elements; and what fails over while the dependency is unavailable."""
+    known = merge(remembered(forecast(number)), total(each(forecast, tolerate=0.5)(spread(number))))
+    return merge(known, first_ok(forecast, plus)(number))
 
 
 ALL: list[Pipeline[Any, Any]] = [line, ways, hurried, joins, passes, people, family, small, weather]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from holdfast.errors import DefinitionError
+from holdfast.model.arguments import checked, refuse
+from holdfast.model.kinds import shown
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.specs import ChildSpec
 from holdfast.model.tracing import tracer
@@ -14,6 +15,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
+@checked("child()")
 def child(pipeline: Pipeline[A, T]) -> Callable[[A], T]:
     """Call a pipeline as an item of its own, linked to this one: ``child(invoices)(document)``.
 
@@ -22,16 +24,16 @@ def child(pipeline: Pipeline[A, T]) -> Callable[[A], T]:
     along; when this item no longer needs it, it is cancelled. (Called directly, ``invoices(document)``, its steps run within this item.)
 
     Raises:
-        DefinitionError: what is given is no pipeline.
+        DefinitionError: what is given is no pipeline, or its payload would be read as another type.
     """
     if not isinstance(pipeline, Pipeline):
-        raise DefinitionError(f"child() takes a pipeline, not {pipeline!r}")
+        refuse("child()", f"it takes a pipeline, not {shown(pipeline)}: decorate a function with @pipeline(…)")
 
     def call(payload: Any) -> Any:
         active = tracer()
         if active is None:
             return pipeline(payload)
-        ref = active.argument(payload, f"child({pipeline.name})", "payload", pipeline.input_type)
+        ref = active.handed_on(payload, f"child({pipeline.name})", pipeline.input_type)
         return active.output(active.add("child", pipeline.name, (ref,), pipeline.graph.output_type, spec=ChildSpec(pipeline)))
 
     call.__name__ = pipeline.name

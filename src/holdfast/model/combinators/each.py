@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from holdfast.errors import DefinitionError, EdgeTypeError
+from holdfast.errors import EdgeTypeError
+from holdfast.model.arguments import checked
+from holdfast.model.bodies import BRANCH
 from holdfast.model.codec import describe
 from holdfast.model.edge_types import element_type
 from holdfast.model.graph import Ref, Stage
+from holdfast.model.kinds import Kind, UnfitError
 from holdfast.model.tracing import Traced, name_of, tracer
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-def each(fn: Callable[[A], B], *, tolerate: float = 0.0) -> Callable[[Iterable[A]], list[B]]:
+def _tolerance(value: Any) -> float:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1_000_000_000
+    if not fits or (value >= 1 and value != int(value)):
+        raise UnfitError(f"give {TOLERANCE.expects}")
+    return value  # type: ignore[no-any-return]
+
+
+TOLERANCE = Kind("a share from 0 to below 1, or a whole number of elements", _tolerance)
+
+
+@checked("each()")
+def each(fn: Annotated[Callable[[A], B], BRANCH], *, tolerate: Annotated[float, TOLERANCE] = 0.0) -> Callable[[Iterable[A]], list[B]]:
     """Call ``fn`` on every element of a list, one task per element, results in order.
 
     Eaches that follow each other directly, ``each(b)(each(a)(values))``, have no barrier between them: an element goes on to ``b``
@@ -29,8 +43,6 @@ def each(fn: Callable[[A], B], *, tolerate: float = 0.0) -> Callable[[Iterable[A
     Raises:
         DefinitionError: ``tolerate`` is negative, or the input is no list.
     """
-    if tolerate < 0 or (tolerate >= 1 and tolerate != int(tolerate)):
-        raise DefinitionError(f"each(tolerate={tolerate!r}): give a share from 0 to below 1, or a whole number of elements")
 
     def call(values: Any) -> Any:
         active = tracer()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
 from holdfast.errors import DefinitionError
-from holdfast.model.duration import Duration, seconds
+from holdfast.model.arguments import checked, refuse
+from holdfast.model.duration import Duration, OptionalSpan, seconds
+from holdfast.model.kinds import UnfitError, function, shown, text
 from holdfast.model.pipeline import Listener, Pipeline
 from holdfast.model.plain import outside
 from holdfast.model.specs import EmitSpec, WaitSpec
@@ -15,7 +17,10 @@ from holdfast.model.tracing import Traced, tracer
 
 A = TypeVar("A")
 T = TypeVar("T")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}(\.[A-Za-z0-9_-]{1,60}){0,9}")
+EVENT = text(
+    re.compile(r"[A-Za-z0-9_-]{1,60}(\.[A-Za-z0-9_-]{1,60}){0,9}").fullmatch,
+    "words of letters, digits, '_' and '-', joined by dots, such as 'claim.recorded'",
+)
 
 
 def checked_name(event: str) -> str:
@@ -24,9 +29,13 @@ def checked_name(event: str) -> str:
     Raises:
         DefinitionError: it is not.
     """
-    if not _NAME.fullmatch(event):
-        raise DefinitionError(f"event name {event!r}: join words of letters, digits, '_' and '-' by dots, such as 'claim.recorded'")
-    return event
+    try:
+        return str(EVENT.read(event))
+    except UnfitError as error:
+        raise DefinitionError(f"event name {shown(event)} is not allowed: {error}") from None
+
+
+MARK = text(re.compile(r"([^\W_][\w.-]{0,99})?").fullmatch, "a mark of letters, digits, '_', '-' and '.'")
 
 
 class Emit:
@@ -35,6 +44,7 @@ class Emit:
     def __init__(self, event: str) -> None:
         self.event = self.name = event
 
+    @checked("emit()")
     def __call__(self, data: Any, /, *, key: str = "") -> None:
         """Emit the event.
 
@@ -53,7 +63,8 @@ class Emit:
         return result
 
 
-def emit(event: str) -> Emit:
+@checked("emit()")
+def emit(event: Annotated[str, EVENT]) -> Emit:
     """Emit an event: ``emit("claim.recorded")(record, key=record.claim_id)``.
 
     It is written in the transaction that makes it true, once per generation of the item, and handed out from there: to pipelines that
@@ -62,14 +73,15 @@ def emit(event: str) -> Emit:
     Raises:
         DefinitionError: a name that is none.
     """
-    return Emit(checked_name(event))
+    return Emit(event)
 
 
 @overload
 def wait_for(event: str, kind: type[T], *, timeout: Duration | None = ...) -> Callable[[str], T]: ...
 @overload
 def wait_for(event: str, kind: type[T], *, timeout: Duration, flag: str) -> Callable[[str], T | None]: ...
-def wait_for(event: str, kind: Any, *, timeout: Duration | None = None, flag: str = "") -> Any:
+@checked("wait_for()")
+def wait_for(event: Annotated[str, EVENT], kind: Any, *, timeout: OptionalSpan = None, flag: Annotated[str, MARK] = "") -> Any:
     """Wait for an event about a key: ``wait_for("payment.received", Payment, timeout="7d")(claim.claim_id)``.
 
     It waits in the ledger, not in a worker. An event counts from the item's admission on, so one that is faster than the item is not missed.
@@ -84,8 +96,8 @@ def wait_for(event: str, kind: Any, *, timeout: Duration | None = None, flag: st
         DefinitionError: a name that is none, or a flag without a timeout.
     """
     if flag and timeout is None:
-        raise DefinitionError("wait_for(flag=…) needs timeout=: when is it given up?")
-    spec = WaitSpec(checked_name(event), None if timeout is None else seconds(timeout), flag)
+        refuse("wait_for()", "flag= needs timeout=: when is it given up?")
+    spec = WaitSpec(event, None if timeout is None else seconds(timeout), flag)
 
     def call(key: Any) -> Any:
         active = tracer()
@@ -98,7 +110,12 @@ def wait_for(event: str, kind: Any, *, timeout: Duration | None = None, flag: st
     return call
 
 
-def on(event: str, *, where: Callable[[Any], bool] | None = None) -> Callable[[Pipeline[A, T]], Pipeline[A, T]]:
+@checked("on()")
+def on(
+    event: Annotated[str, EVENT],
+    *,
+    where: Annotated[Callable[[Any], bool] | None, function(1, "a function from the payload to True or False")] = None,
+) -> Callable[[Pipeline[A, T]], Pipeline[A, T]]:
     """Start a pipeline with every event of a name: its data are the payload. Written above ``@pipeline``.
 
     A pipeline listens from its first registration on; the producer knows nothing of it. Data that do not fit its payload's type are
@@ -111,11 +128,10 @@ def on(event: str, *, where: Callable[[Any], bool] | None = None) -> Callable[[P
     Raises:
         DefinitionError: a name that is none, or what is decorated is no pipeline.
     """
-    checked_name(event)
 
     def decorate(pipeline: Pipeline[A, T]) -> Pipeline[A, T]:
         if not isinstance(pipeline, Pipeline):
-            raise DefinitionError(f"@on({event!r}) goes above @pipeline(…): it starts a pipeline")
+            refuse(f"on({event!r})", f"it goes above @pipeline(…), and starts a pipeline; {shown(pipeline)} is none")
         pipeline.listeners = (*pipeline.listeners, Listener(event, where))
         return pipeline
 

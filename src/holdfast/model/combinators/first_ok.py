@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
 from typing_extensions import TypeVarTuple, Unpack
 
-from holdfast.errors import DefinitionError
+from holdfast.model.arguments import checked, refuse
+from holdfast.model.bodies import BRANCH
 from holdfast.model.tracing import either, tracer
 
 Ts = TypeVarTuple("Ts")
@@ -39,18 +40,20 @@ def first_ok(
     /,
     *rest: Callable[[Unpack[Ts]], Y],
 ) -> Callable[[Unpack[Ts]], T | U | V | W | X | Y]: ...
-def first_ok(*branches: Callable[..., Any]) -> Any:
+@checked("first_ok()")
+def first_ok(*branches: Annotated[Callable[..., Any], BRANCH]) -> Any:
     """Try callables in order until one succeeds. When it was not the first, the item carries the flag ``fallback-NAME`` of the one
     that answered; the last may be a :func:`holdfast.review`.
 
     A branch fails when a required step in it has exhausted its retries. If the last fails too, so does the whole, and
-    the last failure is the dead letter.
+    the last failure is the dead letter. While the breaker of a step's dependency is open, a branch fails over at once, and
+    only the last one waits: see ``when_open`` of :class:`holdfast.Dependency`.
 
     Raises:
         DefinitionError: no branches.
     """
     if not branches:
-        raise DefinitionError("first_ok() takes at least one step")
+        refuse("first_ok()", "it takes at least one step")
 
     def call(*arguments: Any) -> Any:
         active = tracer()

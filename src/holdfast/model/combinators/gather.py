@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
 from typing_extensions import TypeVarTuple, Unpack
 
-from holdfast.errors import DefinitionError
-from holdfast.model.duration import Duration, seconds
+from holdfast.model.arguments import checked, refuse
+from holdfast.model.bodies import BRANCH
+from holdfast.model.duration import Duration, OptionalSpan, seconds
+from holdfast.model.kinds import Kind, whole
 from holdfast.model.specs import GatherSpec, Late, Rule
 from holdfast.model.tracing import name_of, tracer
 
@@ -26,6 +28,8 @@ Z = TypeVar("Z")
 class Branch:
     """A branch of a gather with a rule of its own; see :func:`branch`."""
 
+    only_in_gather = True
+
     def __init__(self, fn: Callable[..., Any], missing: Rule) -> None:
         self.fn, self.name = fn, name_of(fn)
         self.missing: Rule = missing
@@ -35,7 +39,14 @@ class Branch:
         return self.fn(*arguments)
 
 
-def branch(fn: Callable[[Unpack[Ts]], T], *, missing: Rule) -> Callable[[Unpack[Ts]], T | None]:
+GATHERED = Kind(
+    f"{BRANCH.expects}, or branch(…)",
+    lambda value: value if isinstance(value, Branch) else BRANCH.read(value),
+)
+
+
+@checked("branch()")
+def branch(fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH], *, missing: Rule) -> Callable[[Unpack[Ts]], T | None]:
     """Give one branch of a :func:`gather` a rule of its own.
 
     Args:
@@ -46,8 +57,6 @@ def branch(fn: Callable[[Unpack[Ts]], T], *, missing: Rule) -> Callable[[Unpack[
     Raises:
         DefinitionError: another word.
     """
-    if missing not in ("fail", "wait", "proceed"):
-        raise DefinitionError(f"branch(missing={missing!r}): say 'fail', 'wait' or 'proceed'")
     made: Any = Branch(fn, missing)
     return made  # type: ignore[no-any-return]
 
@@ -187,7 +196,15 @@ def gather(
     deadline: Duration | None = ...,
     late: Late = ...,
 ) -> Callable[[Unpack[Ts]], tuple[T | None, U | None, V | None, W | None, X | None, Y | None, Z | None, S | None]]: ...
-def gather(*branches: Any, quorum: int | None = None, deadline: Duration | None = None, late: Late = "cancel") -> Any:
+
+
+@checked("gather()")
+def gather(
+    *branches: Annotated[Any, GATHERED],
+    quorum: Annotated[int | None, whole(1, 1_000)] = None,
+    deadline: OptionalSpan = None,
+    late: Late = "cancel",
+) -> Any:
     """Run branches beside each other on the same input and join their results, as a tuple in order.
 
     With neither ``quorum`` nor ``deadline`` every branch must succeed. Otherwise a branch that is not there leaves ``None`` in the
@@ -205,11 +222,9 @@ def gather(*branches: Any, quorum: int | None = None, deadline: Duration | None 
         DefinitionError: fewer than two branches, or a quorum that they cannot reach.
     """
     if len(branches) < 2:
-        raise DefinitionError("gather() takes at least two branches")
-    if quorum is not None and not 1 <= quorum <= len(branches):
-        raise DefinitionError(f"gather(quorum={quorum}): it has {len(branches)} branches")
-    if late not in ("cancel", "record"):
-        raise DefinitionError(f"gather(late={late!r}): say 'cancel' or 'record'")
+        refuse("gather()", "it takes at least two branches")
+    if quorum is not None and quorum > len(branches):
+        refuse("gather()", f"quorum={quorum} cannot be reached: it has {len(branches)} branches")
     usual: Rule = "fail" if quorum is None and deadline is None else "proceed"
     rules: tuple[Rule, ...] = tuple(_rule(one, usual) for one in branches)
     spec = GatherSpec(rules, quorum, None if deadline is None else seconds(deadline), late)

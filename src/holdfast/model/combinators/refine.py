@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from typing_extensions import TypeVarTuple, Unpack
 
-from holdfast.errors import DefinitionError
+from holdfast.model.arguments import checked
+from holdfast.model.bodies import BRANCH
 from holdfast.model.graph import Ref
+from holdfast.model.kinds import Kind, UnfitError, choice, function, whole
 from holdfast.model.policy import Policy, Retry
 from holdfast.model.specs import RefineSpec
 from holdfast.model.step import Step
@@ -22,14 +24,30 @@ Until = tuple[bool, float]
 """Whether a pass was the last one needed, and how good it was."""
 
 
+def _exhausted(value: Any) -> Any:
+    if not isinstance(value, str):
+        try:
+            return BRANCH.read(value)
+        except UnfitError:
+            raise UnfitError(f"give {EXHAUSTED.expects}") from None
+    try:
+        return choice("best", "bury").read(value)
+    except UnfitError as error:
+        raise UnfitError(f"{error}, or give a callable such as review(Form)") from None
+
+
+EXHAUSTED = Kind("'best', 'bury', or a callable such as review(Form)", _exhausted)
+
+
+@checked("refine()")
 def refine(
-    draft: Callable[[Unpack[Ts], V | None], T],
-    judge: Callable[[T], V],
+    draft: Annotated[Callable[[Unpack[Ts], V | None], T], BRANCH],
+    judge: Annotated[Callable[[T], V], BRANCH],
     *,
-    until: Callable[[V], bool],
-    max_iterations: int,
-    score: Callable[[V], float] | None = None,
-    exhausted: Literal["best", "bury"] | Callable[[T], T] = "best",
+    until: Annotated[Callable[[V], bool], function(1, "a function from a verdict to True or False")],
+    max_iterations: Annotated[int, whole(1, 10_000)],
+    score: Annotated[Callable[[V], float] | None, function(1, "a function from a verdict to a number")] = None,
+    exhausted: Annotated[Literal["best", "bury"] | Callable[[T], T], EXHAUSTED] = "best",
 ) -> Callable[[Unpack[Ts]], T]:
     """Make a draft, judge it, and make it again with the judge's verdict as feedback, until the verdict is good enough.
 
@@ -47,10 +65,6 @@ def refine(
     Raises:
         DefinitionError: fewer than one pass, or another word for ``exhausted``.
     """
-    if max_iterations < 1:
-        raise DefinitionError(f"refine(max_iterations={max_iterations}): at least one pass is needed")
-    if not callable(exhausted) and exhausted not in ("best", "bury"):
-        raise DefinitionError(f"refine(exhausted={exhausted!r}): say 'best', 'bury', or give a callable such as review(Form)")
     enough = _until_step(until, score)
 
     def call(*arguments: Any) -> Any:
@@ -60,9 +74,9 @@ def refine(
         node = active.add("refine", "refine", (), Any)
         with active.region(node, name_of(draft), deeper=True) as region:
             feedback = Traced(Ref(node.index, element=True), Any, f"the feedback of {node.name!r}")
-            made = draft(*arguments, feedback)  # type: ignore[arg-type]
+            made = active.call(node.name, draft, (*arguments, feedback))
             region.result, node.type = active.reference(made, f"the draft of {node.name}")
-            verdict, kind = active.reference(judge(made), f"the verdict of {node.name}")
+            verdict, kind = active.reference(active.call(node.name, judge, (made,)), f"the verdict of {node.name}")
             node.element = kind if kind is Any else kind | None
             decided = enough(Traced(verdict, kind, f"the verdict of {node.name!r}"))
             node.spec = RefineSpec(max_iterations, verdict, decided._ref.node, exhausted == "bury")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from holdfast.errors import DefinitionError
+from holdfast.model.arguments import checked, refuse
 from holdfast.model.codec import decoder, describe
-from holdfast.model.duration import Duration, seconds
+from holdfast.model.duration import OptionalSpan, seconds
 from holdfast.model.forms import form_schema
+from holdfast.model.kinds import several, shown, text
 from holdfast.model.plain import outside
 from holdfast.model.specs import ReviewSpec
 from holdfast.model.tracing import tracer
@@ -16,13 +18,20 @@ from holdfast.model.tracing import tracer
 T = TypeVar("T")
 
 
+NAMES = several(
+    text(lambda name: 0 < len(name) <= 200 and name.isprintable(), "a name of at most 200 characters"),
+    "the name of a person or role, or several",
+)
+
+
+@checked("review()")
 def review(
     form: type[T],
     *,
-    title: str = "",
-    by: str | Iterable[str] = (),
-    within: Duration | None = None,
-    escalate: str | Iterable[str] = (),
+    title: Annotated[str, text(lambda title: len(title) <= 500, "a text of at most 500 characters")] = "",
+    by: Annotated[str | Iterable[str], NAMES] = (),
+    within: OptionalSpan = None,
+    escalate: Annotated[str | Iterable[str], NAMES] = (),
     four_eyes: bool = False,
 ) -> Callable[..., T]:
     """Ask a person: a callable that shows its arguments and gives what was decided, an instance of ``form``.
@@ -41,16 +50,15 @@ def review(
     Raises:
         DefinitionError: a form that is no such type, or ``escalate`` without ``within``.
     """
-    by = (by,) if isinstance(by, str) else tuple(by)
-    escalate = (escalate,) if isinstance(escalate, str) else tuple(escalate)
+    by, escalate = tuple(by), tuple(escalate)
     if escalate and within is None:
-        raise DefinitionError("review(escalate=…) needs within=: how long the first ones have")
+        refuse("review()", "escalate= needs within=: how long the first ones have")
     kind: Any = form
     try:
         decoder(kind)
         form_schema(kind)
     except (TypeError, DefinitionError) as error:
-        raise DefinitionError(f"review({describe(form)}): a form is a dataclass, msgspec or pydantic type: {error}") from None
+        refuse("review()", f"form={shown(form)} is not allowed: a form is a dataclass, msgspec or pydantic type: {error}")
     spec = ReviewSpec(form, title or describe(form), by, None if within is None else seconds(within), escalate, four_eyes)
 
     def call(*shown: Any) -> Any:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, overload
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, overload
 
 from typing_extensions import TypeVarTuple, Unpack
 
 from holdfast.errors import DefinitionError
+from holdfast.model.arguments import checked, refuse
+from holdfast.model.bodies import BRANCH
 from holdfast.model.codec import decode, describe, encode
 from holdfast.model.edge_types import fits
+from holdfast.model.kinds import Kind, UnfitError
 from holdfast.model.tracing import either, tracer
 
 Ts = TypeVarTuple("Ts")
@@ -32,7 +35,17 @@ class Case(Generic[K, Unpack[Ts], T]):
         self.fn = fn
 
 
-def case(key: K, fn: Callable[[Unpack[Ts]], T]) -> Case[K, Unpack[Ts], T]:
+def _case_key(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool | Enum | None) or value != value:
+        raise UnfitError(f"give {CASE_KEY.expects}")
+    return value
+
+
+CASE_KEY = Kind("text, a number, True, False, None, or an enum member", _case_key)
+
+
+@checked("case()")
+def case(key: Annotated[K, CASE_KEY], fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH]) -> Case[K, Unpack[Ts], T]:
     """Pair a key (text, number, bool, None or an enum member) with a callable; see :func:`route`."""
     return Case(key, fn)
 
@@ -57,6 +70,7 @@ def route(
     /,
     *rest: Case[K, Unpack[Ts], Y],
 ) -> Callable[[K, Unpack[Ts]], T | U | V | W | X | Y]: ...
+@checked("route()")
 def route(*cases: Any) -> Any:
     """Choose one way by a key: ``route(case("digital", embedded), case("scanned", scanned))(document.kind, document)``.
 
@@ -68,10 +82,10 @@ def route(*cases: Any) -> Any:
         DefinitionError: no cases, equal keys, or a value of the key's type without a case.
     """
     if not cases or not all(isinstance(given, Case) for given in cases):
-        raise DefinitionError("route() takes case(key, step) arguments, at least one")
+        refuse("route()", "it takes case(key, step) arguments, at least one")
     keys = [encode(given.key) for given in cases]
     if len(set(keys)) < len(keys):
-        raise DefinitionError("route() has two cases with the same key")
+        refuse("route()", "two cases have the same key")
 
     def call(key: Any, *arguments: Any) -> Any:
         active = tracer()

@@ -125,5 +125,17 @@ update items set state = 'queued', due = 0, generation = generation + 1, fence =
     deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end
 where id = $2 and state = 'cancelled';
 
+-- name: wake_until items that wait until a time that is not far; one that waits for something else waits again
+update items set due = $1 where id in (
+    select id from items where state = 'waiting' and due > $2 and due <= $3 order by id for no key update skip locked
+);
+
+-- name: wake_retrying items that wait until a retry of this task
+update items set due = $1 where id in (
+    select i.id from items i where i.state = 'waiting' and i.version = $2 and i.due > $1
+    and exists (select 1 from live_tasks l where l.item = i.id and l.node = $3 and l.state = 'retrying')
+    order by i.id limit 20000 for no key update skip locked
+);
+
 -- name: queue_item a paused item goes on
 update items set state = 'queued', due = 0, wish = null where id = $1 and state = 'paused';

@@ -12,6 +12,13 @@ update breakers set probe_at = $1, probes = probes + 1 where name = $2 and probe
 -- name: heal
 delete from breakers where name = $1;
 
+-- name: close_breaker
+delete from breakers where name = $1 returning probe_at;
+
+-- name: known_dependencies those that are or were unavailable, or were closed by hand
+select name from breakers union select subject from alerts where kind = 'open-breaker'
+union select substr(target, 12) from operations where verb = 'close' and target like 'dependency %' order by 1;
+
 -- name: durations
 select pipeline, step, sketch from durations;
 

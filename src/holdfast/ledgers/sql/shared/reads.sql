@@ -63,6 +63,9 @@ where p.name = $1 and (cast($2 as text) is null or m.name = $2) order by r.id;
 -- name: claimed_item
 select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish from items where id = $1;
 
+-- name: stored_item
+select id, key, version, state, generation, payload, artifact from items where id = $1;
+
 -- name: item_settled rows of redriven dead letters are left out, as for a runner
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item = $1
