@@ -50,6 +50,8 @@ class RunResult:
         conflicts: payloads whose key was known, with other content; none of them was accepted.
         refused: payloads that were not accepted for another reason.
         stopped: it was stopped before everything had ended.
+        signal: the signal that stopped it, or 0.
+        drained: what ran was allowed to end.
     """
 
     received: int = 0
@@ -57,6 +59,8 @@ class RunResult:
     conflicts: int = 0
     refused: int = 0
     stopped: bool = False
+    signal: int = 0
+    drained: bool = True
 
     def add(self, receipt: Receipt) -> None:
         """Count a receipt."""
@@ -179,13 +183,18 @@ class App(Operations):
         with FirstWorker(sources, self.settings.artifacts_place) as worker, self._opened(pipelines, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
 
+            sessions: list[Session] = []
+
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                return Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door)
+                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door)
+                sessions.append(session)
+                return session
 
             source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
             accepted = partial(result.take, receipt)
             result.stopped = run_here(_drive(session, source, accepted, until_idle, each_tick, over, wait))
+            result.signal, result.drained = sessions[-1].signal, sessions[-1].drained
         return result
 
     @contextmanager

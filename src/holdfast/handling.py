@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from copy import copy
 from itertools import islice
 from typing import Any, Self
@@ -27,7 +27,7 @@ from holdfast.model.ids import show
 from holdfast.model.kinds import shown
 from holdfast.model.search import Filter
 from holdfast.modules.guard import refuse_while_importing
-from holdfast.settings import Settings, read_settings, signature
+from holdfast.settings import Settings, current_user, read_settings, signature
 from holdfast.store import Store
 from holdfast.stores.opening import open_store
 
@@ -211,7 +211,7 @@ class Handling:
     def _change(
         self, verb: str, items: Target, change: Change, reason: str, who: str, told: Told | None, suffix: str = "", rate: float | None = None
     ) -> Changed:
-        chosen = items if isinstance(items, Filter) else list(items)
+        chosen = self._resolved(items) if isinstance(items, Filter) else list(items)
         return self._work(
             verb, named(chosen, "items", suffix), change, reason, who, lambda reads: self._batches(reads, chosen), self._total(chosen), told, rate
         )
@@ -220,7 +220,7 @@ class Handling:
         if not isinstance(letters, Filter):
             letters = list(letters)
             return self._work(verb, named(letters, "dead letters"), change, reason, who, lambda reads: _parts(letters), len(letters), told, rate)
-        wanted = letters
+        wanted = self._resolved(letters)
 
         def batches(reads: LedgerReads) -> Iterator[list[int]]:
             for items in self._batches(reads, wanted):
@@ -237,7 +237,7 @@ class Handling:
         writer, reads = self.writer(), self.reads()
         changed = looked_at = 0
         try:
-            number = writer.lifecycle.begin_operation(Operation(verb, target, who or getpass.getuser(), reason), self.clock.now_ms())
+            number = writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), self.clock.now_ms())
             self._begun(number)
             state, breath = "stopped", 0.0 if getattr(writer, "alone", False) else BREATH
             began = opened = rested = self.clock.monotonic()
@@ -267,6 +267,11 @@ class Handling:
             writer.close()
         return Changed(number, changed, looked_at)
 
+    def _resolved(self, wanted: Filter) -> Filter:
+        """A filter whose names are those of the ledger, before anything is changed: afterwards a flag, say, may be gone."""
+        with closing(self.reads()) as reads:
+            return reads.naming.filter(wanted)
+
     def _batches(self, reads: LedgerReads, items: Target) -> Iterator[list[int]]:
         """Ids, part by part. Of a filter: each item once, the oldest first, none that came after the beginning."""
         if not isinstance(items, Filter):
@@ -283,24 +288,20 @@ class Handling:
     def _total(self, items: Target) -> int:
         if not isinstance(items, Filter):
             return len(items) if isinstance(items, list | tuple | set) else 0
-        reads = self.reads()
-        try:
+        with closing(self.reads()) as reads:
             return reads.count_found(items, COUNTED, self.clock.now_ms())
-        finally:
-            reads.close()
 
     def _hold(self, pipeline: str, step: str, paused: bool, reason: str, who: str) -> Changed:
-        reads = self.reads()
-        try:
+        with closing(self.reads()) as reads:
+            pipeline = reads.naming.pipeline(pipeline)
             names = {node["name"] for one in reads.versions(pipeline) for node in one["shape"] if node["kind"] == "step"}
-        finally:
-            reads.close()
+            step = reads.naming.step(step, pipeline) if step else step
         if step and step not in names:
-            raise NotFoundError(f"pipeline {pipeline!r} has no step {step!r}: it has {', '.join(sorted(names)) or 'none'}")
+            raise NotFoundError(f"{step!r} of pipeline {pipeline!r} is a combinator: pause a step; it has {', '.join(sorted(names)) or 'none'}")
         writer, now = self.writer(), self.clock.now_ms()
         try:
             verb, target = ("pause" if paused else "resume"), f"step {step} of pipeline {pipeline}" if step else f"pipeline {pipeline}"
-            number = writer.lifecycle.begin_operation(Operation(verb, target, who or getpass.getuser(), reason), now)
+            number = writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), now)
             try:
                 changed = writer.lifecycle.pause_pipeline(number, pipeline, step, paused, now)
             finally:
@@ -311,17 +312,13 @@ class Handling:
 
     def _nodes_of(self, step: str) -> dict[int, tuple[int, ...]]:
         """Of each version that has it, the nodes of a step."""
-        reads = self.reads()
-        try:
+        with closing(self.reads()) as reads:
+            step = reads.naming.step(step)
             found = {
                 one["number"]: tuple(index for index, node in enumerate(one["shape"]) if node["name"] == step)
                 for pipeline in reads.status()
                 for one in reads.versions(pipeline["pipeline"])
             }
-        finally:
-            reads.close()
-        if not any(found.values()):
-            raise NotFoundError(f"no version of any pipeline here has a step {step!r}: `holdfast status PIPELINE` lists steps")
         return {number: nodes for number, nodes in found.items() if nodes}
 
 

@@ -21,7 +21,6 @@ from holdfast.model.codec import decode, join, plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
 from holdfast.model.events import Event
-from holdfast.model.ids import parse
 from holdfast.model.item import SOURCE_LIMIT, storable
 from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
@@ -50,8 +49,7 @@ class Operations(Handling):
         """
         reads = self.reads()
         try:
-            number = reads.item_by_key(item)
-            return Shown(reads.item(number if number is not None else parse(item)))
+            return Shown(reads.item(reads.naming.item(item)))
         finally:
             reads.close()
 
@@ -82,8 +80,7 @@ class Operations(Handling):
         """
         reads, store = self.reads(), self.store()
         try:
-            number = reads.item_by_key(item)
-            claimed = reads.claimed(number if number is not None else parse(item))
+            claimed = reads.claimed(reads.naming.item(item, prefer=pipeline.name))
             goes_under = reads.version(claimed.version)
         finally:
             reads.close()
@@ -210,7 +207,7 @@ class Operations(Handling):
         suffix = f" to {pipeline} {label}"
         if types is None:
             return self._change("move", items, change, reason, who, told, suffix, rate)
-        chosen, reads = items if isinstance(items, Filter) else list(items), self.reads()
+        chosen, reads = self._resolved(items) if isinstance(items, Filter) else list(items), self.reads()
         try:
             sieve = Sieve(change, types, self.store(), reads.stored)
             done = self._work(

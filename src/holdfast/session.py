@@ -101,6 +101,7 @@ class Session:
         self._rng = rng
         self._recycle = recycle
         self._transactions = transactions
+        self.signal = 0
         self._worker = worker
         self._now = False
         self._ours = DaemonPool(4, "holdfast-aside")
@@ -160,6 +161,7 @@ class Session:
                 relaying.cancel()
                 await asyncio.wait([relaying], timeout=5)
             self.runner.leave()
+            self.runner.tally.close()
             await loop.run_in_executor(self._ours, self._leave)
             self._ours.shutdown()
         if self._recycle is not None and self._replacing.due and not self._now:
@@ -223,6 +225,11 @@ class Session:
     def stopping(self) -> bool:
         """Whether it was told to stop."""
         return self._now
+
+    @property
+    def drained(self) -> bool:
+        """Whether what ran was allowed to end: it was not stopped at once."""
+        return not self._now
 
     def stop_now(self) -> None:
         """Stop without waiting for attempts; the ledger has everything that was acknowledged."""
@@ -351,7 +358,8 @@ class Session:
         if threading.current_thread() is not threading.main_thread():
             return
 
-        def stop() -> None:
+        def stop(number: int) -> None:
+            self.signal = number
             if not self.begun or self.runner.draining:
                 self._now = True
             else:
@@ -359,7 +367,7 @@ class Session:
                 self.runner.drain()
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop, number)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import inspect
 import os
-import re
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from holdfast.errors import DefinitionError, InputError
+from holdfast.errors import DefinitionError, InputError, LedgerRefusedError
 from holdfast.model.arguments import refusal
+from holdfast.model.hiding import hidden
 from holdfast.model.kinds import meant, shown
 from holdfast.model.prices import Prices
 from holdfast.model.size import bytes_of
@@ -21,7 +23,7 @@ from holdfast.model.size import bytes_of
 class Settings(BaseSettings):
     """Where the ledger is and how much a runner does at a time."""
 
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(default=Path(".holdfast"), validate_default=True, description="Directory of the default ledger and of artifacts.")
     ledger: str = Field(default="", description="The ledger: sqlite:///PATH or postgresql://…; by default a file below HOLDFAST_HOME.")
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     )
     page_url: str = Field(default="http://127.0.0.1:8460", description="Where people reach the page: alerts link to it.")
     otlp: str = Field(default="", description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: otel); empty: nowhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="warning", description="What is logged to stderr at least.")
     log: str = Field(default="", description="json: logs are JSON, one object a line, with item, step, attempt and trace; else text.")
     price_cpu_hour: float = Field(default=0.04, ge=0, allow_inf_nan=False, description="US dollars that an hour of one CPU costs.")
     price_gpu_hour: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="US dollars that an hour of one GPU costs.")
@@ -70,18 +73,18 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """Where it is does not change when something changes the directory of this process."""
-        return None if path is None else path.absolute()
+        return None if path is None else absolute(path)
 
     @field_validator("artifacts")
     @classmethod
     def _absolute_artifacts(cls, place: str) -> str:
-        return place if not place or "://" in place else str(Path(place).absolute())
+        return place if not place or "://" in place else str(absolute(Path(place)))
 
     @field_validator("ledger")
     @classmethod
     def _absolute_ledger(cls, text: str) -> str:
         if text.startswith("sqlite:///"):
-            return "sqlite:///" + str(Path(text.removeprefix("sqlite:///")).absolute())
+            return "sqlite:///" + str(absolute(Path(text.removeprefix("sqlite:///"))))
         return text
 
     @field_validator("worker_memory", "memory_reserve")
@@ -101,12 +104,12 @@ class Settings(BaseSettings):
             InputError: the ledger is named by a scheme that this version does not serve.
         """
         if not self.ledger:
-            return (self.home / "ledger.db").absolute()
+            return self.home / "ledger.db"
         if self.ledger.startswith("sqlite:///"):
-            return Path(self.ledger.removeprefix("sqlite:///")).absolute()
+            return Path(self.ledger.removeprefix("sqlite:///"))
         if self.ledger.startswith(("postgresql://", "postgres://")):
             return None
-        raise InputError(f"HOLDFAST_LEDGER={self.ledger.split(':')[0]!r}…: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+        raise InputError(f"HOLDFAST_LEDGER={hidden(self.ledger)!r}: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
 
     @property
     def ledger_name(self) -> str:
@@ -120,9 +123,9 @@ class Settings(BaseSettings):
         if "://" in self.artifacts:
             return self.artifacts
         if self.artifacts:
-            return str(Path(self.artifacts).absolute())
+            return self.artifacts
         path = self.ledger_path
-        return str((self.home / "artifacts").absolute() if path is None else path.with_name(path.name + ".artifacts"))
+        return str(self.home / "artifacts" if path is None else path.with_name(path.name + ".artifacts"))
 
     @property
     def socket_path(self) -> Path | None:
@@ -133,7 +136,7 @@ class Settings(BaseSettings):
     @property
     def tokens_path(self) -> Path:
         """Where the tokens of `holdfast serve` are kept, as digests."""
-        return (self.home / "tokens.json").absolute()
+        return self.home / "tokens.json"
 
     @property
     def prices(self) -> Prices:
@@ -170,9 +173,58 @@ def size_in(text: str) -> int | None:
     return bytes_of(text)
 
 
-def hidden(url: str) -> str:
-    """A ledger's address without its password, for messages."""
-    return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", re.sub(r"password=[^&\s]+", "password=***", url))
+def current_user() -> str:
+    """Return who runs this process, for the audit log: the login name, or ``uid 1234`` of a user without a passwd entry."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # in a container under an arbitrary user id there is none
+        name = ""
+    return name.encode("utf-8", "replace").decode().strip() or f"uid {os.getuid()}"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and its parents, that its owner can enter, whatever the umask is: another thread may have just set it.
+
+    A folder of ours that is there already and that its owner cannot enter is mended.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not folder.parent.exists():
+        make_private(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_mode & 0o700 != 0o700:
+        with suppress(OSError):  # somebody else's, or on a disk that is only read
+            folder.chmod(0o700)
+
+
+def make_folder(folder: Path, what: str, setting: str = "HOLDFAST_HOME") -> None:
+    """Make a folder that others cannot read, if it is not there.
+
+    Args:
+        folder: which.
+        what: what it is for, for the message: ``the ledger lies there``.
+        setting: the environment variable that names it.
+
+    Raises:
+        LedgerRefusedError: it cannot be made.
+    """
+    try:
+        make_private(folder)
+    except OSError as error:
+        raise LedgerRefusedError(f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder that this user can write") from None
+
+
+def absolute(path: Path) -> Path:
+    """A path from the root.
+
+    Raises:
+        InputError: it is relative, and the working directory is gone.
+    """
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise InputError(f"{path} is relative, and there is no working directory ({error.strerror}): set HOLDFAST_HOME to an absolute path") from None
 
 
 def read_settings(**given: object) -> Settings:

@@ -53,7 +53,7 @@ def test_events_are_emitted_listed_and_drawn(holdfast: Shell) -> None:
     assert holdfast(*paid).strip() == "accepted"
     assert holdfast(*paid).startswith("known")
     holdfast("runner", SAMPLES, "--until-idle")
-    assert holdfast.json("items", "show", "a")["state"] == "completed"
+    assert holdfast.json("items", "show", "awaiting:a")["state"] == "completed"
     assert "payment.received" in holdfast("events", "--type", "payment.received")
     assert holdfast.json("events", "show", "one")["key"] == "a"
     assert "no refused deliveries" in holdfast("events", "--refused")

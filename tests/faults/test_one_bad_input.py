@@ -49,7 +49,7 @@ def test_many_are_bounded_on_the_terminal_and_whole_in_the_ledger(line: Line, ap
     assert "20 of 90" in line.err or line("refused") is not None
     line("refused")
     assert "20 of 90" in line.err
-    assert (len(json.loads(line("refused", "--limit", "200", "--json"))["rows"]), app.reads().refused_counts()["rows"]["open"]) == (90, 90)
+    assert (len(json.loads(line("refused", "--limit", "200", "--json"))), app.reads().refused_counts()["rows"]["open"]) == (90, 90)
     assert len(json.loads(line("submit", TARGET, str(file), "--json", code=4))) == 91
     assert app.reads().refused_counts()["rows"]["open"] == 90, "the same again does not pile up"
     assert app.reads().refused_inputs("rows", "open", 1)[0]["count"] == 2

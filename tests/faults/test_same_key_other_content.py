@@ -34,7 +34,7 @@ def test_two_lines_of_one_key_and_a_corrected_file(line: Line, app: App, tmp_pat
     answer = json.loads(line("run", TARGET, str(file), "--json", code=4))
     assert (answer["received"], answer["known"], [one["key"] for one in answer["conflicts"]]) == (0, 1, ["2"])
     assert answer["conflicts"][0]["state"] == "dead"
-    (kept,) = json.loads(line("refused", "--json"))["rows"]
+    (kept,) = json.loads(line("refused", "--json"))
     assert (kept["kind"], kept["key"], kept["source"]) == ("conflict", "2", f"line 2 of {file}")
     assert json.loads(line("audit", "--json"))["refused"] == {"rows": {"open": 1, "accepted": 0}}
 
@@ -56,7 +56,7 @@ def test_a_restart_with_another_input_takes_what_run_takes(line: Line, app: App,
     ):
         assert says in line(*words, code=2), words
     line("restart", "2", "--input", str(file), "-m", TARGET)
-    assert json.loads(line("refused", "--json")) == {"rows": [], "total": 0}, "the conflict is over"
+    assert json.loads(line("refused", "--json")) == [], "the conflict is over"
     line("run", TARGET, str(file))
     assert json.loads(line("items", "show", "2", "--json"))["output"] == 10.0
     line("submit", TARGET, '{"id": "r-2", "amount": -5}', code=4)

@@ -20,9 +20,9 @@ from holdfast.ledger import CommitUnknownError
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import check_server, open_connection
 from holdfast.ledgers.queries import migrations, queries
+from holdfast.model.hiding import hidden
 from holdfast.model.item import Submission
 from holdfast.model.task import LiveTask, Transition
-from holdfast.settings import hidden
 from holdfast.testing.postgres import LocalPostgres
 from tests.conformance.test_ledger import NOW, SPEC, settled
 from tests.lost_answers import cut_at_commit

@@ -148,7 +148,7 @@ def test_a_step_is_paused_and_its_items_wait_without_a_worker(run: Patterns, app
 
 def test_bad_requests_say_what_there_is(run: Patterns, app: App, tmp_path: Path) -> None:
     run(reviewed, Job("a", str(tmp_path)))
-    with pytest.raises(NotFoundError, match="has no step 'nonsense': it has second"):
+    with pytest.raises(NotFoundError, match="has no step 'nonsense': there are review, second"):
         app.pause_pipeline("reviewed", "nonsense")
     with pytest.raises(NotFoundError, match="no pipeline 'nonsense'"):
         app.pause_pipeline("nonsense")

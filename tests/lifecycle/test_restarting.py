@@ -39,7 +39,7 @@ def test_a_restart_from_a_step_runs_it_and_what_depends_on_it(run: Patterns, app
     run(jobs)
     assert log_of(job) == ["first begins", "first ends", "second", "third", "second", "third"]
     assert run.output("a") == "a of ACME"
-    with pytest.raises(NotFoundError, match="no version of any pipeline here has a step 'nonsense'"):
+    with pytest.raises(NotFoundError, match="this ledger has no step 'nonsense'"):
         app.restart([number(app, job)], step="nonsense")
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from holdfast import App, Filter
-from holdfast.errors import DefinitionError, InputError
+from holdfast.errors import DefinitionError, InputError, NotFoundError
 from holdfast.ledgers.search import Page
 from holdfast.model.duration import seconds
-from holdfast.model.search import fields_of, parse_filter
+from holdfast.model.search import Wanted, fields_of, parse_filter, read_filter
 from tests.lifecycle.conftest import Patterns
 from tests.lifecycle_samples import Job, picked, reviewed
 
@@ -35,7 +35,8 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
     took = None if one["ended_at"] is None else (one["ended_at"] - one["admitted_at"]) / 1000
     live = [entry["step"] for entry in one["timeline"] if entry["state"] in ("running", "retrying", "waiting")]
 
-    def like(value: str, pattern: str) -> bool:
+    def like(value: str, pattern: Wanted) -> bool:
+        assert isinstance(pattern, str)
         return value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern
 
     def of_letter(letter: dict[str, Any]) -> bool:
@@ -73,15 +74,14 @@ def test_search_finds_what_a_plain_look_finds(run: Patterns, app: App, tmp_path:
     assert len(everything) == 130
     groups = [one["group"] for one in app.reads().groups(None, 9)]
     choices: dict[str, list[Any]] = {
-        "pipeline": ["picked", "reviewed", "nonsense"],
+        "pipeline": ["picked", "reviewed"],
         "states": [("dead",), ("completed", "waiting"), ("paused",), ("queued",)],
-        "version": ["1", "2"],
+        "version": ["1"],
         "key": ["job 3*", "job 1 8", "person 1", "*"],
         "fields": [(("customer", "ACME"),), (("customer", "ACME*"),), (("amount", "500"), ("customer", "nobody")), (("customer", "x"),)],
-        "step": ["picky", "wordy", "review", "nonsense"],
-        "error": ["bad-input", "transient", "ValueError", "nonsense"],
-        "group": [*groups, "0" * 16],
-        "flag": ["no-such-flag"],
+        "step": ["picky", "wordy", "review"],
+        "error": ["bad-input", "transient", "ValueError"],
+        "group": groups,
         "older_s": [0.0, 1_000.0],
         "younger_s": [1_000.0, 0.001],
         "slower_s": [0.0, 100.0],
@@ -93,7 +93,11 @@ def test_search_finds_what_a_plain_look_finds(run: Patterns, app: App, tmp_path:
             names = rng.sample(sorted(choices), rng.choice((1, 1, 2, 3)))
             wanted = Filter(**{name: rng.choice(choices[name]) for name in names})
             expected = [one["item"] for one in everything if holds(one, wanted, now)]
-            found = [row["item"] for row in reads.search(wanted, 1_000, now)]
+            try:
+                found = [row["item"] for row in reads.search(wanted, 1_000, now)]
+            except NotFoundError:  # a step or field that this pipeline does not have
+                assert not expected, wanted.text()
+                continue
             assert found == sorted(expected, reverse=True), wanted.text()
             assert reads.count_found(wanted, 1_000, now) == len(expected)
             oldest = reads.find_ids(wanted, Page(3, oldest_first=True), now)
@@ -110,7 +114,7 @@ def test_what_a_filter_says_can_be_read_again() -> None:
     wanted = parse_filter(words)
     assert wanted.states == ("dead", "waiting")
     assert wanted.fields == (("customer", "ACME*"), ("pages.kind", "scan"))
-    assert parse_filter(wanted.text().split()) == wanted
+    assert read_filter(wanted.text()) == wanted
     assert parse_filter(["key:2026-01-01T10:00"]).key == "2026-01-01T10:00"
     assert Filter().text() == "everything"
 

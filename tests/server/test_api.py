@@ -62,7 +62,7 @@ def test_numbers_of_a_pipeline(served: Served) -> None:
 def test_problems_say_what_to_do(served: Served) -> None:
     client = served.client()
     for answer, status, words in [
-        (client.get("/api/v1/items/0000000000000"), 404, "there is no item"),
+        (client.get("/api/v1/items/0000000000000"), 404, "no item has the id or key"),
         (client.get("/api/v1/pipelines/nothing"), 404, "there is no pipeline 'nothing'"),
         (client.get("/api/v1/items", params={"find": "nonsense:1"}), 422, "items cannot be found by 'nonsense'"),
         (client.get("/api/v1/items", params={"limit": 100_000}), 422, "query.limit"),
@@ -102,7 +102,7 @@ def test_the_jobs_of_a_program(local: Served, tmp_path: Path, monkeypatch: pytes
     assert client.post("/api/v1/events", json=event, headers={"idempotency-key": "k1"}).json() == {"new": True}
     assert client.post("/api/v1/events", json=event, headers={"idempotency-key": "k1"}).json() == {"new": False}
     assert client.post("/api/v1/items/move", json={"find": "state:dead", "pipeline": "claims", "version": "9"}).status_code == 404
-    assert client.get("/api/v1/dependencies").json() == {"rows": []}
+    assert client.get("/api/v1/dependencies").json() == {"rows": [], "total": 0, "more": False}
     assert {row["step"] for row in client.get("/api/v1/timeouts").json()["rows"]} <= {"read", "priced", "recorded"}
     assert client.post("/api/v1/events/redeliver", json={"deliveries": [1]}).json() == {"reopened": []}
     trail = [(one["who"], one["action"]) for one in client.get("/api/v1/trail").json()["rows"]]

@@ -151,7 +151,7 @@ def test_a_version_is_deployed_beside_its_runner_and_costs_are_shown_by_field(lo
     client = local.client()
     assert client.post("/api/v1/pipelines/claims/deploy", json={"move": True}).json()["moved"]["changed"] == 0
     page = client.get("/pipelines/claims", params={"by": "number"}).text
-    assert page.count("/items?find=pipeline:claims+number=") == 12
+    assert page.count("/items?find=pipeline%3Aclaims%20number%3D") == 12
     assert 'id="costs"' not in client.get("/pipelines/approvals").text, "it declares no fields"
     assert client.get("/pipelines/claims", params={"by": "nothing"}).status_code == 404
 

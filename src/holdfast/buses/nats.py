@@ -12,6 +12,7 @@ from faststream.nats import JStream, NatsBroker, NatsMessage
 
 from holdfast.bus import Received
 from holdfast.errors import BusError
+from holdfast.model.hiding import hidden, scrubbed
 
 STREAM = "HOLDFAST"
 """The JetStream stream that keeps events; made when it is not there."""
@@ -49,18 +50,18 @@ class NatsBus:
         except Exception as error:
             with suppress(Exception):
                 await broker.stop()
-            raise BusError(f"{self._url} does not answer ({type(error).__name__}: {error}): events wait in the ledger") from error
+            raise BusError(f"{hidden(self._url)} does not answer ({scrubbed(type_of(error), self._url)}): events wait in the ledger") from error
         self._broker = broker
 
     async def publish(self, type: str, id: str, data: bytes) -> None:
         """Publish with the event's id, by which the broker knows a repetition."""
         if self._broker is None:
-            raise BusError(f"{self._url} is not connected: events wait in the ledger")
+            raise BusError(f"{hidden(self._url)} is not connected: events wait in the ledger")
         headers = {"Nats-Msg-Id": id, "content-type": "application/cloudevents+json"}
         try:
             await self._broker.publish(data, PREFIX + type, headers=headers, stream=STREAM, timeout=CONNECT_S)
         except Exception as error:
-            raise BusError(f"{self._url} has not taken event {id} ({type_of(error)}): it waits in the ledger") from error
+            raise BusError(f"{hidden(self._url)} has not taken event {id} ({scrubbed(type_of(error), self._url)}): it waits here") from error
 
     async def close(self) -> None:
         """Disconnect."""

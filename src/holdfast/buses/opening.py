@@ -6,6 +6,7 @@ import hashlib
 
 from holdfast.bus import Bus
 from holdfast.errors import InputError
+from holdfast.model.hiding import hidden
 from holdfast.release import install
 from holdfast.settings import Settings
 
@@ -19,7 +20,7 @@ def open_bus(settings: Settings) -> Bus | None:
     if not settings.bus:
         return None
     if not settings.bus.startswith("nats://"):
-        raise InputError(f"HOLDFAST_BUS={settings.bus.split(':')[0]!r}…: write nats://HOST:PORT")
+        raise InputError(f"HOLDFAST_BUS={hidden(settings.bus)!r}: write nats://HOST:PORT")
     try:
         from holdfast.buses.nats import NatsBus
     except ImportError:

@@ -1,13 +1,20 @@
 """The ``holdfast`` command: one file a command group.
 
-Exit codes: 0 done; 1 not balanced (``demo``, ``audit``), or a replayed step failed; 2 refused, with one line that says
-what to do; 3 the ledger cannot serve (locked, unsafe, disk full); 5 workers cannot start; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 a check failed (``audit``, ``demo``, ``stuck``, ``doctor``, ``replay``); 2 refused, with one line that says
+what to do; 3 the ledger cannot serve (locked, unsafe, disk full); 4 something that was handed in was not accepted, all of it named;
+5 workers cannot start; 70 a bug in Holdfast; 130 stopped by Ctrl-C; 143 by SIGTERM before everything had ended.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import platform
 import sys
+from contextlib import suppress
+from enum import Enum
+from functools import partial
+from typing import Annotated
 
 import typer
 
@@ -33,14 +40,30 @@ from holdfast.cli import (
     serve,
     steps,
 )
+from holdfast.cli.exits import carried_out
 from holdfast.cli.init import be_init
-from holdfast.cli.output import complain
-from holdfast.errors import HoldfastError, LedgerError, WorkersError
+from holdfast.executors.logs import log_to_stderr
+from holdfast.ledgers.sqlite_file import sqlite_version
+from holdfast.release import VERSION
+from holdfast.settings import read_settings
+
+
+class Level(str, Enum):
+    """What is logged at least."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+VERSIONS = "Print the versions of Holdfast and what it runs on."
 
 app = typer.Typer(
     name="holdfast",
-    help="Run AI pipelines without ever losing an item. Exit codes: 0 done, 1 not balanced, 2 refused, 3 ledger cannot serve, "
-    "5 workers cannot start, 130 stopped.",
+    help="Run AI pipelines without ever losing an item.",
+    epilog="Exit codes: 0 done, 1 a check failed, 2 refused, 3 the ledger cannot serve, 4 something was not accepted, 5 workers cannot start, "
+    "130 Ctrl-C, 143 SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,23 +92,37 @@ ledger.register(app)
 artifacts.register(app)
 
 
+def versions() -> str:
+    """The versions of Holdfast, Python, and the databases' drivers, a line each."""
+    found = {"holdfast": VERSION, "Python": platform.python_version(), "SQLite": sqlite_version()}
+    with suppress(ImportError):
+        found["psycopg"] = importlib.import_module("psycopg").__version__
+    return "\n".join(f"{name} {version}" for name, version in found.items())
+
+
+def print_versions(asked: bool) -> None:
+    """Print the versions and end, if that is asked for."""
+    if asked:
+        typer.echo(versions())
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help=VERSIONS, is_eager=True, callback=print_versions)] = False,
+    log_level: Annotated[
+        Level | None, typer.Option("--log-level", help="What is logged to stderr at least; also HOLDFAST_LOG_LEVEL. By default warning.")
+    ] = None,
+) -> None:
+    """Run AI pipelines without ever losing an item."""
+    if log_level is not None:
+        os.environ["HOLDFAST_LOG_LEVEL"] = log_level.value  # what this command starts logs alike
+    settings = read_settings()
+    log_to_stderr(settings.log, settings.log_level)
+
+
 def main() -> None:
-    """Entry point: Holdfast's own errors become one line on stderr and an exit code."""
+    """Entry point: exits with the code that ``docs/reference.md`` lists."""
     if os.getpid() == 1:
         be_init()
-    try:
-        app()
-    except LedgerError as error:
-        complain(str(error))
-        sys.exit(3)
-    except WorkersError as error:
-        complain(str(error))
-        sys.exit(5)
-    except HoldfastError as error:
-        complain(str(error))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    sys.exit(carried_out(partial(app, standalone_mode=False)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +12,13 @@ from msgspec.structs import replace
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipeline
-from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, print_table, row_limit, safe, shorten
 from holdfast.cli.targets import HELP, progress, say, sure
-from holdfast.errors import InputError
-from holdfast.model.ids import parse
-from holdfast.model.search import Filter, parse_filter
+from holdfast.errors import InputError, NotFoundError
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.model.ids import parse, show
+from holdfast.model.rows import Rows
+from holdfast.model.search import Filter, is_condition, parse_filter
 
 group = typer.Typer(help="Dead letters: list, group, show, redrive, discard.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -34,35 +37,33 @@ def list_letters(
     context: typer.Context,
     pipeline: Only = None,
     state: Annotated[str, typer.Option("--state", help="open, redriven, discarded or all.")] = "open",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List dead letters, the newest first."""
     if context.invoked_subcommand is not None:
         return
-    if state not in ("open", "redriven", "discarded", "all"):
-        raise InputError(f"there is no state {state!r}: it is open, redriven, discarded or all")
-    rows = App().reads().letters(pipeline, None if state == "all" else state, limit)
-    if json:
-        print_json(rows)
-        return
-    _print_letters(rows, f"no {'' if state == 'all' else state + ' '}dead letters")
+    wanted = check_state(state, ("open", "redriven", "discarded"))
+    reads = App().reads()
+    rows = reads.letters(pipeline and reads.naming.pipeline(pipeline), wanted, row_limit(limit, json))
+    _print_letters(rows, json, f"no {wanted + ' ' if wanted else ''}dead letters")
 
 
 @group.command("find")
 def find(
     words: Annotated[list[str], typer.Argument(metavar="CONDITION...", help=HELP.partition("; or ")[2])],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """Find open dead letters by conditions: `holdfast dead find step:ocr customer=ACME* older:2h`."""
     app = App()
-    rows = app.reads().find_letters(parse_filter(words), limit, app.clock.now_ms())
-    print_json(rows) if json else _print_letters(rows, "no open dead letters")
+    rows = app.reads().find_letters(parse_filter(words), row_limit(limit, json), app.clock.now_ms())
+    _print_letters(rows, json, "no open dead letters")
 
 
-def _print_letters(rows: list[dict[str, Any]], empty: str) -> None:
-    print_table(
+def _print_letters(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:
+    print_list(
+        rows, json,
         ["letter", "item", "key", "step", "place", "class", "error", "message", "attempts", "at", "state"],
         [
             [row["letter"], row["item"], shorten(row["key"], 40), row["step"], row["place"], row["error_class"], row["error"],
@@ -75,13 +76,14 @@ def _print_letters(rows: list[dict[str, Any]], empty: str) -> None:
 
 @group.command("show")
 def show_letter(
-    letter: Annotated[int, typer.Argument(metavar="LETTER", help="Its number.")],
+    word: Annotated[str, typer.Argument(metavar="LETTER", help="Its number; or the id or key of an item that has one.")],
     target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Show what its step was given, too.")] = "",
     json: Json = False,
 ) -> None:
     """Show one dead letter: step, element, payload, every attempt with its error and traceback, version, host, worker and cost."""
     app = App()
     reads = app.reads()
+    letter = letter_of(reads, word)
     found = reads.letter(letter)
     item = reads.item(parse(found["item"]))
     found["payload"], found["version"] = item["payload"], item["version"]
@@ -124,15 +126,14 @@ def show_letter(
 @group.command("groups")
 def groups(
     pipeline: Only = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the largest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """Open dead letters grouped by cause: step, error, message without its particulars, and where it was raised."""
-    rows = App().reads().groups(pipeline, limit)
-    if json:
-        print_json(rows)
-        return
-    print_table(
+    reads = App().reads()
+    rows = reads.groups(pipeline and reads.naming.pipeline(pipeline), row_limit(limit, json))
+    print_list(
+        rows, json,
         ["group", "letters", "pipeline", "step", "class", "error", "message of the newest", "newest", "first", "last"],
         [
             [row["group"], row["letters"], row["pipeline"], row["step"], row["error_class"], row["error"], shorten(row["message"], 80),
@@ -206,21 +207,52 @@ def _chosen(app: App, words: list[str] | None, all: bool, pipeline: str | None) 
     """Numbers of letters, or a filter of the items that have them; with --all, every open one."""
     if bool(words) == all:
         raise InputError("name dead letters by number, give conditions (group:… step:… error:…), or --all; `holdfast dead` lists them")
-    if all or not all_numbers(words or []):
-        wanted = parse_filter(words or [])
+    reads = app.reads()
+    conditions = [word for word in words or [] if is_condition(word) and not is_number(word)]
+    if conditions and len(conditions) < len(words or []):
+        raise InputError("name dead letters (or items), or give conditions, not both")
+    if all or conditions:
+        wanted = parse_filter(conditions)
         if pipeline is not None:
             wanted = replace(wanted, pipeline=pipeline)
+        wanted = reads.naming.filter(wanted)
         return wanted if wanted.states else replace(wanted, states=("dead", "completed"))
-    reads = app.reads()
-    letters = [int(word) for word in words or []]
-    for letter in letters:
-        reads.letter(letter)
-    return letters
+    letters = [letter for word in words or [] for letter in letters_of(reads, word, pipeline)]
+    return list(dict.fromkeys(letters))
 
 
-def all_numbers(words: list[str]) -> bool:
-    """Whether all are numbers of letters."""
-    return all(word.isdigit() for word in words)
+def is_number(word: str) -> bool:
+    """Whether a word is the number of a dead letter: ``17``, ``#17``, ``letter:17``."""
+    return re.fullmatch(r"\s*(letter:|dead:|#)?\s*[0-9]+\s*", word, re.IGNORECASE) is not None
+
+
+def letters_of(reads: LedgerReads, word: str, pipeline: str | None = None) -> list[int]:
+    """The dead letters that a word names: by number, or all open ones of an item.
+
+    Raises:
+        NotFoundError: no such dead letter, no such item, or it has no open one.
+    """
+    if is_number(word):
+        number = reads.naming.letter(word.strip().lower().removeprefix("dead:"))
+        reads.letter(number)
+        return [number]
+    item = reads.naming.item(word, pipeline or "")
+    found = reads.open_letters([item], Filter())
+    if not found:
+        raise NotFoundError(f"item {show(item)} has no open dead letter: `holdfast items show {show(item)}`")
+    return found
+
+
+def letter_of(reads: LedgerReads, word: str) -> int:
+    """The one dead letter that a word names.
+
+    Raises:
+        InputError: it names an item that has several; the message lists them.
+    """
+    found = letters_of(reads, word)
+    if len(found) > 1:
+        raise InputError(f"{word!r} has {len(found)} open dead letters: name one by number: {', '.join(map(str, found[:20]))}")
+    return found[0]
 
 
 def _arguments(path: Path) -> list[Any]:

@@ -16,6 +16,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.demo_runners import drive, start_ledger
+from holdfast.cli.exits import end
 from holdfast.cli.export import export_outputs
 from holdfast.cli.output import Json, print_json, safe
 from holdfast.cli.progress import Progress
@@ -87,15 +88,13 @@ def demo(
     pipeline, generate = load_example()
     _say(json, "making documents …")
     made = list(generate.documents(SEED, digital, scanned))
-    (output / "documents").mkdir(parents=True, exist_ok=True)
-    for upload, _ in made:
-        (output / "documents" / upload.name).write_bytes(upload.content)
-    (output / "manifest.txt").write_text("".join(f"{upload.name}\n" for upload, _ in made), "utf-8")
+    _write(output, [upload for upload, _ in made])
     if ledger is Kind.POSTGRESQL:
         _say(json, "starting PostgreSQL …")
     server = start_ledger(output / "postgres") if ledger is Kind.POSTGRESQL else None
     app = App(home=(output / "ledger").absolute(), ledger="" if server is None else server.url("demo"))
     _say(json, f"{len(made)} documents, {app.settings.worker_count} worker processes; Ctrl-C drains, and the same command goes on from there")
+    by = 0
     with served(app, [pipeline.claims], port=port) if serve else nullcontext() as address:
         if address is not None:
             typer.echo(f"page: {address}", err=True)
@@ -105,10 +104,11 @@ def demo(
         else:
             with Progress(len(made), json) as progress:
                 payloads = ((pipeline.claims, upload) for upload, _ in made)
-                stopped = app.run([pipeline.claims], payloads, True, "demo", each_tick=progress, recycle=recycle).stopped
+                result = app.run([pipeline.claims], payloads, True, "demo", each_tick=progress, recycle=recycle)
+                stopped, by = result.stopped, result.signal
         if stopped:
             _say(json, "stopped; the same command goes on from here")
-            raise typer.Exit(130)
+            raise end(by)
         report = _report(app, [truth for _, truth in made], output, began, server is not None, json)
         if address is not None:
             typer.echo(f"page: {address}   Ctrl-C ends", err=True)
@@ -117,6 +117,21 @@ def demo(
         server.stop()
     if not report["balanced"]:
         raise typer.Exit(1)
+
+
+def _write(output: Path, made: list[Any]) -> None:
+    """Write the documents and the list of them.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        (output / "documents").mkdir(parents=True, exist_ok=True)
+        for upload in made:
+            (output / "documents" / upload.name).write_bytes(upload.content)
+        (output / "manifest.txt").write_text("".join(f"{upload.name}\n" for upload in made), "utf-8")
+    except OSError as error:
+        raise InputError(f"{output} cannot be written ({error.strerror}): name a folder with `holdfast demo --output FOLDER`") from None
 
 
 def _report(app: App, truths: list[Any], output: Path, began: float, postgresql: bool, json: bool) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, safe, shorten
 from holdfast.errors import InputError, NotFoundError
+from holdfast.model.rows import Rows
+from holdfast.model.search import number
 
 group = typer.Typer(help="Events: list, show, emit, redeliver.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -24,7 +26,7 @@ def list_events(
     context: typer.Context,
     type: Annotated[str | None, typer.Option("--type", help="Only events of this name.")] = None,
     refused: Annotated[bool, typer.Option("--refused", help="Deliveries that a pipeline refused, with why.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List events, the newest first."""
@@ -32,13 +34,12 @@ def list_events(
         return
     reads = App().reads()
     if refused:
-        _print_deliveries(reads.deliveries(None, "refused", limit), json, "no refused deliveries")
+        _print_deliveries(reads.deliveries(None, "refused", row_limit(limit, json)), json, "no refused deliveries")
         return
-    rows = reads.events(type, None, limit)
-    if json:
-        print_json(rows)
-        return
-    print_table(
+    rows = reads.events(type and reads.event_type(type), None, row_limit(limit, json))
+    print_list(
+        rows,
+        json,
         ["event", "type", "key", "source", "at", "deliveries", "data"],
         [
             [row["event"], row["type"], shorten(row["key"], 40), row["source"], moment(row["at"]), row["deliveries"], shorten(row["data"], 60)]
@@ -52,7 +53,8 @@ def list_events(
 def show_event(event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id.")], json: Json = False) -> None:
     """Show one event, what became of it at each pipeline that listens, its correlation and trace."""
     reads = App().reads()
-    found = next(iter(reads.events(None, event, 1)), None)
+    names = dict.fromkeys((event, event.strip(), event.strip().removeprefix("event:")))
+    found = next((row for name in names for row in reads.events(None, name, 1)), None)
     if found is None:
         raise NotFoundError(f"there is no event {event!r}: `holdfast events` lists them")
     found["deliveries"] = reads.deliveries(found["number"], None, 1000)
@@ -84,19 +86,17 @@ def emit(
 
 
 @group.command("redeliver")
-def redeliver(
-    deliveries: Annotated[list[int], typer.Argument(metavar="DELIVERY...", help="Numbers of refused deliveries.")], json: Json = False
-) -> None:
+def redeliver(words: Annotated[list[str], typer.Argument(metavar="DELIVERY...", help="Numbers of refused deliveries.")], json: Json = False) -> None:
     """Offer refused deliveries to their pipelines again, after these have been mended."""
+    deliveries = [number(word, "delivery", "`holdfast events --refused` lists them") for word in words]
     changed = App().redeliver(deliveries)
     print_json({"redelivered": changed}) if json else typer.echo(f"redelivered {len(changed)} of {len(deliveries)}")
 
 
-def _print_deliveries(rows: list[dict[str, Any]], json: bool, empty: str) -> None:
-    if json:
-        print_json(rows)
-        return
-    print_table(
+def _print_deliveries(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:
+    print_list(
+        rows,
+        json,
         ["delivery", "pipeline", "state", "item", "event", "type", "at", "reason"],
         [
             [row["delivery"], row["pipeline"], row["state"], row["item"], row["event"], row["type"], moment(row["at"]), shorten(row["reason"], 120)]

@@ -8,10 +8,12 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.items import print_items
-from holdfast.cli.output import Json, print_json
-from holdfast.cli.targets import HELP
+from holdfast.cli.output import Json, Limit, print_json, row_limit
+from holdfast.cli.targets import HELP, items_of
 from holdfast.handling import COUNTED
-from holdfast.model.search import parse_filter
+from holdfast.model.ids import show
+from holdfast.model.rows import Rows
+from holdfast.model.search import Filter
 
 
 def register(app: typer.Typer) -> None:
@@ -20,24 +22,23 @@ def register(app: typer.Typer) -> None:
 
 
 def find(
-    words: Annotated[list[str] | None, typer.Argument(metavar="CONDITION...", help=HELP.partition("; or ")[2])] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    words: Annotated[list[str] | None, typer.Argument(metavar="CONDITION... | ITEM...", help=HELP)] = None,
+    limit: Limit = None,
     after: Annotated[str, typer.Option("--after", metavar="ITEM", help="Go on after this item, the last of the page before.")] = "",
     count: Annotated[bool, typer.Option("--count", help="Only say how many there are.")] = False,
     json: Json = False,
 ) -> None:
     """Find items: `holdfast find state:dead error:timeout older:2h customer=ACME*`. The same conditions serve pause, cancel, restart, …"""
     app = App()
-    wanted, now = parse_filter(words or []), app.clock.now_ms()
+    target, now = items_of(app, words) if words else Filter(), app.clock.now_ms()
     reads = app.reads()
+    if not isinstance(target, Filter):  # ids or keys
+        rows = Rows(row for item in target for row in reads.search(Filter(item=show(item)), 1, now))
+        print_json({"count": len(rows)}) if json and count else typer.echo(len(rows)) if count else print_items(rows, json)
+        return
     if count:
-        number = reads.count_found(wanted, COUNTED, now)
+        number = reads.count_found(target, COUNTED, now)
         print_json({"count": number}) if json else typer.echo(f"{number:,}")
         return
-    rows = reads.search(wanted, limit, now, after)
-    if json:
-        print_json(rows)
-        return
-    print_items(rows, f"no items: {wanted.text()}")
-    if len(rows) == limit:
-        typer.echo(f"there may be more: --after {rows[-1]['item']}")
+    found = reads.search(target, row_limit(limit, json), now, after)
+    print_items(found, json, f"no items: {target.text()}", f"--after {found[-1]['item']} goes on" if found.more else "")

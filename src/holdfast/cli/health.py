@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, shorten
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.duration import seconds
 from holdfast.model.policy import Timeout
@@ -26,38 +26,36 @@ def register(app: typer.Typer) -> None:
 
 def stuck(
     older: Annotated[str, typer.Option("--older", help="Bound of items without a deadline: so long since anything of them was settled.")] = "1h",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the oldest first.")] = 50,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """Name every item that has not ended and is past its bound: why it waits, and what would move it. Exit 1 if there is one."""
     app = App()
-    rows = app.reads().stuck(app.clock.now_ms(), round(seconds(older) * 1000), limit)
-    if json:
-        print_json(rows)
-    else:
-        print_table(
-            ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
-            [
-                [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
-                for row in rows
-            ],
-            "nothing is stuck",
-        )
+    rows = app.reads().stuck(app.clock.now_ms(), round(seconds(older) * 1000), row_limit(limit, json, 50))
+    print_list(
+        rows,
+        json,
+        ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
+        [
+            [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
+            for row in rows
+        ],
+        "nothing is stuck",
+    )
     if rows:
         raise typer.Exit(1)
 
 
 def alerts(
     all: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List alerts that are open: thresholds on dead letters, unserved versions, open breakers, stuck items. They close by themselves."""
-    rows = App().reads().alerts(all, limit)
-    if json:
-        print_json(rows)
-        return
-    print_table(
+    rows = App().reads().alerts(all, row_limit(limit, json, 50))
+    print_list(
+        rows,
+        json,
         ["alert", "kind", "subject", "since", "closed", "message"],
         [[row["alert"], row["kind"], row["subject"], moment(row["opened_at"]), moment(row["closed_at"]), row["message"]] for row in rows],
         "no alerts",

@@ -10,9 +10,9 @@ import typer
 from holdfast.app import App
 from holdfast.cli.export import export_outputs
 from holdfast.cli.loading import find_item
-from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
-from holdfast.errors import InputError
+from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, print_table, row_limit, safe, shorten
 from holdfast.model.ids import parse
+from holdfast.model.rows import Rows
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.task import NEVER
 
@@ -29,40 +29,41 @@ def list_items(
     context: typer.Context,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only items of this pipeline.")] = None,
     state: Annotated[str | None, typer.Option("--state", help=f"Only items in this state: {', '.join(ITEM_STATES)}.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List items, the newest first. `holdfast find` finds them by conditions."""
     if context.invoked_subcommand is not None:
         return
-    if state is not None and state not in ITEM_STATES:
-        raise InputError(f"there is no state {state!r}: it is one of {', '.join(ITEM_STATES)}")
-    rows = App().reads().items(pipeline, state, limit)
-    if json:
-        print_json(rows)
-        return
-    print_items(rows)
+    state = check_state(state, ITEM_STATES)
+    reads = App().reads()
+    print_items(reads.items(pipeline and reads.naming.pipeline(pipeline), state, row_limit(limit, json)), json)
 
 
-def print_items(rows: list[dict[str, Any]], empty: str = "no items") -> None:
-    """Rows of items as a table."""
-    print_table(
+def print_items(rows: Rows[dict[str, Any]], json: bool = False, empty: str = "no items", on: str = "") -> None:
+    """Rows of items as a list; see :func:`holdfast.cli.output.print_list`."""
+    print_list(
+        rows, json,
         ["item", "pipeline", "version", "key", "state", "generation", "admitted", "ended", "flags"],
         [
             [row["item"], row["pipeline"], row["version"], shorten(row["key"], 60), row["state"], row["generation"],
              moment(row["admitted_at"]), moment(row["ended_at"]), ", ".join(row["flags"])]
             for row in rows
         ],
-        empty,
+        empty, on,
     )  # fmt: skip
 
 
 @group.command("show")
-def show_item(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id or key.")], json: Json = False) -> None:
+def show_item(
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id or key.")],
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Whose key it is, where several pipelines have it.")] = None,
+    json: Json = False,
+) -> None:
     """Show one item: its timeline with every attempt, its payload, output, flags and dead letters."""
     app = App()
     reads = app.reads()
-    found = reads.item(find_item(app, item))
+    found = reads.item(find_item(app, item, pipeline))
     if json:
         print_json({**found, "lineage": reads.lineage(parse(found["item"]))})
         return
@@ -97,7 +98,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Write the outputs of all completed items."""
-    written = export_outputs(App(), pipeline, output)
+    app = App()
+    written = export_outputs(app, app.reads().naming.pipeline(pipeline), output)
     print_json({"written": written, "folder": str(output)}) if json else typer.echo(f"wrote {written} outputs to {output}")
 
 

@@ -8,8 +8,8 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.inputs import one_payload
-from holdfast.cli.loading import load_pipeline
-from holdfast.cli.output import Json, moment, print_json, print_table, shorten
+from holdfast.cli.loading import find_item, load_pipeline
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, shorten
 from holdfast.cli.targets import HELP, items_of, progress, say, sure
 from holdfast.errors import InputError
 from holdfast.handling import Target
@@ -100,18 +100,15 @@ def move(
 
 def operations(
     item: Annotated[str | None, typer.Argument(metavar="ITEM", help="Only those that changed this item.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List operations: who asked for what, when, why, and how much it changed. `holdfast find operation:N` shows the items."""
-    from holdfast.cli.loading import find_item
-
     app = App()
-    rows = app.reads().operations(limit, None if item is None else find_item(app, item))
-    if json:
-        print_json(rows)
-        return
-    print_table(
+    rows = app.reads().operations(row_limit(limit, json), None if item is None else find_item(app, item))
+    print_list(
+        rows,
+        json,
         ["operation", "at", "who", "verb", "target", "reason", "state", "changed"],
         [
             [row["operation"], moment(row["at"]), row["who"], row["verb"], shorten(row["target"], 80), shorten(row["reason"], 60), row["state"],

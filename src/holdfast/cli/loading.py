@@ -8,8 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.app import App
-from holdfast.errors import DefinitionError, ModuleError, NotFoundError
-from holdfast.model.ids import parse
+from holdfast.errors import DefinitionError, ModuleError
 from holdfast.model.pipeline import Pipeline
 from holdfast.modules.loading import load
 from holdfast.modules.pipelines import held
@@ -74,21 +73,15 @@ def _named(asked: Target) -> dict[str, Pipeline[Any, Any]]:
     return by_name
 
 
-def find_item(app: App, text: str) -> int:
-    """The item that an id or a key names.
+def find_item(app: App, text: str, pipeline: str | None = None, prefer: str = "") -> int:
+    """The item that an id or a key names; see :meth:`holdfast.ledgers.naming.Naming.item`.
 
     Raises:
         NotFoundError: neither.
+        InputError: it names several.
     """
     reads = app.reads()
     try:
-        number = parse(text)
-        reads.item(number)
-        return number
-    except NotFoundError:
-        by_key = reads.item_by_key(text)
-        if by_key is None:
-            raise NotFoundError(f"no item has the id or key {text!r}: `holdfast items` lists them") from None
-        return by_key
+        return reads.naming.item(text, pipeline or "", prefer)
     finally:
         reads.close()

@@ -40,10 +40,8 @@ def status(
     """Items by pipeline and state; with a pipeline's name, its steps."""
     reads = App().reads()
     rows = reads.status()
-    steps = reads.steps(pipeline) if pipeline else []
+    steps = reads.steps(reads.naming.pipeline(pipeline)) if pipeline else []
     refused = reads.refused_counts()
-    if pipeline and pipeline not in [row["pipeline"] for row in rows]:
-        raise InputError(f"no pipeline {pipeline!r} in this ledger; it has {', '.join(row['pipeline'] for row in rows) or 'none'}")
     if json:
         print_json({"pipelines": rows, **({"steps": steps} if pipeline else {}), "refused_inputs": refused})
         return
@@ -73,6 +71,7 @@ def audit(
     found = reads.audit(app.clock.now_ms())
     if manifest is not None:
         names = list(found["pipelines"])
+        pipeline = pipeline and reads.naming.pipeline(pipeline)
         if pipeline is None and len(names) != 1:
             raise InputError(f"say which pipeline the manifest was sent to with --pipeline: {', '.join(names)}")
         reconciled = app.reconcile(pipeline or names[0], manifest_keys(manifest))
@@ -97,7 +96,8 @@ def _print_audit(found: dict[str, Any]) -> None:
         beside += f", {refused['accepted']} accepted later" if refused["accepted"] else ""
         typer.echo(f"{name}: {terms['received']} received {sign} {parts or '0'}{beside}")
     for rule in found["broken"]:
-        typer.echo(f"broken: {rule['rule']}: {', '.join(rule['items'][:10])}")
+        rest = f" and {len(rule['items']) - 10:,} more (--json has all)" if len(rule["items"]) > 10 else ""
+        typer.echo(f"broken: {rule['rule']}: {', '.join(rule['items'][:10])}{rest}")
     if "manifest" in found:
         reconciled = found["manifest"]
         refused = f", {len(reconciled['refused'])} refused" if reconciled["refused"] else ""

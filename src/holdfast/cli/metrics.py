@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.output import Json, moment, print_json, print_table
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.telemetry import costs as costing
 from holdfast.telemetry.funnel import funnel as funnel_of
@@ -37,7 +37,7 @@ def metrics(
     app = App()
     reads, span = app.reads(), last(since, app.clock.now_ms())
     if pipeline is not None:
-        check_pipeline(reads, pipeline)
+        pipeline = reads.naming.pipeline(pipeline)
     if every:
         rows = series(reads, span, pipeline, every)
         columns = ["at", "admitted", "completed", "dead", "failed", "p95_s"]
@@ -89,7 +89,7 @@ def funnel(
     """Show the share of items that gets through each step, and where and why the others drop."""
     app = App()
     reads = app.reads()
-    check_pipeline(reads, pipeline)
+    pipeline = reads.naming.pipeline(pipeline)
     found = funnel_of(reads, pipeline, last(since, app.clock.now_ms()))
     if json:
         print_json(found)
@@ -117,7 +117,7 @@ def costs(
     app = App()
     reads = app.reads()
     if pipeline is not None:
-        check_pipeline(reads, pipeline)
+        pipeline = reads.naming.pipeline(pipeline)
     if by:
         _costs_by(app, reads, pipeline, by, since, json)
         return
@@ -140,20 +140,10 @@ def costs(
 def _costs_by(app: App, reads: LedgerReads, pipeline: str | None, field: str, since: str, json: bool) -> None:
     if pipeline is None:
         raise InputError("--by needs a pipeline: searchable fields are those of one")
-    rows = costing.costs_by_field(reads, app.settings.prices, pipeline, field, last(since, app.clock.now_ms()))
+    by_field = reads.naming.field(field, pipeline)
+    rows = costing.costs_by_field(reads, app.settings.prices, pipeline, by_field, last(since, app.clock.now_ms()))
     if json:
         print_json(rows)
         return
     money = ("compute_usd", "api_usd", "storage_usd", "total_usd", "usd_per_item")
     print_table([field, "items", *money], [[row["value"], row["items"], *[f"{row[name]:.6f}" for name in money]] for row in rows], "")
-
-
-def check_pipeline(reads: LedgerReads, pipeline: str) -> None:
-    """Refuse a name that the ledger does not know.
-
-    Raises:
-        NotFoundError: no such pipeline; the message lists those there are.
-    """
-    known = list(dict.fromkeys(one["pipeline"] for one in reads.pipelines()))
-    if pipeline not in known:
-        raise NotFoundError(f"no pipeline {pipeline!r} in this ledger; it has {', '.join(known) or 'none'}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,22 +13,98 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from holdfast.errors import InputError
+from holdfast.model.nearest import nearest
+from holdfast.model.rows import COUNTED, Rows, cut
+from holdfast.model.visible import visible
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help=f"At most so many rows. By default few; with --json {COUNTED:,}.")]
+
+FEW = 20
+"""Rows that a list has on a terminal or in a pipe, where no limit is given."""
+
+NARROWEST = 20
+"""Columns that a terminal is taken to have at least."""
+
+FOLDED = 12
+"""Characters to which a cell may be folded: a table that needs narrower ones is printed as records."""
 
 SHORT = 20
 """Characters up to which the first column, as a rule an id, stays on one line."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
 
 def safe(value: object) -> str:
-    """Text of an item or a model for a terminal: control characters (escape sequences) are shown, not obeyed."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", str(value))
+    """Text of an item or a model for a terminal: control characters (escape sequences, directions of writing) are shown, not obeyed."""
+    return visible(str(value))
 
 
 def print_json(data: Any) -> None:
     """Print a value as one JSON document."""
-    typer.echo(json.dumps(data, default=_plain, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    on_terminal = _is_terminal(sys.stdout)
+    text = json.dumps(data, default=_plain, ensure_ascii=not _unicode(sys.stdout), indent=2 if on_terminal else None)
+    if on_terminal and not text.isprintable():
+        text = "".join(one if visible(one) == one else json.dumps(one)[1:-1] for one in text)
+    typer.echo(text)
+
+
+def row_limit(limit: int | None, as_json: bool, few: int = FEW) -> int:
+    """How many rows a list has: as many as asked for; else few for people, and for programs all that are counted."""
+    return limit if limit is not None else COUNTED if as_json else few
+
+
+def print_list(rows: Rows[dict[str, Any]], as_json: bool, columns: list[str], cells: list[list[Any]], empty: str, on: str = "") -> None:
+    """Print a list, and where it is cut, of how many rows these are.
+
+    The last line says so on a terminal. In a pipe, and with --json, stderr does: what a program reads stays as it is.
+
+    Args:
+        rows: what was found.
+        as_json: print the rows as a JSON array.
+        columns: heads of the table.
+        cells: a list for each row.
+        empty: said when there are none.
+        on: how to go on, such as ``--after ID``; by default a larger limit.
+    """
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(columns, cells, empty)
+    say_cut(rows, as_json, on)
+
+
+def check_state(state: str | None, known: Sequence[str]) -> str | None:
+    """The state that a list is asked for; None: any.
+
+    Raises:
+        InputError: there is no such state.
+    """
+    if state is None or state == "all":
+        return None
+    if state not in known:
+        raise InputError(f"there is no state {state!r}: {nearest(state, [*known, 'all'])}")
+    return state
+
+
+def say_cut(rows: Rows[Any], as_json: bool, on: str = "") -> None:
+    """Say of how many rows these are, where there are more; with --json as JSON: ``{"shown": 20, "total": 90, "more": true}``."""
+    if not rows.more:
+        return
+    total = rows.total()
+    if as_json:
+        typer.echo(json.dumps({"shown": len(rows), "total": total, "more": True}), err=True)
+        return
+    larger = f"--limit {total} shows all" if total is not None else f"--limit {10 * len(rows)} shows more"
+    typer.echo(f"{cut(len(rows), total, True)}: {on or larger}", err=not _is_terminal(sys.stdout))
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def _unicode(stream: Any) -> bool:
+    """Whether any character can be written to a stream."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "").startswith("utf")
 
 
 def _plain(value: Any) -> Any:
@@ -47,10 +123,14 @@ def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
     if not rows:
         typer.echo(empty)
         return
-    if not sys.stdout.isatty():
+    if not _is_terminal(sys.stdout):
         typer.echo("\t".join(columns))
         for row in rows:
-            typer.echo("\t".join(safe("" if cell is None else cell).replace("\n", " ") for cell in row))
+            typer.echo("\t".join(" ".join(safe("" if cell is None else cell).replace("\t", " ").splitlines()) for cell in row))
+        return
+    terminal = console()
+    if _needed(columns, rows) > terminal.width:
+        _print_records(columns, rows)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
@@ -60,7 +140,30 @@ def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
         table.add_column(column, justify="right" if numbers else "left", overflow="fold", min_width=kept)
     for row in rows:
         table.add_row(*[escape(safe("" if cell is None else cell)) for cell in row])
-    Console().print(table)
+    terminal.print(table)
+
+
+def console(stderr: bool = False) -> Console:
+    """The terminal, at least :data:`NARROWEST` columns wide, whatever ``COLUMNS`` says."""
+    found = Console(stderr=stderr)
+    found.width = max(found.width, NARROWEST)
+    return found
+
+
+def _needed(columns: list[str], rows: list[list[Any]]) -> int:
+    """Columns of a terminal in which a table can be read: a cell that is longer than :data:`FOLDED` may fold to that."""
+    widths = [max(len(column), *(len(safe("" if row[index] is None else row[index])) for row in rows)) for index, column in enumerate(columns)]
+    return sum(min(width, SHORT if index == 0 else FOLDED) for index, width in enumerate(widths)) + 2 * (len(columns) - 1)
+
+
+def _print_records(columns: list[str], rows: list[list[Any]]) -> None:
+    """Where a table does not fit: a line per cell that is not empty, a blank line between rows."""
+    for number, row in enumerate(rows):
+        if number:
+            typer.echo("")
+        for column, cell in zip(columns, row, strict=True):
+            if cell not in (None, ""):
+                typer.echo(f"{column}: {safe(cell)}")
 
 
 def complain(message: str) -> None:
@@ -70,7 +173,10 @@ def complain(message: str) -> None:
 
 def moment(ms: int | None) -> str:
     """Unix milliseconds as a UTC time."""
-    return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return f"{ms} ms"
 
 
 def shorten(value: Any, limit: int = 200) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 
-from rich.console import Console
+import typer
 from rich.live import Live
 from rich.table import Table
 
-from holdfast.cli.output import safe
+from holdfast.cli.output import console, safe
 from holdfast.engine.serving import counted
 from holdfast.session import Session
 
@@ -27,8 +26,9 @@ class Progress:
 
     def __init__(self, total: int | None = None, quiet: bool = False) -> None:
         self._total, self._quiet = total, quiet
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=5, transient=False) if self._console.is_terminal and not quiet else None
+        self._console = console(stderr=True)
+        shows = self._console.is_terminal and not self._console.is_dumb_terminal and not quiet
+        self._live = Live(console=self._console, refresh_per_second=5, transient=False) if shows else None
         self._began = self._said = time.monotonic()
         self._line = ""
 
@@ -50,23 +50,26 @@ class Progress:
                 self._live.update(self._table(session))
         elif not self._quiet and (now - self._said > PLAIN_S):
             self._said = now
-            line = self._summary(session)
-            if line != self._line:
-                print(line, file=sys.stderr)
-                self._line = line
+            counts = self._counts(session)
+            if counts != self._line:  # where nothing has changed, nothing is said, however long it takes
+                typer.echo(self._summary(counts), err=True)
+                self._line = counts
 
-    def _summary(self, session: Session) -> str:
+    def _summary(self, counts: str) -> str:
+        return f"{counts} · {time.monotonic() - self._began:.0f} s"
+
+    def _counts(self, session: Session) -> str:
         ended = session.runner.tally.items
         done = sum(ended.values())
         of = f" of {self._total}" if self._total else ""
         trouble = f" · {safe(session.trouble)}" if session.trouble else ""
         return (
             f"{done}{of} items ended: {ended.get('completed', 0)} completed, {ended.get('dead', 0)} dead · "
-            f"{len(session.runner.passages())} in flight · {time.monotonic() - self._began:.0f} s{trouble}"
+            f"{len(session.runner.passages())} in flight{trouble}"
         )
 
     def _table(self, session: Session) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold", caption=self._summary(session), caption_justify="left")
+        table = Table(box=None, pad_edge=False, header_style="bold", caption=self._summary(self._counts(session)), caption_justify="left")
         table.add_column("step", min_width=24)
         for column in ("running", "waiting", "done", "retried", "skipped", "dead"):
             table.add_column(column, justify="right")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, moment, print_json, print_table, shorten
+from holdfast.cli.output import Json, Limit, moment, print_list, row_limit, shorten
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def refused(
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also those whose source was accepted later.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List inputs that were not accepted: which, why, when, how often. Exit codes of `run` and `submit` say 4 when there were some.
@@ -27,22 +27,16 @@ def refused(
     """
     reads = App().reads()
     try:
-        rows = reads.refused_inputs(pipeline, None if every else "open", limit)
-        counts = [one for name, one in reads.refused_counts().items() if pipeline in (None, name)]
+        rows = reads.refused_inputs(pipeline and reads.naming.pipeline(pipeline), None if every else "open", row_limit(limit, json))
+        print_list(
+            rows, json,
+            ["at", "pipeline", "source", "kind", "reason", "times", *(["state"] if every else [])],
+            [
+                [moment(row["last_at"]), row["pipeline"], row["source"], row["kind"], shorten(row["reason"], 200), row["count"],
+                 *([row["state"] if row["state"] == "open" else f"accepted as {row['item']}"] if every else [])]
+                for row in rows
+            ],
+            "no refused inputs",
+        )  # fmt: skip
     finally:
         reads.close()
-    total = sum(one["open"] + (one["accepted"] if every else 0) for one in counts)
-    if json:
-        print_json({"rows": rows, "total": total})
-        return
-    print_table(
-        ["at", "pipeline", "source", "kind", "reason", "times", *(["state"] if every else [])],
-        [
-            [moment(row["last_at"]), row["pipeline"], row["source"], row["kind"], shorten(row["reason"], 200), row["count"],
-             *([row["state"] if row["state"] == "open" else f"accepted as {row['item']}"] if every else [])]
-            for row in rows
-        ],
-        "no refused inputs",
-    )  # fmt: skip
-    if len(rows) < total:
-        typer.echo(f"{len(rows)} of {total}: --limit shows more", err=True)

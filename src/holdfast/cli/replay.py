@@ -34,10 +34,12 @@ def replay(
     """Run one task again in this process with its exact stored input. Nothing is written to the ledger."""
     pipeline = load_pipeline(target)
     app = App()
-    claimed = app.reads().claimed(find_item(app, item))
+    reads = app.reads()
+    claimed = reads.claimed(find_item(app, item, prefer=pipeline.name))
     store = app.store()
     media.otherwise(store)
     _, node, arguments = given(claimed, pipeline, store.fetch, step, place)
+    step = node.name
     invocation = Invocation(
         claimed.item, claimed.fence, pipeline.name, pipeline.version, node.index, place, 1, claimed.generation, claimed.key, arguments, 0.0, None
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
 import json as jsonlib
+import re
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
-from holdfast.errors import InputError
+from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, row_limit, safe, shorten
+from holdfast.errors import InputError, NotFoundError
+from holdfast.model.ids import show
+from holdfast.settings import current_user
 
 group = typer.Typer(help="Reviews: list what waits for a person, show it, decide it.", invoke_without_command=True, rich_markup_mode=None)
 
-Number = Annotated[int, typer.Argument(metavar="REVIEW", help="Its number.")]
+Number = Annotated[str, typer.Argument(metavar="REVIEW", help="Its number; or the id or key of an item that waits for one.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,22 +30,21 @@ def list_reviews(
     context: typer.Context,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline.")] = None,
     state: Annotated[str, typer.Option("--state", help="open, answered, closed, withdrawn or all.")] = "open",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the oldest first.")] = 20,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List reviews, the oldest first."""
     if context.invoked_subcommand is not None:
         return
-    if state not in ("open", "answered", "closed", "withdrawn", "all"):
-        raise InputError(f"there is no state {state!r}: it is open, answered, closed, withdrawn or all")
-    rows = App().reads().reviews(pipeline, None if state == "all" else state, limit)
-    if json:
-        print_json(rows)
-        return
-    print_table(
+    wanted = check_state(state, ("open", "answered", "closed", "withdrawn"))
+    reads = App().reads()
+    rows = reads.reviews(pipeline and reads.naming.pipeline(pipeline), wanted, row_limit(limit, json))
+    print_list(
+        rows,
+        json,
         ["review", "pipeline", "key", "step", "place", "title", "for", "since", "due", "state", "decided by"],
         [_row(row) for row in rows],
-        f"no {'' if state == 'all' else state + ' '}reviews",
+        f"no {wanted + ' ' if wanted else ''}reviews",
     )
 
 
@@ -56,9 +57,10 @@ def _row(row: dict[str, Any]) -> list[Any]:
 
 
 @group.command("show")
-def show_review(review: Number, json: Json = False) -> None:
+def show_review(word: Number, json: Json = False) -> None:
     """Show what is asked, the values that it is about, the form, and the digest that a decision must name."""
     app = App()
+    review = review_of(app, word)
     found = app.reads().review(review)
     found["shown"] = _shown(app, found)
     if json:
@@ -87,7 +89,7 @@ def show_review(review: Number, json: Json = False) -> None:
 
 @group.command("decide")
 def decide(
-    review: Number,
+    word: Number,
     digest: Annotated[
         str, typer.Option("--digest", help="Of what you were shown, as `holdfast reviews show` prints it: eight characters or more.")
     ] = "",
@@ -99,13 +101,14 @@ def decide(
 ) -> None:
     """Decide a review, once. On a terminal, without --set or --answer, it shows the values and asks for each field."""
     app = App()
+    review = review_of(app, word)
     found = app.reads().review(review)
     if answer is not None and fields:
         raise InputError("give either --answer or --set")
     if answer is None and not fields:
         if not sys.stdin.isatty():
             raise InputError("say what is decided: --set FIELD=VALUE for each field of the form, or --answer JSON")
-        show_review(review)
+        show_review(str(review))
         given = {name: _prompt(name, field) for name, field in _fields(found["form"]).items()}
         digest = digest or found["digest"]
     elif answer is not None:
@@ -116,13 +119,32 @@ def decide(
         raise InputError(
             f"a decision names what it is about: --digest {found['digest'][:12]}, if that is what `holdfast reviews show {review}` showed you"
         )
-    state = app.decide(review, given, digest, who or getpass.getuser(), role or ())
+    state = app.decide(review, given, digest.strip().lower(), who or current_user(), role or ())
     if json:
         print_json({"review": review, "state": state, "answer": given})
     elif state == "proposed":
         typer.echo(f"review {review}: proposed; a second person must give the same answer")
     else:
         typer.echo(f"review {review}: decided")
+
+
+def review_of(app: App, word: str) -> int:
+    """The review that a word names: by number, or the open one of an item.
+
+    Raises:
+        NotFoundError: no such item, or it waits for no review.
+        InputError: it waits for several; the message lists them.
+    """
+    reads = app.reads()
+    if re.fullmatch(r"\s*(review:|#)?\s*[0-9]+\s*", word, re.IGNORECASE):
+        return reads.naming.review(word)
+    item = reads.naming.item(word)
+    found = [wait["wait"] for wait in reads.waits(item) if wait["kind"] == "review" and wait["state"] == "open"]
+    if not found:
+        raise NotFoundError(f"item {show(item)} waits for no review: `holdfast reviews` lists them")
+    if len(found) > 1:
+        raise InputError(f"{word!r} waits for {len(found)} reviews: name one by number: {', '.join(map(str, found[:20]))}")
+    return int(found[0])
 
 
 def _shown(app: App, found: dict[str, Any]) -> list[Any]:

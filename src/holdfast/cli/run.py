@@ -11,6 +11,7 @@ import typer
 
 from holdfast.app import App, RunResult
 from holdfast.cli.accepting import Accepting, receipt_json, skipped_json
+from holdfast.cli.exits import end
 from holdfast.cli.inputs import read_payloads
 from holdfast.cli.loading import load_pipeline, load_pipelines
 from holdfast.cli.output import Json, complain, print_json, safe
@@ -20,6 +21,7 @@ from holdfast.executors.logs import log_to_stderr
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt
 from holdfast.session import Session
+from holdfast.settings import read_settings
 
 Priority = Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Items of a higher one are claimed first.")]
 Manifest = Annotated[str, typer.Option("--manifest", help="Your name for the list of these items; `holdfast audit` reconciles by it.")]
@@ -91,7 +93,7 @@ def runner(
         typer.echo(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
     with tracing(holdfast) as traced, Progress(quiet=json) as progress:
         result = holdfast.run(pipelines, (), until_idle, each_tick=both(progress, traced), recycle=recycle, wait=True)
-    _report(holdfast, [one.name for one in pipelines], result, json)
+    _report(holdfast, [one.name for one in pipelines], result, json, serves=True)
 
 
 def submit(
@@ -119,7 +121,7 @@ def submit(
     accepting.end()
 
 
-def _report(holdfast: App, names: list[str], result: RunResult, json: bool, accepting: Accepting | None = None) -> None:
+def _report(holdfast: App, names: list[str], result: RunResult, json: bool, accepting: Accepting | None = None, serves: bool = False) -> None:
     reads = holdfast.reads()
     rows = [row for row in reads.status() if row["pipeline"] in names]
     causes: list[dict[str, Any]] = reads.causes(names[0] if len(names) == 1 else None)
@@ -136,15 +138,18 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool, acce
             typer.echo(f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} ({taken})")
         for cause in causes[:10]:
             typer.echo(f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: {safe(cause['error'])}")
+        if len(causes) > 10:
+            typer.echo(f"  and {len(causes) - 10} more causes: `holdfast dead groups`")
         if causes:
             typer.echo("  `holdfast dead` lists them, `holdfast dead redrive --all` sends them back")
         if asked:
-            typer.echo(f"  {len(asked)} wait for a person: `holdfast reviews` lists them")
+            number = f"more than {len(asked):,}" if asked.more else len(asked)
+            typer.echo(f"  {number} wait for a person: `holdfast reviews` lists them")
     if accepting is not None:
         accepting.sum_up()
     if result.stopped:
         complain("stopped before everything had ended; the same command goes on from here")
-        raise typer.Exit(130)
+        raise end(result.signal, result.drained, serves)
     if accepting is not None:
         accepting.end()
 
@@ -161,7 +166,8 @@ def both(one: Callable[[Session], None], other: Callable[[Session], None]) -> Ca
 
 def log_as_set() -> None:
     """Warnings to stderr, as ``HOLDFAST_LOG`` says."""
-    log_to_stderr(App().settings.log)
+    settings = read_settings()
+    log_to_stderr(settings.log, settings.log_level)
 
 
 def _answer(receipt: Receipt) -> str:

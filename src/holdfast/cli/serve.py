@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
+from holdfast.cli.exits import end
 from holdfast.cli.loading import load_pipelines
 from holdfast.cli.output import Json, moment, print_json, print_table
 from holdfast.cli.run import log_as_set, recycle, tune_garbage_collector
@@ -20,6 +20,7 @@ from holdfast.cli.traces import tracing
 from holdfast.errors import InputError
 from holdfast.model.duration import seconds
 from holdfast.model.pipeline import Pipeline
+from holdfast.settings import current_user
 
 tokens = typer.Typer(help="Tokens: who may use the page and the API.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -53,13 +54,28 @@ def serve(
         typer.echo(f"page and API: {address}   (API: {address}api/v1, metrics: {address}metrics)", err=True)
         if not pipelines:
             typer.echo(f"looking at {app.settings.ledger_name}; no pipelines are run here. Ctrl-C ends", err=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                threading.Event().wait()
-            return
+            raise end(_until_signalled(), serves=True)
         names = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
         typer.echo(f"running {names} on {app.settings.ledger_name}. Ctrl-C drains", err=True)
         with tracing(app) as traced:
-            app.run(pipelines, (), False, each_tick=traced, recycle=recycle, wait=True)
+            result = app.run(pipelines, (), False, each_tick=traced, recycle=recycle, wait=True)
+    if result.stopped:
+        raise end(result.signal, result.drained, serves=True)
+
+
+def _until_signalled() -> int:
+    """Wait until this process is told to end; by which signal."""
+    told: list[int] = []
+    over = threading.Event()
+
+    def end_it(number: int, frame: object) -> None:
+        told.append(number)
+        over.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end_it)
+    over.wait()
+    return told[0]
 
 
 def served(
@@ -83,7 +99,7 @@ def served(
     if (not local or need_token) and not known:
         listener.close()
         raise InputError("nobody could sign in: make a token first, with `holdfast tokens add NAME --role admin`")
-    person = Person(getpass.getuser(), "admin") if local and not need_token else None
+    person = Person(current_user(), "admin") if local and not need_token else None
     hosts = {*LOCAL, *(name.lower() for name in names), *([] if host in ("0.0.0.0", "::") else [host.lower()])}
     return serving(app, pipelines, listener, hosts=hosts, local=person, secure=https)
 
@@ -144,6 +160,6 @@ def _note(app: App, action: str, target: str, reason: str) -> None:
 
     writer = app.writer()
     try:
-        writer.lifecycle.note(Entry(app.clock.now_ms(), getpass.getuser(), action, target, reason))
+        writer.lifecycle.note(Entry(app.clock.now_ms(), current_user(), action, target, reason))
     finally:
         writer.close()

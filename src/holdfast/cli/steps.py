@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError
 
 group = typer.Typer(help="Steps: counts, shares of routes, passes of refinements.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -21,10 +21,9 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_steps(pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")], json: Json = False) -> None:
     """List a pipeline's steps with their counts."""
-    rows = App().reads().steps(pipeline)
-    if not rows:
-        raise NotFoundError(f"there is no pipeline {pipeline!r} in this ledger: `holdfast status` lists them")
-    print_json(rows) if json else print_table(list(rows[0]), [list(row.values()) for row in rows], "no step has run")
+    reads = App().reads()
+    rows = reads.steps(reads.naming.pipeline(pipeline))
+    print_json(rows) if json else print_table(list(rows[0]) if rows else [], [list(row.values()) for row in rows], "no step has run")
 
 
 @group.command("show")
@@ -38,6 +37,8 @@ def show_step(
     """Show what steps did, which way routes went minute by minute, how many passes refinements took and for which inputs."""
     app = App()
     reads = app.reads()
+    pipeline = reads.naming.pipeline(pipeline)
+    step = reads.naming.step(step, pipeline) if step is not None else None
     counts = [row for row in reads.steps(pipeline) if step is None or row["step"] == step]
     since = app.clock.now_ms() // 60_000 - minutes
     decided = [row for row in reads.patterns(pipeline, since, worst) if step is None or row["node"] == step]

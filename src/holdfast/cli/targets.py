@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.app import App
-from holdfast.cli.loading import find_item
 from holdfast.cli.output import print_json, print_table, shorten
 from holdfast.engine.fitting import Misfit
-from holdfast.errors import InputError
+from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import COUNTED, Changed
-from holdfast.model.search import Filter, parse_filter
+from holdfast.ledgers.reads import LedgerReads
+from holdfast.model.ids import show
+from holdfast.model.search import Filter, is_condition, parse_filter
 
 HELP = (
     "Ids or keys of items; or conditions, all of which must hold: FIELD=VALUE of the payload's searchable fields, pipeline: state: version: "
-    "key: step: error: group: flag: older: younger: slower: faster: dearer: operation: (a value may end in *)."
+    "key: step: error: group: flag: older: younger: slower: faster: dearer: operation: item: (a key or a field's value may end in *; "
+    'quote what has blanks: customer="ACME GmbH").'
 )
 
 
@@ -33,16 +37,50 @@ def items_of(app: App, words: list[str] | None) -> Filter | list[int]:
     """
     if not words:
         raise InputError("name items by id or key, or say which: `holdfast find state:dead` shows what a filter finds")
-    conditions = [word for word in words if is_condition(word)]
-    if conditions and len(conditions) < len(words):
-        raise InputError(f"{next(word for word in words if word not in conditions)!r} beside conditions: name items, or give a filter, not both")
-    return parse_filter(words) if conditions else [find_item(app, word) for word in words]
+    reads = app.reads()
+    try:
+        named = {word: _named(reads, word) for word in words}
+        conditions = [word for word in words if is_condition(word) and not _is_id(word)]
+        certain = [word for word in conditions if named[word] is None]
+        items = [word for word in words if word not in conditions]
+        if items and conditions:
+            raise InputError(f"{items[0]!r} beside conditions: name items, or give conditions, not both")
+        if conditions and not certain:
+            item = named[conditions[0]]
+            assert item is not None
+            raise InputError(
+                f"{conditions[0]!r} is a condition, and the key of an item: write item:{show(item)} for the item, or give one more condition"
+            )
+        if conditions:
+            return reads.naming.filter(parse_filter(words))
+        return list(dict.fromkeys(item for item in named.values() if item is not None))
+    finally:
+        reads.close()
 
 
-def is_condition(word: str) -> bool:
-    """Whether a word is a condition rather than an id or a key."""
-    name = word.partition(":")[0] if ":" in word else word.partition("=")[0] if "=" in word else ""
-    return bool(name) and name.replace(".", "").replace("_", "").isalnum() and (":" in word or "=" in word)
+def _is_id(word: str) -> bool:
+    return word.strip().lower().startswith("item:")
+
+
+def _named(reads: LedgerReads, word: str) -> int | None:
+    """The item that a word names; None: it is a condition, and nothing else.
+
+    Raises:
+        InputError: it is no condition, and names no item or several.
+    """
+    if is_condition(word) and not _is_id(word):
+        if word.startswith("key:"):
+            return None
+        try:
+            return reads.naming.item(word)
+        except InputError:
+            return None
+    try:
+        return reads.naming.item(word)
+    except NotFoundError as error:
+        if not re.match(r"[\w.-]+\s*[:=<>!~]", word):
+            raise
+        _refuse_condition(word, error)
 
 
 def sure(app: App, what: str, target: Filter | list[int], yes: bool) -> None:
@@ -54,6 +92,15 @@ def sure(app: App, what: str, target: Filter | list[int], yes: bool) -> None:
     reads.close()
     if not typer.confirm(f"{what} {number:,} items ({target.text()})?"):
         raise typer.Exit(2)
+
+
+def _refuse_condition(word: str, error: NotFoundError) -> NoReturn:
+    """Refuse a word that looks like a condition and is no item's id or key either."""
+    try:
+        parse_filter([word])
+    except InputError as why:
+        raise InputError(f"{why} (and no item has this key)") from None
+    raise error
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from holdfast.engine.answers import settle_lost
 from holdfast.engine.flow import NOTHING, Advance
 from holdfast.engine.passage import Passage
 from holdfast.engine.serving import Loaded
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError
 from holdfast.model.claimed import Claimed
 from holdfast.model.graph import Node
+from holdfast.model.nearest import one_step
 from holdfast.model.outcome import Argument
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import Transition
@@ -69,9 +70,8 @@ def given(
     passage.restored = {key: task for key, task in passage.restored.items() if task.state in ("succeeded", "skipped")}
     passage.forgets = False
     begin(passage)
-    node = next((one for one in pipeline.graph.steps() if one.name == step), None)
-    if node is None:
-        raise NotFoundError(f"pipeline {pipeline.name!r} has no step {step!r}: it has {', '.join(one.name for one in pipeline.graph.steps())}")
+    named = {one.name: one for one in pipeline.graph.steps()}
+    node = named[one_step(step, named, f"pipeline {pipeline.name!r}")]
     try:
         return passage, node, passage.arguments(node, place)
     except (KeyError, IndexError, ValueError):

@@ -87,7 +87,7 @@ class Runner:
         durations: Mapping[Of, Durations] = MappingProxyType({}),
     ) -> None:
         self.incarnation = incarnation
-        self.tally = Tally()
+        self.tally = Tally(clock)
         self._loaded = {one.version: one for one in loaded}
         self._desk = desk
         self._clock = clock
@@ -122,8 +122,8 @@ class Runner:
             executor.tick()
         self._waking.visit(now, self.draining)
         self._parts.again()
-        self._learning.visit()
-        self._steering.visit()
+        for one in (self._learning, self._steering, self.tally):
+            one.visit()
         self._claiming.poll(now)
         self._claim()
         self._visit()
@@ -353,13 +353,13 @@ class Runner:
         passage.closed = True
         passage.ready.clear()
         passage.pending += 1
-        self._hand_in(passage, transition, partial(self._finished, passage, state))
+        self._hand_in(passage, transition, partial(self._finished, passage, transition))
 
-    def _finished(self, passage: Passage, state: str, held: bool) -> None:
+    def _finished(self, passage: Passage, transition: Transition, held: bool) -> None:
         self._items.forget(passage)
         if held:
-            self.tally.items[state] += 1
-            self.ended(passage.item, state)
+            self.tally.ended(passage, transition)
+            self.ended(passage.item, str(transition.state))
         if len(self._items) * 2 <= self._limits.items:
             self._claiming.hunger()
         self._claim()

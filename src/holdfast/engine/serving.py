@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from holdfast.clock import Clock
+from holdfast.engine.deaths import Deaths
 from holdfast.engine.passage import Passage
 from holdfast.model.load import Load
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.prices import Prices
+from holdfast.model.task import Transition
 
 LOOK_MS = 100
 """Time between looks at the deadlines of items in flight."""
@@ -87,9 +90,29 @@ def _pools(passages: Iterable[Passage]) -> list[tuple[str, int, int]]:
     return [(pool, running[pool], ready[pool]) for pool in sorted({*running, *ready})]
 
 
-@dataclass
 class Tally:
-    """What this runner has done since it started, for progress displays: counts by item state and by (pipeline, node, state)."""
+    """What this runner has done since it started: counts for progress displays, and a log line for each item that died.
 
-    items: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    tasks: dict[tuple[str, int, str], int] = field(default_factory=lambda: defaultdict(int))
+    Attributes:
+        items: counts by item state.
+        tasks: counts by (pipeline, node, state).
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.items: dict[str, int] = defaultdict(int)
+        self.tasks: dict[tuple[str, int, str], int] = defaultdict(int)
+        self._deaths = Deaths(clock)
+
+    def ended(self, passage: Passage, transition: Transition) -> None:
+        """An item's end is durable."""
+        self.items[str(transition.state)] += 1
+        if transition.state == "dead":
+            self._deaths.tell(passage, transition)
+
+    def visit(self) -> None:
+        """Time passed."""
+        self._deaths.visit()
+
+    def close(self) -> None:
+        """The runner ends."""
+        self._deaths.close()

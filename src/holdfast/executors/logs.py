@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 
 from holdfast.executors.attempt import attempt_here
 from holdfast.model.events import trace_of
+from holdfast.model.hiding import hidden
 from holdfast.model.ids import show
 from holdfast.model.secrets import redacted
+from holdfast.model.visible import visible
 
 
 class Plain(logging.Formatter):
@@ -21,7 +24,7 @@ class Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return redacted(super().format(record))
+        return visible(redacted(hidden(super().format(record))))
 
 
 class Json(logging.Formatter):
@@ -44,15 +47,17 @@ class Json(logging.Formatter):
             line["attempt"] = str(invocation.attempt)
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
+        line = {name: hidden(text) for name, text in line.items()}
         return redacted(json.dumps(line, ensure_ascii=False))
 
 
-def log_to_stderr(form: str, level: int = logging.WARNING) -> None:
+def log_to_stderr(form: str, level: str = "") -> None:
     """Log to stderr, once.
 
     Args:
         form: ``json``, or anything else for people.
-        level: what is logged at least.
+        level: what is logged at least: ``debug``, ``info``, ``warning`` or ``error``; empty: what ``HOLDFAST_LOG_LEVEL`` says, which
+            workers inherit, or ``warning``. Other libraries log from warnings on, but with ``debug``.
     """
     root = logging.getLogger()
     if root.handlers:
@@ -60,4 +65,7 @@ def log_to_stderr(form: str, level: int = logging.WARNING) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Json() if form == "json" else Plain("%(levelname)s %(message)s"))
     root.addHandler(handler)
-    root.setLevel(level)
+    level = (level or os.environ.get("HOLDFAST_LOG_LEVEL", "")).lower()
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.WARNING)
+    root.setLevel(number if level == "debug" else max(number, logging.WARNING))
+    logging.getLogger("holdfast").setLevel(number)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from holdfast.errors import NotFoundError
 from holdfast.ledgers.rows import value_of
 from holdfast.model.ids import is_id, parse, show
+from holdfast.model.nearest import nearest
+from holdfast.model.rows import Rows
 from holdfast.model.values import Chunk, decode_reference, digests, refers_to
+
+T = TypeVar("T")
 
 _REVIEW = (
     "review", "item", "pipeline", "key", "step", "place", "title", "state", "by", "four_eyes", "why", "form", "digest", "shown", "opened_at",
@@ -27,10 +32,13 @@ class PatternReads:
     def _versions(self) -> dict[int, tuple[str, str, list[dict[str, Any]]]]:
         raise AssertionError("the reads of a ledger know its versions")
 
-    def reviews(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+    def _listed(self, query: str, shown: Callable[[Any], T], *values: Any, limit: int) -> Rows[T]:
+        raise AssertionError("the reads of a ledger say how to run a query")
+
+    def reviews(self, pipeline: str | None, state: str | None, limit: int) -> Rows[dict[str, Any]]:
         """Reviews, the oldest first: ``review``, ``item``, ``pipeline``, ``key``, ``step``, ``place``, ``title``, ``state``, ``by``, ``form`` (a JSON
         schema), ``digest``, ``shown``, ``opened_at``, ``due``, ``decided_by``, ``decided_at``, ``answer``, …"""
-        return [self._review_row(row) for row in self._rows("reviews", pipeline, state, None, limit)]
+        return self._listed("reviews", self._review_row, pipeline, state, None, limit=limit)
 
     def review(self, review: int) -> dict[str, Any]:
         """One review.
@@ -76,18 +84,38 @@ class PatternReads:
             one["item"], one["parent"] = show(one["item"]), None if one["parent"] is None else show(one["parent"])
         return {"items": items, "events": events}
 
-    def events(self, type: str | None, name: str | None, limit: int) -> list[dict[str, Any]]:
+    def events(self, type: str | None, name: str | None, limit: int) -> Rows[dict[str, Any]]:
         """Events, the newest first: ``event`` (its id), ``type``, ``source``, ``key``, ``at``, ``correlation``, ``trace``, ``data``, ``outgoing``,
         ``deliveries``."""
         keys = ("number", "event", "type", "source", "key", "at", "correlation", "trace", "data", "outgoing", "deliveries")
-        rows = self._rows("events", type, name, limit)
-        return [dict(zip(keys, (*row[:8], value_of(row[8], row[9]), bool(row[10]), row[11]), strict=True)) for row in rows]
 
-    def deliveries(self, event: int | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+        def shown(row: Any) -> dict[str, Any]:
+            return dict(zip(keys, (*row[:8], value_of(row[8], row[9]), bool(row[10]), row[11]), strict=True))
+
+        return self._listed("events", shown, type, name, limit=limit)
+
+    def event_type(self, text: str) -> str:
+        """The name of an event that has been emitted or received, or that some pipeline emits, awaits or listens to.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        for name in (text, text.strip()):
+            if self._rows("has_event_type", name):
+                return name
+        known = {one["event"] for one in self.topology()}
+        if text.strip() in known:
+            return text.strip()
+        raise NotFoundError(f"there is no event {text!r} here: {nearest(text, [*known, *(row[0] for row in self._rows('event_types'))])}")
+
+    def deliveries(self, event: int | None, state: str | None, limit: int) -> Rows[dict[str, Any]]:
         """Deliveries of events to pipelines: ``delivery``, ``pipeline``, ``state``, ``item``, ``reason``, ``event``, ``type``, ``at``."""
         keys = ("delivery", "pipeline", "state", "item", "reason", "event", "type", "at")
-        rows = self._rows("event_deliveries", event, state, limit)
-        return [dict(zip(keys, (*row[:3], None if row[3] is None else show(row[3]), *row[4:]), strict=True)) for row in rows]
+
+        def shown(row: Any) -> dict[str, Any]:
+            return dict(zip(keys, (*row[:3], None if row[3] is None else show(row[3]), *row[4:]), strict=True))
+
+        return self._listed("event_deliveries", shown, event, state, limit=limit)
 
     def topology(self) -> list[dict[str, Any]]:
         """Who emits, awaits and listens to what: ``event``, ``emits``, ``awaits``, ``starts`` (names of pipelines)."""

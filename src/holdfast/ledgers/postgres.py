@@ -30,9 +30,9 @@ from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
+from holdfast.model.hiding import hidden
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
 from holdfast.model.task import Transition
-from holdfast.settings import hidden
 
 log = logging.getLogger("holdfast")
 

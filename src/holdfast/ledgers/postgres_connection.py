@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
 
 from holdfast.errors import LedgerError, LedgerRefusedError, LedgerUnavailableError
-from holdfast.settings import hidden
+from holdfast.model.hiding import hidden, scrubbed
 
 log = logging.getLogger("holdfast")
 
@@ -48,9 +48,9 @@ def open_connection(url: str, name: str = "holdfast") -> Connection:
             target_session_attrs="read-write", keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=10_000,
         )  # fmt: skip
     except psycopg.OperationalError as error:
-        raise LedgerUnavailableError(f"{hidden(url)} does not answer ({first_line(error)}): intake resumes by itself when it does") from error
+        raise LedgerUnavailableError(f"{hidden(url)} does not answer ({said(error, url)}): intake resumes by itself when it does") from error
     except psycopg.Error as error:
-        raise LedgerRefusedError(f"{hidden(url)}: {first_line(error)}: write postgresql://USER@HOST/DATABASE") from error
+        raise LedgerRefusedError(f"{hidden(url)}: {said(error, url)}: write postgresql://USER@HOST/DATABASE; a password has %40 for @") from error
     try:
         with translated(url):
             for setting, value in (
@@ -110,15 +110,20 @@ def translated(url: str) -> Iterator[None]:
     except psycopg.Error as error:
         state = error.sqlstate or ""
         if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError)):
-            raise LedgerUnavailableError(f"{hidden(url)} cannot be written ({first_line(error)}): intake resumes by itself") from error
+            raise LedgerUnavailableError(f"{hidden(url)} cannot be written ({said(error, url)}): intake resumes by itself") from error
         if isinstance(error, psycopg.IntegrityError | psycopg.DataError):
             raise
-        raise LedgerError(f"{hidden(url)}: {first_line(error)}") from error
+        raise LedgerError(f"{hidden(url)}: {said(error, url)}") from error
 
 
 def first_line(error: Exception) -> str:
     """An error's first line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def said(error: Exception, url: str) -> str:
+    """What a driver says of a ledger in one line, without the ledger's password or pieces of it."""
+    return scrubbed(first_line(error), url)
 
 
 class Patience:

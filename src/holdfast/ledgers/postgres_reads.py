@@ -8,7 +8,7 @@ from holdfast.errors import LedgerRefusedError
 from holdfast.ledgers.postgres_connection import one, open_connection, translated
 from holdfast.ledgers.queries import migrations
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.settings import hidden
+from holdfast.model.hiding import hidden
 
 
 def postgres_reads(url: str) -> LedgerReads:

@@ -9,9 +9,9 @@ from psycopg.sql import SQL, Identifier, Literal
 from holdfast.errors import LedgerRefusedError
 from holdfast.ledgers.postgres_connection import SCHEMA, Connection, one
 from holdfast.ledgers.queries import migrations
+from holdfast.model.hiding import hidden
 from holdfast.model.ids import EPOCH_MS
 from holdfast.model.states import ITEM_TRANSITIONS
-from holdfast.settings import hidden
 
 _LOCK = 0x486C6466  # "Hldf"
 AHEAD = 3

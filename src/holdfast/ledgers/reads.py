@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,9 +20,12 @@ from holdfast.model.events import trace_of
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
 from holdfast.model.prices import MICRO
+from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.stored import StoredItem
 from holdfast.model.values import Value
+
+T = TypeVar("T")
 
 _OF_ONE = {"settled_tasks": "item_settled", "live_tasks": "item_live_rows", "effects_of": "item_effects", "edits_of": "edits_of_item"}
 """For looking at an item, what a claim asks of many."""
@@ -90,9 +93,9 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
             if one["kind"] in TASKS
         }
 
-    def items(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+    def items(self, pipeline: str | None, state: str | None, limit: int) -> Rows[dict[str, Any]]:
         """The newest items."""
-        return [self._item_row(row) for row in self._rows("items", pipeline, state, limit)]
+        return self._listed("items", self._item_row, pipeline, state, limit=limit)
 
     def item(self, item: int) -> dict[str, Any]:
         """One item with its timeline."""
@@ -130,9 +133,9 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
         row = next(iter(self._rows("item_by_key", key)), None)
         return None if row is None else row[0]
 
-    def letters(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+    def letters(self, pipeline: str | None, state: str | None, limit: int) -> Rows[dict[str, Any]]:
         """Dead letters, newest first."""
-        return [self._letter_row(row) for row in self._rows("letters", pipeline, state, None, None, limit)]
+        return self._listed("letters", self._letter_row, pipeline, state, None, None, limit=limit)
 
     def letter(self, letter: int) -> dict[str, Any]:
         """One dead letter with its attempts."""
@@ -259,6 +262,11 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
 
     def _versions(self) -> dict[int, tuple[str, str, list[dict[str, Any]]]]:
         return {number: (name, label, msgspec.json.decode(shape)) for name, number, label, shape in self._rows("shapes")}
+
+    def _listed(self, query: str, shown: Callable[[Any], T], *values: Any, limit: int) -> Rows[T]:
+        found = self._rows(query, *values, limit + 1)
+        counting = f"select count(*) from ({self._sql[query]}) counted"
+        return Rows(map(shown, found[:limit]), len(found) > limit, lambda: int(self._query(counting, (*values, COUNTED + 1))[0][0]))
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         return self._query(self._sql[query], values)

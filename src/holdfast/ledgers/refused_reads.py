@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from holdfast.ledgers.rows import value_of
 from holdfast.model.ids import show
+from holdfast.model.rows import Rows
 from holdfast.model.values import Value
+
+T = TypeVar("T")
 
 _REFUSED = ("refused", "pipeline", "source", "key", "kind", "reason", "manifest", "first_at", "last_at", "count", "state", "item", "accepted_at")
 
@@ -20,7 +24,10 @@ class RefusedReads:
     def _rows(self, query: str, *values: Any) -> list[Any]:
         raise AssertionError("the reads of a ledger say how to run a query")
 
-    def refused_inputs(self, pipeline: str | None, state: str | None, limit: int, after: int = 0) -> list[dict[str, Any]]:
+    def _listed(self, query: str, shown: Callable[[Any], T], *values: Any, limit: int) -> Rows[T]:
+        raise AssertionError("the reads of a ledger say how to run a query")
+
+    def refused_inputs(self, pipeline: str | None, state: str | None, limit: int, after: int = 0) -> Rows[dict[str, Any]]:
         """Inputs that were not accepted, the newest first.
 
         Args:
@@ -33,8 +40,12 @@ class RefusedReads:
             ``refused`` (its number), ``pipeline``, ``source``, ``key``, ``kind``, ``reason``, ``manifest``, ``first_at``, ``last_at`` (Unix
             milliseconds), ``count`` (how often it was refused), ``state``, ``item``, ``accepted_at``.
         """
-        rows = [dict(zip(_REFUSED, row, strict=True)) for row in self._rows("refused_inputs", pipeline, state, after or FIRST, limit)]
-        return [{**row, "item": None if row["item"] is None else show(row["item"])} for row in rows]
+
+        def shown(row: Any) -> dict[str, Any]:
+            found = dict(zip(_REFUSED, row, strict=True))
+            return {**found, "item": None if found["item"] is None else show(found["item"])}
+
+        return self._listed("refused_inputs", shown, pipeline, state, after or FIRST, limit=limit)
 
     def refused_counts(self) -> dict[str, dict[str, int]]:
         """Per pipeline that has any: how many refused inputs are ``open``, and how many were ``accepted`` later."""

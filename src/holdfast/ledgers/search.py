@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from holdfast.model.ids import first_id
+from holdfast.model.ids import first_id, parse
 from holdfast.model.prices import MICRO
-from holdfast.model.search import Filter
+from holdfast.model.search import Exact, Filter, Wanted
 from holdfast.model.states import ITEM_STATES
 
 FEW = 10_000
@@ -128,9 +128,11 @@ class Searching:
 
     def _drivers(self, wanted: Filter) -> list[Driver]:
         """Sources of rows; what is found is what any of them finds."""
+        if wanted.item is not None:
+            return [Driver(conditions=(("i.id = ?", (parse(wanted.item),)),))]
         if wanted.fields:
             name, value = wanted.fields[0]
-            natural = not value.endswith("*")
+            natural = not _prefix(value)
             own = [("f.name = ?", (name,)), _matching("f.value", value), ("i.id = f.item", ())]
             return [Driver("item_fields", natural=natural, conditions=(("f.pipeline = ?", (one,)), *own)) for one, _ in self._pipelines(wanted)]
         if wanted.flag is not None:
@@ -140,7 +142,7 @@ class Searching:
         if wanted.group is not None or wanted.error is not None or wanted.step is not None:
             return self._by_letters(wanted)
         if wanted.key is not None:
-            natural = not wanted.key.endswith("*")
+            natural = not _prefix(wanted.key)
             return [
                 Driver(index="items_key", natural=natural, conditions=(("i.pipeline = ?", (number,)), _matching("i.key", wanted.key)))
                 for number, _ in self._pipelines(wanted)
@@ -287,11 +289,27 @@ def _dear(usd: float) -> Condition:
     return "i.cost >= ?", (round(usd * MICRO),)
 
 
-def _matching(column: str, wanted: str) -> Condition:
+def _prefix(wanted: Wanted) -> bool:
+    """Whether a beginning is asked for."""
+    return isinstance(wanted, str) and wanted.endswith("*")
+
+
+def _matching(column: str, wanted: Wanted) -> Condition:
     """Equal, or with a ``*`` at the end: beginning so."""
-    if not wanted.endswith("*"):
+    if isinstance(wanted, Exact):
+        return f"{column} = ?", (wanted.text,)
+    if not _prefix(wanted):
         return f"{column} = ?", (wanted,)
     start = wanted[:-1]
-    if not start:
-        return f"{column} >= ?", ("",)
-    return f"{column} >= ? and {column} < ?", (start, start[:-1] + chr(ord(start[-1]) + 1))
+    beyond = _beyond(start)
+    return (f"{column} >= ?", (start,)) if beyond is None else (f"{column} >= ? and {column} < ?", (start, beyond))
+
+
+def _beyond(start: str) -> str | None:
+    """The first text behind all that begin so, in the order of code points; None: there is none."""
+    while start:
+        following = ord(start[-1]) + 1
+        if following < 0x110000:
+            return start[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
+        start = start[:-1]
+    return None

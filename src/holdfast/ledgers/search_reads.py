@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
 
 from holdfast.errors import NotFoundError
+from holdfast.ledgers.naming import Naming
 from holdfast.ledgers.search import Ask, Page, Searching
-from holdfast.ledgers.stuck import Names, stuck_items
+from holdfast.ledgers.stuck import Names, overdue, stuck_items
 from holdfast.model.durations import Durations
-from holdfast.model.ids import parse, show
+from holdfast.model.ids import show
+from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.search import Filter
 from holdfast.model.trail import Entry, broken_at
+
+T = TypeVar("T")
 
 _OPERATION = ("operation", "at", "who", "verb", "target", "reason", "state", "changed", "ended_at")
 _ALERT = ("alert", "kind", "subject", "message", "opened_at", "seen_at", "closed_at")
@@ -23,6 +27,7 @@ class SearchReads:
     """Questions about many; :class:`holdfast.ledgers.reads.LedgerReads` has them beside its own."""
 
     dialect: str
+    where: str
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         raise AssertionError("the reads of a ledger say how to run a query")
@@ -36,21 +41,41 @@ class SearchReads:
     def _letter_row(self, row: Any) -> dict[str, Any]:
         raise AssertionError("the reads of a ledger know dead letters")
 
+    def _listed(self, query: str, shown: Callable[[Any], T], *values: Any, limit: int) -> Rows[T]:
+        raise AssertionError("the reads of a ledger say how to run a query")
+
     def _asking(self) -> Ask:
         raise AssertionError("the reads of a ledger run queries")
 
-    def search(self, wanted: Filter, limit: int, now_ms: int, after: str = "") -> list[dict[str, Any]]:
-        """Items that a filter finds, the newest first, beyond ``after`` (the last id of the page before): rows as of :meth:`items`."""
-        found = self.find_ids(wanted, Page(limit, parse(after) if after else 0), now_ms)
-        return [self._item_row(row) for item in found for row in self._rows("item_row", item)]
+    @property
+    def naming(self) -> Naming:
+        """What texts name, as of now."""
+        return Naming(self._rows, self.where, self._named())
 
-    def find_ids(self, wanted: Filter, page: Page, now_ms: int) -> list[int]:
-        """The ids of a page of what a filter finds."""
-        return self._searching(now_ms).ids(wanted, page)
+    def search(self, wanted: Filter, limit: int, now_ms: int, after: str = "") -> Rows[dict[str, Any]]:
+        """Items that a filter finds, the newest first, beyond ``after`` (the last id of the page before): rows as of :meth:`items`.
+
+        Raises:
+            NotFoundError: the filter names something that is not there; see :class:`holdfast.ledgers.naming.Naming`.
+            InputError: it names something that may be several.
+        """
+        naming = self.naming
+        resolved = naming.filter(wanted)
+        found = self.find_ids(resolved, Page(limit + 1, naming.item(after) if after else 0), now_ms)
+        rows = (self._item_row(row) for item in found[:limit] for row in self._rows("item_row", item))
+        return Rows(rows, len(found) > limit, lambda: self._searching(now_ms).count(resolved, COUNTED + 1))
+
+    def find_ids(self, resolved: Filter, page: Page, now_ms: int) -> list[int]:
+        """The ids of a page of what a filter finds that :attr:`naming` has resolved."""
+        return self._searching(now_ms).ids(resolved, page)
 
     def count_found(self, wanted: Filter, limit: int, now_ms: int) -> int:
-        """How many items a filter finds, counted no further than a limit."""
-        return self._searching(now_ms).count(wanted, limit)
+        """How many items a filter finds, counted no further than a limit.
+
+        Raises:
+            InputError: as :meth:`search`.
+        """
+        return self._searching(now_ms).count(self.naming.filter(wanted), limit)
 
     def open_letters(self, items: list[int], wanted: Filter) -> list[int]:
         """The open dead letters of items, those that the filter's ``group``, ``error`` and ``step`` mean."""
@@ -68,37 +93,44 @@ class SearchReads:
             if wanted.group in (None, fingerprint) and wanted.error in (None, kind, error) and wanted.step in (None, names[version][2][node])
         ]
 
-    def find_letters(self, wanted: Filter, limit: int, now_ms: int) -> list[dict[str, Any]]:
+    def find_letters(self, wanted: Filter, limit: int, now_ms: int) -> Rows[dict[str, Any]]:
         """Open dead letters of the items that a filter finds, those that its ``group``, ``error`` and ``step`` mean; of the newest items
         first: rows as of :meth:`letters`."""
-        found: list[dict[str, Any]] = []
-        asked = wanted if wanted.states else msgspec.structs.replace(wanted, states=("completed", "dead"))
+        resolved = self.naming.filter(wanted)
+        letters = self._found_letters(resolved, limit + 1, now_ms)
+        rows = (self._letter_row(row) for letter in letters[:limit] for row in self._rows("letters", None, None, letter, None, 1))
+        return Rows(rows, len(letters) > limit, lambda: len(self._found_letters(resolved, COUNTED + 1, now_ms)))
+
+    def _found_letters(self, resolved: Filter, limit: int, now_ms: int) -> list[int]:
+        found: list[int] = []
+        asked = resolved if resolved.states else msgspec.structs.replace(resolved, states=("completed", "dead"))
         after = 0
-        while len(found) < limit and (items := self._searching(now_ms).ids(asked, Page(100, after))):
+        while len(found) < limit and (items := self._searching(now_ms).ids(asked, Page(min(limit, 500), after))):
             after = items[-1]
-            for letter in sorted(self.open_letters(items, wanted), reverse=True)[: limit - len(found)]:
-                found += [self._letter_row(row) for row in self._rows("letters", None, None, letter, None, 1)]
+            found += sorted(self.open_letters(items, resolved), reverse=True)[: limit - len(found)]
         return found
 
-    def groups(self, pipeline: str | None, limit: int) -> list[dict[str, Any]]:
+    def groups(self, pipeline: str | None, limit: int) -> Rows[dict[str, Any]]:
         """Open dead letters grouped by fingerprint, the largest first: ``group``, ``letters``, ``first_at``, ``last_at``, and of the newest letter
         ``letter``, ``pipeline``, ``step``, ``error_class``, ``error``, ``message``."""
         versions = self._versions()
-        found = []
-        for fingerprint, number, first, last, newest in self._rows("letter_groups", pipeline, limit):
+
+        def shown(row: Any) -> dict[str, Any]:
+            fingerprint, number, first, last, newest = row
             ((version, node, kind, error, message),) = self._rows("letter_cause", newest)
             of, _, shape = versions[version]
-            found.append(
-                {"group": fingerprint, "letters": number, "first_at": first, "last_at": last, "letter": newest, "pipeline": of,
-                 "step": shape[node]["name"], "error_class": kind, "error": error, "message": message}
-            )  # fmt: skip
-        return found
+            return {
+                "group": fingerprint, "letters": number, "first_at": first, "last_at": last, "letter": newest, "pipeline": of,
+                "step": shape[node]["name"], "error_class": kind, "error": error, "message": message,
+            }  # fmt: skip
 
-    def operations(self, limit: int, item: int | None = None) -> list[dict[str, Any]]:
+        return self._listed("letter_groups", shown, pipeline, limit=limit)
+
+    def operations(self, limit: int, item: int | None = None) -> Rows[dict[str, Any]]:
         """Operations, the newest first: ``operation``, ``at``, ``who``, ``verb``, ``target``, ``reason``, ``state``, ``changed``, ``ended_at``;
         of one item, those that changed it."""
-        rows = self._rows("operations", limit) if item is None else self._rows("operations_on", item, limit)
-        return [dict(zip(_OPERATION, row, strict=True)) for row in rows]
+        query = ("operations",) if item is None else ("operations_on", item)
+        return self._listed(query[0], lambda row: dict(zip(_OPERATION, row, strict=True)), *query[1:], limit=limit)
 
     def operation(self, number: int) -> dict[str, Any]:
         """One operation.
@@ -119,9 +151,9 @@ class SearchReads:
         names = ("version", "max_connections", "connections", "autovacuum", "now", "standbys", "idle_transaction_s")
         return dict(zip(names, self._rows("server")[0], strict=True))
 
-    def alerts(self, all: bool, limit: int) -> list[dict[str, Any]]:
+    def alerts(self, all: bool, limit: int) -> Rows[dict[str, Any]]:
         """Open alerts (or all), the newest first: ``alert``, ``kind``, ``subject``, ``message``, ``opened_at``, ``seen_at``, ``closed_at``."""
-        return [dict(zip(_ALERT, row, strict=True)) for row in self._rows("alerts_all" if all else "alerts_open", limit)]
+        return self._listed("alerts_all" if all else "alerts_open", lambda row: dict(zip(_ALERT, row, strict=True)), limit=limit)
 
     def durations(self) -> dict[tuple[str, str], Durations]:
         """How long attempts took, by pipeline and step."""
@@ -135,12 +167,10 @@ class SearchReads:
         """Names of dependencies that are or were unavailable."""
         return [name for (name,) in self._rows("known_dependencies")]
 
-    def trail(self, limit: int) -> list[dict[str, Any]]:
+    def trail(self, limit: int) -> Rows[dict[str, Any]]:
         """What people did, the newest first: ``entry``, ``at``, ``who``, ``action``, ``target``, ``reason``, ``digest``."""
-        return [
-            dict(zip(("entry", "at", "who", "action", "target", "reason", "digest"), row, strict=True))
-            for row in self._rows("newest_of_trail", limit)
-        ]
+        names = ("entry", "at", "who", "action", "target", "reason", "digest")
+        return self._listed("newest_of_trail", lambda row: dict(zip(names, row, strict=True)), limit=limit)
 
     def broken_trail(self) -> int | None:
         """The first entry of the trail that is not what was written, or None."""
@@ -172,13 +202,14 @@ class SearchReads:
         """The ledger's numbers of step bodies, by hash."""
         return dict(self._rows("all_bodies"))
 
-    def changed_by(self, operation: int, limit: int) -> list[str]:
+    def changed_by(self, operation: int, limit: int) -> Rows[str]:
         """The items that an operation has changed."""
-        return [show(row[0]) for row in self._rows("changed_by", operation, limit)]
+        return self._listed("changed_by", lambda row: show(row[0]), operation, limit=limit)
 
-    def stuck(self, now_ms: int, older_ms: int, limit: int) -> list[dict[str, Any]]:
+    def stuck(self, now_ms: int, older_ms: int, limit: int) -> Rows[dict[str, Any]]:
         """Items past their bound: see :func:`holdfast.ledgers.stuck.stuck_items`."""
-        return stuck_items(self._rows, self._named(), now_ms, older_ms, limit)
+        found = stuck_items(self._rows, self._named(), now_ms, older_ms, limit + 1)
+        return Rows(found[:limit], len(found) > limit, lambda: len(overdue(self._rows, now_ms, older_ms, COUNTED + 1)))
 
     def _named(self) -> Names:
         return {number: (of, label, [node["name"] for node in shape]) for number, (of, label, shape) in self._versions().items()}

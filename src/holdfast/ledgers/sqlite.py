@@ -30,6 +30,7 @@ from holdfast.model.claimed import Claimed
 from holdfast.model.ids import Minter
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
 from holdfast.model.task import Transition
+from holdfast.settings import make_folder
 
 SQL = queries("sqlite")
 
@@ -55,7 +56,7 @@ class SqliteLedger:
         self.path = path
         self._lock: int | None = None
         if path != ":memory:":
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # payloads are nobody else's business
+            make_folder(Path(path).parent, "the ledger lies there")  # payloads are nobody else's business
             self._lock = acquire_writer(Path(path))
         try:
             self.connection = open_writer(path)

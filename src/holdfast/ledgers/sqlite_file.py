@@ -37,8 +37,14 @@ def acquire_writer(path: Path) -> int:
 
     Raises:
         LedgerLockedError: another process is; the message says what to do.
+        LedgerRefusedError: the file cannot be written.
     """
-    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerRefusedError(
+            f"{path} cannot be written ({error.strerror}): set HOLDFAST_HOME or HOLDFAST_LEDGER to where this user can write"
+        ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

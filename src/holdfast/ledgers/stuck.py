@@ -31,19 +31,27 @@ def stuck_items(rows: Rows, names: Names, now_ms: int, older_ms: int, limit: int
     """
     found = []
     context = _Context(rows, names, now_ms)
+    for row, past_ms in overdue(rows, now_ms, older_ms, limit):
+        item, pipeline, version, key, state, generation, admitted, deadline, due, _ = row
+        why, remedy = context.of(item, state, pipeline, version, due)
+        found.append(
+            {"item": show(item), "pipeline": pipeline, "version": names[version][1], "key": key, "state": state, "generation": generation,
+             "admitted_at": admitted, "past_bound_s": round(past_ms / 1000, 1), "bound": "deadline" if deadline is not None else "age",
+             "why": why, "remedy": remedy}
+        )  # fmt: skip
+    return found
+
+
+def overdue(rows: Rows, now_ms: int, older_ms: int, limit: int) -> list[tuple[Any, int]]:
+    """Rows of items past their bound, and by how many milliseconds, the oldest first."""
+    found = []
     for state in STATES:
         for row in rows("not_ended", state, now_ms, now_ms - older_ms, limit * 10):
-            item, pipeline, version, key, _, generation, admitted, deadline, due, moved = row
-            overdue = now_ms - deadline if deadline is not None else now_ms - max(admitted, moved or 0) - older_ms
-            if overdue <= 0:
-                continue
-            why, remedy = context.of(item, state, pipeline, version, due)
-            found.append(
-                {"item": show(item), "pipeline": pipeline, "version": names[version][1], "key": key, "state": state, "generation": generation,
-                 "admitted_at": admitted, "past_bound_s": round(overdue / 1000, 1), "bound": "deadline" if deadline is not None else "age",
-                 "why": why, "remedy": remedy}
-            )  # fmt: skip
-    return sorted(found, key=lambda one: one["admitted_at"])[:limit]
+            admitted, deadline, moved = row[6], row[7], row[9]
+            past_ms = now_ms - deadline if deadline is not None else now_ms - max(admitted, moved or 0) - older_ms
+            if past_ms > 0:
+                found.append((row, past_ms))
+    return sorted(found, key=lambda one: one[0][6])[:limit]
 
 
 class _Context:

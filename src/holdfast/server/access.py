@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.errors import InputError, NotFoundError
+from holdfast.settings import make_folder
 
 ROLES: dict[str, frozenset[str]] = {
     "viewer": frozenset({"view"}),
@@ -118,7 +119,7 @@ class Tokens:
         return any(one.digest == person.token and not 0 < one.expires_at <= now_ms for one in self.all())
 
     def _write(self, tokens: list[Token]) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._path.parent, "the list of tokens lies there")
         number, name = tempfile.mkstemp(dir=self._path.parent, prefix=".tokens-")  # mode 0600
         with os.fdopen(number, "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(tokens)))

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt
-from holdfast.server.api_reads import After, Here, Limit, Name, page
+from holdfast.model.search import number
+from holdfast.server.api_reads import After, Here, Limit, Name, listed
 from holdfast.server.api_writes import Body, Submitter
 from holdfast.server.problems import problem
 from holdfast.server.rights import needs
@@ -69,9 +70,10 @@ def refused_inputs(
     after: After = "",
 ) -> dict[str, Any]:
     """Inputs that were not accepted, the newest first, with how many there are in all."""
-    number = int(after) if after.isascii() and after.isdigit() and int(after) < 1 << 62 else 0
+    last = number(after, "refused input", "GET /api/v1/refused-inputs lists them") if after else 0
     with here.reads() as reads:
-        rows = reads.refused_inputs(pipeline, None if state == "all" else state, limit, number)
-        counts = [one for name, one in reads.refused_counts().items() if pipeline in (None, name)]
-    total = sum(number for one in counts for name, number in one.items() if state in ("all", name))
-    return {**page(rows, limit, "refused"), "total": total}
+        of = pipeline and reads.naming.pipeline(pipeline)
+        rows = reads.refused_inputs(of, None if state == "all" else state, limit, last)
+        counts = [one for name, one in reads.refused_counts().items() if of in (None, name)]
+        found = listed(rows, "refused")
+    return {**found, "total": sum(count for one in counts for name, count in one.items() if state in ("all", name))}

@@ -13,7 +13,7 @@ from holdfast.errors import InputError
 from holdfast.model.duration import seconds
 from holdfast.server.access import Person
 from holdfast.server.api_operations import GOES_ON, Done, answered
-from holdfast.server.api_reads import Here, Name, known
+from holdfast.server.api_reads import Here, Name, known, listed
 from holdfast.server.api_writes import Body, Operator
 from holdfast.server.pages import subjects
 from holdfast.server.problems import Refused
@@ -93,7 +93,7 @@ def pipeline_runbooks(here: Here, person: Viewer, name: Name) -> dict[str, Any]:
     with here.reads() as reads:
         known(reads, name)
         of = next(one for one in subjects(reads, here) if one.pipeline == name)
-    return {"rows": [{"runbook": book.slug, "title": book.title, "alerts": book.alerts, "text": markdown(of, book)} for book in runbooks(of)]}
+    return listed([{"runbook": book.slug, "title": book.title, "alerts": book.alerts, "text": markdown(of, book)} for book in runbooks(of)])
 
 
 @router.get("/pipelines/{name}/dashboard")
@@ -123,17 +123,15 @@ def collect(here: Here, person: Operator, body: Collect) -> dict[str, Any]:
 @router.get("/doctor")
 def doctor(here: Here, person: Admin) -> dict[str, Any]:
     """Check this installation: what is sound, what is not, and what to do."""
-    return {"rows": msgspec.to_builtins(examine(here.app))}
+    return listed(msgspec.to_builtins(examine(here.app)))
 
 
 @router.get("/tokens")
 def tokens(here: Here, person: Admin) -> dict[str, Any]:
     """Who may use this server: names and roles, never the tokens themselves."""
-    return {
-        "rows": [
-            {"name": one.name, "role": one.role, "created_at": one.created_at, "expires_at": one.expires_at or None} for one in here.tokens.all()
-        ]
-    }
+    return listed(
+        [{"name": one.name, "role": one.role, "created_at": one.created_at, "expires_at": one.expires_at or None} for one in here.tokens.all()]
+    )
 
 
 @router.post("/tokens", status_code=201)

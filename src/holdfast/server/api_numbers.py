@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from holdfast.server.api_reads import Here, Name, Since, known
+from holdfast.server.api_reads import Here, Name, Since, known, listed
 from holdfast.server.graph import graph_of
 from holdfast.server.plain import plain
 from holdfast.server.rights import needs
@@ -25,7 +25,7 @@ def pipelines(here: Here, since: Since = "1h") -> dict[str, Any]:
     with here.reads() as reads:
         now = here.app.clock.now_ms()
         queues = {row["pipeline"]: row for row in queue_table(reads, now)}
-        return {"rows": [{**row, "now": queues[row["pipeline"]]} for row in pipeline_table(reads, last(since, now))]}
+        return listed([{**row, "now": queues[row["pipeline"]]} for row in pipeline_table(reads, last(since, now))])
 
 
 @router.get("/pipelines/{name}")
@@ -63,14 +63,15 @@ def pipeline_series(here: Here, name: Name, since: Since = "3h", every: Annotate
     """Items over time, in slots of so many minutes."""
     with here.reads() as reads:
         known(reads, name)
-        return {"rows": series(reads, last(since, here.app.clock.now_ms()), name, every)}
+        return listed(series(reads, last(since, here.app.clock.now_ms()), name, every))
 
 
 @router.get("/costs")
 def costs(here: Here, since: Since = "30d", pipeline: str | None = None, by_day: bool = False) -> dict[str, Any]:
     """What steps cost, in US dollars."""
     with here.reads() as reads:
-        return {"rows": cost_table(reads, here.app.settings.prices, last(since, here.app.clock.now_ms()), pipeline, by_day)}
+        of = pipeline and reads.naming.pipeline(pipeline)
+        return listed(cost_table(reads, here.app.settings.prices, last(since, here.app.clock.now_ms()), of, by_day))
 
 
 @router.get("/pipelines/{name}/costs")
@@ -78,7 +79,8 @@ def costs_by(here: Here, name: Name, by: Annotated[str, Query(min_length=1, max_
     """What items cost, in US dollars, by the values of a searchable field of their payload."""
     with here.reads() as reads:
         known(reads, name)
-        return {"rows": costs_by_field(reads, here.app.settings.prices, name, by, last(since, here.app.clock.now_ms()))}
+        field = reads.naming.field(by, name)
+        return listed(costs_by_field(reads, here.app.settings.prices, name, field, last(since, here.app.clock.now_ms())))
 
 
 @router.get("/queues")

@@ -16,8 +16,7 @@ from holdfast.app import App
 from holdfast.errors import InputError
 from holdfast.handling import Changed, Target
 from holdfast.model.codec import check_payload
-from holdfast.model.ids import parse
-from holdfast.model.search import parse_filter
+from holdfast.model.search import read_filter
 from holdfast.server.api_reads import Here, Name
 from holdfast.server.api_writes import Body, Operator
 from holdfast.server.doing import do
@@ -53,21 +52,22 @@ class Moved(Done):
 
 
 class Items(Body):
-    """Which items: ids, or conditions as for ``holdfast find`` between blanks."""
+    """Which items: ids or keys, or conditions as for ``holdfast find`` between blanks."""
 
-    items: list[str] = Field(default=[], max_length=10_000)
+    items: list[Annotated[str, Field(max_length=2_000)]] = Field(default=[], max_length=10_000)
     find: str = Field(default="", max_length=2_000)
     reason: Reason = ""
 
-    def target(self) -> Target:
+    def target(self, here: State) -> Target:
         """What they name.
 
         Raises:
-            InputError: nothing, or both ids and conditions.
+            InputError: nothing, or both ids and conditions; or a name that means several.
         """
         if bool(self.items) == bool(self.find):
-            raise InputError("name items by id, or say which with conditions in 'find': one of the two")
-        return parse_filter(self.find.split()) if self.find else [parse(one) for one in self.items]
+            raise InputError("name items by id or key, or say which with conditions in 'find': one of the two")
+        with here.reads() as reads:
+            return reads.naming.filter(read_filter(self.find)) if self.find else reads.naming.items(self.items)
 
 
 class Restart(Items):
@@ -90,21 +90,22 @@ class Move(Items):
 class Letters(Body):
     """Which dead letters: numbers, or conditions on their items; and of one letter, what its step is given instead of its inputs."""
 
-    letters: list[Annotated[int, Field(ge=1, le=1 << 62)]] = Field(default=[], max_length=10_000)
+    letters: list[Annotated[int, Field(ge=1, le=1 << 62)] | Annotated[str, Field(max_length=40)]] = Field(default=[], max_length=10_000)
     find: str = Field(default="", max_length=2_000)
     reason: Reason = ""
     rate: Rate = None
     arguments: list[Any] | None = None
 
-    def target(self) -> Target:
+    def target(self, here: State) -> Target:
         """What they name.
 
         Raises:
-            InputError: nothing, or both numbers and conditions.
+            InputError: nothing, or both numbers and conditions; or a name that means several.
         """
         if bool(self.letters) == bool(self.find):
             raise InputError("name dead letters by number, or say which with conditions in 'find': one of the two")
-        return parse_filter(self.find.split()) if self.find else self.letters
+        with here.reads() as reads:
+            return reads.naming.filter(read_filter(self.find)) if self.find else [reads.naming.letter(str(one)) for one in self.letters]
 
 
 class Hold(Body):
@@ -142,28 +143,28 @@ GOES_ON: dict[int | str, dict[str, Any]] = {202: {"model": Done, "description": 
 @router.post("/items/pause", responses=GOES_ON)
 def pause(here: Here, person: Operator, body: Items, response: Response) -> Done:
     """Nothing of these items starts until they are resumed; attempts that run may end."""
-    target = body.target()
+    target = body.target(here)
     return answered(here, response, lambda app: app.pause(target, body.reason, person.name))
 
 
 @router.post("/items/resume", responses=GOES_ON)
 def resume(here: Here, person: Operator, body: Items, response: Response) -> Done:
     """Paused items go on."""
-    target = body.target()
+    target = body.target(here)
     return answered(here, response, lambda app: app.resume(target, body.reason, person.name))
 
 
 @router.post("/items/cancel", responses=GOES_ON)
 def cancel(here: Here, person: Operator, body: Items, response: Response) -> Done:
     """These items end as cancelled; attempts that run are stopped within seconds."""
-    target = body.target()
+    target = body.target(here)
     return answered(here, response, lambda app: app.cancel(target, body.reason, person.name))
 
 
 @router.post("/items/restart", responses=GOES_ON)
 def restart(here: Here, person: Operator, body: Restart, response: Response) -> Done:
     """These items begin their next generation, from the start (one item also with another payload) or from a step."""
-    target, payload = body.target(), None
+    target, payload = body.target(here), None
     if body.payload is not None:
         if not body.pipeline or len(body.items) != 1:
             raise InputError("another payload belongs to one item: name it by its id, and the pipeline that says what a payload must be")
@@ -175,7 +176,7 @@ def restart(here: Here, person: Operator, body: Restart, response: Response) -> 
 def move(here: Here, person: Operator, body: Move, response: Response) -> Moved | Done:
     """These items go on under another version; results of steps that are the same there are kept. Where
     this server has that version's code, an item whose stored values do not fit its types stays where it is."""
-    target, served = body.target(), here.pipelines.get(body.pipeline)
+    target, served = body.target(here), here.pipelines.get(body.pipeline)
     served = served if served is not None and served.version == body.version else None
     bodies = served.bodies() if served is not None else None
     return answered(
@@ -190,14 +191,14 @@ def redrive(here: Here, person: Operator, body: Letters, response: Response) -> 
     """Send dead letters back: their items begin the next generation and reuse what is settled."""
     if body.arguments is not None and len(body.letters) != 1:
         raise InputError("arguments belong to one dead letter: name it by its number")
-    target = body.target()
+    target = body.target(here)
     return answered(here, response, lambda app: app.redrive(target, body.arguments, body.rate, body.reason, person.name))
 
 
 @router.post("/dead-letters/discard", responses=GOES_ON)
 def discard(here: Here, person: Operator, body: Letters, response: Response) -> Done:
     """Close dead letters with a reason. Nothing is deleted."""
-    target = body.target()
+    target = body.target(here)
     return answered(here, response, lambda app: app.discard(target, body.reason, person.name))
 
 

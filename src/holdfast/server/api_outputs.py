@@ -1,21 +1,22 @@
-"""``/api/v1``: what items gave: one, or those of a pipeline line by line."""
+"""``/api/v1``: one item, and what items gave: one, or those of a pipeline line by line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from holdfast.errors import NotFoundError
 from holdfast.model.codec import encode
-from holdfast.model.ids import parse
 from holdfast.model.search import Filter
 from holdfast.model.values import Value
-from holdfast.server.api_reads import After, Here, ItemId, Name, known
+from holdfast.server.api_reads import WHOLE, After, Here, ItemName, Name, Of, known
+from holdfast.server.plain import plain, whole
 from holdfast.server.rights import needs
 from holdfast.store import Store
+from holdfast.telemetry.costs import item_cost
 
 router = APIRouter(prefix="/api/v1", dependencies=[needs("view")], tags=["look"])
 
@@ -23,13 +24,14 @@ ROWS = 200
 """Items that are read at a time."""
 
 
-@router.get("/items/{item}/output", response_class=Response)
-def item_output(here: Here, item: ItemId) -> Response:
+@router.get("/items/{item:path}/output", response_class=Response)
+def item_output(here: Here, item: ItemName, pipeline: Of = "") -> Response:
     """What a completed item gave, whole, as JSON."""
     with here.reads() as reads:
-        if reads.item(parse(item))["state"] != "completed":
-            raise NotFoundError(f"item {item} has not completed: it has no output")
-        found = reads.item_output(item)
+        known = reads.item(reads.naming.item(item, pipeline))
+        if known["state"] != "completed":
+            raise NotFoundError(f"item {known['item']} has not completed: it has no output")
+        found = reads.item_output(known["item"])
     return Response(_json(found, here.app.store()), media_type="application/json")
 
 
@@ -57,6 +59,21 @@ def outputs(
             last, left = rows[-1]["item"], left - len(rows)
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+@router.get("/items/{item:path}")
+def item(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
+    """One item: its timeline with every attempt, payload, output, dead letters, waits, children, cost.
+
+    Where its key ends in ``/output`` or ``/lineage``, name it by its id.
+    """
+    with here.reads() as reads:
+        found = reads.item(reads.naming.item(item, pipeline))
+    store = here.app.store()
+    found["cost"] = item_cost(found, here.app.settings.prices)
+    for name in ("payload", "output"):
+        found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)
+    return dict(plain(found))
 
 
 def _json(value: Value | None, store: Store) -> bytes:

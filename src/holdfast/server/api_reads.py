@@ -12,31 +12,38 @@ from fastapi import APIRouter, Depends, Path, Query
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.duration import seconds
-from holdfast.model.ids import parse
-from holdfast.model.search import parse_filter
+from holdfast.model.rows import Rows
+from holdfast.model.search import number, read_filter
 from holdfast.model.states import ITEM_STATES
 from holdfast.server.plain import plain, whole
 from holdfast.server.rights import needs
 from holdfast.server.state import State, state_of
-from holdfast.telemetry.costs import item_cost
 
 router = APIRouter(prefix="/api/v1", dependencies=[needs("view")], tags=["look"])
 
 Here = Annotated[State, Depends(state_of)]
 Name = Annotated[str, Path(description="The pipeline's name.")]
-Number = Annotated[int, Path(ge=1, le=(1 << 62), description="Its number.")]
-ItemId = Annotated[str, Path(min_length=13, max_length=13, description="The item's id: 13 characters.")]
+Number = Annotated[str, Path(min_length=1, max_length=40, description="Its number.")]
+ItemName = Annotated[str, Path(min_length=1, max_length=2_000, description="The item's id (13 characters), or its key.")]
+Of = Annotated[str, Query(max_length=200, description="Whose key it is, where several pipelines have it.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="At most so many.")]
 Since = Annotated[str, Query(max_length=20, description="How far back: a duration such as 30m, 1h or 7d, or 'all'.")]
-After = Annotated[str, Query(max_length=20, description="The last id of the page before.")]
+After = Annotated[str, Query(max_length=2_000, description="The last id of the page before.")]
 
 WHOLE = 256 * 1024
 """Bytes up to which a large value comes with its item."""
 
 
-def page(rows: list[dict[str, Any]], limit: int, key: str) -> dict[str, Any]:
-    """A page of a list, with where the next one begins (null: this is the last)."""
-    return {"rows": plain(rows), "next": str(rows[-1][key]) if len(rows) == limit else None}
+def listed(rows: list[Any], key: str = "") -> dict[str, Any]:
+    """A list as the API answers it: ``rows``, ``total`` (null: more than 10,000), ``more`` (there are more than these).
+
+    Args:
+        rows: what was found; while the reads are open.
+        key: of a list that is read page by page, the field by which the next page begins: ``next`` (null: this is the last).
+    """
+    known = rows if isinstance(rows, Rows) else Rows(rows)
+    found: dict[str, Any] = {"rows": plain(list(known)), "total": known.total(), "more": known.more}
+    return {**found, "next": str(known[-1][key]) if known.more else None} if key else found
 
 
 def known(reads: LedgerReads, pipeline: str) -> None:
@@ -45,8 +52,7 @@ def known(reads: LedgerReads, pipeline: str) -> None:
     Raises:
         NotFoundError: no such pipeline.
     """
-    if pipeline not in {one["pipeline"] for one in reads.pipelines()}:
-        raise NotFoundError(f"there is no pipeline {pipeline!r} in this ledger")
+    reads.naming.pipeline(pipeline)
 
 
 @router.get("/overview")
@@ -64,34 +70,21 @@ def items(
 ) -> dict[str, Any]:
     """Items that a filter finds, the newest first."""
     with here.reads() as reads:
-        return page(reads.search(parse_filter(find.split()), limit, here.app.clock.now_ms(), after), limit, "item")
+        return listed(reads.search(read_filter(find), limit, here.app.clock.now_ms(), after), "item")
 
 
 @router.get("/items/count")
 def count(here: Here, find: Annotated[str, Query(max_length=2_000)] = "") -> dict[str, int]:
     """How many items a filter finds, counted up to 100,000."""
     with here.reads() as reads:
-        return {"count": reads.count_found(parse_filter(find.split()), 100_000, here.app.clock.now_ms())}
+        return {"count": reads.count_found(read_filter(find), 100_000, here.app.clock.now_ms())}
 
 
-@router.get("/items/{item}")
-def item(here: Here, item: ItemId) -> dict[str, Any]:
-    """One item: its timeline with every attempt, payload, output, dead letters, waits, children, cost."""
-    with here.reads() as reads:
-        found = reads.item(parse(item))
-    store = here.app.store()
-    found["cost"] = item_cost(found, here.app.settings.prices)
-    for name in ("payload", "output"):
-        found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)
-    return dict(plain(found))
-
-
-@router.get("/items/{item}/lineage")
-def lineage(here: Here, item: ItemId) -> dict[str, Any]:
+@router.get("/items/{item:path}/lineage")
+def lineage(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
     """All that was set off together with an item: items and events, and which started which."""
     with here.reads() as reads:
-        reads.item(parse(item))
-        return dict(reads.lineage(parse(item)))
+        return dict(reads.lineage(reads.naming.item(item, pipeline)))
 
 
 @router.get("/dead-letters")
@@ -107,29 +100,29 @@ def letters(
         if find:
             if state != "open":
                 raise InputError("conditions find open dead letters: leave out the state, or the conditions")
-            return {"rows": plain(reads.find_letters(parse_filter(find.split()), limit, here.app.clock.now_ms()))}
-        return {"rows": plain(reads.letters(pipeline, None if state == "all" else state, limit))}
+            return listed(reads.find_letters(read_filter(find), limit, here.app.clock.now_ms()))
+        return listed(reads.letters(pipeline and reads.naming.pipeline(pipeline), None if state == "all" else state, limit))
 
 
 @router.get("/dead-letters/groups")
 def groups(here: Here, pipeline: str | None = None, limit: Limit = 50) -> dict[str, Any]:
     """Open dead letters by cause, the largest group first."""
     with here.reads() as reads:
-        return {"rows": reads.groups(pipeline, limit)}
+        return listed(reads.groups(pipeline and reads.naming.pipeline(pipeline), limit))
 
 
 @router.get("/dead-letters/{letter}")
 def letter(here: Here, letter: Number) -> dict[str, Any]:
     """One dead letter with every attempt."""
     with here.reads() as reads:
-        return dict(plain(reads.letter(letter)))
+        return dict(plain(reads.letter(reads.naming.letter(letter))))
 
 
 @router.get("/dead-letters/{letter}/inputs")
 def letter_inputs(here: Here, letter: Number) -> dict[str, Any]:
     """What its step was given, a list with one value for each parameter: where this server has the pipeline's code, in the item's version."""
     with here.reads() as reads:
-        found = reads.letter(letter)
+        found = reads.letter(reads.naming.letter(letter))
     given = here.app.inputs(here.pipeline(found["pipeline"]), found["item"], found["step"], found["place"])
     return {"inputs": plain(given)}
 
@@ -140,14 +133,14 @@ def reviews(
 ) -> dict[str, Any]:
     """Reviews, the oldest first."""
     with here.reads() as reads:
-        return {"rows": plain(reads.reviews(pipeline, None if state == "all" else state, limit))}
+        return listed(reads.reviews(pipeline and reads.naming.pipeline(pipeline), None if state == "all" else state, limit))
 
 
 @router.get("/reviews/{review}")
 def review(here: Here, review: Number) -> dict[str, Any]:
     """One review, with what is shown to who decides it."""
     with here.reads() as reads:
-        found = reads.review(review)
+        found = reads.review(reads.naming.review(review))
     found["shown"], found["shown_whole"] = whole(found["shown"], here.app.store(), WHOLE)
     return dict(plain(found))
 
@@ -156,42 +149,43 @@ def review(here: Here, review: Number) -> dict[str, Any]:
 def alerts(here: Here, all: bool = False, limit: Limit = 100) -> dict[str, Any]:
     """Alerts, the newest first."""
     with here.reads() as reads:
-        return {"rows": reads.alerts(all, limit)}
+        return listed(reads.alerts(all, limit))
 
 
 @router.get("/stuck")
 def stuck(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
     """Items past their bound: why they wait, and what would move them."""
     with here.reads() as reads:
-        return {"rows": plain(reads.stuck(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))}
+        return listed(reads.stuck(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))
 
 
 @router.get("/operations")
 def operations(here: Here, limit: Limit = 50) -> dict[str, Any]:
     """What people did to items, the newest first."""
     with here.reads() as reads:
-        return {"rows": reads.operations(limit)}
+        return listed(reads.operations(limit))
 
 
 @router.get("/operations/{operation}")
 def operation(here: Here, operation: Number) -> dict[str, Any]:
     """One operation: who asked for what, and how far it is."""
     with here.reads() as reads:
-        return reads.operation(operation)
+        return reads.operation(number(operation, "operation", "GET /api/v1/operations lists them"))
 
 
 @router.get("/operations/{operation}/items")
 def operation_items(here: Here, operation: Number, limit: Limit = 100) -> dict[str, Any]:
     """The items that an operation changed."""
     with here.reads() as reads:
-        return {"rows": reads.changed_by(operation, limit)}
+        known = reads.operation(number(operation, "operation", "GET /api/v1/operations lists them"))
+        return listed(reads.changed_by(known["operation"], limit))
 
 
 @router.get("/trail")
 def trail(here: Here, limit: Limit = 100) -> dict[str, Any]:
     """What people did, each entry with the hash that seals it and all before it, the newest first."""
     with here.reads() as reads:
-        return {"rows": reads.trail(limit)}
+        return listed(reads.trail(limit))
 
 
 @router.get("/audit")
@@ -205,14 +199,15 @@ def audit(here: Here) -> dict[str, Any]:
 def events(here: Here, type: str | None = None, limit: Limit = 50) -> dict[str, Any]:
     """Events, the newest first."""
     with here.reads() as reads:
-        return {"rows": plain(reads.events(type, None, limit))}
+        return listed(reads.events(type and reads.event_type(type), None, limit))
 
 
 @router.get("/events/one")
 def event(here: Here, id: Annotated[str, Query(max_length=500, description="The event's id.")]) -> dict[str, Any]:
     """One event, and what became of it at each pipeline that listens."""
     with here.reads() as reads:
-        found = next(iter(reads.events(None, id, 1)), None)
+        names = dict.fromkeys((id, id.strip(), id.strip().removeprefix("event:")))
+        found = next((row for name in names for row in reads.events(None, name, 1)), None)
         if found is None:
             raise NotFoundError(f"there is no event {id!r}")
         return dict(plain({**found, "deliveries": reads.deliveries(found["number"], None, 1000)}))
@@ -222,44 +217,44 @@ def event(here: Here, id: Annotated[str, Query(max_length=500, description="The 
 def deliveries(here: Here, state: Literal["open", "done", "filtered", "refused"] | None = None, limit: Limit = 50) -> dict[str, Any]:
     """Deliveries of events to pipelines that listen, the newest first."""
     with here.reads() as reads:
-        return {"rows": plain(reads.deliveries(None, state, limit))}
+        return listed(reads.deliveries(None, state, limit))
 
 
 @router.get("/timeouts")
 def timeouts(here: Here) -> dict[str, Any]:
     """What is known of how long attempts of each step take: their limits are learned from it."""
     with here.reads() as reads:
-        return {
-            "rows": [
+        return listed(
+            [
                 {"pipeline": of, "step": step, "median_s": seen.quantile(0.5), "p99_s": seen.quantile(0.99), "longest_s": seen.longest_s,
                  "successes": seen.successes, "killed": seen.killed}
                 for (of, step), seen in sorted(reads.durations().items())
             ]
-        }  # fmt: skip
+        )  # fmt: skip
 
 
 @router.get("/dependencies")
 def dependencies(here: Here) -> dict[str, Any]:
     """Dependencies that are away: one probe at a time goes out, what needs them waits."""
     with here.reads() as reads:
-        return {"rows": reads.breakers()}
+        return listed(reads.breakers())
 
 
 @router.get("/topology")
 def topology(here: Here) -> dict[str, Any]:
     """Who emits, awaits and listens to which event."""
     with here.reads() as reads:
-        return {"rows": reads.topology()}
+        return listed(reads.topology())
 
 
 @router.get("/runners")
 def runners(here: Here) -> dict[str, Any]:
     """Runners whose lease holds, and what they have in hand."""
     with here.reads() as reads:
-        return {"rows": plain(reads.runners(here.app.clock.now_ms()))}
+        return listed(reads.runners(here.app.clock.now_ms()))
 
 
 @router.get("/states")
 def states() -> dict[str, Any]:
     """The states of items, in the order of their usual course."""
-    return {"rows": list(ITEM_STATES)}
+    return listed(list(ITEM_STATES))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.model.codec import encode
+from holdfast.model.search import number
 from holdfast.server.access import Person
 from holdfast.server.api_reads import Here, Number
 from holdfast.server.rights import needs
@@ -28,7 +29,7 @@ class Body(BaseModel):
 class Deliveries(Body):
     """Deliveries of events, by number."""
 
-    deliveries: list[Annotated[int, Field(ge=1, le=1 << 62)]] = Field(min_length=1, max_length=1_000)
+    deliveries: list[Annotated[int, Field(ge=1, le=1 << 62)] | Annotated[str, Field(max_length=40)]] = Field(min_length=1, max_length=1_000)
 
 
 class Decision(Body):
@@ -50,7 +51,8 @@ class Publication(Body):
 @router.post("/reviews/{review}/decide")
 def decide(here: Here, person: Reviewer, review: Number, body: Decision) -> dict[str, str]:
     """Decide a review, once; ``proposed``: a second person must give the same answer."""
-    return {"state": here.app.decide(review, body.answer, body.digest, person.name, (person.role,))}
+    known = number(review, "review", "GET /api/v1/reviews lists them")
+    return {"state": here.app.decide(known, body.answer, body.digest.lower(), person.name, (person.role,))}
 
 
 @router.post("/events", status_code=201)
@@ -63,4 +65,5 @@ def publish(here: Here, person: Submitter, body: Publication, idempotency_key: A
 @router.post("/events/redeliver")
 def redeliver(here: Here, person: Operator, body: Deliveries) -> dict[str, list[int]]:
     """Offer refused deliveries of events to their pipelines again; those that were refused."""
-    return {"reopened": here.app.redeliver(body.deliveries)}
+    numbers = [number(str(one), "delivery", "GET /api/v1/events/deliveries lists them") for one in body.deliveries]
+    return {"reopened": here.app.redeliver(numbers)}

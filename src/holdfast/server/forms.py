@@ -14,7 +14,7 @@ from holdfast.app import App
 from holdfast.errors import InputError
 from holdfast.handling import Changed
 from holdfast.model.ids import parse
-from holdfast.model.search import parse_filter
+from holdfast.model.search import parse_filter, read_filter
 from holdfast.server.access import Person
 from holdfast.server.api_reads import Here
 from holdfast.server.doing import do
@@ -74,7 +74,7 @@ def do_items(here: Here, form: Form, person: Annotated[Person, needs("operate")]
     if verb not in ("pause", "resume", "cancel", "restart"):
         raise InputError("items can be paused, resumed, cancelled or restarted")
     if one(form, "all") and one(form, "find"):
-        target: Any = parse_filter(one(form, "find").split())
+        target: Any = read_filter(one(form, "find"))
     else:
         target = [parse(item) for item in form.get("item", [])]
         if not target:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from holdfast.errors import HoldfastError, InputError, NotFoundError
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.ids import parse
-from holdfast.model.search import parse_filter
+from holdfast.model.ids import parse, show
+from holdfast.model.rows import COUNTED, Rows, cut
+from holdfast.model.search import Filter, read_filter
 from holdfast.model.states import ITEM_STATES
 from holdfast.modules.pipelines import shown_module
 from holdfast.server import forms
-from holdfast.server.api_reads import WHOLE, Here, ItemId, Name, Number, known
+from holdfast.server.api_reads import WHOLE, Here, ItemName, Name, Number, Of, known
 from holdfast.server.graph import sources_of
 from holdfast.server.plain import plain, whole
 from holdfast.server.problems import Refused
@@ -34,7 +34,6 @@ from holdfast.telemetry.steps import step_table
 router = APIRouter(include_in_schema=False, dependencies=[needs("view")])
 
 ROWS = 50
-COUNTED = 10_000
 EDITABLE = 64 * 1024
 """Bytes of a step's inputs up to which they are offered to be edited."""
 
@@ -75,7 +74,7 @@ def pipeline(request: Request, here: Here, name: Name, since: str = "1d", by: An
 
     def spent() -> list[dict[str, Any]]:
         with here.reads() as reads:
-            return costs_by_field(reads, here.app.settings.prices, name, by, last(since, here.app.clock.now_ms()))[:100]
+            return costs_by_field(reads, here.app.settings.prices, name, by, last(since, here.app.clock.now_ms()))
 
     fields = here.pipelines[name].search if name in here.pipelines else ()
     if by and by not in fields:
@@ -93,31 +92,37 @@ def items(
     request: Request, here: Here, find: Annotated[str, Query(max_length=2_000)] = "", after: Annotated[str, Query(max_length=20)] = ""
 ) -> Response:
     """Items that a filter finds."""
-    rows: list[dict[str, Any]] = []
-    found, trouble = None, ""
+    rows, more = Rows[dict[str, Any]](), False
+    found, trouble, also = None, "", ""
     with here.reads() as reads:
         try:
-            wanted, now = parse_filter(find.split()), here.app.clock.now_ms()
+            wanted, now = read_filter(find), here.app.clock.now_ms()
             rows = reads.search(wanted, ROWS, now, after)
-            found = reads.count_found(wanted, COUNTED, now) if find and (len(rows) == ROWS or after) else None if after or not find else len(rows)
+            more = rows.more
+            if find:
+                found = reads.count_found(wanted, COUNTED + 1, now) if more or after else len(rows)
+                also = show(reads.naming.item(find)) if is_named(reads, find) else ""
         except InputError as error:
             trouble = str(error)
             try:  # an id or a key, typed as it is
-                return RedirectResponse(f"/items/{_named(reads, find)}", 303)
-            except HoldfastError:
+                return RedirectResponse(f"/items/{show(reads.naming.item(find))}", 303)
+            except NotFoundError:
                 pass
+            except InputError as several:
+                trouble = str(several)
     return page(
         request, "items.html", find=find, after=after, rows=rows, found=found, counted=COUNTED, trouble=trouble, states=ITEM_STATES,
-        more=rows[-1]["item"] if len(rows) == ROWS else None,
+        more=rows[-1]["item"] if more else None, also=also,
     )  # fmt: skip
 
 
-@router.get("/items/{item}")
-def item(request: Request, here: Here, item: ItemId) -> Response:
+@router.get("/items/{item:path}")
+def item(request: Request, here: Here, item: ItemName, pipeline: Of = "") -> Response:
     """One item: what happened to it, and what one can do."""
     with here.reads() as reads:
-        found = reads.item(parse(item))
-        lineage, takes = reads.lineage(parse(item)), sources_of(reads.shape(found["pipeline"], found["version"]))
+        number = reads.naming.item(item, pipeline)
+        found = reads.item(number)
+        lineage, takes = reads.lineage(number), sources_of(reads.shape(found["pipeline"], found["version"]))
         letters = [reads.letter(one["letter"]) for one in found["letters"] if one["state"] == "open"][:20]
     store = here.app.store()
     found["cost"] = item_cost(found, here.app.settings.prices)
@@ -137,18 +142,23 @@ def item(request: Request, here: Here, item: ItemId) -> Response:
 @router.get("/dead")
 def dead(request: Request, here: Here, pipeline: str = "", group: Annotated[str, Query(max_length=100)] = "") -> Response:
     """Dead letters by cause; of one cause, each."""
+    rows = Rows[dict[str, Any]]()
     with here.reads() as reads:
-        groups = reads.groups(pipeline or None, 200)
-        rows = reads.find_letters(parse_filter([f"group:{group}"]), 200, here.app.clock.now_ms()) if group else []
+        groups = reads.groups(reads.naming.pipeline(pipeline) if pipeline else None, 200)
+        if group:
+            wanted = reads.naming.filter(Filter(group=group))
+            group = wanted.group or group
+            rows = reads.find_letters(wanted, 200, here.app.clock.now_ms())
         chosen = next((one for one in groups if one["group"] == group), None)
-    return page(request, "dead.html", groups=groups, group=group, chosen=chosen, rows=plain(rows), pipeline=pipeline)
+        hidden = {"rows": cut_of(rows), "groups": cut_of(groups)}
+    return page(request, "dead.html", groups=groups, group=group, chosen=chosen, rows=plain(rows), pipeline=pipeline, cut=hidden)
 
 
 @router.get("/dead/{letter}")
 def letter(request: Request, here: Here, letter: Number) -> Response:
     """One dead letter, with its inputs to edit."""
     with here.reads() as reads:
-        found = reads.letter(letter)
+        found = reads.letter(reads.naming.letter(letter))
         whole_item = reads.item(parse(found["item"]))
     payload, complete = whole(whole_item["payload"], here.app.store(), WHOLE)
     inputs, version = _inputs(here, found), whole_item["version"]
@@ -173,14 +183,15 @@ def reviews(request: Request, here: Here, state: str = "open") -> Response:
     if state not in ("open", "answered", "closed", "withdrawn"):
         raise InputError("a review is open, answered, closed or withdrawn")
     with here.reads() as reads:
-        return page(request, "reviews.html", rows=plain(reads.reviews(None, state, 200)), state=state)
+        rows = reads.reviews(None, state, 200)
+        return page(request, "reviews.html", rows=plain(rows), state=state, cut=cut_of(rows))
 
 
 @router.get("/reviews/{review}")
 def review(request: Request, here: Here, review: Number) -> Response:
     """One review: the form beside what it is about."""
     with here.reads() as reads:
-        found = reads.review(review)
+        found = reads.review(reads.naming.review(review))
     shown, complete = whole(found["shown"], here.app.store(), WHOLE)
     return page(request, "review.html", review=plain({**found, "shown": shown}), complete=complete, fields=forms.fields_of(found["form"]))
 
@@ -191,8 +202,14 @@ def alerts(request: Request, here: Here) -> Response:
     with here.reads() as reads:
         rows = reads.alerts(True, 200)
         stuck = reads.stuck(here.app.clock.now_ms(), 3_600_000, 50)
+        hidden = {"alerts": cut_of(rows), "stuck": cut_of(stuck)}
     return page(
-        request, "alerts.html", open=[row for row in rows if row["closed_at"] is None], closed=[row for row in rows if row["closed_at"]], stuck=stuck
+        request,
+        "alerts.html",
+        cut=hidden,
+        open=[row for row in rows if row["closed_at"] is None],
+        closed=[row for row in rows if row["closed_at"]],
+        stuck=stuck,
     )
 
 
@@ -228,12 +245,15 @@ def audit(request: Request, here: Here, prove: bool = False) -> Response:
         with here.auditing, here.reads() as reads:
             found = reads.audit(here.app.clock.now_ms())
     with here.reads() as reads:
-        return page(request, "audit.html", audit=found, operations=reads.operations(100), trail=reads.trail(100), states=ITEM_STATES)
+        operations, trail = reads.operations(100), reads.trail(100)
+        hidden = {"operations": cut_of(operations), "trail": cut_of(trail)}
+        return page(request, "audit.html", audit=found, operations=operations, trail=trail, states=ITEM_STATES, cut=hidden)
 
 
 @router.get("/artifacts/{digest}")
-def artifact(here: Here, digest: Annotated[str, Path(max_length=64)], media_type: Annotated[str, Query(max_length=100)] = "") -> Response:
+def artifact(here: Here, digest: Annotated[str, Path(max_length=80)], media_type: Annotated[str, Query(max_length=100)] = "") -> Response:
     """The bytes of an artifact: a picture as such, anything else as a file to keep."""
+    digest = digest.strip().lower().removeprefix("sha256:")
     if not _DIGEST.fullmatch(digest):
         raise NotFoundError("an artifact is named by the 64 hexadecimal digits of its digest")
     data = here.app.store().get(digest)
@@ -258,15 +278,15 @@ def subjects(reads: LedgerReads, here: State) -> list[Subject]:
     return found
 
 
-def _named(reads: LedgerReads, text: str) -> str:
-    """The id of an item that was typed: itself, or its key."""
+def is_named(reads: LedgerReads, text: str) -> bool:
+    """Whether a text is the id or key of one item."""
     try:
-        reads.item(parse(text))
-    except NotFoundError:
-        from holdfast.model.ids import show
+        reads.naming.item(text)
+    except InputError:
+        return False
+    return True
 
-        found = reads.item_by_key(text)
-        if found is None:
-            raise
-        return show(found)
-    return quote(text.strip().lower())
+
+def cut_of(rows: Rows[Any]) -> str:
+    """How a list is cut: ``200 of 512``; empty where it is whole."""
+    return cut(len(rows), rows.total(), True) if rows.more else ""

@@ -7,6 +7,7 @@ import math
 import re
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,6 +15,8 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from holdfast.model.media import KEY
+from holdfast.model.search import equal, exactly
+from holdfast.model.visible import visible
 from holdfast.release import VERSION
 from holdfast.server.access import Person
 from holdfast.server.guard import COOKIE
@@ -131,9 +134,28 @@ def ticked(text: str) -> Markup:
     return Markup(_TICKED.sub(r"<code>\1</code>", str(escape(text))))
 
 
-_environment = Environment(loader=PackageLoader("holdfast.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def items_at(field: str = "", value: str = "", **conditions: str) -> str:
+    """The address of the items that conditions find, whatever their values hold; of a searchable field, those with a value."""
+    words = [exactly(name, wanted) for name, wanted in conditions.items()] + ([equal(field, value)] if field else [])
+    return f"/items?find={quote(' '.join(words), safe='')}"
+
+
+def unchanged(text: str) -> Markup:
+    """Text that a form sends back: escaped, and otherwise as it is."""
+    return escape(text)
+
+
+def _shown(value: Any) -> Any:
+    """What a page shows of an expression: text without characters that would change how the text around it reads."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+_environment = Environment(
+    loader=PackageLoader("holdfast.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    finalize=_shown,
+)  # fmt: skip
 _environment.filters |= {
     "when": when, "lasting": lasting, "number": number, "percent": percent, "dollars": dollars, "shape_of": shape_of, "columns": columns,
-    "pretty": pretty, "brief": brief, "ticked": ticked,
+    "pretty": pretty, "brief": brief, "ticked": ticked, "unchanged": unchanged,
 }  # fmt: skip
-_environment.globals |= {"TABLE_ROWS": TABLE_ROWS, "KEY": KEY}
+_environment.globals |= {"TABLE_ROWS": TABLE_ROWS, "KEY": KEY, "items_at": items_at}

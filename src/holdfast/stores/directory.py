@@ -6,10 +6,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from holdfast.errors import LedgerUnavailableError, StoreError
+from holdfast.settings import make_folder, make_private
 from holdfast.stores.chunks import ChunkedStore, checked
 
 
@@ -23,7 +23,7 @@ class DirectoryStore(ChunkedStore):
     def __init__(self, root: Path) -> None:
         self._root = root
         self._made: set[str] = set()
-        make_private(root)
+        make_folder(root, "large values lie there", "HOLDFAST_HOME or HOLDFAST_ARTIFACTS")
 
     def put(self, data: bytes) -> str:
         """Keep bytes durably; return their digest. Bytes that are there already are not written again."""
@@ -93,22 +93,6 @@ class DirectoryStore(ChunkedStore):
             make_private(folder)
             _sync_folder(self._root)
             self._made.add(folder.name)
-
-
-def make_private(folder: Path) -> None:
-    """Make a folder, and its parents, that its owner can enter, whatever the umask is: another thread may have just set it.
-
-    A folder of ours that is there already and that its owner cannot enter is mended.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    if not folder.parent.exists():
-        make_private(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_mode & 0o700 != 0o700:
-        with suppress(OSError):  # somebody else's, or on a disk that is only read
-            folder.chmod(0o700)
 
 
 def _sync_folder(folder: Path) -> None:

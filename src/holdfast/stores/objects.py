@@ -15,6 +15,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 from holdfast.errors import InputError, LedgerUnavailableError, StoreError
+from holdfast.model.hiding import hidden, scrubbed
 from holdfast.stores.chunks import ChunkedStore, checked
 
 T = TypeVar("T")
@@ -34,11 +35,13 @@ class ObjectStore(ChunkedStore):
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = hidden(url)
         try:
             self._store = from_url(url) if url.startswith(("file:", "memory:")) else from_url(url, retry_config=_RETRY)
         except (BaseError, ValueError, TypeError) as error:
-            raise InputError(f"HOLDFAST_ARTIFACTS={url!r}: {error}: write s3://BUCKET/PREFIX, gs://… or az://…") from error
+            raise InputError(
+                f"HOLDFAST_ARTIFACTS={hidden(url)!r}: {scrubbed(str(error), url)}; write s3://BUCKET/PREFIX, gs://… or az://…"
+            ) from error
 
     def put(self, data: bytes) -> str:
         """Keep bytes; the same bytes again are the same object again."""
@@ -77,4 +80,4 @@ class ObjectStore(ChunkedStore):
         except (NotFoundError, FileNotFoundError):
             raise StoreError(f"artifact {digest} is not in {self._url}: restore it from a backup") from None
         except BaseError as error:
-            raise LedgerUnavailableError(f"{self._url} cannot be reached ({str(error).splitlines()[0]}): work resumes when it can") from error
+            raise LedgerUnavailableError(f"{self._url} cannot be reached ({hidden(str(error).splitlines()[0])}): work resumes when it can") from error

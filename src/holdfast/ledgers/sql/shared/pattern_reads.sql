@@ -67,3 +67,9 @@ select chunk from each_parts;
 
 -- name: effect_values
 select value from effects union all select arguments from edits union all select output from cache where output is not null;
+
+-- name: has_event_type
+select 1 from events where type = $1 limit 1;
+
+-- name: event_types
+select distinct type from events limit 200;

@@ -53,3 +53,48 @@ select n.id, n.host, n.pid, n.expires_at, n.ended_at from incarnations n where n
 
 -- name: served_now
 select distinct s.version from serving s join incarnations n on n.id = s.incarnation where n.ended_at is null and n.expires_at > $1;
+
+-- name: items_with_key the newest first: a key names one item in each pipeline
+select i.id, p.name from pipelines p join items i on i.pipeline = p.id where i.key = $1 order by i.id desc limit 21;
+
+-- name: item_in_pipeline
+select i.id from items i where i.pipeline in (select id from pipelines where name = $1) and i.key = $2;
+
+-- name: pipeline_of_item
+select p.name, i.key from items i join pipelines p on p.id = i.pipeline where i.id = $1;
+
+-- name: has_flag
+select 1 from item_flags where flag = $1 limit 1;
+
+-- name: all_flags one look into the index per flag
+with recursive found(flag) as (
+    select min(flag) from item_flags
+    union all select (select min(f.flag) from item_flags f where f.flag > found.flag) from found where found.flag is not null
+)
+select flag from found where flag is not null limit 200;
+
+-- name: has_field
+select 1 from item_fields
+where pipeline in (select id from pipelines where cast($1 as text) is null or name = $1) and name = $2 limit 1;
+
+-- name: field_names one look into the index per field of a pipeline
+with recursive found(pipeline, name) as (
+    select p.id, (select min(f.name) from item_fields f where f.pipeline = p.id)
+    from pipelines p where cast($1 as text) is null or p.name = $1
+    union all
+    select found.pipeline, (select min(f.name) from item_fields f where f.pipeline = found.pipeline and f.name > found.name)
+    from found where found.name is not null
+)
+select distinct name from found where name is not null limit 200;
+
+-- name: has_error
+select 1 from dead_letters where error = $1 limit 1;
+
+-- name: letter_errors
+select distinct error from dead_letters limit 500;
+
+-- name: has_group
+select 1 from dead_letters where fingerprint = $1 and state = 'open' union all select 1 from dead_letters where fingerprint = $1 limit 1;
+
+-- name: groups_like
+select distinct fingerprint from dead_letters where fingerprint like $1 limit 21;
