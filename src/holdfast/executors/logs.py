@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import TextIO
 
 from holdfast.executors.attempt import attempt_here
 from holdfast.model.events import trace_of
@@ -47,17 +48,18 @@ class Json(logging.Formatter):
         return redacted(json.dumps(line, ensure_ascii=False))
 
 
-def log_to_stderr(form: str, level: int = logging.WARNING) -> None:
+def log_to_stderr(form: str, level: int = logging.WARNING, stream: TextIO | None = None) -> None:
     """Log to stderr, once.
 
     Args:
         form: ``json``, or anything else for people.
         level: what is logged at least.
+        stream: a stream of its own, which no step can close; None: ``sys.stderr``.
     """
     root = logging.getLogger()
     if root.handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Json() if form == "json" else Plain("%(levelname)s %(message)s"))
     root.addHandler(handler)
     root.setLevel(level)
