@@ -20,6 +20,7 @@ from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
 from holdfast.executors.first import FirstWorker
 from holdfast.executors.loops import run_here
+from holdfast.executors.memory import upkeep_of
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model.display import table
@@ -180,7 +181,8 @@ class App(Operations):
         pipelines = with_children(pipelines)
         sources = self._check_runnable(pipelines)
         store, door, result, over = self.store(), self.door(), RunResult(), threading.Event()
-        with FirstWorker(sources, self.settings.artifacts_place) as worker, self._opened(pipelines, wait) as (ledger, loaded):
+        upkeep = upkeep_of(self.settings)
+        with FirstWorker(sources, self.settings.artifacts_place, upkeep) as worker, self._opened(pipelines, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
 
             sessions: list[Session] = []

@@ -36,8 +36,10 @@ from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.first import FirstWorker
 from holdfast.executors.loop import LoopExecutor
+from holdfast.executors.memory import upkeep_of
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.processes import ProcessExecutor
+from holdfast.executors.surroundings import Surroundings
 from holdfast.executors.threads import ThreadExecutor
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.feeding import Feeding
@@ -199,6 +201,9 @@ class Session:
             self.alerting.due()
         self.alerting.visit()
         self.reporting.visit()
+        if self._surroundings.look():
+            self._catch_signals(asyncio.get_running_loop())
+            self._surroundings.handlers_are_set()
         if self._recycle is not None:
             busy = self.intake_open or self.runner.draining
             action = self._replacing.visit(self._clock.monotonic(), self._executors_loop.written_off(), busy)
@@ -251,12 +256,17 @@ class Session:
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
         self._processes = ProcessExecutor(
             self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note,
-            None if self._worker is None else self._worker.take(),
+            None if self._worker is None else self._worker.take(), upkeep=upkeep_of(self._settings),
         )  # fmt: skip
+        threads = ThreadExecutor(graphs, self._store, self._clock, report, note)
+        self._surroundings = Surroundings(
+            lambda: [*self._executors_loop.under_way(), *threads.under_way()],
+            lambda one: graphs[one.pipeline, one.version].nodes[one.node].name,
+        )
         self._executors: dict[str, Executor] = {
             "loop": self._executors_loop,
             "process": self._processes,
-            "threads": ThreadExecutor(graphs, self._store, self._clock, report, note),
+            "threads": threads,
         }
         if self._transactions is not None:
             self._executors["transaction"] = TransactionExecutor(graphs, self._store, self._clock, report, self._transactions)
@@ -281,7 +291,8 @@ class Session:
 
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
-        return watcher(self._settings, lambda: self.committer.trouble)() + self._processes.alerts()
+        machine = watcher(self._settings, lambda: self.committer.trouble)()
+        return machine + self._processes.alerts() + self._processes.memory_alerts()
 
     @property
     def trouble(self) -> str | None:

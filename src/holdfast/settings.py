@@ -40,8 +40,8 @@ class Settings(BaseSettings):
     worker_calls: int = Field(default=0, ge=0, description="Calls after which a worker process is replaced; 0: any number.")
     worker_memory: str = Field(
         default="",
-        description="Resident memory of a worker process and its children, such as 4GB: above it a worker is replaced between two calls, and an "
-        "attempt fails with class memory. Empty: no limit.",
+        description="Resident memory that a worker process and its children may hold, such as 4GB. An attempt above it fails with class memory; a "
+        "worker that holds 90 % of it between two calls is replaced. Empty: no limit.",
     )
     memory_reserve: str = Field(
         default="",

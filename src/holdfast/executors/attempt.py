@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from holdfast.errors import BadInputError, HoldfastError, ResultError
 from holdfast.executors.loops import run_in
@@ -26,6 +26,21 @@ from holdfast.model.step import Failed, Step
 from holdfast.model.storable import read_as, stored_path
 from holdfast.model.values import Value, inline
 from holdfast.store import Store
+
+T = TypeVar("T")
+
+
+class Process(Protocol):
+    """What puts the process back after a body that may change it."""
+
+    def build(self, step: Step) -> None:
+        """Build the class of a step, if it has one and it is not built yet. May raise what that raises."""
+        ...
+
+    def run(self, body: Callable[[], T], step: str) -> T:
+        """Run a body of the step of a name."""
+        ...
+
 
 Aside = Callable[..., Coroutine[Any, Any, Any]]
 """Runs a function with its arguments in a thread of ours, for reading and writing files."""
@@ -167,6 +182,7 @@ def run_attempt(
     store: Store,
     recorder: Recorder | None = None,
     leading: tuple[Any, ...] = (),
+    process: Process | None = None,
 ) -> Value | Failure:
     """Run one attempt in this thread, to exactly one outcome: the stored output, or why there is none. Never raises.
 
@@ -177,13 +193,22 @@ def run_attempt(
         store: where large values lie.
         recorder: for ``ctx.once`` and ``ctx.cost``.
         leading: arguments that come before the others: a transaction.
+        process: puts the process back after the body, before its result is kept; None: nobody does.
     """
     step: Step = node.step
     try:
-        value = call_of(graph, node, invocation, store, recorder, leading)()
-        return _kept(node, run_in(asyncio.new_event_loop, value) if step.is_async else value, store)
+        if process is not None and step.kind != "function":
+            process.build(step)
+        body = call_of(graph, node, invocation, store, recorder, leading)
+        if step.is_async:
+            body = partial(_awaited, body)
+        return _kept(node, body() if process is None else process.run(body, node.name), store)
     except BaseException as error:
         return failure_of(error, step.policy.retry.never)
+
+
+def _awaited(body: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return run_in(asyncio.new_event_loop, body())
 
 
 async def await_attempt(
@@ -222,10 +247,12 @@ async def await_attempt(
         return failure_of(error, step.policy.retry.never)
 
 
-def run_batch(graph: Graph, node: Node, invocations: list[Invocation], store: Store) -> tuple[list[Value | Failure], bool]:
+def run_batch(
+    graph: Graph, node: Node, invocations: list[Invocation], store: Store, process: Process | None = None
+) -> tuple[list[Value | Failure], bool]:
     """Run a batch in this thread: one outcome per element, and whether the call failed as a whole, before any verdict. Never raises.
 
-    An element whose input does not fit fails alone; the others are called without it.
+    An element whose input does not fit fails alone; the others are called without it. ``process``: as for :func:`run_attempt`.
     """
     step: Step = node.step
     results: dict[int, Value | Failure] = {}
@@ -236,7 +263,7 @@ def run_batch(graph: Graph, node: Node, invocations: list[Invocation], store: St
         except BaseException as error:
             results[number] = failure_of(error, step.policy.retry.never)
     try:
-        verdicts = step.instance()([element for _, element in elements]) if elements else []
+        verdicts = _called(step, [element for _, element in elements], node.name, process) if elements else []
         if not isinstance(verdicts, list) or len(verdicts) != len(elements):
             what = f"{len(verdicts)} came back" if isinstance(verdicts, list) else f"a {type(verdicts).__name__} came back"
             raise ResultError(f"step {node.name!r} must return a list with one verdict per element: {len(elements)} went in, {what}")
@@ -246,6 +273,13 @@ def run_batch(graph: Graph, node: Node, invocations: list[Invocation], store: St
     for (number, _), verdict in zip(elements, verdicts, strict=True):
         results[number] = _verdict(node, verdict, store)
     return [results[number] for number in range(len(invocations))], False
+
+
+def _called(step: Step, elements: list[Any], name: str, process: Process | None) -> Any:
+    if process is None:
+        return step.instance()(elements)
+    process.build(step)
+    return process.run(partial(step.instance(), elements), name)
 
 
 def _verdict(node: Node, verdict: Any, store: Store) -> Value | Failure:

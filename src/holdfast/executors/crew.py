@@ -15,10 +15,13 @@ from holdfast.errors import WorkersError
 from holdfast.executors import linux
 from holdfast.executors.availability import Availability
 from holdfast.executors.channel import Channel
+from holdfast.executors.figures import Figures
+from holdfast.executors.memory import Holder, MemoryGuard, Upkeep
 from holdfast.executors.slots import Job, Slot
 from holdfast.executors.starting import START_LIMIT_S, Launched, launch
 from holdfast.executors.worker import Message, Ready, Setup
 from holdfast.model.failure import Failure
+from holdfast.model.size import show_size
 from holdfast.modules.pipelines import Source, code_for
 
 log = logging.getLogger("holdfast")
@@ -46,6 +49,8 @@ class Crew:
         heard: called with what a worker sends.
         gone: called when a worker is no more, with its exit code in words; its slot still has what it held.
         start_limit_s: seconds that a worker may take to import one module.
+        upkeep: when workers are replaced, and how much memory is left to others.
+        figures: where figures of memory come from; None: from Linux.
     """
 
     def __init__(
@@ -57,12 +62,16 @@ class Crew:
         heard: Callable[[Slot, list[Message]], None],
         gone: Callable[[Slot, str], None],
         start_limit_s: float = START_LIMIT_S,
+        upkeep: Upkeep = Upkeep(),
+        figures: Figures | None = None,
     ) -> None:
+        self._upkeep, self.memory = upkeep, MemoryGuard(upkeep.reserve, figures)
         self._workers, self._artifacts, self._clock, self._limit_s = workers, artifacts, clock, start_limit_s
         self.availability = availability
         self._heard, self._told_gone = heard, gone
         self.slots: list[Slot] = []
         self._ending: set[Slot] = set()
+        self._said: set[tuple[str, str]] = set()
         self._sweeper: ThreadPoolExecutor | None = None
         self._sweeps: set[Future[None]] = set()
         self.closed = False
@@ -88,8 +97,9 @@ class Crew:
                 self._start(availability.modules())
 
     def look(self) -> None:
-        """Kill what does not get ready, and what has ended its call and does not answer."""
+        """Kill what does not get ready, what has ended its call and does not answer, and what holds too much memory."""
         now = self._clock.monotonic()
+        self._look_at_memory(now)
         for slot in [*self.slots, *self._ending]:
             slot.channel.look()
         for slot in list(self.slots):
@@ -102,10 +112,37 @@ class Crew:
             elif at < 0 and number in slot.calls and now - max(-at, slot.channel.heard_at) > SEND_LIMIT_S:
                 self.spoil(slot, "its answer did not come")
 
-    def retire(self, slot: Slot, reason: str) -> None:
-        """Give a worker no more calls; it ends when it has answered the one that runs. What it has not begun is for others."""
+    def _look_at_memory(self, now: float) -> None:
+        slots = {slot.pid: slot for slot in self.slots}
+        for excess in self.memory.look([self._holder(slot) for slot in slots.values()], now):
+            slot = slots[excess.pid]
+            job = slot.under_way()
+            if job is None:
+                self.retire(slot, excess.message)
+            else:
+                self.interrupt(slot, job, Failure("memory", "MemoryExceeded", excess.message))
+
+    def _holder(self, slot: Slot) -> Holder:
+        job, limit = slot.under_way(), self._upkeep.memory
+        if job is None:
+            return Holder(slot.pid)
+        own = job.step.memory
+        if own and (not limit or own <= limit):
+            return Holder(slot.pid, own, f"memory={job.step.policy.memory!r}")
+        return Holder(slot.pid, limit, f"HOLDFAST_WORKER_MEMORY={show_size(limit)}")
+
+    def retire(self, slot: Slot, reason: str, step: str = "") -> None:
+        """Give a worker no more calls; it ends when it has answered the one that runs. What it has not begun is for others.
+
+        Args:
+            slot: the worker.
+            reason: why.
+            step: the step that made it necessary, if one did: said once for each reason.
+        """
         if not slot.retiring:
-            log.info("worker process %d is replaced: %s", slot.pid, reason)
+            level = logging.WARNING if step and (step, reason) not in self._said else logging.INFO
+            self._said.add((step, reason))
+            log.log(level, "worker process %d is replaced%s: %s", slot.pid, f" after step {step!r}" if step else "", reason)
         slot.retiring = slot.retiring or reason
         for number in slot.calls:
             slot.channel.page.forbid(number)
@@ -163,7 +200,7 @@ class Crew:
 
     def _start(self, modules: list[Source]) -> bool:
         try:
-            launched = launch(Setup(code_for(modules).packed(), self._artifacts, os.getpid()))
+            launched = launch(Setup(code_for(modules).packed(), self._artifacts, os.getpid(), self._upkeep))
         except (OSError, WorkersError) as error:
             why = str(error)
             self.availability.broken(modules, 0, why, self._clock.monotonic())
@@ -236,8 +273,8 @@ class Crew:
     def _end(self, slot: Slot) -> None:
         """A worker's process has ended, and its exit code was taken."""
         channel, code = slot.channel, slot.channel.process.returncode
-        out_of_memory = code == -9 and slot.doomed is None and linux.out_of_memory_kills() > channel.launched.kills
-        how = linux.cause_of_death(code, out_of_memory)
+        slot.starved = code == -9 and slot.doomed is None and self.memory.killed_by_linux()
+        how = linux.cause_of_death(code, slot.starved)
         importing, known = channel.launched.importing()[0], slot in self.slots
         slot.last = channel.page.begun()
         if known and not self.closed and not slot.spoiled:

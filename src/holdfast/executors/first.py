@@ -7,6 +7,7 @@ import os
 from types import TracebackType
 
 from holdfast.errors import WorkersError
+from holdfast.executors.memory import Upkeep
 from holdfast.executors.starting import Launched, launch, unusable
 from holdfast.executors.worker import Setup
 from holdfast.modules.pipelines import Source, code_for
@@ -18,17 +19,18 @@ class FirstWorker:
     Args:
         sources: where workers find the pipelines.
         artifacts: where artifacts lie.
+        upkeep: when it is to be replaced.
 
     Raises:
         WorkersError: no process can be started.
     """
 
-    def __init__(self, sources: list[Source], artifacts: str) -> None:
+    def __init__(self, sources: list[Source], artifacts: str, upkeep: Upkeep = Upkeep()) -> None:
         self._sources = sources
         self._launched: Launched | None = None
         if any(one.needed for one in sources):
             try:
-                self._launched = launch(Setup(code_for(sources).packed(), artifacts, os.getpid()))
+                self._launched = launch(Setup(code_for(sources).packed(), artifacts, os.getpid(), upkeep))
             except OSError as error:
                 raise WorkersError(f"worker processes cannot start: {error}. Nothing was accepted") from None
 

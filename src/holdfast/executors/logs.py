@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from typing import TextIO
 
 from holdfast.executors.attempt import attempt_here
 from holdfast.model.events import trace_of
@@ -51,18 +52,19 @@ class Json(logging.Formatter):
         return redacted(json.dumps(line, ensure_ascii=False))
 
 
-def log_to_stderr(form: str, level: str = "") -> None:
+def log_to_stderr(form: str, level: str = "", stream: TextIO | None = None) -> None:
     """Log to stderr, once.
 
     Args:
         form: ``json``, or anything else for people.
         level: what is logged at least: ``debug``, ``info``, ``warning`` or ``error``; empty: what ``HOLDFAST_LOG_LEVEL`` says, which
             workers inherit, or ``warning``. Other libraries log from warnings on, but with ``debug``.
+        stream: a stream of its own, which no step can close; None: ``sys.stderr``.
     """
     root = logging.getLogger()
     if root.handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Json() if form == "json" else Plain("%(levelname)s %(message)s"))
     root.addHandler(handler)
     level = (level or os.environ.get("HOLDFAST_LOG_LEVEL", "")).lower()

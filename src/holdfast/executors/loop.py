@@ -153,6 +153,10 @@ class LoopExecutor(Places):
         """How many attempts go on in the loop though they were reported."""
         return sum(1 for one in self._attempts.values() if one.over)
 
+    def under_way(self) -> list[Invocation]:
+        """The attempts that run here now."""
+        return [attempt.invocation for attempt in list(self._attempts.values())]
+
     def close(self) -> None:
         """Cancel all attempts and report nothing more."""
         self._closed = True

@@ -18,14 +18,17 @@ from holdfast.clock import Clock
 from holdfast.executor import Note, Report
 from holdfast.executors.availability import Availability
 from holdfast.executors.crew import Crew
+from holdfast.executors.figures import Figures
+from holdfast.executors.memory import Upkeep
 from holdfast.executors.slots import DEPTH, Attempted, Job, Slot, best_of
 from holdfast.executors.starting import START_LIMIT_S, Launched
 from holdfast.executors.worker import Answer, Effect, Message, Skipped
 from holdfast.model.alerts import Alert
 from holdfast.model.failure import Failure
 from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation, Outcome
+from holdfast.model.size import show_size
 from holdfast.model.step import Step
-from holdfast.model.task import Usage
+from holdfast.model.task import NOTHING, Usage
 from holdfast.modules.pipelines import Source
 
 log = logging.getLogger("holdfast")
@@ -54,6 +57,8 @@ class ProcessExecutor:
         note: told of sub-effects.
         first: a worker that is ready, or None.
         start_limit_s: seconds that a worker may take to import one module.
+        upkeep: when workers are replaced, and how much memory is left to others.
+        figures: where figures of memory come from; None: from Linux.
     """
 
     def __init__(
@@ -66,12 +71,14 @@ class ProcessExecutor:
         note: Note,
         first: Launched | None = None,
         start_limit_s: float = START_LIMIT_S,
+        upkeep: Upkeep = Upkeep(),
+        figures: Figures | None = None,
     ) -> None:
         self._clock, self._report, self._note = clock, report, note
         self._workers = workers
         self._served = {(one.pipeline, one.version) for one in modules}
         self._availability = Availability(modules)
-        self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s)
+        self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s, upkeep, figures)
         self._known: dict[Step, float] = {}
         self._reserved: Counter[tuple[Step, bool]] = Counter()
         self._backlog: deque[Job] = deque()
@@ -198,6 +205,10 @@ class ProcessExecutor:
             if slot.pid == pid:
                 self._crew.retire(slot, reason)
 
+    def memory_alerts(self) -> list[Alert]:
+        """What somebody should look at: memory is short, though no worker holds much."""
+        return self._crew.memory.alerts()
+
     def alerts(self) -> list[Alert]:
         """What somebody should look at: pipelines whose steps for workers are unavailable."""
         return self._availability.alerts()
@@ -266,7 +277,7 @@ class ProcessExecutor:
                 else:
                     outcomes += group
                 if message.retire:
-                    self._crew.retire(slot, message.retire)
+                    self._crew.retire(slot, message.retire, job.step.name if message.faulty else "")
             else:
                 self._crew.spoil(slot, "it answered what it was not asked")
                 break
@@ -310,6 +321,9 @@ class ProcessExecutor:
         number, at = slot.last or (0, 0.0)
         begun = slot.calls.get(number) if slot.ready else None
         guilty, why = begun, Failure("crash", how, f"the worker process {slot.pid} died while the step ran: {how}")
+        peak = self._crew.memory.peak(slot.pid)
+        if slot.starved:
+            why = Failure("memory", how, f"Linux ran out of memory and killed the worker process {slot.pid}, last seen with {show_size(peak)}")
         if slot.doomed is not None:
             guilty, why = slot.doomed
         elif slot.spoiled and slot.ready:
@@ -323,7 +337,8 @@ class ProcessExecutor:
         for job in list(slot.calls.values()):
             job.slot, job.number = None, 0
             if job is guilty:
-                self._fail(job, why, self._clock.monotonic() - abs(at) if job is begun else 0.0)
+                ran_s = self._clock.monotonic() - abs(at) if job is begun else 0.0
+                self._fail(job, why, ran_s, Usage(peak_kib=peak // 1024, worker=slot.pid))
             elif job is begun and job.step.policy.effects == "unsafe":  # it may have taken effect
                 self._fail(job, Failure("crash", "WorkerUnusable", f"its worker process {slot.pid} was killed for another call"), 0.0)
             else:
@@ -371,13 +386,13 @@ class ProcessExecutor:
         self._later.append([Outcome(one, failure=why, charged=False) for one in job.invocations])
         self._ship_soon()
 
-    def _fail(self, job: Job, why: Failure, ran_s: float) -> None:
+    def _fail(self, job: Job, why: Failure, ran_s: float, usage: Usage = NOTHING) -> None:
         """A job failed with its process."""
         self._forget(job)
         if why.error_class == "timeout":
             self._known[job.step] = max(self._known.get(job.step, 0.0), job.invocations[0].timeout_s)
         whole = len(job.invocations) > 1
-        self._later.append([Outcome(one, failure=why, charged=not whole, whole=whole, ran_s=ran_s) for one in job.invocations])
+        self._later.append([Outcome(one, failure=why, charged=not whole, whole=whole, ran_s=ran_s, usage=usage) for one in job.invocations])
 
 
 _CANCELLED = Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")

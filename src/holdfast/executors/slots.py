@@ -68,6 +68,7 @@ class Slot:
         spoiled: why it cannot be understood any more.
         retiring: why it is to be replaced.
         count: calls that it was given.
+        starved: whether Linux has killed it for want of memory.
         last: of one that has ended: the call that began last, and when (negative: when that ended).
     """
 
@@ -83,6 +84,7 @@ class Slot:
     spoiled: str = ""
     retiring: str = ""
     count: int = 0
+    starved: bool = False
     last: tuple[int, float] | None = None
 
     @property

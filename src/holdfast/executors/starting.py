@@ -15,6 +15,7 @@ import msgspec
 from holdfast.executors.availability import import_failed, start_failed
 from holdfast.executors.frames import BrokenFrameError, Incoming, Page, framed
 from holdfast.executors.linux import TOKEN, cause_of_death, kill_tree, out_of_memory_kills, reaped, sweep
+from holdfast.executors.streams import hold_standard
 from holdfast.executors.worker import Message, Ready, Setup
 from holdfast.modules.interpreter import worker_command
 from holdfast.modules.pipelines import Source
@@ -69,6 +70,7 @@ def launch(setup: Setup) -> Launched:
         OSError: no process can be started.
         WorkersError: no interpreter is this process's own.
     """
+    hold_standard()  # else a pipe of ours might get the number of a standard stream that was closed
     token, ours, theirs = secrets.token_hex(16), [], []
     try:
         page = os.memfd_create("holdfast-page")

@@ -88,6 +88,10 @@ class ThreadExecutor(Places):
                 message = f"the attempt took longer than {limit:g} s; its thread cannot be killed and runs on"
                 self._give_up(one, Failure("timeout", "TimeoutExceeded", message))
 
+    def under_way(self) -> list[Invocation]:
+        """The attempts that run here now."""
+        return [one.invocation for one in list(self._open)]
+
     def close(self) -> None:
         """Report nothing more; what runs does not keep the process."""
         self._closed = True

@@ -21,10 +21,13 @@ import msgspec
 
 from holdfast.errors import ModuleError
 from holdfast.executors.attempt import run_attempt, run_batch, running
+from holdfast.executors.clean_state import CleanState
 from holdfast.executors.frames import HEADER, Page, body_size, framed
 from holdfast.executors.linux import die_with, end_descendants, inherit_orphans
 from holdfast.executors.logs import log_to_stderr
+from holdfast.executors.memory import Upkeep, Wear, prefer_to_kill
 from holdfast.executors.recorders import PipeRecorder
+from holdfast.executors.streams import Standard, text_to
 from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
 from holdfast.model.graph import Graph
@@ -43,11 +46,13 @@ class Setup(msgspec.Struct, array_like=True):
         code: where users' code is: :meth:`holdfast.modules.pipelines.Code.packed`.
         artifacts: where artifacts lie.
         runner: process id of the runner.
+        upkeep: when it is to be replaced.
     """
 
     code: bytes
     artifacts: str
     runner: int
+    upkeep: Upkeep = Upkeep()
 
 
 class Call(msgspec.Struct, array_like=True):
@@ -68,7 +73,8 @@ class Effect(msgspec.Struct, array_like=True, tag=1):
 class Answer(msgspec.Struct, array_like=True, tag=0):
     """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict.
 
-    ``retire``: why this worker asks to be replaced after this call, or empty. It begins no other call.
+    ``retire``: why this worker asks to be replaced after this call, or empty. It begins no other call. ``faulty``: because of what the step
+    did to it.
     """
 
     number: int
@@ -77,6 +83,7 @@ class Answer(msgspec.Struct, array_like=True, tag=0):
     ran_s: float
     usage: Usage
     retire: str = ""
+    faulty: bool = False
 
 
 class Skipped(msgspec.Struct, array_like=True, tag=2):
@@ -106,9 +113,11 @@ class Worker:
         requests: file descriptor that shipments come from.
         answers: file descriptor that answers go to.
         page: file descriptor of the shared page.
+        standard: its standard streams.
     """
 
-    def __init__(self, requests: int, answers: int, page: int) -> None:
+    def __init__(self, requests: int, answers: int, page: int, standard: Standard) -> None:
+        self._standard = standard
         for file in (requests, answers, page):
             os.set_inheritable(file, False)  # they are not for what a step starts
         self._in = os.fdopen(requests, "rb", buffering=1 << 18)
@@ -135,6 +144,7 @@ class Worker:
         failed = self._load(code.sources)
         self._store = open_store(setup.artifacts)
         media.here(self._store)
+        self._clean, self._wear = CleanState(self._standard), Wear(setup.upkeep)
         self._send(Ready(failed))
         while frame := self._frame():
             shipment = self._decode(frame)
@@ -163,7 +173,8 @@ class Worker:
         """The graph of a call; of a pipeline without steps for workers, whose attempts run here only alone, imported at its first call."""
         key = invocation.pipeline, invocation.version
         if key not in self._graphs:
-            self._graphs[key] = load_pipeline(self._later[key]).graph
+            with self._clean.belongs():
+                self._graphs[key] = load_pipeline(self._later[key]).graph
         return self._graphs[key]
 
     def _turn(self, call: Call) -> None:
@@ -203,21 +214,23 @@ class Worker:
             why = Failure("crash", UNISOLATED, f"{CANNOT_ISOLATE}: {error}")
             return Answer(call.number, [why for _ in call.invocations], False, 0.0, Usage())
         node = graph.nodes[first.node]
-        running.set((node.name, first))
+        context = self._clean.context()
+        context.run(running.set, (node.name, first))
         self._memory.reset()
         before = resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
         recorder = PipeRecorder(first.effects, partial(self._record, call.number))
         if node.step.kind == "batched":
-            results, whole = run_batch(graph, node, call.invocations, self._store)
+            results, whole = context.run(run_batch, graph, node, call.invocations, self._store, self._clean)
         else:
-            results, whole = [run_attempt(graph, node, first, self._store, recorder)], False
+            results, whole = [context.run(run_attempt, graph, node, first, self._store, recorder, (), self._clean)], False
         ran = time.monotonic() - began
         after = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         short = any(isinstance(one, Failure) and one.error_class == "memory" for one in results)
-        retire = "a call ran out of memory" if short else ""
-        return Answer(call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, recorder.spent), retire)
+        spoiled = self._clean.retire()
+        retire = "a call ran out of memory" if short else spoiled or self._wear.after_call(began + ran, node.step.memory)
+        return Answer(call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, recorder.spent), retire, bool(spoiled))
 
     def _used(self, cpu_s: float, ran_s: float, process_peak_kib: int, spent: int) -> Usage:
         return Usage(round(cpu_s, 6), self._memory.peak_kib(ran_s, process_peak_kib), os.getpid(), spent)
@@ -296,8 +309,9 @@ class Memory:
 def main(arguments: list[str]) -> None:
     """A worker process's main function; the arguments are the file descriptors of requests, answers and shared page."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which drains
-    log_to_stderr(os.environ.get("HOLDFAST_LOG", ""))
+    standard = Standard()
+    log_to_stderr(os.environ.get("HOLDFAST_LOG", ""), stream=text_to(2))
+    prefer_to_kill()
     requests, answers, page = (int(number) for number in arguments)
     atexit.register(end_descendants)  # the first that is registered runs last
-    os.dup2(2, 1)  # what a step prints goes to the log, never into a pipe of ours
-    as_worker(Worker(requests, answers, page).run)
+    as_worker(Worker(requests, answers, page, standard).run)

@@ -73,6 +73,7 @@ def runbooks(of: Subject) -> list[Runbook]:
         _step(of),
         _machine(of),
         _workers(of),
+        _memory(of),
         _alert(of),
     ]
 
@@ -298,6 +299,27 @@ def _workers(of: Subject) -> Runbook:
             Step("Repair the environment of the runner: the same Python, the same user, the same variables. No restart is needed."),
             Step("Runners try a new worker by themselves, after 1 s at first, every 30 s at most. No attempt was used up meanwhile."),
             Step("See that items move again.", (f"holdfast funnel {shlex.quote(of.pipeline)}",), f"/pipelines/{of.pipeline}"),
+        ),
+    )
+
+
+def _memory(of: Subject) -> Runbook:
+    return Runbook(
+        "memory",
+        "Memory is short",
+        "attempts fail with class memory, or other processes leave the runner too little",
+        ("memory-short",),
+        (
+            Step("Which steps needed too much? Each message names the peak.", ("holdfast dead find error:memory",), "/dead"),
+            Step("How much does each step usually need? See the column of peaks.", (f"holdfast metrics {shlex.quote(of.pipeline)}",)),
+            Step(
+                "Give a step that is greedy for some inputs a limit, so that it fails alone: `@step(memory=...)`. Fewer workers at a time need less "
+                "together: `HOLDFAST_WORKERS`."
+            ),
+            Step(
+                "If it is not the workers that hold the memory, end what does, or add memory. Then send the dead letters back: "
+                "`holdfast dead redrive error:memory`."
+            ),
         ),
     )
 

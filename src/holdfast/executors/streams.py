@@ -1,0 +1,144 @@
+"""Standard streams of a worker that no step can break: what is printed goes where it can, or nowhere, and never fails an attempt."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+Streams = tuple[Any, Any, Any]
+"""Standard input, output and error, as objects."""
+
+
+class Sink(io.RawIOBase):
+    """Bytes to a descriptor. A reader that has gone, a full disk or a closed descriptor lose the output, and nothing else.
+
+    Args:
+        file: the descriptor; it stays open when this is closed.
+    """
+
+    def __init__(self, file: int) -> None:
+        super().__init__()
+        self._file = file
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return os.isatty(self._file)
+        except OSError:
+            return False
+
+    def write(self, data: Any) -> int:
+        """Take everything, and write what the descriptor takes."""
+        view = memoryview(data).cast("B")
+        rest = view
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            pass
+        return len(view)
+
+
+def text_to(file: int) -> TextIO:
+    """A text stream to a descriptor, line by line; a character that UTF-8 has no bytes for is written as ``\\udc80``."""
+    return io.TextIOWrapper(io.BufferedWriter(Sink(file)), "utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def hold_standard() -> None:
+    """Open ``/dev/null`` on each of the descriptors 0, 1 and 2 that is closed, so that no file of ours gets its number."""
+    for number in (0, 1, 2):
+        try:
+            fcntl.fcntl(number, fcntl.F_GETFD)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+
+
+class Standard:
+    """The standard streams of this process: kept, compared, and put back."""
+
+    def __init__(self) -> None:
+        hold_standard()
+        os.dup2(2, 1)  # what a step prints goes to the log
+        sys.stdout, sys.stderr = text_to(1), text_to(2)
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it stays open
+        self._copies = tuple(os.dup(number) for number in (0, 1, 2))
+        self._files = tuple(_identity(number) for number in (0, 1, 2))
+        self._objects: Streams = self.objects()
+
+    def belong(self, before: Streams) -> None:
+        """What is there now, and was not before, is the process's own: a module that was imported has put it there."""
+        kept = zip(self._objects, before, self.objects(), strict=True)
+        stdin, stdout, stderr = (own if now is then else now for own, then, now in kept)
+        self._objects = stdin, stdout, stderr
+
+    @staticmethod
+    def objects() -> Streams:
+        """Those that are there now."""
+        return sys.stdin, sys.stdout, sys.stderr
+
+    def restore(self) -> list[str]:
+        """Flush; put streams and descriptors back. Returns what was changed."""
+        changed = []
+        stdin, stdout, stderr = self._objects
+        try:
+            mine = sys.stdout is stdout and sys.stderr is stderr and sys.stdin is stdin
+            if not mine or stdout.closed or stderr.closed or stdin.closed:
+                changed.append("the standard streams")
+                self._put_back()
+            stdout.flush()
+        except Exception:  # of an object that a module has put there
+            pass
+        for number, file in () if self.sound() else enumerate(self._files):
+            if _identity(number) != file:
+                changed.append(f"file descriptor {number}")
+                if _identity(self._copies[number]) == file:
+                    os.dup2(self._copies[number], number)
+                else:  # the step has closed our copy as well
+                    hold_standard()
+        return changed
+
+    def sound(self) -> bool:
+        """Whether every descriptor is what it was."""
+        try:
+            first, second, third = os.fstat(0), os.fstat(1), os.fstat(2)
+        except OSError:
+            return False
+        found = (first.st_dev, first.st_ino), (second.st_dev, second.st_ino), (third.st_dev, third.st_ino)
+        return found == self._files
+
+    def _put_back(self) -> None:
+        stdin, stdout, stderr = self._objects
+        if _closed(stdin):
+            stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it stays open
+        stdout = text_to(1) if _closed(stdout) else stdout
+        stderr = text_to(2) if _closed(stderr) else stderr
+        self._objects = sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr
+
+
+def _closed(*streams: Any) -> bool:
+    try:
+        return any(stream is None or stream.closed for stream in streams)
+    except Exception:  # of an object that a module has put there
+        return True
+
+
+def _identity(number: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
