@@ -128,7 +128,7 @@ def test_without_a_fallback_it_fails_as_its_step_says(run: Patterns, app: App, t
     run(joined, Ask("c", str(tmp_path)))
     assert run.state("a")[0] == "dead"
     with closing(app.reads()) as reads:
-        (letter,) = reads.letters(None, "open", 9)
+        (letter,) = [one for one in reads.letters("outside", "open", 9) if one["key"] == "a"]
     assert (letter["step"], letter["error_class"], letter["error"]) == ("failing", "transient", "DependencyUnavailable")
     assert (run.state("b"), run.output("b")) == (("completed", ["no-extra"]), "None")
     assert run.output("c") == "None and small c"
