@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast import Batch, Retry, pipeline, step
+from holdfast import Batch, Failed, Retry, pipeline, step
 from holdfast.executors.linux import descendants
 
 ONCE = Retry(attempts=1)
@@ -409,7 +409,7 @@ def hoarding(need: Need) -> int:
 class Together:
     """Several elements at a time need more memory than one."""
 
-    def __call__(self, numbers: list[int]) -> list[int]:
+    def __call__(self, numbers: list[int]) -> list[int | Failed]:
         """Hold something for each."""
         held = [bytearray(b"x") * 130_000_000 for _ in numbers]
         time.sleep(0.4 if len(held) > 1 else 0)
