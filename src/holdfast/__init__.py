@@ -1,6 +1,11 @@
-"""Holdfast runs AI pipelines without ever losing an item: the public names."""
+"""Holdfast runs AI pipelines without ever losing an item: the public names.
 
-from holdfast.app import App
+:class:`App` is imported when it is first asked for. Worker processes import this package for the steps alone, and start in
+half the time without ledgers, settings and the web.
+"""
+
+from typing import TYPE_CHECKING, Any
+
 from holdfast.errors import (
     BacklogFullError,
     BadInputError,
@@ -36,6 +41,9 @@ from holdfast.model.search import Filter
 from holdfast.model.secrets import secret
 from holdfast.model.step import Failed
 from holdfast.model.transaction import Transaction
+
+if TYPE_CHECKING:
+    from holdfast.app import App
 
 __all__ = [
     "Alerts",
@@ -82,3 +90,12 @@ __all__ = [
     "step",
     "wait_for",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import :class:`App` (PEP 562)."""
+    if name == "App":
+        from holdfast.app import App
+
+        return App
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,7 +47,8 @@ def test_each_payload_of_a_list_is_answered_on_its_own(client: Any, tmp_path: Pa
     assert page["next"]
     rest = client.get("/api/v1/refused-inputs", params={"limit": 5, "after": page["next"]}).json()
     assert len(rest["rows"]) == 2
-    assert client.get("/api/v1/refused-inputs", params={"pipeline": "nothing", "state": "all"}).json()["rows"] == []
+    unknown = client.get("/api/v1/refused-inputs", params={"pipeline": "nothing", "state": "all"})
+    assert (unknown.status_code, "nothing" in unknown.json()["detail"]) == (404, True)
     keys = {"keys": ["a", "b", "lost"]}
     answer = client.post("/api/v1/pipelines/claims/reconcile", json=keys).json()
     assert ([one["key"] for one in answer["refused"]], answer["missing"]) == (["a"], ["lost"])

@@ -55,13 +55,14 @@ class Dispatch:
         """Told when a start was refused: the item's fence no longer holds."""
         self._learned = learned
         self._gates, self._learning = gates, learning
+        self._lacking = False  # whether some executor cannot run some pipeline, when last looked: it hands back what comes meanwhile
         self.rest: Callable[[Passage, TaskKey, int], None] = lambda passage, key, until: None
         """Told of a task that must wait until a time, for what it depends on."""
 
     def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
         """A task is ready: start it under this transition when there is capacity now, else queue it."""
         step: Step = passage.graph.nodes[key[0]].step
-        if (step.depends is not None or self._gates.paused or self._unavailable(passage, step.runs)) and self._must_wait(passage, key, step):
+        if (step.depends is not None or self._gates.paused or self._lacking) and self._must_wait(passage, key, step):
             return
         where, alone = (step.runs, False) if not passage.suspects else self._where(passage, key, step)
         if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, alone):
@@ -77,7 +78,7 @@ class Dispatch:
 
     def _must_wait(self, passage: Passage, key: TaskKey, step: Step) -> bool:
         where = self._where(passage, key, step)[0]
-        if self._unavailable(passage, where):
+        if self._lacking and self._unavailable(passage, where):
             self.rest(passage, key, self._clock.now_ms() + round(self.executors[where].next_try_s() * 1000))
             return True
         if step.depends is None and not self._gates.paused:
@@ -95,7 +96,7 @@ class Dispatch:
 
     def _shut(self, passage: Passage, key: TaskKey, step: Step) -> bool:
         """Whether a task that waited for capacity must look again."""
-        return self._gates.shut(passage.pipeline, step) or self._unavailable(passage, self._where(passage, key, step)[0])
+        return self._gates.shut(passage.pipeline, step) or (self._lacking and self._unavailable(passage, self._where(passage, key, step)[0]))
 
     def fails_now(self, passage: Passage, key: TaskKey, tried: bool = False) -> Failure | None:
         """Why a task fails now, without an attempt: its dependency is unavailable, and it is declared not to wait for that.
@@ -154,6 +155,7 @@ class Dispatch:
 
     def pump(self) -> None:
         """Start what capacity allows."""
+        self._lacking = any(executor.unavailable for executor in self.executors.values())
         for queue in self._queues.values():
             while queue:
                 _, _, passage, key = queue[0]
@@ -232,14 +234,14 @@ class Dispatch:
         transition.live += (live if live.attempt == 1 else replace(live),)  # nothing changes a first start before it is durable
 
     def _run(self, tasks: list[Ready], step: Step) -> None:
-        wanted = [(passage, key) for passage, key in tasks if not passage.closed and key in passage.live]
-        if not wanted:  # cancelled while the last of the starts was being written
+        invocations = []
+        for passage, key in tasks:
+            if not passage.closed and key in passage.live:
+                invocations.append(self._invocation(passage, key, step))
+                passage.running.add(key)
+        if not invocations:  # cancelled while the last of the starts was being written
             self._release(*tasks[0], step)
             return
-        tasks, invocations = wanted, []
-        for passage, key in tasks:
-            invocations.append(self._invocation(passage, key, step))
-            passage.running.add(key)
         where = self._where(*tasks[0], step)[0] if tasks[0][0].suspects else step.runs
         self.executors[where].start(step, invocations)
 

@@ -45,13 +45,12 @@ class Holding:
     def running(self, invocation: Invocation) -> tuple[Passage, TaskKey] | None:
         """The task that an attempt runs; None when its item was lost, ended or cancelled (the fence has moved on), or
         another attempt of the task runs."""
-        passage, key = self._items.get(invocation.item), (invocation.node, invocation.place)
-        if passage is None or passage.closed or passage.fence != invocation.fence or key not in passage.running:
+        passage = self._items.get(invocation.item)
+        if passage is None or passage.closed or passage.fence != invocation.fence:
             return None
+        key = invocation.node, invocation.place
         live = passage.live.get(key)
-        if live is None or live.attempt != invocation.attempt:
-            return None
-        return passage, key
+        return None if live is None or live.attempt != invocation.attempt or key not in passage.running else (passage, key)
 
     def overdue(self, now_ms: int) -> list[Passage]:
         """Items whose deadline has passed."""

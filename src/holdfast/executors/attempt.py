@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from holdfast.errors import BadInputError, HoldfastError, ResultError
 from holdfast.executors.loops import run_in
-from holdfast.model.codec import decode, describe, encode, keep, project
+from holdfast.model.codec import decode, decoder, describe, encode, keep, project
 from holdfast.model.context import Context, Recorder, idempotency_key
 from holdfast.model.events import trace_of
 from holdfast.model.failure import Failure, failure_of
@@ -67,14 +67,18 @@ def attempt_here() -> tuple[str, Invocation] | None:
 def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
     step: Step = node.step
-    kinds: list[Any] | None = None
-    values = []
-    for place, argument in enumerate(invocation.arguments):
-        if argument.node in (CONSTANT, EDITED) or step.references:
-            kinds = kinds or step.kinds(node.keywords, len(invocation.arguments))
-            values.append(_read_for(graph, argument, store, kinds[place]))
-        else:
-            values.append(_read(graph, argument, store))
+    if step.references or any(argument.node in (CONSTANT, EDITED) for argument in invocation.arguments):
+        kinds = step.kinds(node.keywords, len(invocation.arguments))
+        values = [_read_for(graph, argument, store, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True)]
+    else:
+        values = []
+        for argument in invocation.arguments:  # for every attempt: without the calls of _read
+            data, kind = argument.value, graph.input_type
+            if argument.node != INPUT:
+                source = graph.nodes[argument.node]
+                kind = source.element if argument.element else source.type
+            value = decoder(kind).decode(data if isinstance(data, bytes) else store.fetch(data))
+            values.append(project(value, argument.path) if argument.path else value)
     if not node.keywords:
         return values, {}
     split = len(values) - len(node.keywords)

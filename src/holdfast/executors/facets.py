@@ -19,6 +19,8 @@ _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_CPU, reso
 """Those that make the next attempt fail."""
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = tuple(sorted(int(one) for one in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_USUAL = tuple(number for number in _SIGNALS if number < signal.SIGRTMIN)
+"""Those with a name: 31 of 62."""
 _NO_TIMERS = ((0.0, 0.0),) * len(_TIMERS)
 _STILL = (False,) * len(_TIMERS)
 # the functions below the module signal make no enumeration member of each number: 64 calls take 1 µs, not 30
@@ -35,32 +37,35 @@ class Facet:
         read: returns its value; a mutable one is returned as it is.
         restore: puts a value back; may raise.
         copy: makes of a mutable value one to keep.
+        always: it is looked at after every attempt, however short.
     """
 
     name: str
     read: Callable[[], Any]
     restore: Callable[[Any], object]
     copy: Callable[[Any], Any] = lambda value: value
+    always: bool = False
 
 
 def facets() -> list[Facet]:
     """All of them; made in the thread and process that will read them."""
     found = [
         Facet("a timer", _running_timers, _stop_timers),
-        Facet("the signal handlers", lambda: tuple(map(_handler, _SIGNALS)), _restore_handlers),
-        Facet("its user", lambda: (os.geteuid(), os.getegid()), _restore_user),
+        Facet("the signal handlers", lambda: tuple(map(_handler, _USUAL)), _restore_handlers(_USUAL), always=True),
+        Facet("the handlers of real-time signals", lambda: tuple(map(_handler, _SIGNALS)), _restore_handlers(_SIGNALS)),
+        Facet("its user", lambda: (os.geteuid(), os.getegid()), _restore_user, always=True),
         _environment(),
-        Facet("its working directory", _directory, _enter(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))),
+        Facet("its working directory", _directory, _enter(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), always=True),
         Facet("the signal mask", lambda: _mask(signal.SIG_BLOCK, ()), lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask)),
         Facet("the resource limits", lambda: tuple(map(resource.getrlimit, _LIMITS)), _restore_limits),
         Facet("its priority", lambda: os.getpriority(os.PRIO_PROCESS, 0), lambda value: os.setpriority(os.PRIO_PROCESS, 0, value)),
         Facet("its processors", lambda: os.sched_getaffinity(0), lambda value: os.sched_setaffinity(0, value)),
         Facet("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda value: locale.setlocale(locale.LC_ALL, value)),
-        Facet("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+        Facet("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, always=True),
         Facet("the garbage collector", gc.isenabled, lambda value: gc.enable() if value else gc.disable()),
-        Facet("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
-        Facet("the trace function", sys.gettrace, sys.settrace),
-        Facet("the profile function", sys.getprofile, sys.setprofile),
+        Facet("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout, always=True),
+        Facet("the trace function", sys.gettrace, sys.settrace, always=True),
+        Facet("the profile function", sys.getprofile, sys.setprofile, always=True),
         _search_path(),
     ]
     return found
@@ -85,7 +90,7 @@ def _environment() -> Facet:
         if environment.get("TZ") != zone:
             time.tzset()
 
-    return Facet("environment variables", read, restore, lambda value: value if value is None else dict(value))
+    return Facet("environment variables", read, restore, lambda value: value if value is None else dict(value), always=True)
 
 
 def _search_path() -> Facet:
@@ -95,7 +100,7 @@ def _search_path() -> Facet:
         sys.path = path
         path[:] = kept
 
-    return Facet("sys.path", lambda: sys.path, restore, list)
+    return Facet("sys.path", lambda: sys.path, restore, list, always=True)
 
 
 def _directory() -> str | None:
@@ -117,10 +122,13 @@ def _enter(folder: int) -> Callable[[str | None], None]:
     return restore
 
 
-def _restore_handlers(handlers: tuple[Any, ...]) -> None:
-    for number, handler in zip(_SIGNALS, handlers, strict=True):
-        if handler is not None and _handler(number) is not handler:
-            signal.signal(number, handler)
+def _restore_handlers(signals: tuple[int, ...]) -> Callable[[tuple[Any, ...]], None]:
+    def restore(handlers: tuple[Any, ...]) -> None:
+        for number, handler in zip(signals, handlers, strict=True):
+            if handler is not None and _handler(number) is not handler:
+                signal.signal(number, handler)
+
+    return restore
 
 
 def _running_timers() -> tuple[bool, ...]:

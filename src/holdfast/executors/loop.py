@@ -9,10 +9,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, cast
+
+import msgspec
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
@@ -45,8 +46,7 @@ FILES = 8
 """Threads that read and write large values."""
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """An attempt under way.
 
     Attributes:
@@ -199,12 +199,10 @@ class LoopExecutor(Places):
         del self._attempts[attempt.running]  # type: ignore[arg-type]  # it is set where the task is made
         if attempt.over:
             return
+        why = result if type(result) is Failure else None
         if attempt.why is not None:  # after it was stopped, nothing that it does counts
-            self._end(attempt, None, attempt.why)
-        elif isinstance(result, Failure):
-            self._end(attempt, None, result)
-        else:
-            self._end(attempt, result, None)
+            why = attempt.why
+        self._end(attempt, None if why is not None else cast("Value", result), why)
         if self._inner:
             self._look_for_left(attempt)
 

@@ -12,13 +12,16 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.executors.figures import Figures, LinuxFigures, Room
 from holdfast.model.alerts import Alert
 from holdfast.model.size import show_size
-from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from holdfast.settings import Settings
 
 log = logging.getLogger("holdfast")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
 
 import msgspec
@@ -80,7 +80,9 @@ class ProcessExecutor:
         self._availability = Availability(modules)
         self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s, upkeep, figures)
         self._known: dict[Step, float] = {}
-        self._reserved: Counter[tuple[Step, bool]] = Counter()
+        self._reserved: dict[tuple[Step, bool], int] = {}
+        self._calls = 0  # how many are reserved, and how long they are taken to last; None: some step's cost has changed
+        self._ahead: float | None = 0.0
         self._backlog: deque[Job] = deque()
         self._jobs: dict[Attempted, Job] = {}
         self._look = 0.0
@@ -103,19 +105,26 @@ class ProcessExecutor:
 
     def reserve(self, step: Step, alone: bool = False) -> bool:
         """Take room: a free worker, a place next in line, or some of the 20 ms that each worker may hold ahead."""
-        calls = self._reserved.total()
-        if calls >= READY * self._workers:
-            ahead = self._cost(step, alone) + sum(number * self._cost(*key) for key, number in self._reserved.items())
-            if ahead > self._workers * AHEAD_S or calls >= self._workers * DEPTH:
-                return False
-        self._reserved[step, alone] += 1
+        cost = self._cost(step, alone)
+        if self._ahead is None:
+            self._ahead = sum(number * self._cost(*key) for key, number in self._reserved.items())
+        if self._calls >= READY * self._workers and (self._ahead + cost > self._workers * AHEAD_S or self._calls >= self._workers * DEPTH):
+            return False
+        self._reserved[step, alone] = self._reserved.get((step, alone), 0) + 1
+        self._calls += 1
+        self._ahead += cost
         return True
 
     def release(self, step: Step, alone: bool = False) -> None:
         """Give room back."""
-        self._reserved[step, alone] -= 1
-        if self._reserved[step, alone] <= 0:
+        left = self._reserved[step, alone] - 1
+        if left > 0:
+            self._reserved[step, alone] = left
+        else:
             del self._reserved[step, alone]
+        self._calls -= 1
+        if self._ahead is not None:
+            self._ahead -= self._cost(step, alone)
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Hand a call to the worker with the least to do; calls of one turn of the loop go in one shipment."""
@@ -252,6 +261,7 @@ class ProcessExecutor:
 
     def _learn(self, step: Step, ran_s: float) -> None:
         known = self._known.get(step)
+        self._ahead = None
         self._known[step] = ran_s + 0.00005 if known is None else max(0.9 * known + 0.1 * ran_s, 0.00005)
 
     # -- what came back -------------------------------------------------------------------------------------------
@@ -355,8 +365,9 @@ class ProcessExecutor:
         """A job is over: its room is free."""
         self.release(job.step, job.alone)
         for one in job.invocations:
-            if self._jobs.get(one.attempted) is job:
-                del self._jobs[one.attempted]
+            attempted = one.attempted
+            if self._jobs.get(attempted) is job:
+                del self._jobs[attempted]
 
     def _again(self, job: Job) -> None:
         """A job that has not begun goes to another worker, first of all; without what is not wanted any more."""
@@ -391,6 +402,7 @@ class ProcessExecutor:
         self._forget(job)
         if why.error_class == "timeout":
             self._known[job.step] = max(self._known.get(job.step, 0.0), job.invocations[0].timeout_s)
+            self._ahead = None
         whole = len(job.invocations) > 1
         self._later.append([Outcome(one, failure=why, charged=not whole, whole=whole, ran_s=ran_s, usage=usage) for one in job.invocations])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from holdfast.executors.channel import Channel
 from holdfast.executors.worker import Call
 from holdfast.model.failure import Failure
@@ -18,8 +20,7 @@ DEPTH = 200
 """Most calls that one worker holds."""
 
 
-@dataclass(eq=False, slots=True)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One call: an attempt, or the elements of a batch.
 
     Attributes:
@@ -37,7 +38,7 @@ class Job:
     cost: float
     number: int = 0
     slot: Slot | None = None
-    cancelled: set[Attempted] = field(default_factory=set)
+    cancelled: set[Attempted] = msgspec.field(default_factory=set)
     lost: int = 0
 
     @property
@@ -130,8 +131,12 @@ class Slot:
 
 def best_of(slots: list[Slot], job: Job, ahead_s: float) -> Slot | None:
     """An idle worker first; a busy one only for short work behind short work, and never beside a suspect."""
-    usable = [slot for slot in slots if slot.open and not (slot.lacks and job.of in slot.lacks)]
-    best = min(usable, key=lambda slot: (slot.expected, len(slot.calls)), default=None)
+    best = None
+    for slot in slots:
+        if not slot.open or (slot.lacks and job.of in slot.lacks):
+            continue
+        if best is None or (slot.expected, len(slot.calls)) < (best.expected, len(best.calls)):
+            best = slot
     if best is None:
         return None
     if best.calls and (best.expected + job.cost > ahead_s or len(best.calls) >= DEPTH):

@@ -130,6 +130,7 @@ class Worker:
         self._memory = Memory()
         self._graphs: dict[tuple[str, str], Graph] = {}
         self._later: dict[tuple[str, str], Source] = {}
+        self._used_before: resource.struct_rusage | None = None  # by the end of the call before this one
         self._retiring = False
         self._pid = os.getpid()
         os.register_at_fork(after_in_child=self._let_go)
@@ -149,6 +150,7 @@ class Worker:
         while frame := self._frame():
             shipment = self._decode(frame)
             self._calls.extend(shipment if isinstance(shipment, list) else ())
+            self._used_before = None
             while self._calls:  # more may come in while a call waits for the record of a sub-effect
                 self._turn(self._calls.popleft())
 
@@ -217,7 +219,7 @@ class Worker:
         context = self._clean.context()
         context.run(running.set, (node.name, first))
         self._memory.reset()
-        before = resource.getrusage(resource.RUSAGE_SELF)
+        before = self._used_before or resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
         recorder = PipeRecorder(first.effects, partial(self._record, call.number))
         if node.step.kind == "batched":
@@ -225,7 +227,7 @@ class Worker:
         else:
             results, whole = [context.run(run_attempt, graph, node, first, self._store, recorder, (), self._clean)], False
         ran = time.monotonic() - began
-        after = resource.getrusage(resource.RUSAGE_SELF)
+        after = self._used_before = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         short = any(isinstance(one, Failure) and one.error_class == "memory" for one in results)
         spoiled = self._clean.retire()

@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any, NoReturn
 
 from holdfast.errors import DefinitionError
+from holdfast.model.source import parse
 
 _ROUTE = "route(case(key, step), …)(key, value)"
 _EACH = "each(step)(values)"
@@ -54,7 +55,7 @@ def _check(fn: FunctionType, tainted: set[str], pipeline: str, seen: set[Functio
     seen.add(fn)
     try:
         lines, start = inspect.getsourcelines(fn)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        tree = parse(textwrap.dedent("".join(lines)))
     except (OSError, SyntaxError, TypeError):
         return
     body = tree.body[0]

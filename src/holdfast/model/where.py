@@ -9,6 +9,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from holdfast.model.source import parse
+
 
 def caller() -> FrameType | None:
     """The innermost frame of code that is not Holdfast's own."""
@@ -52,7 +54,7 @@ def decorated(frame: FrameType | None) -> str:
         return ""
     source = "".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals))
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return ""
     for node in ast.walk(tree):

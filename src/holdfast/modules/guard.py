@@ -10,6 +10,7 @@ from types import CodeType, FrameType
 from typing import TypeVar
 
 from holdfast.errors import ModuleError
+from holdfast.model.source import parse
 from holdfast.modules.place import MAIN, file_of
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ def _is_guarded(file: str, line: int) -> bool:
 def _parsed(file: str) -> ast.Module | None:
     try:
         with tokenize.open(file) as source:
-            return ast.parse(source.read())
+            return parse(source.read())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
 

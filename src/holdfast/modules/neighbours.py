@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast.model.source import parse
+
 LIMIT = 500
 """Files that are looked into for one module."""
 
@@ -65,7 +67,7 @@ def _imported(file: Path) -> Iterator[str]:
     """The top-level names that a file imports absolutely, anywhere in it; none if it cannot be read."""
     try:
         with tokenize.open(file) as source:
-            tree = ast.parse(source.read())
+            tree = parse(source.read())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
     for node in ast.walk(tree):
