@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import inspect
 import re
 import typing
@@ -200,16 +199,6 @@ VERSION = Kind("a label under which items are admitted, such as '1': text of 1 t
 _key = function(1, "a function from the payload to a text that names it, such as lambda upload: upload.claim_id")
 
 
-def _naming(value: Any) -> Any:
-    """A key function; one that only returns a constant would make one item of all payloads."""
-    fn = _key.read(value)
-    if inspect.isfunction(fn):
-        quiet = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "COPY_FREE_VARS"}
-        if {one.opname for one in dis.get_instructions(fn)} <= quiet:
-            raise UnfitError(f"it gives one key for all payloads, which would all be one item; give {_key.expects}")
-    return fn
-
-
 def _subject(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     given = kwargs.get("name") or (getattr(args[0], "__name__", "") if args else "") or decorated(caller())
     return f"pipeline {given!r}" if isinstance(given, str) and given else "pipeline"
@@ -219,7 +208,7 @@ def _subject(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 def pipeline(
     *,
     version: Annotated[str | int, VERSION],
-    key: Annotated[Callable[[Any], str], Kind(_key.expects, _naming)],
+    key: Annotated[Callable[[Any], str], _key],
     deadline: OptionalSpan = None,
     name: Annotated[str | None, NAME] = None,
     inputs: Annotated[
