@@ -9,17 +9,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.app import App
 from holdfast.errors import LedgerUnavailableError
-from holdfast.testing.postgres import LocalPostgres
+
+if TYPE_CHECKING:
+    from holdfast.testing.postgres import LocalPostgres
 
 LOOK_S = 1.0
 
 
 def start_ledger(folder: Path) -> LocalPostgres:
     """Start the server whose data lie in a folder, with a database for the demo."""
+    from holdfast.testing.postgres import LocalPostgres  # with the simulator behind it: no other command needs it
+
     server = LocalPostgres(folder)
     server.ensure_database("demo")
     return server
