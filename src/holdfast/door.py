@@ -86,10 +86,10 @@ class Door:
             if isinstance(one, Skipped):
                 continue
             number += 1
+            given = one if isinstance(one, Input) else Input(one)
             try:
                 if isinstance(one, Refused):
                     raise _Refusing(one)
-                given = one if isinstance(one, Input) else Input(one)
                 yield self._submission(pipeline, given, manifest, priority, patient)
             except InputError as error:
                 if refused == "raise":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
@@ -317,7 +317,7 @@ _OWN: tuple[tuple[type[BaseException], ErrorClass], ...] = (
 
 def _asked(rule: Rule | UserRule, error: BaseException) -> ErrorClass | None:
     if isinstance(rule, str):
-        return rule
+        return cast("ErrorClass", rule)
     if not isinstance(rule, UserRule):
         try:
             return rule(error)

@@ -111,14 +111,14 @@ def _of_pydantic(kind: Any, only_unions: bool) -> bool:
     return any(_of_pydantic(part, only_unions) for part in get_args(kind))
 
 
-_GENERIC = (list, tuple, set, frozenset, dict, Sequence, MutableSequence, Mapping, MutableMapping)
+_GENERIC: tuple[Any, ...] = (list, tuple, set, frozenset, dict, Sequence, MutableSequence, Mapping, MutableMapping)
 
 
 def _widened(kind: Any) -> Any:
     """A type as it is read: an int where a float is annotated (PEP 484 allows it) stays an int."""
     if kind is float:
         return int | float
-    origin = get_origin(kind)
+    origin: Any = get_origin(kind)
     if origin in (Union, types.UnionType):
         return Union[tuple(_widened(part) for part in get_args(kind))]  # noqa: UP007 - built at run time
     if origin in _GENERIC and get_args(kind):

@@ -120,7 +120,7 @@ class _StepFactory:
         **options: Unpack[CommonOptions],
     ) -> _Decorator: ...
     @checked(_subject, DEFAULTS)  # type: ignore[misc]  # mypy sees no keywords in what it gives
-    def __call__(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:
+    def __call__(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:  # pyright: ignore[reportInconsistentOverload]
         """Declare a function as a step: ``@step``, or ``@step(retry=3)``.
 
         Args:
@@ -164,7 +164,7 @@ class _StepFactory:
     @overload
     def transactional(self, **options: Unpack[StepOptions]) -> _TransactionDecorator: ...
     @checked(_subject, DEFAULTS)  # type: ignore[misc]
-    def transactional(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:
+    def transactional(self, fn: Any = None, /, **options: Unpack[StepOptions]) -> Any:  # pyright: ignore[reportInconsistentOverload]
         """A plain ``def`` whose first parameter is a :class:`Transaction` in the ledger's own PostgreSQL: what it writes there to your
         tables commits together with the step's settlement, so exactly once. One at a time per runner, on a connection of its own.
 

@@ -19,11 +19,12 @@ Runs = Literal["auto", "loop", "process", "threads", "transaction"]
 
 
 def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
-    kinds = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | type) else (value,)
-    for one in kinds:
+    kinds: list[type[BaseException]] = []
+    for one in value if isinstance(value, Iterable) and not isinstance(value, str | type) else (value,):
         if not (isinstance(one, type) and issubclass(one, BaseException)):
             raise UnfitError(f"give exception classes, such as ValueError or (ValueError, KeyError); {shown(one)} is none")
-    return kinds
+        kinds.append(one)
+    return tuple(kinds)
 
 
 _EXCEPTIONS = Kind("exception classes, such as ValueError or (ValueError, KeyError)", _exceptions)

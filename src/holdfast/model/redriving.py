@@ -21,6 +21,9 @@ def _error(value: Any) -> str:
 _ERROR = Kind("an error class such as 'timeout', or a type such as 'httpx.ReadTimeout'", _error)
 
 
+_STEP = text(lambda value: len(value) <= 500, "the name of a step")
+
+
 class RedriveRule(Declared, frozen=True):
     """Dead letters that a runner redrives without being asked: those whose cause passes by itself, though not within the step's retries.
 
@@ -31,7 +34,7 @@ class RedriveRule(Declared, frozen=True):
         times: how often a task is sent back, by whomever, before it is left to people.
     """
 
-    step: Annotated[str, text(lambda value: len(value) <= 500, "the name of a step")] = ""
+    step: Annotated[str, _STEP] = ""
     error: Annotated[str, _ERROR] = ""
     after: Span = "1h"
     times: Annotated[int, whole()] = 3

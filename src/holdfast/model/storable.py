@@ -81,7 +81,8 @@ def stored_path(kind: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...]
                 found.append(place + (config.tag is not None) if config.array_like else one.encode_name)
                 kind = one.type
                 continue
-        found.append(owner._fields.index(part) if isinstance(part, str) and hasattr(owner, "_fields") else part)
+        named: tuple[str, ...] | None = getattr(owner, "_fields", None)
+        found.append(named.index(part) if isinstance(part, str) and named is not None else part)
         kind = _inner(owner, kind, part)
     return tuple(found)
 

@@ -73,14 +73,15 @@ def module_at(file: Path) -> Module:
     """
     file = file.resolve()
     root, parts = package_of(file)
+    top = parts[0]
     packaged = len(parts) > 1 or file.name == "__init__.py"
-    first = root / parts[0] / "__init__.py" if packaged else file
-    name = plain_name(parts[0])
+    first = root / top / "__init__.py" if packaged else file
+    name = plain_name(top)
     taken = claim(name, first)
     settle(file, list(dict.fromkeys((file.parent, root, Path.cwd().resolve()))), first, taken)
     if taken:
         return private(file, parts)
-    return Module(".".join((name, *parts[1:])), "" if name == parts[0] else str(first))
+    return Module(".".join((name, *parts[1:])), "" if name == top else str(first))
 
 
 def _is_path(name: str) -> bool:
