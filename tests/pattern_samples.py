@@ -384,6 +384,18 @@ def charged(claim: Claim) -> str:
     return charge(claim)
 
 
+@step()
+async def charge_wrongly(ctx: Context, claim: Claim) -> str:
+    """An effect that nobody could wait for."""
+    return ctx.once("charge", lambda: _write(Path(claim.folder) / claim.id, "charged"))
+
+
+@pipeline(version="1", key=lambda claim: claim.id)
+def charged_wrongly(claim: Claim) -> str:
+    """On the loop."""
+    return charge_wrongly(claim)
+
+
 @pipeline(version="1", key=lambda claim: claim.id)
 def charged_async(claim: Claim) -> str:
     """On the loop."""

@@ -27,10 +27,14 @@ class RunnerRecorder:
         self.spent = 0
         self._invocation, self._note, self._loop = invocation, note, loop
 
-    def record(self, label: str, value: bytes) -> None:
-        """From a thread: wait until it is durable."""
+    def check(self, label: str) -> None:
+        """It cannot wait on the loop."""
         if _inside(self._loop):
             raise TypeError(f"ctx.once({label!r}): in an async step, give it an `async def` and await it")
+
+    def record(self, label: str, value: bytes) -> None:
+        """From a thread: wait until it is durable."""
+        self.check(label)
         done, held = threading.Event(), [False]
 
         def then(answer: bool) -> None:
@@ -63,6 +67,9 @@ class PipeRecorder:
         self.spent = 0
         self._ask = ask
 
+    def check(self, label: str) -> None:
+        """Everything can be asked."""
+
     def record(self, label: str, value: bytes) -> None:
         """Wait until it is durable."""
         if not self._ask(label, value):
@@ -80,13 +87,17 @@ class NoRecorder:
         self.known: dict[str, bytes] = {}
         self.spent = 0
 
-    def record(self, label: str, value: bytes) -> None:
+    def check(self, label: str) -> None:
         """Refuse."""
         raise InputError(f"ctx.once({label!r}): a transactional step settles with what it writes, so give effects elsewhere a step of their own")
 
+    def record(self, label: str, value: bytes) -> None:
+        """Refuse."""
+        self.check(label)
+
     async def record_soon(self, label: str, value: bytes) -> None:
         """Refuse."""
-        self.record(label, value)
+        self.check(label)
 
 
 def _inside(loop: asyncio.AbstractEventLoop) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
-from holdfast.errors import ResultError
+from holdfast.errors import InputError, ResultError
 from holdfast.model.codec import decode, describe, encode, keep
 from holdfast.model.events import traceparent
 from holdfast.model.failure import clean
@@ -29,6 +29,10 @@ class Recorder(Protocol):
     known: dict[str, bytes]
     spent: int
 
+    def check(self, label: str) -> None:
+        """Raise, before the effect is had, what :meth:`record` would raise whatever the value."""
+        ...
+
     def record(self, label: str, value: bytes) -> None:
         """Return once it is durable. For steps that are plain functions."""
         ...
@@ -44,6 +48,9 @@ class _Memory:
     def __init__(self) -> None:
         self.known: dict[str, bytes] = {}
         self.spent = 0
+
+    def check(self, label: str) -> None:
+        return None
 
     def record(self, label: str, value: bytes) -> None:
         return None
@@ -120,13 +127,19 @@ class Context(msgspec.Struct, frozen=True):
         Raises:
             ResultError: what it returned cannot be kept as a ``kind``. It has had its effect, so that it is not called again; once the type is
                 right, give the effect another label.
-            TypeError: in an ``async def`` step it is no ``async def``.
+            InputError: the label is none: nothing has been done.
+            TypeError: in an ``async def`` step it is no ``async def``, or it gave something to be awaited: nothing has been done.
         """
         recorder: Recorder = self.recorder or _Memory()
+        _check_label(label)
         if inspect.iscoroutinefunction(fn):
             return self._once_soon(recorder, label, fn, kind)
         if label not in recorder.known:
-            data = _noted(fn(), kind)
+            recorder.check(label)
+            given = fn()
+            if inspect.isawaitable(given):
+                raise TypeError(_not_awaited(label, given))
+            data = _noted(given, kind)
             recorder.record(label, data)
             recorder.known[label] = data
         return _known(label, recorder.known[label], kind)
@@ -137,6 +150,23 @@ class Context(msgspec.Struct, frozen=True):
             await recorder.record_soon(label, data)
             recorder.known[label] = data
         return _known(label, recorder.known[label], kind)
+
+
+_LABEL = 500
+"""Characters of a label, at most."""
+
+
+def _check_label(label: Any) -> None:
+    """Refuse a label that no ledger keeps, while the effect has not been had."""
+    if not isinstance(label, str) or not 0 < len(label) <= _LABEL or clean(label) != label:
+        raise InputError(f"ctx.once({label!r:.100}): give a text of 1 to {_LABEL} characters without NUL and lone surrogates, which names the effect")
+
+
+def _not_awaited(label: str, given: Any) -> str:
+    close = getattr(given, "close", None)
+    if close is not None:
+        close()  # it has not begun
+    return f"ctx.once({label!r}): what it calls gives something to be awaited: give it an `async def` in an async step, and await it"
 
 
 _LOST = b" "
