@@ -121,6 +121,18 @@ def test_the_last_branch_waits_and_closing_by_hand_lets_it_go_on(run: Patterns, 
         assert ("close", "dependency slow-probe", "anna") in said
 
 
+def test_closing_by_hand_lets_go_on_what_had_failed_before(run: Patterns, app: App, tmp_path: Path) -> None:
+    """Two items fail, which opens the breaker; they are parked until the probe like those that never began."""
+    keys = ("a", "b", "c")
+    with run.runner(alone):
+        list(app.submit(alone, [Ask(key, str(tmp_path)) for key in keys]))
+        run.wait(lambda: states(app, *keys) == {"waiting"})
+        (tmp_path / "up").touch()
+        assert app.close_dependency("slow-probe").changed == 1
+        run.wait(lambda: states(app, *keys) == {"completed"}, 10)
+    assert calls(tmp_path, "remote") > len(keys)
+
+
 def test_without_a_fallback_it_fails_as_its_step_says(run: Patterns, app: App, tmp_path: Path) -> None:
     opened(app, "failing")
     run(outside, Ask("a", str(tmp_path)))

@@ -72,6 +72,7 @@ class LedgerLifecycle:
         def work(run: Run) -> bool:
             closed = run("close_breaker", dependency)
             for (probe_at,) in closed:
+                run("wake_tasks_between", now_ms + HEARD_MS, probe_at, probe_at + PARKED_MS)  # those that have failed before
                 run("wake_until", now_ms + HEARD_MS, now_ms, probe_at + PARKED_MS)
             run("operation_changed", len(closed), operation)
             return bool(closed)

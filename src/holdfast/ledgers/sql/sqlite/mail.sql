@@ -128,6 +128,10 @@ where id = ?2 and state = 'cancelled';
 -- name: wake_until items that wait until a time that is not far; one that waits for something else waits again
 update items set due = ?1 where state = 'waiting' and due > ?2 and due <= ?3;
 
+-- name: wake_tasks_between tasks of items that wait, which look again between two times
+update live_tasks set wake_at = ?1 where state = 'retrying' and wake_at >= ?2 and wake_at <= ?3
+and item in (select id from items where state = 'waiting' and due > ?1 and due <= ?3);
+
 -- name: wake_retrying items that wait until a retry of this task
 update items set due = ?1 where id in (
     select i.id from items i where i.state = 'waiting' and i.version = ?2 and i.due > ?1
