@@ -20,7 +20,7 @@ from holdfast.errors import (
     TransientError,
 )
 from holdfast.model.alerts import Alerts, StepAlerts
-from holdfast.model.classes import error_class
+from holdfast.model.class_rules import error_class
 from holdfast.model.combinators.child import child
 from holdfast.model.combinators.each import each
 from holdfast.model.combinators.events import emit, on, wait_for

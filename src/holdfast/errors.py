@@ -35,7 +35,13 @@ class HoldfastError(Exception):
 
 
 class DefinitionError(HoldfastError):
-    """A step, combinator or pipeline is declared wrongly. Raised when the module is imported."""
+    """A step, combinator or pipeline is declared wrongly. Raised when the module is imported.
+
+    Attributes:
+        placed: the message begins with the file and line of what is wrong.
+    """
+
+    placed = False
 
 
 class EdgeTypeError(DefinitionError):

@@ -186,6 +186,6 @@ def test_a_user_adds_rules() -> None:
     assert classify(Busy()) == "model"
     assert classify(Broken("x")) == "bad-input"
     assert classify(Broken("y")) == "model", "the rule did not say, so the ancestor's does"
-    with pytest.raises(DefinitionError, match="no error class 'nonsense'"):
+    with pytest.raises(DefinitionError, match="rule='nonsense' is not allowed"):
         error_class(Busy, "nonsense")  # type: ignore[arg-type]
     assert classify(Failed("no", retry=False).error()) == "bad-input"

@@ -31,6 +31,7 @@ from holdfast import (
     child,
     each,
     emit,
+    error_class,
     first_ok,
     gather,
     on,
@@ -596,6 +597,64 @@ def test_the_place_is_that_of_a_module_of_ones_own(tmp_path: Path) -> None:
     code = compile(file.read_text(), str(file), "exec")
     with pytest.raises(DefinitionError, match=rf"{file}:4: step 'ocr': retry='three' is not allowed: give a number of attempts \(retry=3\)"):
         exec(code, {"__name__": "flow_of_mine"})  # noqa: S102
+
+
+FLOW = """
+from holdfast import *
+from pydantic import SecretStr
+
+@step
+def ocr(text: str) -> str: return text
+
+@step
+def key(text: str) -> SecretStr: return SecretStr(text)
+
+@pipeline(version=1, key=str)
+def flow(text: {kind}) -> object:
+    return {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "line", "said"),
+    [
+        ("int", "ocr(text)", 13, "the payload of 'flow' gives int, but step 'ocr' takes str"),
+        ("str", "each(ocr)(text)", 13, "but each(ocr) takes a list"),
+        ("str", "'constant'", 11, "pipeline 'flow' calls no step"),
+        ("str", "key(text)", 11, "step 'key': SecretStr cannot be kept"),
+        ("str", "ocr([text, text])", 13, "a list of steps' outputs"),
+        ("str", "ocr(text.upper)", 13, "'upper' is a method or property"),
+        ("str", "ocr(text + 'x')", 13, "an operator over a step's output"),
+    ],
+)
+def test_whatever_is_refused_while_a_pipeline_is_traced_has_a_place(kind: str, body: str, line: int, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "flow_of_mine.py"
+    file.write_text(FLOW.format(kind=kind, body=body))
+    with pytest.raises(DefinitionError) as refused:
+        exec(compile(file.read_text(), str(file), "exec"), {"__name__": "flow_of_mine"})  # noqa: S102
+    assert str(refused.value).startswith(f"{file}:{line}: ")
+    assert said in str(refused.value)
+
+
+async def _later(error: Exception) -> str:
+    return "bug"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((5, "bug"), "exception=5 is not allowed: give an exception class, or its name"),
+        ((int, "bug"), "exception=int is not allowed"),
+        ((ValueError, "transent"), "rule='transent' is not allowed: say .*; did you mean 'transient'"),
+        ((ValueError, None), "rule=None is not allowed"),
+        ((ValueError, lambda: "bug"), "it is called with 1 argument, and takes"),
+        ((ValueError, _later), "a plain def, not async"),
+        ((ValueError,), "missing a required argument: 'rule'"),
+    ],
+)
+def test_a_rule_for_classes_is_checked_where_it_is_written(given: Any, said: str) -> None:
+    with pytest.raises(DefinitionError, match=rf"test_arguments\.py:\d+: error_class\(\).*: .*{said}"):
+        error_class(*given)
 
 
 def test_route_takes_cases() -> None:

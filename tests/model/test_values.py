@@ -397,7 +397,7 @@ def test_a_type_that_loses_something_is_refused_where_it_is_declared(kind: Any, 
 
     give.__annotations__ = {"given": str, "return": kind}
     made = step(name="give")(give)
-    with pytest.raises(DefinitionError, match=f"^step 'give': .*{said}"):
+    with pytest.raises(DefinitionError, match=rf"^tests/\S+:\d+: step 'give': .*{said}"):
         pipeline(version="1", key=str, name="giving")(_taking(str, made))
     give.__annotations__ = {"given": kind, "return": str}
     with pytest.raises(DefinitionError, match=said):

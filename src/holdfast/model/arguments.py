@@ -19,6 +19,7 @@ from holdfast.errors import DefinitionError, HoldfastError
 from holdfast.model import where
 from holdfast.model.kinds import SWITCH, Kind, UnfitError, choice, meant, shown
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 Subject = str | Callable[[], str]
@@ -37,7 +38,10 @@ def refusal(subject: Subject, problem: str, error: type[HoldfastError] = Definit
     place = f"{where.place(frame)}: " if frame is not None else ""
     subject = subject if isinstance(subject, str) else subject()
     about = where.surrounding(frame) if frame is not None and "'" not in subject else ""
-    return error(f"{place}{subject}{about}: {problem}")
+    made = error(f"{place}{subject}{about}: {problem}")
+    if isinstance(made, DefinitionError):
+        made.placed = True
+    return made
 
 
 def refuse(subject: Subject, problem: str) -> NoReturn:
@@ -47,6 +51,18 @@ def refuse(subject: Subject, problem: str) -> NoReturn:
         DefinitionError: always.
     """
     raise refusal(subject, problem)
+
+
+def placed(work: Callable[[], T]) -> T:
+    """Do something; what is refused meanwhile begins with file and line of the user's own code, whoever refuses it."""
+    try:
+        return work()
+    except DefinitionError as error:
+        place = "" if error.placed else where.raised_at(error)
+        if place:
+            error.args = (f"{place}: {error}",)
+            error.placed = True
+        raise
 
 
 # -- reading calls ----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Which kind of failure an exception is: a registry by the exception's name, so that no library need be imported to be known.
 
 Names are ``module.Class``, or ``Class`` alone for any module; the nearest ancestor that is known decides. Rules for the usual
-clients are here; :func:`error_class` adds to them. An exception that no rule knows takes the class of what it was raised
+clients are here; :func:`holdfast.error_class` adds to them. An exception that no rule knows takes the class of what it was raised
 ``from``; of a group, the inner exceptions decide. Public names and status attributes of those libraries: httpx 0.28, requests 2.32,
 aiohttp 3.14, openai 3, anthropic 0.7x, torch 2, onnxruntime 1.32.
 """
@@ -197,9 +197,12 @@ _RULES: dict[str, Rule | UserRule] = {
     "requests.exceptions.Timeout": "timeout",
     "requests.exceptions.HTTPError": _client,
     "requests.exceptions.InvalidURL": "bad-input",
+    "requests.exceptions.MissingSchema": "bad-input",
+    "requests.exceptions.InvalidSchema": "bad-input",
     "requests.exceptions.RequestException": "transient",
     "aiohttp.client_exceptions.ClientResponseError": _client,
     "aiohttp.client_exceptions.InvalidURL": "bad-input",
+    "aiohttp.client_exceptions.ServerTimeoutError": "timeout",
     "aiohttp.client_exceptions.ClientError": "transient",
     "urllib.error.HTTPError": _client,
     "urllib.error.URLError": "transient",
@@ -216,22 +219,8 @@ _RULES: dict[str, Rule | UserRule] = {
 }
 
 
-def error_class(exception: type[BaseException] | str, rule: Rule) -> None:
-    """Say which kind of failure an exception is, for every step of this program. Call it where the steps are declared: workers import
-    that module too.
-
-    Args:
-        exception: the type, or its name: ``"module.Class"``, or ``"Class"`` for any module. Its descendants are meant as well.
-        rule: the class (``"transient"``, ``"model"``, ``"bad-input"``, ``"bug"``, ``"memory"``, ``"timeout"``, ``"infrastructure"``),
-            or a function from the exception to a class, or to None for "ask the next ancestor". A function that raises, returns
-            anything else or takes over a second fails the attempt that it was asked about, as a ``bug`` that names the rule.
-
-    Raises:
-        DefinitionError: no such class.
-    """
-    if not callable(rule) and rule not in get_args(OfException):
-        raise DefinitionError(f"there is no error class {rule!r}: it is one of {', '.join(get_args(OfException))}")
-    name = exception if isinstance(exception, str) else name_of(exception)
+def declare(name: str, rule: Rule) -> None:
+    """Add a rule for the exceptions of a name: see :func:`holdfast.error_class`."""
     _RULES[name] = UserRule(name, rule) if callable(rule) else rule
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast.errors import DefinitionError, InputError
 from holdfast.model.alerts import ALERTS, Alerts
-from holdfast.model.arguments import Declared, checked, instance, refusal, refuse
+from holdfast.model.arguments import Declared, checked, instance, placed, refusal, refuse
 from holdfast.model.bodies import of_a_pipeline
 from holdfast.model.codec import decode
 from holdfast.model.duration import KEEPING, Duration, OptionalSpan, seconds
@@ -118,8 +118,8 @@ class Pipeline(Generic[A, T]):
             refuse(f"pipeline {self.name!r}", f"{error}; define or import the type before the pipeline")
         self.input_type = hints.get(next(iter(inspect.signature(fn).parameters)), Any)
         self._check_search()
-        self.graph = trace(fn, self.name, self.input_type)
-        self._check_steps()
+        self.graph = placed(lambda: trace(fn, self.name, self.input_type))
+        placed(self._check_steps)
 
     def _check_search(self) -> None:
         """The first part of each path is a field of the payload's type, where that type has declared ones."""

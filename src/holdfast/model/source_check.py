@@ -62,12 +62,14 @@ def _check(fn: FunctionType, tainted: set[str], pipeline: str, seen: set[Functio
     if not isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef):
         return
     if isinstance(body, ast.AsyncFunctionDef):
-        raise DefinitionError(f"{_place(fn, start)}: pipeline {pipeline!r} must be a plain `def`: it only declares; steps may be async")
+        raise _refusal(fn, start, f"pipeline {pipeline!r} must be a plain `def`: it only declares; steps may be async")
     _Checker(fn, start, pipeline, tainted, seen).check(body.body)
 
 
-def _place(fn: FunctionType, line: int) -> str:
-    return f"{fn.__code__.co_filename}:{line}"
+def _refusal(fn: FunctionType, line: int, problem: str) -> DefinitionError:
+    error = DefinitionError(f"{fn.__code__.co_filename}:{line}: {problem}")
+    error.placed = True
+    return error
 
 
 class _Checker:
@@ -114,7 +116,7 @@ class _Checker:
 
     def error(self, node: ast.AST, what: str, instead: str) -> NoReturn:
         line = self.start + getattr(node, "lineno", getattr(getattr(node, "target", node), "lineno", 1)) - 1
-        raise DefinitionError(f"{_place(self.fn, line)}: {what} over a step's output in pipeline {self.pipeline!r}: use {instead}")
+        raise _refusal(self.fn, line, f"{what} over a step's output in pipeline {self.pipeline!r}: use {instead}")
 
 
 def _outside_lambdas(node: ast.AST) -> Iterator[ast.AST]:

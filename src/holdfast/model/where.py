@@ -16,11 +16,26 @@ def caller() -> FrameType | None:
     """The innermost frame of code that is not Holdfast's own."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        name = str(frame.f_globals.get("__name__", ""))
-        if name.partition(".")[0] != "holdfast" or name.startswith("holdfast.examples."):
+        if not _ours(frame):
             return frame
         frame = frame.f_back
     return None
+
+
+def _ours(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] == "holdfast" and not name.startswith("holdfast.examples.")
+
+
+def raised_at(error: BaseException) -> str:
+    """File and line of the innermost code that is not Holdfast's own and that an error came through; else of the caller. Or nothing."""
+    found, at = "", error.__traceback__
+    while at is not None:
+        if not _ours(at.tb_frame):
+            found = _place(at.tb_frame.f_code.co_filename, at.tb_lineno)
+        at = at.tb_next
+    frame = caller()
+    return found or (place(frame) if frame is not None else "")
 
 
 def caller_names() -> dict[str, Any]:
@@ -31,12 +46,15 @@ def caller_names() -> dict[str, Any]:
 
 def place(frame: FrameType) -> str:
     """File and line, relative to the working directory for a file below it."""
-    path = frame.f_code.co_filename
+    return _place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _place(path: str, line: int) -> str:
     try:
         relative = os.path.relpath(path)
     except (OSError, ValueError):
         relative = path
-    return f"{path if relative.startswith('..') else relative}:{frame.f_lineno}"
+    return f"{path if relative.startswith('..') else relative}:{line}"
 
 
 def surrounding(frame: FrameType) -> str:
