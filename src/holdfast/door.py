@@ -26,7 +26,7 @@ from holdfast.model.ids import show
 from holdfast.model.item import Receipt, Refusal, Submission, refusal
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import fields_of
-from holdfast.model.values import Value
+from holdfast.model.values import Value, refers_to
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -160,8 +160,7 @@ class Door:
         data = _patiently(lambda: self.checked(pipeline, given.payload), patient)
         with media.using(self._store):
             key, fields = pipeline.key_of(data), fields_of(data, pipeline.search, pipeline.input_type)
-            written = type(given.payload) is pipeline.input_type  # by its type already: every default is there
-            digest = content_digest(data) if written else typed_digest(data, pipeline.input_type)
+            digest = content_digest(_as_given(given.payload, data))
         value = _patiently(lambda: self._store.keep(data), patient)
         return Submission(
             pipeline.name, pipeline.version, key, value, pipeline.deadline, manifest, priority, fields=fields,
@@ -242,6 +241,16 @@ def _check_integers(data: bytes) -> None:
             todo += one.values() if isinstance(one, dict) else one
         elif isinstance(one, int) and not -(1 << 63) <= one < 1 << 64:
             raise InputError(f"the payload has the integer {str(one)[:40]}, and 64 bits are kept: write it as text")
+
+
+def _as_given(payload: Any, data: bytes) -> bytes:
+    """What the digest of a payload is of: what the client sent, without defaults that are made anew for each, such as ids and times."""
+    if refers_to(data):
+        return data  # no artifact is written again
+    try:
+        return encode(payload)
+    except (TypeError, ValueError, RecursionError):
+        return data
 
 
 def _described(number: int, payload: Any) -> str:

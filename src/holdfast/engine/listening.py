@@ -13,8 +13,8 @@ from holdfast.engine.serving import Loaded
 from holdfast.errors import InputError
 from holdfast.ledger import Ledger
 from holdfast.model import media
-from holdfast.model.codec import decode
-from holdfast.model.content import typed_digest
+from holdfast.model.codec import decode, in_full
+from holdfast.model.content import content_digest
 from holdfast.model.events import Delivery
 from holdfast.model.item import Submission
 from holdfast.model.pipeline import Pipeline
@@ -110,15 +110,15 @@ def verdict(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) 
         data = event.data if isinstance(event.data, bytes) else artifacts.fetch(event.data)
         if not any(one.where is None or one.where(decode(data, pipeline.input_type)) for one in listeners):
             return None, ""
-        decode(data, pipeline.input_type)
-        key = pipeline.key_of(data)
-        digest = typed_digest(data, pipeline.input_type)
+        payload = in_full(data, decode(data, pipeline.input_type), pipeline.input_type)
+        key = pipeline.key_of(payload)
+        value = event.data if payload == data else artifacts.keep(payload)
     except InputError as error:
         return None, str(error)
     except Exception as error:  # what the data are, and what the user's function makes of them, is anybody's guess
         return None, f"{type(error).__name__}: {error}"
     submission = Submission(
-        pipeline.name, pipeline.version, key, event.data, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
-        fields=fields_of(data, pipeline.search, pipeline.input_type), digest=digest, source=f"event {event.id}",
+        pipeline.name, pipeline.version, key, value, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
+        fields=fields_of(payload, pipeline.search, pipeline.input_type), digest=content_digest(data), source=f"event {event.id}",
     )  # fmt: skip
     return submission, ""

@@ -141,7 +141,7 @@ def _class(kind: Any, within: tuple[Any, ...]) -> Many | None:
     if kind in (list, dict):
         return lambda values: _all(kind, values) and _plain(values)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return None if issubclass(kind, Flag) else lambda values: _all(kind, values)
+        return (lambda values: _all(kind, values)) if _are_read_back(kind) else None
     fields = _fields(kind)
     if fields is None or kind in within:  # one that holds itself may be nested without end
         return None
@@ -149,6 +149,14 @@ def _class(kind: Any, within: tuple[Any, ...]) -> Many | None:
     if any(check is None for _, check in checks):
         return None
     return partial(_objects, kind, len(fields) if _loose(kind) else -1, typing.cast("list[tuple[attrgetter[Any], Many]]", checks))
+
+
+def _are_read_back(kind: type[Enum]) -> bool:
+    """Whether every member of an enum is what is read of it: its value may be something else than what is written."""
+    try:
+        return not issubclass(kind, Flag) and all(msgspec.json.decode(msgspec.json.encode(one), type=kind) is one for one in kind)
+    except Exception:  # no type that msgspec reads
+        return False
 
 
 def _objects(kind: type, attributes: int, checks: list[tuple[attrgetter[Any], Many]], values: list[Any]) -> bool:

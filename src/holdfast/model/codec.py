@@ -18,6 +18,7 @@ from holdfast.errors import DefinitionError, InputError, LedgerError, StoreError
 from holdfast.model import media
 from holdfast.model.certain import check_of
 from holdfast.model.differences import culprit, difference, name_of, not_finite, remedy
+from holdfast.model.values import refers_to
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ def decoder(kind: Any) -> Reader:
         return _pydantic_reader(kind)
     try:
         return msgspec.json.Decoder(_widened(kind), dec_hook=_read)
-    except TypeError as error:
+    except Exception as error:  # TypeError, and whatever else msgspec or a forward reference says
         if _of_pydantic(kind, only_unions=False):
             return _pydantic_reader(kind)
         raise DefinitionError(f"values of {describe(kind)} cannot be read back: {error}") from error
@@ -200,6 +201,8 @@ def _why(error: Exception, value: Any) -> str:
     if isinstance(error, RecursionError):
         return "$ is nested too deeply, or contains itself"
     where, inner = culprit(value, _encoder.encode)
+    if where.startswith("a key of") and isinstance(error, TypeError):
+        return f"{where} is of type {name_of(type(inner))}, which JSON has no keys of: use text, or a list of pairs"
     said = "text with a lone surrogate, which UTF-8 cannot carry" if isinstance(error, UnicodeEncodeError) else str(error) or type(error).__name__
     return f"{where} is of type {name_of(type(inner))}: {said}"
 
@@ -244,7 +247,24 @@ def _payload(payload: Any, kind: Any) -> bytes:
             read = decode(data, kind)
         except (ValueError, TypeError):
             raise misfit from None
-        return keep(read, kind) if _of_pydantic(kind, only_unions=False) else data  # under its fields' names, not their aliases
+        return in_full(data, read, kind)
+
+
+def in_full(data: bytes, read: Any, kind: Any) -> bytes:
+    """JSON bytes from outside as what was read of them is kept: with every default, so that one that is made (an id, a time) is the same for
+    all who read it, and under the fields' names, not their aliases.
+
+    Raises:
+        ValueError: a model of pydantic's would be changed.
+    """
+    if refers_to(data):
+        return data  # no artifact is written again
+    try:
+        return keep(read, kind)
+    except ValueError:
+        if _of_pydantic(kind, only_unions=False):
+            raise
+        return data  # it computes with what it is given
 
 
 def split(data: bytes) -> list[bytes]:

@@ -48,7 +48,9 @@ def difference(given: Any, kept: Any, where: str = "$", depth: int = 0) -> str |
     own = _own(given)
     if own is not None:
         return _of_objects(given, own, kept, where, depth)
-    return None if _equal(given, kept) else f"{where} ({name_of(kind)}) would be read back as another {kind.__name__}{_hint(given)}"
+    if not _equal(given, kept):
+        return f"{where} ({name_of(kind)}) would be read back as another {kind.__name__}{_hint(given)}"
+    return None if given is kept else _of_beside(_beside(given), _beside(kept), where, depth)
 
 
 def culprit(value: Any, encode: Callable[[Any], bytes], where: str = "$", depth: int = 0) -> tuple[str, Any]:
@@ -126,6 +128,16 @@ def _of_objects(given: Any, own: dict[str, Any], kept: Any, where: str, depth: i
     return None if extra is None else f"{where}.{extra} is no field of {type(given).__qualname__}, so it would not be read back"
 
 
+def _of_beside(beside: dict[str, Any], others: dict[str, Any], where: str, depth: int) -> str | None:
+    for name, one in beside.items():
+        if name not in others:
+            return f"{where}.{name} would not be read back"
+        found = difference(one, others[name], f"{where}.{name}", depth + 1)
+        if found is not None:
+            return found
+    return None
+
+
 def _own(value: Any) -> dict[str, Any] | None:
     """The fields of an object by name; None when it is none that has fields."""
     kind: Any = type(value)
@@ -136,7 +148,9 @@ def _own(value: Any) -> dict[str, Any] | None:
     elif hasattr(kind, "__attrs_attrs__"):
         names = [field.name for field in kind.__attrs_attrs__]
     elif hasattr(kind, "__pydantic_fields__"):
-        return {**value.__dict__, **(value.__pydantic_extra__ or {}), **(value.__pydantic_private__ or {})}
+        fields = {name: value.__dict__.get(name, _LOST) for name in kind.__pydantic_fields__}
+        extra = {f"{name} (extra)" if name in fields else name: one for name, one in (value.__pydantic_extra__ or {}).items()}
+        return {**fields, **extra, **(value.__pydantic_private__ or {})}
     else:
         return None
     return {name: getattr(value, name, _LOST) for name in names}
@@ -147,6 +161,13 @@ def _loose(value: Any, own: dict[str, Any]) -> Iterator[str]:
     for name in getattr(value, "__dict__", {}):
         if name not in own and not isinstance(getattr(type(value), name, None), cached_property):
             yield name
+
+
+def _beside(value: Any) -> dict[str, Any]:
+    """What hangs on a value that is compared by its own ``==``, such as a text of a class of its own: that may not look at it."""
+    if media.is_media(type(value)):
+        return {}
+    return {name: one for name, one in getattr(value, "__dict__", {}).items() if not name.startswith("_")}
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

@@ -34,6 +34,7 @@ def write(file: BinaryIO, image: Any) -> None:
     """
     from PIL import Image, PngImagePlugin
 
+    _check_exif(image)
     palette = None if image.palette is None else (image.palette.mode, bytes(image.getpalette(image.palette.mode)))
     info = [(_plainly(key, "a key"), _plainly(value, key)) for key, value in image.info.items()]
     about = msgspec.msgpack.encode(_About(image.mode, image.size, palette, info))
@@ -64,6 +65,19 @@ def read(file: BinaryIO) -> Any:
         image.putpalette(said.palette[1], said.palette[0])
     image.info = {_back(key): _back(value) for key, value in said.info}
     return image
+
+
+def _check_exif(image: Any) -> None:
+    """EXIF that somebody has changed through ``getexif()`` is in no place that is kept."""
+    from PIL import Image
+
+    known = getattr(image, "_exif", None)  # made by getexif()
+    if known is None:
+        return
+    other = Image.new("L", (1, 1))
+    other.info = image.info
+    if dict(known) != dict(other.getexif()):
+        raise TypeError("its EXIF was changed by getexif(), and only image.info is kept: image.info['exif'] = image.getexif().tobytes()")
 
 
 def _plainly(value: Any, name: Any) -> Any:

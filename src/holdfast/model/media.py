@@ -107,6 +107,8 @@ class Artifact:
         """
         if isinstance(data, Path):
             name, data = name or data.name, data.read_bytes()
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"Artifact.of() keeps bytes, or the file of a Path, not a {type(data).__name__}: give Path(x), or x.encode()")
         return Artifact(artifacts().put(data), len(data), media_type, name)
 
     def read(self) -> bytes:

@@ -34,8 +34,10 @@ def check_storable(what: str, kind: Any) -> None:
         raise DefinitionError(f"{what}: {describe(kind)} cannot be kept{f': field {where}' if where else ''}: {why}")
     try:
         decoder(kind)
-    except (DefinitionError, TypeError) as error:  # TypeError: metadata in the annotation that has no hash
+    except DefinitionError as error:
         raise DefinitionError(f"{what}: {error}") from None
+    except TypeError as error:
+        raise DefinitionError(f"{what}: {describe(kind)} has metadata in its annotation that cannot be hashed ({error}): give a tuple") from None
 
 
 @lru_cache(maxsize=4096)
@@ -163,7 +165,7 @@ def _fields(kind: type) -> dict[str, Any] | None:
         return {one.name: one.type for one in msgspec.structs.fields(kind)}
     try:
         hints = typing.get_type_hints(kind, include_extras=True)
-    except (NameError, TypeError):
+    except Exception:  # a forward reference that means nothing yet, or never
         return {}
     if dataclasses.is_dataclass(kind):
         return {one.name: hints.get(one.name, Any) for one in dataclasses.fields(kind)}
@@ -179,7 +181,7 @@ def _unknown(kind: Any) -> bool:
         return False
     try:
         return isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
-    except TypeError:  # the decoder says it better
+    except Exception:  # the decoder says it better
         return False
 
 
