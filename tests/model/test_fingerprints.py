@@ -38,9 +38,39 @@ def test_texts_of_payloads_are_bounded_and_never_raise() -> None:
         "DE",
         "text",
     ]
-    assert texts_of([b"no json", b"[" * 100_000, b'"' + b"x" * 9_000 + b'"']) == []
+    assert texts_of([b"no json", b"[" * 100_000]) == []
+    assert texts_of([b'"' + b"x" * 9_000 + b'"']) == ["x" * 1_000]
     many = b",".join(b'"text %d"' % number for number in range(9_000))
     assert len(texts_of([b"[" + many + b"]"])) == 500
+
+
+PAGE = "Invoice 17 of ACME GmbH, Müllerstraße 5, for the delivery of twelve boxes " * 5
+
+
+@pytest.mark.parametrize(
+    ("messages", "particulars"),
+    [
+        (
+            ["amount 12.5 too large", "amount -3 too large", "amount 1e-07 too large", "amount 12345678901.5 too large", "amount 7.25E+20 too large"],
+            [],
+        ),
+        (["rows [1] are empty", "rows [4, 5, 12345678] are empty"], []),
+        (["tags ['a'] are unknown", "tags ['b', 'c'] are unknown"], []),
+        (["no such row: {'a': 1, 'b': None, 'c': ['x', 2]}", "no such row: {'a': 'y', 'b': True}"], []),
+        (["東京株式会社が見つかりません", "ACMEが見つかりません"], ["東京株式会社", "ACME"]),
+        ([f"cannot read {PAGE}", f"cannot read {PAGE[:50]}", "cannot read Anna"], [PAGE, "Anna"]),
+        (["no text layer in claim-anna", "no text layer in /in/claim-anna.pdf"], ["/in/claim-anna.pdf"]),
+        (["no text layer in scan", "no text layer in bill"], ["a/scan.pdf", "b/bill.tiff"]),
+    ],
+)
+def test_forms_of_one_message_are_one_group(messages: list[str], particulars: list[str]) -> None:
+    assert len({fingerprint("s", Failure("bug", "E", one), particulars) for one in messages}) == 1, [normalised(one, particulars) for one in messages]
+
+
+def test_what_the_message_says_itself_keeps_groups_apart() -> None:
+    page = ["the customer's amount was not found", PAGE]
+    said = ["customer not found", "amount not found", "customer missing", "got None", "got True", "rows [] are empty", "rows [1] are empty"]
+    assert len({normalised(one, page) for one in said}) == len(said)
 
 
 @step()
