@@ -49,6 +49,16 @@ def test_table(error_class: ErrorClass, charged: bool, failures: int, crashes: i
         assert decide(Failure(error_class, "E", "m"), charged, task, policy, 0.5).action == wanted
 
 
+def test_what_the_infrastructure_fails_is_repeated_ever_more_slowly_and_charged_to_nobody() -> None:
+    waits = []
+    for attempt in (1, 2, 3, 8, 9, 10_000):
+        task = LiveTask(0, "", "running", attempt=attempt + 2, failures=1, crashes=1)
+        verdict = decide(Failure("infrastructure", "OSError", "I/O error"), True, task, REQUIRED, 0.5)
+        assert verdict.action == "again"
+        waits.append(verdict.delay_s)
+    assert waits == [0.5, 1.0, 2.0, 60.0, 60.0, 60.0]
+
+
 def test_retry_after_is_honoured_and_models_are_retried_sooner() -> None:
     task = LiveTask(0, "", "running", failures=1)
     assert decide(Failure("transient", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 5.0

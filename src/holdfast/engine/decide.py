@@ -21,7 +21,10 @@ SUSPECT = 2
 """Runner deaths in whose event loop a task was, after which it runs alone in a process. So does one that could not be stopped there."""
 
 PAUSE_S = 0.5
-"""Seconds before an attempt is repeated that the infrastructure failed."""
+"""Seconds before an attempt is repeated that the infrastructure failed; twice as many after each further one."""
+
+LONGEST_PAUSE_S = 60.0
+"""And at most so many: what a step says is a disk's fault may be that of one file, for ever."""
 
 BUGS = 2
 """Failures by programming errors after which a task is exhausted: one retry, since time mends none."""
@@ -64,7 +67,8 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
     if policy.effects == "unsafe" and failure.error_class not in ("bad-input", "deadline", "budget"):
         return Verdict("review")  # it began, and may have taken effect: never blindly again
     if failure.error_class == "infrastructure":
-        return Verdict("again", PAUSE_S)
+        uncharged = max(task.attempt - task.failures - task.crashes, 1)
+        return Verdict("again", min(PAUSE_S * 2.0 ** min(uncharged - 1, 30), LONGEST_PAUSE_S))
     if failure.error_class == "crash":
         return exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
     if failure.error_class in ONCE or task.failures >= policy.retry.attempts:

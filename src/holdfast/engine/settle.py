@@ -51,7 +51,7 @@ def settle_failure(
         live.others += failure.error_class != "bug"
     verdict = Verdict("again", PAUSE_S) if excused else decide(failure, outcome.charged, live, step.policy, rng.random())
     began = _began(live, outcome, transition.at)
-    if charged or excused or verdict.action == "cancel":
+    if charged or excused or verdict.action == "cancel" or (outcome.charged and failure.error_class == "infrastructure"):
         body = passage.bodies.get(key[0], 0)
         transition.failed += (FailedAttempt(*key, passage.generation, live.attempt, began, transition.at, failure, charged, outcome.usage, body),)
     if verdict.action == "review":
@@ -62,8 +62,10 @@ def settle_failure(
         transition.live += (replace(live),)
         return verdict, None
     if verdict.action == "again":
-        if verdict.delay_s:  # only in memory: a claim after a crash repeats it as well
+        if verdict.delay_s:
             live.state, live.wake_at = "retrying", transition.at + round(verdict.delay_s * 1000)
+        if verdict.delay_s > PAUSE_S:  # a shorter one only in memory: a claim after a crash repeats it as well
+            transition.live += (replace(live),)
         return verdict, None
     if verdict.action == "skip":
         return verdict, skip(passage, key, transition, outcome.usage, began)
