@@ -19,6 +19,7 @@ from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
 from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
 from holdfast.executors.first import FirstWorker
+from holdfast.executors.logs import log_safely
 from holdfast.executors.loops import run_here
 from holdfast.executors.memory import upkeep_of
 from holdfast.ledger import Ledger, Registered, VersionSpec
@@ -212,6 +213,7 @@ class App(Operations):
         """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
         refuse_while_importing("App.run")
         refuse_in_worker("App.run")
+        log_safely()
         open_bus(self.settings)
         if self.settings.notify is not None:
             Notices(self.settings)

@@ -6,6 +6,7 @@ import getpass
 import os
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -146,7 +147,14 @@ class Operations(Handling):
         return bool(new)
 
     def redeliver(self, deliveries: list[int]) -> list[int]:
-        """Offer refused deliveries of events to their pipelines again; returns those that were refused."""
+        """Offer refused deliveries of events to their pipelines again; returns those that were refused.
+
+        Raises:
+            NotFoundError: one of them is not there; nothing is changed.
+        """
+        with closing(self.reads()) as reads:
+            for number in deliveries:
+                reads.check_delivery(number)
         return self._once(lambda writer: writer.mail.redeliver(deliveries))
 
     def differences(self, pipeline: Pipeline[Any, Any]) -> dict[str, Any]:

@@ -104,3 +104,14 @@ def test_readme_and_reference_name_every_setting() -> None:
     text = (ROOT / "README.md").read_text() + (ROOT / "docs" / "reference.md").read_text()
     for name in Settings.model_fields:
         assert f"HOLDFAST_{name.upper()}" in text, name
+
+
+def test_commands_say_everything_through_one_function() -> None:
+    """``tell`` shows what has no shape; whatever goes past it could be obeyed by a terminal."""
+    raw = [
+        f"{file.name}:{node.lineno}"
+        for file in sorted((ROOT / "src/holdfast/cli").glob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.echo", "print", "click.echo", "sys.stdout.write")
+    ]
+    assert [one.partition(":")[0] for one in raw] == ["__init__.py", "output.py", "output.py"], raw

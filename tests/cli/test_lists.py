@@ -74,7 +74,7 @@ def test_json_on_a_terminal_obeys_nothing_and_means_the_same() -> None:
 
 def test_cells_never_break_lines_of_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["a", "b"], [["x\ty\nz\r\u2028", None]], "none")
-    assert capsys.readouterr().out == "a\tb\nx y z\\x0d\\u2028\t\n"
+    assert capsys.readouterr().out == "a\tb\nx\\ty\\nz\\r\\u2028\t\n"
     complain("one\ntwo\u202e")
     assert capsys.readouterr().err == "holdfast: one two\\u202e\n"
     assert moment(1 << 62) == f"{1 << 62} ms"

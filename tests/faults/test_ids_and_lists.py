@@ -14,7 +14,7 @@ from holdfast import App, Pipeline
 from holdfast.cli import app as commands
 from holdfast.cli.exits import carried_out
 from holdfast.errors import InputError, NotFoundError
-from holdfast.model.ids import show
+from holdfast.model.ids import parse, show
 from holdfast.model.search import Exact, Filter, equal, exactly, read_filter
 from tests.lists_samples import Paper, letters, papers
 
@@ -249,3 +249,70 @@ def test_nothing_is_changed_by_a_condition_that_names_nothing(ledger: App) -> No
         with pytest.raises(NotFoundError, match="no item here has the flag 'x'"):
             ledger.restart(Filter(flag="x"))
         assert len(reads.operations(1_000)) == before
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_key_is_accepted_as_a_list_shows_it(ledger: App, holdfast: Command, text: str) -> None:
+    with closing(ledger.reads()) as reads:
+        (row,) = reads.search(Filter(pipeline="papers", key=Exact(text)), 2, 0)
+    _, out, _ = holdfast("find", f"item:{row['item']}")
+    (line,) = out.splitlines()[1:]
+    shown = line.split("\t")[3]
+    assert not set(shown) & set("\u202e\n\t")
+    code, out, err = holdfast("items", "show", "--json", "--pipeline", "papers", "--", shown)
+    if text == "letter:1":
+        assert (code, "names 2 items" in err) == (2, True), "it names the dead letter's item as well"
+        return
+    assert (code, json.loads(out or "{}").get("item")) == (0, row["item"]), err
+
+
+def test_a_condition_that_we_write_is_one_line_and_is_read_back() -> None:
+    for text in ("a\nb", "\t", "C:\\new", "\u202e\u2066", "\x1b[31m", "\x9b\r", '\\"', "\\n", "\\u202e", "\U000e0001*"):
+        for wanted in (Filter(key=Exact(text)), Filter(fields=((text.strip() or "name", text + "*"),))):
+            assert wanted.text().isprintable()
+            read = read_filter(wanted.text())
+            assert read.text() == wanted.text()
+            assert text in (getattr(read.key, "text", read.key), *[getattr(value, "text", value)[:-1] for _, value in read.fields])
+
+
+def test_a_key_that_looks_like_another_items_name_is_refused(tmp_path: Path) -> None:
+    app = App(home=tmp_path, workers=1)
+    app.run([papers], [(papers, Paper("dies", bad="value"))])
+    for key in ("letter:1", "key:dies", "papers:dies", "a\nb", "a\\nb"):
+        list(app.submit(papers, [Paper(key)]))
+    with closing(app.reads()) as reads:
+        named = {row["key"]: row["item"] for row in reads.items(None, None, 99)}
+        for text in ("letter:1", "key:dies", "papers:dies", "a\\nb"):
+            with pytest.raises(InputError, match="names 2 items"):
+                reads.naming.item(text)
+        for key, item in named.items():
+            quoted = 'key:"' + key.replace("\\", "\\\\").replace("\n", "\\n") + '"'
+            assert show(reads.naming.item(quoted)) == show(reads.naming.item(f"item:{item}")) == item
+
+
+def test_a_key_that_was_shown_cut_names_the_one_that_begins_so(tmp_path: Path) -> None:
+    app = App(home=tmp_path)
+    list(app.submit(papers, [Paper("a" * 300), Paper("b" * 100 + "1"), Paper("b" * 100 + "2")]))
+    with closing(app.reads()) as reads:
+        assert reads.item(reads.naming.item("a" * 59 + "…"))["key"] == "a" * 300
+        with pytest.raises(InputError, match="names 2 items"):
+            reads.naming.item("b" * 59 + "…")
+        with pytest.raises(NotFoundError):
+            reads.naming.item("…")
+
+
+def test_numbers_and_groups_that_lists_print_name_what_they_stand_for(ledger: App, holdfast: Command) -> None:
+    with closing(ledger.reads()) as reads:
+        (item,) = [row["item"] for row in reads.search(Filter(key="sealed"), 9, 0)]
+        (group,) = [row["group"] for row in reads.groups(None, 9) if row["step"] == "each/ocr"]
+        (letter,) = [row["letter"] for row in reads.find_letters(Filter(key="sealed"), 9, 0)]
+    for word in (group, group[:8].upper(), f"group:{group}"):
+        code, out, err = holdfast("dead", "show", "--json", word)
+        assert (code, json.loads(out or "{}").get("letter")) == (0, letter), err
+    done = ledger.pause([parse(item)])
+    for word in (f"#{done.operation}", f"operation:{done.operation}"):
+        code, out, err = holdfast("operations", "--json", word)
+        assert (code, [row["operation"] for row in json.loads(out)]) == (0, [done.operation]), err
+    assert holdfast("operations", "#9999")[0] == 2
+    code, _, err = holdfast("events", "redeliver", "9999")
+    assert (code, "there is no delivery 9999" in err) == (2, True)

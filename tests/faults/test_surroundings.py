@@ -266,3 +266,28 @@ def test_every_kind_of_error_has_its_exit_code() -> None:
         (RecursionError(), 70),
     ):
         assert exit_code_of(error) == code, error
+
+
+def test_no_text_of_an_item_looks_like_a_line_of_ours(tmp_path: Path) -> None:
+    forged = "x\nbalanced\nWARNING item 0 died\r\u2028\x9b31m"
+    home = tmp_path / "home"
+    App(home=home, workers=1).run([papers], [(papers, Paper(forged, customer=forged))])
+    (tmp_path / "in.jsonl").write_text(json.dumps({"id": forged + "!", "bad": forged}) + "\n")
+    (tmp_path / "keys.json").write_text(json.dumps(["missing\nbalanced", forged, forged + "!"]))
+    for line in (
+        f"holdfast run {SAMPLES}:papers {tmp_path}/in.jsonl",
+        f'HOLDFAST_LOG=json holdfast run {SAMPLES}:papers \'{{"id": "b", "bad": "\\u009b\\u202e"}}\'',
+        f"holdfast submit {SAMPLES}:papers {tmp_path}/in.jsonl",
+        f"holdfast audit --manifest {tmp_path}/keys.json",
+        "holdfast items",
+        "holdfast dead",
+        "holdfast dead show 1",
+        "holdfast items show letter:1",
+        "holdfast dead groups",
+        "holdfast items show nobody$'\\n'balanced",
+    ):
+        code, out, err = shell(line, home)
+        assert code in (0, 1, 2), err
+        lines = (out + err).split("\n")
+        assert all(one.replace("\t", "").isprintable() for one in lines), (line, out, err)
+        assert not [one for one in lines if one in ("balanced", "WARNING item 0 died")], (line, out, err)

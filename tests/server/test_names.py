@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ HOSTILE = (
     "count",
     "x\\y",
     "<b>",
+    "line\nend\r",
 )
 
 
@@ -129,3 +131,23 @@ def test_the_links_of_a_page_find_what_they_say(client: httpx.Client) -> None:
 def test_a_key_that_reads_as_a_condition_is_pointed_out(client: httpx.Client, tmp_path: Path) -> None:
     assert "An item has this key, too" in client.get("/items", params={"find": "state:dead"}).text
     assert client.get("/items", params={"find": "many 7"}).headers["location"].startswith("/items/0")
+
+
+def test_a_pipeline_is_the_same_one_however_its_name_is_written(client: httpx.Client) -> None:
+    for path in ("", "/funnel", "/graph", "/series", "/costs?by=customer", "/runbooks"):
+        plain, other = (client.get(f"/api/v1/pipelines/{name}{path}").json() for name in ("papers", "pipeline:papers"))
+        assert plain == other, path
+    assert len(client.get("/api/v1/pipelines/%20papers/outputs").text.splitlines()) == len(
+        client.get("/api/v1/pipelines/papers/outputs").text.splitlines()
+    )
+    assert client.get("/api/v1/pipelines/papers/outputs?after=nobody").status_code == 404
+    assert client.get("/items?find=flag:nothing").status_code == 404
+
+
+def test_a_choice_of_any_text_can_be_chosen_on_the_page() -> None:
+    from holdfast.server.forms import _typed
+
+    for choice in ("it's", "<a> & b", '"', "\u202e", 1, None):
+        field = {"name": "x", "kind": "choice", "choices": ["no", choice], "required": True}
+        shown = json.dumps(choice).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("'", "\\u0027")
+        assert _typed({"field-x": [shown]}, field) == choice

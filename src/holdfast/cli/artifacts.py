@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, print_json
+from holdfast.cli.output import Json, print_json, tell
 from holdfast.model.duration import seconds
 
 group = typer.Typer(help="Artifacts: purge by retention, collect orphans.", rich_markup_mode=None, no_args_is_help=True)
@@ -26,7 +26,7 @@ def purge(
 ) -> None:
     """Clear values of items that ended longer ago than their pipeline keeps them. A runner does this by itself once an hour."""
     cleared = App().purge(load_pipelines(modules))
-    print_json({"purged": cleared}) if json else typer.echo(f"cleared values of {cleared} items")
+    print_json({"purged": cleared}) if json else tell(f"cleared values of {cleared} items")
 
 
 @group.command("collect")
@@ -41,4 +41,4 @@ def collect(
         print_json(found)
     else:
         done = "would be removed" if dry_run else "removed"
-        typer.echo(f"{found.artifacts} artifacts, {found.referenced} in use; {found.orphans} orphans of {found.bytes:,} bytes {done}")
+        tell(f"{found.artifacts} artifacts, {found.referenced} in use; {found.orphans} orphans of {found.bytes:,} bytes {done}")

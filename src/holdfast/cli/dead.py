@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +13,12 @@ from msgspec.structs import replace
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipeline
-from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, print_table, row_limit, safe, shorten
+from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, print_table, row_limit, safe, safe_lines, shorten, tell
 from holdfast.cli.targets import HELP, progress, say, sure
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.ids import parse, show
-from holdfast.model.rows import Rows
+from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.search import Filter, is_condition, parse_filter
 
 group = typer.Typer(help="Dead letters: list, group, show, redrive, discard.", invoke_without_command=True, rich_markup_mode=None)
@@ -51,13 +52,17 @@ def list_letters(
 
 @group.command("find")
 def find(
-    words: Annotated[list[str], typer.Argument(metavar="CONDITION...", help=HELP.partition("; or ")[2])],
+    words: Annotated[list[str], typer.Argument(metavar="CONDITION... | LETTER...", help=HELP.partition("; or ")[2])],
     limit: Limit = None,
     json: Json = False,
 ) -> None:
     """Find open dead letters by conditions: `holdfast dead find step:ocr customer=ACME* older:2h`."""
     app = App()
-    rows = app.reads().find_letters(parse_filter(words), row_limit(limit, json), app.clock.now_ms())
+    reads = app.reads()
+    if any(is_condition(word) and not is_number(word) for word in words):
+        rows = reads.find_letters(parse_filter(words), row_limit(limit, json), app.clock.now_ms())
+    else:
+        rows = Rows(reads.letter(letter) for letter in _named(reads, words))
     _print_letters(rows, json, "no open dead letters")
 
 
@@ -94,20 +99,20 @@ def show_letter(
         return
     place = f", element {found['place']}" if found["place"] else ""
     of = f"{found['pipeline']} version {safe(found['version'])}"
-    typer.echo(f"dead letter {found['letter']} ({found['state']}) of item {found['item']}, key {safe(found['key'])}, {of}")
-    typer.echo(f"payload: {safe(shorten(found['payload'], 500))}")
-    typer.echo(f"step {found['step']}{place}, generation {found['generation']}, after {found['attempts']} attempts, at {moment(found['at'])}")
-    typer.echo(f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}")
+    tell(f"dead letter {found['letter']} ({found['state']}) of item {found['item']}, key {safe(found['key'])}, {of}")
+    tell(f"payload: {safe(shorten(found['payload'], 500))}")
+    tell(f"step {found['step']}{place}, generation {found['generation']}, after {found['attempts']} attempts, at {moment(found['at'])}")
+    tell(f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}")
     if found["group"]:
-        typer.echo(f"group {found['group']}: `holdfast dead groups`, `holdfast dead redrive group:{found['group']}`")
+        tell(f"group {found['group']}: `holdfast dead groups`, `holdfast dead redrive group:{found['group']}`")
     spent = found["cost"]
     gpus = f", {spent['gpu_s']} of GPUs" if spent["gpu_s"] else ""
-    typer.echo(f"cost so far: {spent['wall_s']} seconds, {spent['cpu_s']} of CPUs{gpus}, ${spent['usd']:g} in calls")
+    tell(f"cost so far: {spent['wall_s']} seconds, {spent['cpu_s']} of CPUs{gpus}, ${spent['usd']:g} in calls")
     if target:
-        typer.echo(f"inputs of the step: {safe(found['inputs'].decode('utf-8', 'replace'))}")
+        tell(f"inputs of the step: {safe(found['inputs'].decode('utf-8', 'replace'))}")
     if found["reason"]:
-        typer.echo(f"closed {moment(found['closed_at'])}: {safe(found['reason'])}")
-    typer.echo("")
+        tell(f"closed {moment(found['closed_at'])}: {safe(found['reason'])}")
+    tell("")
     print_table(
         ["attempt", "at", "seconds", "cpu_s", "class", "charged", "host", "worker", "body", "message"],
         [
@@ -118,9 +123,9 @@ def show_letter(
         "no attempt was made",
     )  # fmt: skip
     if found["traceback"]:
-        typer.echo(f"\n{safe(found['traceback'].rstrip())}")
+        tell(f"\n{indent(safe_lines(found['traceback'].rstrip()), '  ')}")
     there = f"{found['item']} {found['step']}{' --place ' + found['place'] if found['place'] else ''} -m MODULE:{found['pipeline']}"
-    typer.echo(f"\n`holdfast replay {there}` runs it here with its exact input; `holdfast dead redrive {letter}` sends it back")
+    tell(f"\n`holdfast replay {there}` runs it here with its exact input; `holdfast dead redrive {letter}` sends it back")
 
 
 @group.command("groups")
@@ -226,6 +231,19 @@ def is_number(word: str) -> bool:
     return re.fullmatch(r"\s*(letter:|dead:|#)?\s*[0-9]+\s*", word, re.IGNORECASE) is not None
 
 
+def _named(reads: LedgerReads, words: list[str]) -> list[int]:
+    """The dead letters that words name.
+
+    Raises:
+        InputError: one of them names nothing, and is no condition either.
+    """
+    try:
+        return list(dict.fromkeys(letter for word in words for letter in letters_of(reads, word)))
+    except NotFoundError:
+        parse_filter([word for word in words if re.match(r"[\w.-]+\s*[:=<>!~]", word) and not is_number(word)])
+        raise
+
+
 def letters_of(reads: LedgerReads, word: str, pipeline: str | None = None) -> list[int]:
     """The dead letters that a word names: by number, or all open ones of an item.
 
@@ -236,10 +254,25 @@ def letters_of(reads: LedgerReads, word: str, pipeline: str | None = None) -> li
         number = reads.naming.letter(word.strip().lower().removeprefix("dead:"))
         reads.letter(number)
         return [number]
-    item = reads.naming.item(word, pipeline or "")
+    try:
+        item = reads.naming.item(word, pipeline or "")
+    except NotFoundError as error:
+        return _letters_of_group(reads, word, error)
     found = reads.open_letters([item], Filter())
     if not found:
         raise NotFoundError(f"item {show(item)} has no open dead letter: `holdfast items show {show(item)}`")
+    return found
+
+
+def _letters_of_group(reads: LedgerReads, word: str, error: NotFoundError) -> list[int]:
+    """The open dead letters of a group that is named without ``group:``; else the error stands."""
+    try:
+        group = reads.naming.filter(Filter(group=word)).group
+    except NotFoundError:
+        raise error from None
+    found = [row["letter"] for row in reads.find_letters(Filter(group=group), COUNTED, 0)]
+    if not found:
+        raise NotFoundError(f"group {group} has no open dead letters")
     return found
 
 

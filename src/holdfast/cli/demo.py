@@ -18,7 +18,7 @@ from holdfast.app import App
 from holdfast.cli.demo_runners import drive, start_ledger
 from holdfast.cli.exits import end
 from holdfast.cli.export import export_outputs
-from holdfast.cli.output import Json, print_json, safe
+from holdfast.cli.output import Json, print_json, safe, tell
 from holdfast.cli.progress import Progress
 from holdfast.cli.run import log_as_set, recycle, tune_garbage_collector
 from holdfast.cli.serve import PORT, served
@@ -97,7 +97,7 @@ def demo(
     by = 0
     with served(app, [pipeline.claims], port=port) if serve else nullcontext() as address:
         if address is not None:
-            typer.echo(f"page: {address}", err=True)
+            tell(f"page: {address}", err=True)
         if server is not None:
             list(app.submit(pipeline.claims, (upload for upload, _ in made), "demo"))
             stopped = drive(app, "claims.pipeline:claims", examples(), runners, kill, lambda line: _say(json, line))
@@ -111,7 +111,7 @@ def demo(
             raise end(by)
         report = _report(app, [truth for _, truth in made], output, began, server is not None, json)
         if address is not None:
-            typer.echo(f"page: {address}   Ctrl-C ends", err=True)
+            tell(f"page: {address}   Ctrl-C ends", err=True)
             app.run([pipeline.claims], (), False, recycle=recycle)
     if server is not None:
         server.stop()
@@ -180,23 +180,23 @@ def _share(right: list[bool]) -> float | None:
 
 def _say(json: bool, message: str) -> None:
     if not json:
-        typer.echo(message, err=True)
+        tell(message, err=True)
 
 
 def _print(report: dict[str, Any], output: Path, postgresql: bool) -> None:
     percent = {name: "–" if value is None else f"{100 * value:.1f} %" for name, value in report["accuracy"].items()}
     flags = ", ".join(f"{number} {flag}" for flag, number in sorted(report["flags"].items())) or "none"
-    typer.echo(f"received   {report['received']}")
-    typer.echo(f"completed  {report['completed']}, of which {report['flagged']} flagged ({flags})")
-    typer.echo(f"dead       {report['dead']}")
+    tell(f"received   {report['received']}")
+    tell(f"completed  {report['completed']}, of which {report['flagged']} flagged ({flags})")
+    tell(f"dead       {report['dead']}")
     for cause in report["causes"]:
-        typer.echo(f"           {cause['count']} at {cause['step']}: {cause['error_class']} ({safe(cause['error']).rsplit('.', 1)[-1]})")
-    typer.echo(f"accuracy   kind {percent['kind']}; fields {percent['fields_clean']} on clean, {percent['fields_degraded']} on degraded documents")
-    typer.echo(f"seconds    {report['seconds']}")
-    typer.echo(f"records    {report['records']} in {report['folder']}")
-    typer.echo(f"audit      {'balanced' if report['balanced'] else 'NOT balanced'}")
+        tell(f"           {cause['count']} at {cause['step']}: {cause['error_class']} ({safe(cause['error']).rsplit('.', 1)[-1]})")
+    tell(f"accuracy   kind {percent['kind']}; fields {percent['fields_clean']} on clean, {percent['fields_degraded']} on degraded documents")
+    tell(f"seconds    {report['seconds']}")
+    tell(f"records    {report['records']} in {report['folder']}")
+    tell(f"audit      {'balanced' if report['balanced'] else 'NOT balanced'}")
     if postgresql:
-        typer.echo(f"ledger     {output / 'postgres'}: PostgreSQL's data; the same command starts its server again")
+        tell(f"ledger     {output / 'postgres'}: PostgreSQL's data; the same command starts its server again")
         return
-    typer.echo(f"\nlook further:  export HOLDFAST_HOME={output / 'ledger'}")
-    typer.echo("               holdfast status claims; holdfast dead; holdfast dead show 1; holdfast items show claim-000.pdf")
+    tell(f"\nlook further:  export HOLDFAST_HOME={output / 'ledger'}")
+    tell("               holdfast status claims; holdfast dead; holdfast dead show 1; holdfast items show claim-000.pdf")

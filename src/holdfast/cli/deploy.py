@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, print_json, print_table, safe
+from holdfast.cli.output import Json, print_json, print_table, safe, tell
 from holdfast.cli.targets import progress, say_misfits
 from holdfast.engine.fitting import Fitting
 from holdfast.model.states import LIVE_ITEM_STATES as LIVE
@@ -59,9 +59,9 @@ def deploy(
 
 
 def _print(report: dict[str, Any]) -> None:
-    typer.echo(f"{report['pipeline']} {safe(report['version'])}")
+    tell(f"{report['pipeline']} {safe(report['version'])}")
     if not report["others"]:
-        typer.echo("  no other version has been seen here")
+        tell("  no other version has been seen here")
         return
     in_flight = sum(one[state] for one in report["others"] for state in LIVE)
     print_table(
@@ -74,9 +74,9 @@ def _print(report: dict[str, Any]) -> None:
         "",
     )  # fmt: skip
     if "moved" in report:
-        typer.echo(f"  moved {report['moved']} items to {safe(report['version'])}")
+        tell(f"  moved {report['moved']} items to {safe(report['version'])}")
     elif in_flight:
-        typer.echo(f"  {in_flight} items in flight stay on the label that admitted them: keep a runner of it, or deploy with --move")
+        tell(f"  {in_flight} items in flight stay on the label that admitted them: keep a runner of it, or deploy with --move")
     _print_values(report)
 
 
@@ -84,9 +84,9 @@ def _print_values(report: dict[str, Any]) -> None:
     values: Fitting = report["values"]
     to = safe(report["version"])
     if values.unfit and "moved" in report:
-        typer.echo(f"  {values.unfit:,} stay where they are: their stored values do not fit {to}")
+        tell(f"  {values.unfit:,} stay where they are: their stored values do not fit {to}")
     elif values.checked:
         fit = f"{values.unfit:,} do not fit" if values.unfit else "all fit"
-        typer.echo(f"  checked the stored values of {values.checked:,} of {values.of:,} items in flight against {to}: {fit}")
+        tell(f"  checked the stored values of {values.checked:,} of {values.of:,} items in flight against {to}: {fit}")
     if values.unfit:
         say_misfits(values.unfit, "", values.misfits)

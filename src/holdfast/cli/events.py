@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, safe, shorten
-from holdfast.errors import InputError, NotFoundError
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, safe, shorten, tell
+from holdfast.errors import InputError
 from holdfast.model.rows import Rows
 from holdfast.model.search import number
 
@@ -52,19 +52,14 @@ def list_events(
 @group.command("show")
 def show_event(event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id.")], json: Json = False) -> None:
     """Show one event, what became of it at each pipeline that listens, its correlation and trace."""
-    reads = App().reads()
-    names = dict.fromkeys((event, event.strip(), event.strip().removeprefix("event:")))
-    found = next((row for name in names for row in reads.events(None, name, 1)), None)
-    if found is None:
-        raise NotFoundError(f"there is no event {event!r}: `holdfast events` lists them")
-    found["deliveries"] = reads.deliveries(found["number"], None, 1000)
+    found = App().reads().event(event)
     if json:
         print_json(found)
         return
-    typer.echo(f"event {found['event']}  {found['type']}  {safe(found['key'])}")
-    typer.echo(f"from {safe(found['source'])} at {moment(found['at'])}{', not yet with the broker' if found['outgoing'] else ''}")
-    typer.echo(f"correlation {safe(found['correlation'])}, trace {found['trace'] or 'none'}")
-    typer.echo(f"data: {safe(shorten(found['data'], 1000))}\n")
+    tell(f"event {safe(found['event'])}  {safe(found['type'])}  {safe(found['key'])}")
+    tell(f"from {safe(found['source'])} at {moment(found['at'])}{', not yet with the broker' if found['outgoing'] else ''}")
+    tell(f"correlation {safe(found['correlation'])}, trace {found['trace'] or 'none'}")
+    tell(f"data: {safe(shorten(found['data'], 1000))}\n")
     _print_deliveries(found["deliveries"], False, "no pipeline listened")
 
 
@@ -82,7 +77,7 @@ def emit(
     except ValueError as error:
         raise InputError(f"the data are no JSON: {error}") from None
     new = App().publish(type, value, key, id, source="holdfast/command-line")
-    print_json({"event": type, "new": new}) if json else typer.echo("accepted" if new else "known: an event with this id was accepted before")
+    print_json({"event": type, "new": new}) if json else tell("accepted" if new else "known: an event with this id was accepted before")
 
 
 @group.command("redeliver")
@@ -90,7 +85,8 @@ def redeliver(words: Annotated[list[str], typer.Argument(metavar="DELIVERY...", 
     """Offer refused deliveries to their pipelines again, after these have been mended."""
     deliveries = [number(word, "delivery", "`holdfast events --refused` lists them") for word in words]
     changed = App().redeliver(deliveries)
-    print_json({"redelivered": changed}) if json else typer.echo(f"redelivered {len(changed)} of {len(deliveries)}")
+    rest = "" if len(changed) == len(deliveries) else ": the others are not refused (any more)"
+    print_json({"redelivered": changed}) if json else tell(f"redelivered {len(changed)} of {len(deliveries)}{rest}")
 
 
 def _print_deliveries(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.items import print_items
-from holdfast.cli.output import Json, Limit, print_json, row_limit
+from holdfast.cli.output import Json, Limit, print_json, row_limit, tell
 from holdfast.cli.targets import HELP, items_of
 from holdfast.handling import COUNTED
 from holdfast.model.ids import show
@@ -34,11 +34,11 @@ def find(
     reads = app.reads()
     if not isinstance(target, Filter):  # ids or keys
         rows = Rows(row for item in target for row in reads.search(Filter(item=show(item)), 1, now))
-        print_json({"count": len(rows)}) if json and count else typer.echo(len(rows)) if count else print_items(rows, json)
+        print_json({"count": len(rows)}) if json and count else tell(len(rows)) if count else print_items(rows, json)
         return
     if count:
         number = reads.count_found(target, COUNTED, now)
-        print_json({"count": number}) if json else typer.echo(f"{number:,}")
+        print_json({"count": number}) if json else tell(f"{number:,}")
         return
     found = reads.search(target, row_limit(limit, json), now, after)
     print_items(found, json, f"no items: {target.text()}", f"--after {found[-1]['item']} goes on" if found.more else "")

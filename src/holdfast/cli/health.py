@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, shorten
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, shorten, tell
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.duration import seconds
 from holdfast.model.policy import Timeout
@@ -121,4 +121,4 @@ def close(
         print_json({"operation": done.operation, "dependency": name, "changed": done.changed})
     else:
         was = "closed the breaker of" if done.changed else "no breaker was open for"
-        typer.echo(f"{was} dependency {safe(name)}: operation {done.operation}")
+        tell(f"{was} dependency {safe(name)}: operation {done.operation}")

@@ -10,7 +10,7 @@ import typer
 from holdfast.app import App
 from holdfast.cli.export import export_outputs
 from holdfast.cli.loading import find_item
-from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, print_table, row_limit, safe, shorten
+from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, print_table, row_limit, safe, shorten, tell
 from holdfast.model.ids import parse
 from holdfast.model.rows import Rows
 from holdfast.model.states import ITEM_STATES
@@ -67,28 +67,26 @@ def show_item(
     if json:
         print_json({**found, "lineage": reads.lineage(parse(found["item"]))})
         return
-    typer.echo(f"item {found['item']}  key {safe(found['key'])}  {found['pipeline']} version {found['version']}")
+    tell(f"item {found['item']}  key {safe(found['key'])}  {found['pipeline']} version {safe(found['version'])}")
     ended = f", ended {moment(found['ended_at'])}" if found["ended_at"] else ""
-    typer.echo(f"{found['state']}, generation {found['generation']}, admitted {moment(found['admitted_at'])}{ended}")
+    tell(f"{found['state']}, generation {found['generation']}, admitted {moment(found['admitted_at'])}{ended}")
     if found["parent"]:
-        typer.echo(f"child of item {found['parent']}")
+        tell(f"child of item {found['parent']}")
     if found["wake_at"] and found["wake_at"] < NEVER:
-        typer.echo(f"waits until {moment(found['wake_at'])}")
+        tell(f"waits until {moment(found['wake_at'])}")
     if found["flags"]:
-        typer.echo(f"flags: {', '.join(found['flags'])}")
-    typer.echo(f"payload: {safe(shorten(found['payload']))}")
+        tell(f"flags: {', '.join(found['flags'])}")
+    tell(f"payload: {safe(shorten(found['payload']))}")
     if found["output"] is not None:
-        typer.echo(f"output: {safe(shorten(found['output'], 1000))}")
-    typer.echo("")
+        tell(f"output: {safe(shorten(found['output'], 1000))}")
+    tell("")
     print_table(["at", "step", "place", "attempt", "state", "seconds", "cpu_s", "what"], [_row(one) for one in found["timeline"]], "no step has run")
     for wait in found["waits"]:
         if wait["state"] == "open":
-            typer.echo(f"\n{wait['step']} waits for {_awaited(wait)}")
+            tell(f"\n{wait['step']} waits for {_awaited(wait)}")
     _print_lineage(reads.lineage(parse(found["item"])), found["item"])
     for letter in found["letters"]:
-        typer.echo(
-            f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message']))}"
-        )
+        tell(f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: {safe(letter['error'])}: {safe(shorten(letter['message']))}")
 
 
 @group.command("export")
@@ -100,7 +98,7 @@ def export(
     """Write the outputs of all completed items."""
     app = App()
     written = export_outputs(app, app.reads().naming.pipeline(pipeline), output)
-    print_json({"written": written, "folder": str(output)}) if json else typer.echo(f"wrote {written} outputs to {output}")
+    print_json({"written": written, "folder": str(output)}) if json else tell(f"wrote {written} outputs to {output}")
 
 
 def _print_lineage(found: dict[str, list[dict[str, Any]]], item: str) -> None:
@@ -108,10 +106,11 @@ def _print_lineage(found: dict[str, list[dict[str, Any]]], item: str) -> None:
     kinds = {one["event"]: one["type"] for one in found["events"]}
     for one in found["items"]:
         if one["item"] != item:
-            by = f"child of {one['parent']}" if one["parent"] else f"started by event {kinds[one['event']]}" if one["event"] else "set off the others"
-            typer.echo(f"item {one['item']} ({one['state']}) of {one['pipeline']}, key {safe(one['key'])}: {by}")
+            started = f"started by event {safe(kinds[one['event']])}" if one["event"] else "set off the others"
+            by = f"child of {one['parent']}" if one["parent"] else started
+            tell(f"item {one['item']} ({one['state']}) of {one['pipeline']}, key {safe(one['key'])}: {by}")
     for event in found["events"]:
-        typer.echo(f"event {safe(event['type'])} from {safe(event['source'])} at {moment(event['at'])}")
+        tell(f"event {safe(event['type'])} from {safe(event['source'])} at {moment(event['at'])}")
 
 
 def _awaited(wait: dict[str, Any]) -> str:

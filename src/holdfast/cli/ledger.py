@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, print_json
+from holdfast.cli.output import Json, print_json, tell
 from holdfast.errors import InputError
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.release import install
@@ -56,12 +56,10 @@ def copy(
     if json:
         print_json({"rows": counts, "artifacts": artifacts, "same": same, "source": before, "target": after})
     else:
-        typer.echo(
-            f"{sum(counts.values())} rows and {artifacts} artifacts copied; audits {'agree' if same else 'DIFFER: the source stays as it was'}"
-        )
-        typer.echo(f"balanced: {'yes' if after['balanced'] else 'no'}")
+        tell(f"{sum(counts.values())} rows and {artifacts} artifacts copied; audits {'agree' if same else 'DIFFER: the source stays as it was'}")
+        tell(f"balanced: {'yes' if after['balanced'] else 'no'}")
         if same:
-            typer.echo(f"{path} is now {path.name}.moved; set HOLDFAST_LEDGER to the target")
+            tell(f"{path} is now {path.name}.moved; set HOLDFAST_LEDGER to the target")
     if not same:
         raise typer.Exit(1)
 
@@ -81,4 +79,4 @@ def _copy_artifacts(folder: Path, new: App, json: bool) -> int:
 
 def _say(json: bool, what: str) -> None:
     if not json:
-        typer.echo(what)
+        tell(what)

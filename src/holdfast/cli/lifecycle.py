@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -9,11 +10,13 @@ import typer
 from holdfast.app import App
 from holdfast.cli.inputs import one_payload
 from holdfast.cli.loading import find_item, load_pipeline
-from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, shorten
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, row_limit, shorten, tell
 from holdfast.cli.targets import HELP, items_of, progress, say, sure
-from holdfast.errors import InputError
+from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import Target
-from holdfast.model.search import Filter
+from holdfast.model.ids import show
+from holdfast.model.rows import Rows
+from holdfast.model.search import Filter, number
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="ITEM... | CONDITION...", help=HELP)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
@@ -99,13 +102,19 @@ def move(
 
 
 def operations(
-    item: Annotated[str | None, typer.Argument(metavar="ITEM", help="Only those that changed this item.")] = None,
+    word: Annotated[
+        str | None, typer.Argument(metavar="ITEM | OPERATION", help="Only those that changed this item; or one, by its number (#3).")
+    ] = None,
     limit: Limit = None,
     json: Json = False,
 ) -> None:
     """List operations: who asked for what, when, why, and how much it changed. `holdfast find operation:N` shows the items."""
     app = App()
-    rows = app.reads().operations(row_limit(limit, json), None if item is None else find_item(app, item))
+    one = None if word is None else _operation(app, word)
+    if one is not None:
+        rows = Rows([app.reads().operation(one)])
+    else:
+        rows = app.reads().operations(row_limit(limit, json), None if word is None else find_item(app, word))
     print_list(
         rows,
         json,
@@ -117,6 +126,24 @@ def operations(
         ],
         "no operations",
     )  # fmt: skip
+
+
+def _operation(app: App, word: str) -> int | None:
+    """The operation that a word names by its number; None: it names an item.
+
+    Raises:
+        InputError: it is a number that an operation has, and the key of an item.
+    """
+    if re.fullmatch(r"\s*(operation:|#)?\s*[0-9]+\s*", word, re.IGNORECASE) is None:
+        return None
+    found = number(word, "operation", "`holdfast operations` lists them")
+    try:
+        item = find_item(app, word)
+    except NotFoundError:
+        return found
+    if word.strip().isdecimal():
+        raise InputError(f"{word!r} may be an operation, and is the key of item {show(item)}: write operation:{found}, or item:{show(item)}")
+    return found
 
 
 def _hold(paused: bool, words: list[str] | None, pipeline: str | None, step: str, reason: str, who: str, json: bool) -> None:
@@ -136,9 +163,9 @@ def _hold(paused: bool, words: list[str] | None, pipeline: str | None, step: str
     if json:
         print_json({"operation": done.operation, "changed": done.changed, "unchanged": 1 - done.changed})
     elif done.changed:
-        typer.echo(f"{'paused' if paused else 'resumed'} {what} (operation {done.operation})")
+        tell(f"{'paused' if paused else 'resumed'} {what} (operation {done.operation})")
     else:
-        typer.echo(f"{what} was {'paused' if paused else 'going'} already (operation {done.operation})")
+        tell(f"{what} was {'paused' if paused else 'going'} already (operation {done.operation})")
 
 
 def _restart_with(app: App, chosen: Target, given: str, target: str, step: str, reason: str, who: str, yes: bool, json: bool) -> None:

@@ -12,7 +12,7 @@ from holdfast.app import App
 from holdfast.cli.accepting import NOT_ACCEPTED
 from holdfast.cli.inputs import manifest_keys
 from holdfast.cli.loading import load_pipeline, load_pipelines
-from holdfast.cli.output import Json, print_json, print_table, safe
+from holdfast.cli.output import Json, print_json, print_table, safe, tell
 from holdfast.cli.topology import topology_mermaid, topology_of, topology_svg, topology_text
 from holdfast.errors import InputError
 from holdfast.model.drawing import mermaid, svg, text
@@ -49,9 +49,9 @@ def status(
     print_table(["pipeline", "received", *states], [[row["pipeline"], row["received"], *[row[s] for s in states]] for row in rows], "no pipeline yet")
     open_ = sum(one["open"] for name, one in refused.items() if pipeline in (None, name))
     if open_:
-        typer.echo(f"{open_} inputs were not accepted: `holdfast refused` lists them")
+        tell(f"{open_} inputs were not accepted: `holdfast refused` lists them")
     if steps:
-        typer.echo("")
+        tell("")
         print_table(list(steps[0]), [list(step.values()) for step in steps], "no step has run")
 
 
@@ -94,20 +94,20 @@ def _print_audit(found: dict[str, Any]) -> None:
         refused = found["refused"].get(name, {"open": 0, "accepted": 0})
         beside = f"; beside them {refused['open']} refused inputs (`holdfast refused`)" if refused["open"] else ""
         beside += f", {refused['accepted']} accepted later" if refused["accepted"] else ""
-        typer.echo(f"{name}: {terms['received']} received {sign} {parts or '0'}{beside}")
+        tell(f"{name}: {terms['received']} received {sign} {parts or '0'}{beside}")
     for rule in found["broken"]:
         rest = f" and {len(rule['items']) - 10:,} more (--json has all)" if len(rule["items"]) > 10 else ""
-        typer.echo(f"broken: {rule['rule']}: {', '.join(rule['items'][:10])}{rest}")
+        tell(f"broken: {rule['rule']}: {', '.join(rule['items'][:10])}{rest}")
     if "manifest" in found:
         reconciled = found["manifest"]
         refused = f", {len(reconciled['refused'])} refused" if reconciled["refused"] else ""
-        typer.echo(f"manifest: {reconciled['sent']} keys{refused}, {len(reconciled['missing'])} missing, {len(reconciled['unexpected'])} unexpected")
+        tell(f"manifest: {reconciled['sent']} keys{refused}, {len(reconciled['missing'])} missing, {len(reconciled['unexpected'])} unexpected")
         for one in reconciled["refused"]:
-            typer.echo(f"  refused: {safe(one['key'])}: {safe(one['reason'])}")
+            tell(f"  refused: {safe(one['key'])}: {safe(one['reason'])}")
         for kind in ("missing", "unexpected"):
             for key in reconciled[kind]:
-                typer.echo(f"  {kind}: {safe(key)}")
-    typer.echo("balanced" if found["balanced"] else "NOT balanced")
+                tell(f"  {kind}: {safe(key)}")
+    tell("balanced" if found["balanced"] else "NOT balanced")
 
 
 def graph(
@@ -137,7 +137,7 @@ def graph(
             return
         drawn = {Format.TEXT: text, Format.MERMAID: mermaid, Format.SVG: svg}[format](pipeline)
     if output is None:
-        typer.echo(drawn)
+        tell(drawn)
     else:
         output.write_text(drawn, "utf-8")
-        typer.echo(f"wrote {output}", err=True)
+        tell(f"wrote {output}", err=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, moment, print_json, print_table
+from holdfast.cli.output import Json, moment, print_json, print_table, tell
 from holdfast.errors import InputError
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.telemetry import costs as costing
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def metrics(
     pipeline: Annotated[str | None, typer.Argument(help="Its steps; without one, all pipelines.")] = None,
     since: Since = "1h",
-    every: Annotated[int, typer.Option("--every", min=0, help="Show items over time instead, in slots of so many minutes.")] = 0,
+    every: Annotated[int, typer.Option("--every", min=0, max=10_000_000, help="Show items over time instead, in slots of so many minutes.")] = 0,
     json: Json = False,
 ) -> None:
     """Count what ended and failed, how long it took (within 5 %) and what it used; exact over restarts and runners."""
@@ -94,7 +94,7 @@ def funnel(
     if json:
         print_json(found)
         return
-    typer.echo(f"{pipeline}: {found['admitted']} admitted, {found['completed']} completed, {found['dead']} dead")
+    tell(f"{pipeline}: {found['admitted']} admitted, {found['completed']} completed, {found['dead']} dead")
     print_table(
         ["step", "passed", "share", "dropped", "why"],
         [

@@ -16,10 +16,12 @@ from rich.table import Table
 from holdfast.errors import InputError
 from holdfast.model.nearest import nearest
 from holdfast.model.rows import COUNTED, Rows, cut
-from holdfast.model.visible import visible
+from holdfast.model.visible import one_line, visible
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help=f"At most so many rows. By default few; with --json {COUNTED:,}.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, max=1_000_000_000, help=f"At most so many rows. By default few; with --json {COUNTED:,}.")
+]
 
 FEW = 20
 """Rows that a list has on a terminal or in a pipe, where no limit is given."""
@@ -35,8 +37,24 @@ SHORT = 20
 
 
 def safe(value: object) -> str:
-    """Text of an item or a model for a terminal: control characters (escape sequences, directions of writing) are shown, not obeyed."""
+    """Text of an item or a model for a terminal, as one line: control characters (ends of lines, escape sequences, directions of writing)
+    are shown, not obeyed. Commands that take a key take it so, too."""
+    return one_line(str(value))
+
+
+def safe_lines(value: object) -> str:
+    """The same of a text that has several lines, such as a traceback."""
     return visible(str(value))
+
+
+def tell(message: object = "", err: bool = False) -> None:
+    """Print a line, or several: all that commands say goes out here. What has no shape is shown as its code.
+
+    Args:
+        message: what to say; what it quotes of items went through :func:`safe`.
+        err: to stderr.
+    """
+    typer.echo(safe_lines(message), err=err)
 
 
 def print_json(data: Any) -> None:
@@ -92,10 +110,10 @@ def say_cut(rows: Rows[Any], as_json: bool, on: str = "") -> None:
         return
     total = rows.total()
     if as_json:
-        typer.echo(json.dumps({"shown": len(rows), "total": total, "more": True}), err=True)
+        tell(json.dumps({"shown": len(rows), "total": total, "more": True}), err=True)
         return
     larger = f"--limit {total} shows all" if total is not None else f"--limit {10 * len(rows)} shows more"
-    typer.echo(f"{cut(len(rows), total, True)}: {on or larger}", err=not _is_terminal(sys.stdout))
+    tell(f"{cut(len(rows), total, True)}: {on or larger}", err=not _is_terminal(sys.stdout))
 
 
 def _is_terminal(stream: Any) -> bool:
@@ -121,12 +139,12 @@ def _plain(value: Any) -> Any:
 def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
     """Print rows as a table on a terminal, as tab-separated lines in a pipe, or say that there are none."""
     if not rows:
-        typer.echo(empty)
+        tell(empty)
         return
     if not _is_terminal(sys.stdout):
-        typer.echo("\t".join(columns))
+        tell("\t".join(columns))
         for row in rows:
-            typer.echo("\t".join(" ".join(safe("" if cell is None else cell).replace("\t", " ").splitlines()) for cell in row))
+            tell("\t".join(safe("" if cell is None else cell) for cell in row))
         return
     terminal = console()
     if _needed(columns, rows) > terminal.width:
@@ -160,15 +178,15 @@ def _print_records(columns: list[str], rows: list[list[Any]]) -> None:
     """Where a table does not fit: a line per cell that is not empty, a blank line between rows."""
     for number, row in enumerate(rows):
         if number:
-            typer.echo("")
+            tell("")
         for column, cell in zip(columns, row, strict=True):
             if cell not in (None, ""):
-                typer.echo(f"{column}: {safe(cell)}")
+                tell(f"{column}: {safe(cell)}")
 
 
 def complain(message: str) -> None:
     """One line on stderr."""
-    typer.echo(f"holdfast: {safe(' '.join(message.split()))}", err=True)
+    tell(f"holdfast: {safe(' '.join(line.strip() for line in message.splitlines()))}", err=True)
 
 
 def moment(ms: int | None) -> str:

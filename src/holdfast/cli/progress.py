@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-import typer
 from rich.live import Live
 from rich.table import Table
 
-from holdfast.cli.output import console, safe
+from holdfast.cli.output import console, safe, tell
 from holdfast.engine.serving import counted
 from holdfast.session import Session
 
@@ -52,7 +51,7 @@ class Progress:
             self._said = now
             counts = self._counts(session)
             if counts != self._line:  # where nothing has changed, nothing is said, however long it takes
-                typer.echo(self._summary(counts), err=True)
+                tell(self._summary(counts), err=True)
                 self._line = counts
 
     def _summary(self, counts: str) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import find_item, load_pipeline
-from holdfast.cli.output import Json, complain, print_json, safe
+from holdfast.cli.output import Json, complain, print_json, safe_lines, tell
 from holdfast.engine.rebuild import given
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
 from holdfast.model import media
@@ -60,10 +60,10 @@ def replay(
         if json:
             print_json({"step": step, "place": place, "failed": failure})
         else:
-            typer.echo(safe(failure.traceback), err=True)
+            tell(safe_lines(failure.traceback), err=True)
             complain(f"{step} failed again: {failure.error_class}: {failure.message}")
         raise typer.Exit(1) from None
     if json:
         print_json({"step": step, "place": place, "output": output})
     else:
-        typer.echo(safe(output.decode("utf-8", "replace")))
+        tell(safe_lines(output.decode("utf-8", "replace")))

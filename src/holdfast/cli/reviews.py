@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, row_limit, safe, shorten
+from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, row_limit, safe, safe_lines, shorten, tell
 from holdfast.errors import InputError, NotFoundError
 from holdfast.model.ids import show
 from holdfast.settings import current_user
@@ -66,25 +66,25 @@ def show_review(word: Number, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    typer.echo(f"review {review} ({found['state']}): {safe(found['title'])}")
+    tell(f"review {review} ({found['state']}): {safe(found['title'])}")
     place = f" at {found['place']}" if found["place"] else ""
-    typer.echo(f"item {found['item']}, key {safe(found['key'])}, {found['pipeline']}, step {found['step']}{place}")
-    typer.echo(f"for {', '.join(found['by']) or 'anybody'}{', two persons' if found['four_eyes'] else ''}, since {moment(found['opened_at'])}")
+    tell(f"item {found['item']}, key {safe(found['key'])}, {found['pipeline']}, step {found['step']}{place}")
+    tell(f"for {safe(', '.join(found['by'])) or 'anybody'}{', two persons' if found['four_eyes'] else ''}, since {moment(found['opened_at'])}")
     if found["due"]:
-        typer.echo(f"due {moment(found['due'])}")
+        tell(f"due {moment(found['due'])}")
     if found["why"]:
-        typer.echo(f"because of {safe(found['why'])}")
+        tell(f"because of {safe(found['why'])}")
     for value in found["shown"]:
-        typer.echo(f"\n{safe(jsonlib.dumps(value, ensure_ascii=False, indent=2))}")
-    typer.echo("\nform:")
+        tell(f"\n{safe_lines(jsonlib.dumps(value, ensure_ascii=False, indent=2))}")
+    tell("\nform:")
     for name, field in _fields(found["form"]).items():
-        typer.echo(f"  {name}: {_kind(field)}{safe('  ' + str(field['description'])) if field.get('description') else ''}")
+        tell(f"  {name}: {_kind(field)}{safe('  ' + str(field['description'])) if field.get('description') else ''}")
     if found["proposed_by"]:
-        typer.echo(f"\nproposed by {safe(found['proposed_by'])}: a second person must give the same answer")
+        tell(f"\nproposed by {safe(found['proposed_by'])}: a second person must give the same answer")
     if found["decided_by"]:
-        typer.echo(f"\ndecided by {safe(found['decided_by'])} at {moment(found['decided_at'])}: {safe(shorten(found['answer'], 1000))}")
+        tell(f"\ndecided by {safe(found['decided_by'])} at {moment(found['decided_at'])}: {safe(shorten(found['answer'], 1000))}")
     else:
-        typer.echo(f"\n`holdfast reviews decide {review} --digest {found['digest'][:12]} --set FIELD=VALUE …` decides it")
+        tell(f"\n`holdfast reviews decide {review} --digest {found['digest'][:12]} --set FIELD=VALUE …` decides it")
 
 
 @group.command("decide")
@@ -123,9 +123,9 @@ def decide(
     if json:
         print_json({"review": review, "state": state, "answer": given})
     elif state == "proposed":
-        typer.echo(f"review {review}: proposed; a second person must give the same answer")
+        tell(f"review {review}: proposed; a second person must give the same answer")
     else:
-        typer.echo(f"review {review}: decided")
+        tell(f"review {review}: decided")
 
 
 def review_of(app: App, word: str) -> int:

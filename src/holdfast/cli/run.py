@@ -14,7 +14,7 @@ from holdfast.cli.accepting import Accepting, receipt_json, skipped_json
 from holdfast.cli.exits import end
 from holdfast.cli.inputs import read_payloads
 from holdfast.cli.loading import load_pipeline, load_pipelines
-from holdfast.cli.output import Json, complain, print_json, safe
+from holdfast.cli.output import Json, complain, print_json, safe, tell
 from holdfast.cli.progress import Progress
 from holdfast.cli.traces import tracing
 from holdfast.executors.logs import log_to_stderr
@@ -90,7 +90,7 @@ def runner(
     holdfast = App()
     if not json:
         served = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
-        typer.echo(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
+        tell(f"serving {served} on {holdfast.settings.ledger_name}", err=True)
     with tracing(holdfast) as traced, Progress(quiet=json) as progress:
         result = holdfast.run(pipelines, (), until_idle, each_tick=both(progress, traced), recycle=recycle, wait=True)
     _report(holdfast, [one.name for one in pipelines], result, json, serves=True)
@@ -114,7 +114,7 @@ def submit(
         if json:
             answers.append(receipt_json(receipt))
         else:
-            typer.echo(f"{show(receipt.item) if receipt.item else '-'}\t{safe(receipt.key) or '-'}\t{_answer(receipt)}")
+            tell(f"{show(receipt.item) if receipt.item else '-'}\t{safe(receipt.key) or '-'}\t{_answer(receipt)}")
     accepting.sum_up()
     if json:
         print_json(answers + [{"status": "skipped", **skipped_json(one)} for one in accepting.skipped])
@@ -135,20 +135,20 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool, acce
     else:
         for row in rows:
             counts = ", ".join(f"{row[state]} {state}" for state in row if state not in ("pipeline", "received") and row[state])
-            typer.echo(f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} ({taken})")
+            tell(f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} ({taken})")
         for cause in causes[:10]:
-            typer.echo(f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: {safe(cause['error'])}")
+            tell(f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: {safe(cause['error'])}")
         if len(causes) > 10:
-            typer.echo(f"  and {len(causes) - 10} more causes: `holdfast dead groups`")
+            tell(f"  and {len(causes) - 10} more causes: `holdfast dead groups`")
         if causes:
-            typer.echo("  `holdfast dead` lists them, `holdfast dead redrive --all` sends them back")
+            tell("  `holdfast dead` lists them, `holdfast dead redrive --all` sends them back")
         if asked:
             number = f"more than {len(asked):,}" if asked.more else len(asked)
-            typer.echo(f"  {number} wait for a person: `holdfast reviews` lists them")
+            tell(f"  {number} wait for a person: `holdfast reviews` lists them")
     if accepting is not None:
         accepting.sum_up()
     if result.stopped:
-        complain("stopped before everything had ended; the same command goes on from here")
+        complain(f"stopped{'' if serves and result.drained else ' before everything had ended'}; the same command goes on from here")
         raise end(result.signal, result.drained, serves)
     if accepting is not None:
         accepting.end()

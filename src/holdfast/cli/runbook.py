@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, print_json
+from holdfast.cli.output import Json, print_json, tell
 from holdfast.modules.targets import read_target
 from holdfast.telemetry.grafana import dashboard, rules
 from holdfast.telemetry.runbooks import index, markdown, runbooks, subject_of
@@ -34,7 +34,7 @@ def runbook(
         books = runbooks(of)
         if output is None:
             if not json:
-                typer.echo("\n\n".join([index(of, books), *[markdown(of, book) for book in books]]))
+                tell("\n\n".join([index(of, books), *[markdown(of, book) for book in books]]))
             written += [{"pipeline": one.name, "runbook": book.slug, "text": markdown(of, book)} for book in books]
             continue
         folder = output / one.name
@@ -45,7 +45,7 @@ def runbook(
     if json:
         print_json(written)
     elif output is not None:
-        typer.echo(f"wrote {len(written)} files to {output}")
+        tell(f"wrote {len(written)} files to {output}")
 
 
 def dashboards(
@@ -60,7 +60,7 @@ def dashboards(
         for name, text in ((f"{one.name}.json", jsonlib.dumps(dashboard(one), indent=2) + "\n"), (f"{one.name}.rules.yml", rules(one))):
             (output / name).write_text(text, "utf-8")
             written.append({"pipeline": one.name, "file": str(output / name)})
-    print_json(written) if json else typer.echo(f"wrote {len(written)} files to {output}")
+    print_json(written) if json else tell(f"wrote {len(written)} files to {output}")
 
 
 def _modules(modules: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ import typer
 from holdfast.app import App
 from holdfast.cli.exits import end
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, moment, print_json, print_table
+from holdfast.cli.output import Json, moment, print_json, print_table, tell
 from holdfast.cli.run import log_as_set, recycle, tune_garbage_collector
 from holdfast.cli.traces import tracing
 from holdfast.errors import InputError
@@ -51,12 +51,12 @@ def serve(
     pipelines = load_pipelines(modules) if modules else []
     app = App()
     with served(app, pipelines, host, port, host_name or [], https, need_token) as address:
-        typer.echo(f"page and API: {address}   (API: {address}api/v1, metrics: {address}metrics)", err=True)
+        tell(f"page and API: {address}   (API: {address}api/v1, metrics: {address}metrics)", err=True)
         if not pipelines:
-            typer.echo(f"looking at {app.settings.ledger_name}; no pipelines are run here. Ctrl-C ends", err=True)
+            tell(f"looking at {app.settings.ledger_name}; no pipelines are run here. Ctrl-C ends", err=True)
             raise end(_until_signalled(), serves=True)
         names = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
-        typer.echo(f"running {names} on {app.settings.ledger_name}. Ctrl-C drains", err=True)
+        tell(f"running {names} on {app.settings.ledger_name}. Ctrl-C drains", err=True)
         with tracing(app) as traced:
             result = app.run(pipelines, (), False, each_tick=traced, recycle=recycle, wait=True)
     if result.stopped:
@@ -139,9 +139,9 @@ def add_token(
     until = 0 if expires == "never" else now + round(seconds(expires) * 1000)
     text = Tokens(app.settings.tokens_path).add(name, role, now, until)
     _note(app, "add token", f"token {name}", f"role {role}")
-    print_json({"name": name, "role": role, "token": text}) if json else typer.echo(text)
+    print_json({"name": name, "role": role, "token": text}) if json else tell(text)
     if not json and sys.stdout.isatty():
-        typer.echo("It is shown this once: keep it where secrets are kept.", err=True)
+        tell("It is shown this once: keep it where secrets are kept.", err=True)
 
 
 @tokens.command("revoke")
@@ -152,7 +152,7 @@ def revoke_token(name: Annotated[str, typer.Argument(help="Whose it is.")], json
     app = App()
     Tokens(app.settings.tokens_path).revoke(name)
     _note(app, "revoke token", f"token {name}", "")
-    print_json({"revoked": name}) if json else typer.echo(f"revoked {name}")
+    print_json({"revoked": name}) if json else tell(f"revoked {name}")
 
 
 def _note(app: App, action: str, target: str, reason: str) -> None:

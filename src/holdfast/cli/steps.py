@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten
+from holdfast.cli.output import Json, moment, print_json, print_table, safe, shorten, tell
 from holdfast.errors import InputError
 
 group = typer.Typer(help="Steps: counts, shares of routes, passes of refinements.", rich_markup_mode=None, no_args_is_help=True)
@@ -30,8 +30,8 @@ def list_steps(pipeline: Annotated[str, typer.Argument(help="The pipeline's name
 def show_step(
     pipeline: Annotated[str, typer.Argument(help="The pipeline's name.")],
     step: Annotated[str | None, typer.Argument(help="Only this one, by its name in `holdfast graph`.")] = None,
-    minutes: Annotated[int, typer.Option("--minutes", min=1, help="Shares per minute, for so many minutes back.")] = 60,
-    worst: Annotated[int, typer.Option("--worst", min=1, help="So many of the inputs that took most passes.")] = 10,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=10_000_000, help="Shares per minute, for so many minutes back.")] = 60,
+    worst: Annotated[int, typer.Option("--worst", min=1, max=1_000_000, help="So many of the inputs that took most passes.")] = 10,
     json: Json = False,
 ) -> None:
     """Show what steps did, which way routes went minute by minute, how many passes refinements took and for which inputs."""
@@ -50,7 +50,7 @@ def show_step(
     if counts:
         print_table(list(counts[0]), [list(row.values()) for row in counts], "")
     for row in decided:
-        typer.echo(f"\n{row['node']} (version {row['version']})")
+        tell(f"\n{row['node']} (version {row['version']})")
         _print_pattern(row)
 
 
@@ -58,13 +58,13 @@ def _print_pattern(row: dict[str, Any]) -> None:
     if row["kind"] == "route":
         print_table(["case", "items", "share"], [[safe(one["case"]), one["items"], f"{one['share']:.1%}"] for one in row["shares"]], "nothing yet")
         if row["minutes"]:
-            typer.echo("")
+            tell("")
             print_table(["minute", "case", "items"], [[moment(one["at"]), safe(one["case"]), one["items"]] for one in row["minutes"]], "")
     elif row["kind"] == "refine":
-        typer.echo(f"{row['items']} items, {row['mean_passes'] or 0} passes on average")
+        tell(f"{row['items']} items, {row['mean_passes'] or 0} passes on average")
         print_table(["passes", "items"], [[one["passes"], one["items"]] for one in row["passes"]], "nothing yet")
         if row["worst"]:
-            typer.echo("")
+            tell("")
             rows = [[one["item"], shorten(one["key"], 60), one["state"], one["passes"]] for one in row["worst"]]
             print_table(["item", "key", "state", "passes"], rows, "")
     else:

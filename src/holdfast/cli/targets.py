@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.app import App
-from holdfast.cli.output import print_json, print_table, shorten
+from holdfast.cli.output import print_json, print_table, shorten, tell
 from holdfast.engine.fitting import Misfit
 from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import COUNTED, Changed
@@ -141,7 +141,7 @@ def say_misfits(unfit: int, of: str, misfits: Iterable[Misfit]) -> None:
 
 def _say(what: str, done: Changed, of: str, left: int) -> None:
     rest = f"; {left} unchanged: they were so already, or are in a state that does not allow it" if left else ""
-    typer.echo(f"{what} {done.changed} {of}{rest} (operation {done.operation})")
+    tell(f"{what} {done.changed} {of}{rest} (operation {done.operation})")
     if done.unfit:
-        typer.echo(f"{done.unfit} stay where they are: their stored values do not fit the new version")
+        tell(f"{done.unfit} stay where they are: their stored values do not fit the new version")
         say_misfits(done.unfit, "", done.misfits)

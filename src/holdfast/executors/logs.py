@@ -17,15 +17,36 @@ from holdfast.model.events import trace_of
 from holdfast.model.hiding import hidden
 from holdfast.model.ids import show
 from holdfast.model.secrets import redacted
-from holdfast.model.visible import visible
+from holdfast.model.visible import one_line, visible
 
 
 class Plain(logging.Formatter):
     """``LEVEL message``, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """The line, and below it the traceback, if there is one."""
         return visible(redacted(hidden(super().format(record))))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line: ends of lines in what is logged are shown as codes, so that no text of an item looks like a line of ours."""
+        return one_line(super().formatMessage(record))
+
+
+class Shown(logging.Filter):
+    """Of what Holdfast itself logs, wherever it goes: one line, without passwords and secrets, and without what a terminal would obey."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Write the message so that any handler may print it."""
+        record.msg, record.args = one_line(redacted(hidden(record.getMessage()))), ()
+        return True
+
+
+_SHOWN = Shown()
+
+
+def log_safely() -> None:
+    """From now on, what Holdfast logs is fit for any handler: programs that call ``App.run`` have handlers of their own, or none."""
+    logging.getLogger("holdfast").addFilter(_SHOWN)
 
 
 class Json(logging.Formatter):
@@ -49,7 +70,8 @@ class Json(logging.Formatter):
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         line = {name: hidden(text) for name, text in line.items()}
-        return redacted(json.dumps(line, ensure_ascii=False))
+        text = redacted(json.dumps(line, ensure_ascii=False))
+        return text if text.isprintable() else "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def log_to_stderr(form: str, level: str = "", stream: TextIO | None = None) -> None:

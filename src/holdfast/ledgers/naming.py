@@ -12,17 +12,22 @@ from typing import Any, get_args
 from msgspec.structs import replace
 
 from holdfast.errors import InputError, NotFoundError
+from holdfast.ledgers.search import beyond
 from holdfast.ledgers.stuck import Names
 from holdfast.model.classes import ErrorClass
 from holdfast.model.ids import is_id, parse, show
 from holdfast.model.nearest import last_part, nearest, one_step
 from holdfast.model.search import Exact, Filter, condition, number, parse_filter
+from holdfast.model.visible import as_meant
 
 CLASSES = (*get_args(ErrorClass), "bug", "internal")
 """Classes that a failure may have."""
 
 SHOWN = 20
 """Candidates that a message lists."""
+
+CUT = "…"
+"""What stands at the end of a key that a list shows cut."""
 
 
 class Naming:
@@ -53,7 +58,9 @@ class Naming:
         """
         if pipeline:
             pipeline = self.pipeline(pipeline)
-        found = self._explicit(text, pipeline) or self._implied(text, pipeline)
+        found = self._explicit(text, pipeline)
+        if not found or not _certain(text):
+            found = found | self._implied(text, pipeline)
         if not found:
             of = f" of {pipeline}" if pipeline else ""
             raise NotFoundError(f"no item{of} has the id or key {text!r} in {self._where}: `holdfast items` lists them")
@@ -65,7 +72,7 @@ class Naming:
             more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
             raise InputError(
                 f"{text!r} names {len(named)} items: {', '.join(named[:SHOWN])}{more}: write item:ID, or PIPELINE:KEY "
-                "(or --pipeline, where the command has it)"
+                '(or key:"KEY" with --pipeline, where the command has it)'
             )
         return next(iter(found))
 
@@ -74,7 +81,7 @@ class Naming:
         return list(dict.fromkeys(self.item(text) for text in texts))
 
     def _explicit(self, text: str, pipeline: str) -> dict[int, tuple[str, str]]:
-        """Where the text says what it is: these forms win, so that every item can be named."""
+        """Where the text says what it is."""
         kind, sign, rest = text.strip().partition(":")
         kind = kind.strip().lower() if sign else ""
         if kind == "item":
@@ -89,14 +96,17 @@ class Naming:
         return {}
 
     def _implied(self, text: str, pipeline: str) -> dict[int, tuple[str, str]]:
-        """All that it may mean: an id, a key as it stands or without the white space around it, a key behind a pipeline's name."""
-        found = self._by_id(text, pipeline) | self._by_key(text, pipeline)
-        if text != text.strip():
-            found |= self._by_key(text.strip(), pipeline)
-        for of in sorted({of for of, _, _ in self._versions.values()}) if not pipeline else ():
-            for form in dict.fromkeys((text, text.strip())):
+        """All that it may mean: an id; a key as it stands, without the white space around it, or as we show it in one line; a key behind a
+        pipeline's name; and of a key that was shown cut, its beginning."""
+        found = self._by_id(text, pipeline)
+        pipelines = sorted({of for of, _, _ in self._versions.values()}) if not pipeline else []
+        for form in dict.fromkeys((text, text.strip(), as_meant(text), as_meant(text).strip())):
+            found |= self._by_key(form, pipeline)
+            for of in pipelines:
                 if form.startswith(f"{of}:"):
                     found |= self._by_key(form[len(of) + 1 :], of)
+        if not found and text.strip().endswith(CUT):
+            found = self._by_beginning(as_meant(text.strip()[: -len(CUT)]), pipeline)
         if not found and len(text) > 2 and text[0] == text[-1] and text[0] in "\"'":
             found = self._by_key(self._key(f"key:{text}"), pipeline)
         return found
@@ -122,6 +132,12 @@ class Naming:
         if pipeline:
             return {item: (pipeline, key) for (item,) in self._rows("item_in_pipeline", pipeline, key)}
         return {item: (of, key) for item, of in self._rows("items_with_key", key)}
+
+    def _by_beginning(self, start: str, pipeline: str) -> dict[int, tuple[str, str]]:
+        if not start or not _storable(start):
+            return {}
+        rows = self._rows("items_with_keys_from", start, beyond(start), pipeline or None)
+        return {item: (of, key) for item, of, key in rows}
 
     # -- what has numbers -----------------------------------------------------------------------------------------
 
@@ -244,6 +260,12 @@ class Naming:
         if not groups:
             raise NotFoundError(f"there is no group {text!r}: `holdfast dead groups` lists them")
         return groups[0]
+
+
+def _certain(text: str) -> bool:
+    """Whether a text says what it is beyond doubt, so that every item can be named: ``item:ID``, ``key:"KEY"``. Any other form may be a key."""
+    kind, _, rest = text.strip().lower().partition(":")
+    return kind.strip() == "item" or (kind.strip() == "key" and rest[:1] in ("'", '"'))
 
 
 def _storable(text: str) -> bool:

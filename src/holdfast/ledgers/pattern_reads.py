@@ -13,6 +13,7 @@ from holdfast.model.ids import is_id, parse, show
 from holdfast.model.nearest import nearest
 from holdfast.model.rows import Rows
 from holdfast.model.values import Chunk, decode_reference, digests, refers_to
+from holdfast.model.visible import as_meant
 
 T = TypeVar("T")
 
@@ -94,6 +95,17 @@ class PatternReads:
 
         return self._listed("events", shown, type, name, limit=limit)
 
+    def event(self, text: str) -> dict[str, Any]:
+        """One event by its id, as it stands or as we show it, with its ``deliveries``.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        for name in dict.fromkeys((text, text.strip(), text.strip().removeprefix("event:"), as_meant(text), as_meant(text.strip()))):
+            for found in self.events(None, name, 1) if "\x00" not in name else ():
+                return {**found, "deliveries": self.deliveries(found["number"], None, 1_000)}
+        raise NotFoundError(f"there is no event {text!r}: `holdfast events` lists them")
+
     def event_type(self, text: str) -> str:
         """The name of an event that has been emitted or received, or that some pipeline emits, awaits or listens to.
 
@@ -116,6 +128,15 @@ class PatternReads:
             return dict(zip(keys, (*row[:3], None if row[3] is None else show(row[3]), *row[4:]), strict=True))
 
         return self._listed("event_deliveries", shown, event, state, limit=limit)
+
+    def check_delivery(self, number: int) -> None:
+        """Refuse the number of a delivery that is not there.
+
+        Raises:
+            NotFoundError: it is not.
+        """
+        if not self._rows("has_delivery", number):
+            raise NotFoundError(f"there is no delivery {number}: `holdfast events --refused` lists those that were refused")
 
     def topology(self) -> list[dict[str, Any]]:
         """Who emits, awaits and listens to what: ``event``, ``emits``, ``awaits``, ``starts`` (names of pipelines)."""

@@ -301,11 +301,11 @@ def _matching(column: str, wanted: Wanted) -> Condition:
     if not _prefix(wanted):
         return f"{column} = ?", (wanted,)
     start = wanted[:-1]
-    beyond = _beyond(start)
-    return (f"{column} >= ?", (start,)) if beyond is None else (f"{column} >= ? and {column} < ?", (start, beyond))
+    end = beyond(start)
+    return (f"{column} >= ?", (start,)) if end is None else (f"{column} >= ? and {column} < ?", (start, end))
 
 
-def _beyond(start: str) -> str | None:
+def beyond(start: str) -> str | None:
     """The first text behind all that begin so, in the order of code points; None: there is none."""
     while start:
         following = ord(start[-1]) + 1

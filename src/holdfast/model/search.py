@@ -14,6 +14,7 @@ from holdfast.model.nearest import nearest
 from holdfast.model.prices import DEAR_USD
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.storable import stored_path
+from holdfast.model.visible import as_meant, one_line
 
 VALUE_LIMIT = 200
 """Characters of a field's value that are searchable."""
@@ -114,8 +115,8 @@ def parse_filter(words: list[str]) -> Filter:
 
     Args:
         words: one condition each. A value may be quoted (``"…"`` or ``'…'``, with ``\`` before a quote
-            or a backslash in it) and is then taken as it is; a ``*`` behind the closing quote asks for
-            a prefix match.
+            or a backslash in it, and ``\n``, ``\t``, ``\u202e`` for what has no shape) and is then taken
+            as it is; a ``*`` behind the closing quote asks for a prefix match.
 
     Raises:
         InputError: a word that is no condition, or a condition twice; the message says what there is.
@@ -161,9 +162,9 @@ def condition(name: str, wanted: Wanted, sign: str = ":") -> str:
     text, star = (wanted.text, "") if isinstance(wanted, Exact) else (wanted, "")
     if isinstance(wanted, str) and wanted.endswith("*") and (sign == "=" or name in _PATTERNS):
         text, star = wanted[:-1], "*"
-    bare = text and not re.search(r"\s", text) and text[0] not in "\"'=" and not (text[-1] == "*" and not star)
+    bare = text and text.isprintable() and not re.search(r"\s", text) and text[0] not in "\"'=" and not (text[-1] == "*" and not star)
     shown = text if bare or (star and not text) else _quoted(text)
-    return f"{name if re.fullmatch(_BARE, name) else _quoted(name)}{sign}{shown}{star}"
+    return f"{name if re.fullmatch(_BARE, name) and name.isprintable() else _quoted(name)}{sign}{shown}{star}"
 
 
 def equal(name: str, value: str) -> str:
@@ -177,11 +178,16 @@ def exactly(name: str, value: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + one_line(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+    return re.sub(r"\\(?:[tnr]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", _unescaped, text[1:-1], flags=re.DOTALL)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    letter = as_meant(match[0])
+    return letter if letter != match[0] else match[0][1:]
 
 
 def _condition(word: str) -> tuple[str, str, Wanted]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from unicodedata import category
 
 _CODES = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Categories of Unicode that have no shape: controls, formats (directions of writing, zero widths), surrogates, separators of lines."""
 
 _LAYOUT = "\t\n"
+
+_SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_LONG = {code[1]: letter for letter, code in _SHORT.items()}
+
+_CODE = re.compile(r"\\(?:([tnr])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))")
 
 
 def visible(text: str, keep: str = _LAYOUT) -> str:
@@ -22,6 +28,27 @@ def visible(text: str, keep: str = _LAYOUT) -> str:
     return "".join(one if one.isprintable() or one in keep or category(one) not in _CODES else _code(one) for one in text)
 
 
+def one_line(text: str) -> str:
+    """Return a text as one line: like :func:`visible`, and tabs and ends of lines are written as ``\\t`` and ``\\n``."""
+    return visible(text, "")
+
+
+def as_meant(text: str) -> str:
+    """Return the text that :func:`one_line` shows so: each code of a character without a shape is that character. Other text
+    stays, and so do codes of what no ledger keeps (NUL, surrogates)."""
+    return _CODE.sub(_letter, text)
+
+
+def _letter(match: re.Match[str]) -> str:
+    if match[1]:
+        return _LONG[match[1]]
+    number = int(match[2] or match[3] or match[4], 16)
+    letter = chr(number) if 0 < number <= 0x10FFFF else ""
+    return letter if letter and category(letter) in _CODES - {"Cs"} else match[0]
+
+
 def _code(letter: str) -> str:
+    if letter in _SHORT:
+        return _SHORT[letter]
     number = ord(letter)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -83,7 +83,7 @@ def deploy(here: Here, person: Operator, name: Name, body: Deploy, response: Res
 def reconcile(here: Here, person: Viewer, name: Name, body: Keys) -> dict[str, Any]:
     """Compare the keys that a client says it sent with those that were received: which are missing, which are unexpected."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
     return here.app.reconcile(name, body.keys, body.manifest)
 
 
@@ -91,7 +91,7 @@ def reconcile(here: Here, person: Viewer, name: Name, body: Keys) -> dict[str, A
 def pipeline_runbooks(here: Here, person: Viewer, name: Name) -> dict[str, Any]:
     """Its runbooks, as Markdown."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
         of = next(one for one in subjects(reads, here) if one.pipeline == name)
     return listed([{"runbook": book.slug, "title": book.title, "alerts": book.alerts, "text": markdown(of, book)} for book in runbooks(of)])
 

@@ -32,7 +32,7 @@ def pipelines(here: Here, since: Since = "1h") -> dict[str, Any]:
 def pipeline(here: Here, name: Name, since: Since = "1h") -> dict[str, Any]:
     """One pipeline: its steps in the span, its versions, what is paused, what its combinators did."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
         now = here.app.clock.now_ms()
         versions = [{key: one[key] for key in one if key not in ("shape", "number")} for one in reads.versions(name)]
         return {
@@ -46,7 +46,7 @@ def pipeline(here: Here, name: Name, since: Since = "1h") -> dict[str, Any]:
 def graph(here: Here, name: Name) -> dict[str, Any]:
     """Its newest version's graph with what each step has in hand and has done in the last hour."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
         return graph_of(reads, name, here.app.clock.now_ms())
 
 
@@ -54,7 +54,7 @@ def graph(here: Here, name: Name) -> dict[str, Any]:
 def pipeline_funnel(here: Here, name: Name, since: Since = "1d") -> dict[str, Any]:
     """The share of items that gets through each step, and where and why the others drop."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
         return funnel(reads, name, last(since, here.app.clock.now_ms()))
 
 
@@ -62,7 +62,7 @@ def pipeline_funnel(here: Here, name: Name, since: Since = "1d") -> dict[str, An
 def pipeline_series(here: Here, name: Name, since: Since = "3h", every: Annotated[int, Query(ge=1, le=1440)] = 3) -> dict[str, Any]:
     """Items over time, in slots of so many minutes."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
         return listed(series(reads, last(since, here.app.clock.now_ms()), name, every))
 
 
@@ -78,7 +78,7 @@ def costs(here: Here, since: Since = "30d", pipeline: str | None = None, by_day:
 def costs_by(here: Here, name: Name, by: Annotated[str, Query(min_length=1, max_length=200)], since: Since = "30d") -> dict[str, Any]:
     """What items cost, in US dollars, by the values of a searchable field of their payload."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
         field = reads.naming.field(by, name)
         return listed(costs_by_field(reads, here.app.settings.prices, name, field, last(since, here.app.clock.now_ms())))
 

@@ -24,7 +24,7 @@ ROWS = 200
 """Items that are read at a time."""
 
 
-@router.get("/items/{item:path}/output", response_class=Response)
+@router.get("/items/{item:text}/output", response_class=Response)
 def item_output(here: Here, item: ItemName, pipeline: Of = "") -> Response:
     """What a completed item gave, whole, as JSON."""
     with here.reads() as reads:
@@ -42,7 +42,9 @@ def outputs(
     """What completed items gave, the newest first: a JSON object a line, with ``item``, ``key`` and ``output``. Where it breaks off, go on with
     ``after``, the last item that came."""
     with here.reads() as reads:
-        known(reads, name)
+        name = known(reads, name)
+        if after:
+            reads.naming.item(after, name)  # refused now: an answer that has begun cannot be
     store, wanted = here.app.store(), Filter(pipeline=name, states=("completed",))
 
     def lines() -> Iterator[bytes]:
@@ -61,7 +63,7 @@ def outputs(
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
-@router.get("/items/{item:path}")
+@router.get("/items/{item:text}")
 def item(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
     """One item: its timeline with every attempt, payload, output, dead letters, waits, children, cost.
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
+from starlette.convertors import register_url_convertor
 
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.duration import seconds
 from holdfast.model.rows import Rows
 from holdfast.model.search import number, read_filter
 from holdfast.model.states import ITEM_STATES
-from holdfast.server.plain import plain, whole
+from holdfast.server.plain import Text, plain, whole
 from holdfast.server.rights import needs
 from holdfast.server.state import State, state_of
+
+register_url_convertor("text", Text())
 
 router = APIRouter(prefix="/api/v1", dependencies=[needs("view")], tags=["look"])
 
@@ -46,13 +49,13 @@ def listed(rows: list[Any], key: str = "") -> dict[str, Any]:
     return {**found, "next": str(known[-1][key]) if known.more else None} if key else found
 
 
-def known(reads: LedgerReads, pipeline: str) -> None:
-    """Refuse a pipeline that the ledger does not know.
+def known(reads: LedgerReads, pipeline: str) -> str:
+    """The name of the pipeline that a text names.
 
     Raises:
-        NotFoundError: no such pipeline.
+        NotFoundError: the ledger knows none.
     """
-    reads.naming.pipeline(pipeline)
+    return reads.naming.pipeline(pipeline)
 
 
 @router.get("/overview")
@@ -80,7 +83,7 @@ def count(here: Here, find: Annotated[str, Query(max_length=2_000)] = "") -> dic
         return {"count": reads.count_found(read_filter(find), 100_000, here.app.clock.now_ms())}
 
 
-@router.get("/items/{item:path}/lineage")
+@router.get("/items/{item:text}/lineage")
 def lineage(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
     """All that was set off together with an item: items and events, and which started which."""
     with here.reads() as reads:
@@ -206,11 +209,7 @@ def events(here: Here, type: str | None = None, limit: Limit = 50) -> dict[str, 
 def event(here: Here, id: Annotated[str, Query(max_length=500, description="The event's id.")]) -> dict[str, Any]:
     """One event, and what became of it at each pipeline that listens."""
     with here.reads() as reads:
-        names = dict.fromkeys((id, id.strip(), id.strip().removeprefix("event:")))
-        found = next((row for name in names for row in reads.events(None, name, 1)), None)
-        if found is None:
-            raise NotFoundError(f"there is no event {id!r}")
-        return dict(plain({**found, "deliveries": reads.deliveries(found["number"], None, 1000)}))
+        return dict(plain(reads.event(id)))
 
 
 @router.get("/events/deliveries")

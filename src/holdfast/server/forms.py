@@ -162,13 +162,20 @@ def _typed(form: dict[str, list[str]], field: dict[str, Any]) -> Any:
     if field["kind"] == "text":
         return text if text or field["required"] else None
     if field["kind"] == "choice":
-        return next((choice for choice in field["choices"] if json.dumps(choice) == text), None)
+        return next((choice for choice in field["choices"] if json.dumps(choice) == json.dumps(_read(text))), None)
     if not text:
         return None
     try:
         return json.loads(text)
     except ValueError:
         raise InputError(f"{field['name']}: {text!r} is no {field['kind'] if field['kind'] == 'number' else 'JSON'}") from None
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _do(here: State, form: dict[str, list[str]], work: Callable[[App], Changed]) -> Response:

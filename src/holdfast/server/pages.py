@@ -20,7 +20,7 @@ from holdfast.server import forms
 from holdfast.server.api_reads import WHOLE, Here, ItemName, Name, Number, Of, known
 from holdfast.server.graph import sources_of
 from holdfast.server.plain import plain, whole
-from holdfast.server.problems import Refused
+from holdfast.server.problems import Refused, refusal
 from holdfast.server.render import IMAGES, page
 from holdfast.server.rights import needs
 from holdfast.server.state import State
@@ -54,9 +54,11 @@ def pipeline(request: Request, here: Here, name: Name, since: str = "1d", by: An
     if since not in SPANS:
         raise InputError(f"a span is one of {', '.join(SPANS)}")
 
+    with here.reads() as reads:
+        name = known(reads, name)
+
     def made() -> dict[str, Any]:
         with here.reads() as reads:
-            known(reads, name)
             now = here.app.clock.now_ms()
             span = last(since, now)
             return {
@@ -93,7 +95,7 @@ def items(
 ) -> Response:
     """Items that a filter finds."""
     rows, more = Rows[dict[str, Any]](), False
-    found, trouble, also = None, "", ""
+    found, trouble, also, status = None, "", "", 200
     with here.reads() as reads:
         try:
             wanted, now = read_filter(find), here.app.clock.now_ms()
@@ -103,7 +105,7 @@ def items(
                 found = reads.count_found(wanted, COUNTED + 1, now) if more or after else len(rows)
                 also = show(reads.naming.item(find)) if is_named(reads, find) else ""
         except InputError as error:
-            trouble = str(error)
+            trouble, status = str(error), refusal(error).status
             try:  # an id or a key, typed as it is
                 return RedirectResponse(f"/items/{show(reads.naming.item(find))}", 303)
             except NotFoundError:
@@ -111,12 +113,12 @@ def items(
             except InputError as several:
                 trouble = str(several)
     return page(
-        request, "items.html", find=find, after=after, rows=rows, found=found, counted=COUNTED, trouble=trouble, states=ITEM_STATES,
+        request, "items.html", status, find=find, after=after, rows=rows, found=found, counted=COUNTED, trouble=trouble, states=ITEM_STATES,
         more=rows[-1]["item"] if more else None, also=also,
     )  # fmt: skip
 
 
-@router.get("/items/{item:path}")
+@router.get("/items/{item:text}")
 def item(request: Request, here: Here, item: ItemName, pipeline: Of = "") -> Response:
     """One item: what happened to it, and what one can do."""
     with here.reads() as reads:

@@ -6,8 +6,15 @@ import json
 from typing import Any
 
 import msgspec
+from starlette.convertors import PathConvertor
 
 from holdfast.store import Store
+
+
+class Text(PathConvertor):
+    """Any text in an address, ends of lines and slashes included: keys may have both."""
+
+    regex = r"[\s\S]*"
 
 
 def plain(value: Any) -> Any:

@@ -129,7 +129,7 @@ def _ledger(app: App) -> Iterator[Finding]:
             )
         for pause in reads.pauses():
             what = f"{pause['pipeline']}{' / ' + pause['step'] if pause['step'] else ''}"
-            yield Finding("pause", "warning", f"{what} is paused by {pause['who']}", f"holdfast resume --pipeline {pause['pipeline']}")
+            yield Finding("pause", "warning", f"{what} is paused by {pause['who']}", f"holdfast resume --pipeline {what.replace(' / ', ' --step ')}")
     finally:
         reads.close()
 

@@ -21,6 +21,9 @@ select d.id, p.name, d.state, d.item, d.reason, e.name, e.type, e.at
 from deliveries d join pipelines p on p.id = d.pipeline join events e on e.id = d.event
 where (cast($1 as bigint) is null or d.event = $1) and (cast($2 as text) is null or d.state = $2) order by d.id desc limit $3;
 
+-- name: has_delivery
+select 1 from deliveries where id = $1;
+
 -- name: listeners
 select p.name, s.type from subscriptions s join pipelines p on p.id = s.pipeline order by s.type, p.name;
 

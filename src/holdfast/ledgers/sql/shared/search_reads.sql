@@ -57,6 +57,10 @@ select distinct s.version from serving s join incarnations n on n.id = s.incarna
 -- name: items_with_key the newest first: a key names one item in each pipeline
 select i.id, p.name from pipelines p join items i on i.pipeline = p.id where i.key = $1 order by i.id desc limit 21;
 
+-- name: items_with_keys_from of one pipeline or of all: keys from one text on, and before another
+select i.id, p.name, i.key from pipelines p join items i on i.pipeline = p.id
+where i.key >= $1 and (cast($2 as text) is null or i.key < $2) and (cast($3 as text) is null or p.name = $3) order by i.key limit 21;
+
 -- name: item_in_pipeline
 select i.id from items i where i.pipeline in (select id from pipelines where name = $1) and i.key = $2;
 
