@@ -36,6 +36,7 @@ from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.first import FirstWorker
 from holdfast.executors.loop import LoopExecutor
+from holdfast.executors.loops import hidden
 from holdfast.executors.memory import upkeep_of
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.processes import ProcessExecutor
@@ -130,10 +131,10 @@ class Session:
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
         server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
-        feeding = loop.create_task(self._feed(intake, accepted))
+        feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
         relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
-        relaying = None if relay is None else loop.create_task(relay.run())
+        relaying = None if relay is None else hidden(loop.create_task(relay.run()))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         try:

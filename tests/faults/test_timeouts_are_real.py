@@ -212,13 +212,12 @@ def test_what_is_cancelled_before_its_first_turn_never_begins_and_is_reported(wh
         ended: list[Outcome] = []
         executor = _loop(swallowing_once, ended.extend)
         step, one = _invocation(swallowing_once, Way("late"))
-        before = asyncio.all_tasks()
         assert executor.reserve(step)
         executor.start(step, [one])
         if who == "engine":
             executor.cancel(1, one.node, "", 1, 1)
         else:
-            (made,) = asyncio.all_tasks() - before
+            (made,) = executor._attempts
             made.cancel()
         await asyncio.sleep(0.02)
         executor.tick()

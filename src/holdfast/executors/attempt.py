@@ -268,6 +268,8 @@ def run_batch(
             results[number] = failure_of(error, step.policy.retry.never)
     try:
         verdicts = _called(step, [element for _, element in elements], node.name, process) if elements else []
+        if isinstance(verdicts, list):
+            verdicts = list.copy(verdicts)  # as it is, whatever a subclass says
         if not isinstance(verdicts, list) or len(verdicts) != len(elements):
             what = f"{len(verdicts)} came back" if isinstance(verdicts, list) else f"a {type(verdicts).__name__} came back"
             raise ResultError(f"step {node.name!r} must return a list with one verdict per element: {len(elements)} went in, {what}")

@@ -5,7 +5,8 @@ does beyond that ends with it.
 
 Looking at everything takes about 12 µs, as long as several trivial steps. So what short attempts change in practice (environment, working
 directory, umask, signal handlers, search path, streams) is looked at after every attempt, in about 3 µs. The rest is looked at after every
-attempt of more than 0.1 ms, and otherwise after each millisecond of work: whatever starts a process takes longer than that.
+attempt of more than 0.1 ms, and of the first ones of each step, and otherwise after each millisecond of work: whatever starts a process takes
+longer than that.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, TypeVar
 
-from holdfast.executors.facets import Facet, facets
+from holdfast.executors.facets import Facet, facets, stop_timers
 from holdfast.executors.left_behind import Children, Leaks
 from holdfast.executors.streams import Standard
 from holdfast.model.step import Step
@@ -36,6 +37,8 @@ log = logging.getLogger("holdfast")
 
 SHORT_S = 0.0001
 """Seconds up to which an attempt is short."""
+NEW = 20
+"""Attempts of a step that must have changed nothing, one after the other, before it is trusted to be short and harmless."""
 DUE_S = 0.001
 """Seconds of short attempts after which everything is looked at."""
 
@@ -52,6 +55,7 @@ class CleanState:
         self._pid, self._thread = os.getpid(), threading.get_ident()
         self._umask = os.umask(0o077)
         os.umask(self._umask)
+        sys.meta_path.insert(0, _Imports(self))
         self._facets = [(facet, facet.read, facet.copy(facet.read())) for facet in facets()]
         self._children, self._leaks = Children(), Leaks()
         self._context = copy_context()
@@ -60,7 +64,7 @@ class CleanState:
         self._retire = ""
         self._sort()
         self._short_s = 0.0
-        sys.meta_path.insert(0, _Imports(self))
+        self._calm: dict[str, int] = {}
 
     def _sort(self) -> None:
         """What is looked at after every attempt, as a flat list, and the rest."""
@@ -100,23 +104,31 @@ class CleanState:
             ran_s: seconds that it ran.
         """
         self._short_s += ran_s
-        everything = ran_s > SHORT_S or self._short_s > DUE_S
+        calm = self._calm.get(step, 0)
+        everything = ran_s > SHORT_S or self._short_s > DUE_S or calm < NEW
         if everything:
             self._short_s = 0.0
-        try:
-            self._restore(step, everything)
-        except BaseException:  # a handler of a signal that the attempt has set may raise anywhere: once, since it is gone then
+        for last in (False, False, True):
             try:
-                self._restore(step, True)
-            except BaseException as error:
-                self._retire = f"its state could not be restored ({type(error).__name__})"
+                changed = self._restore(step, everything)
+                if changed or calm < NEW:
+                    self._calm[step] = 0 if changed else calm + 1
+                return
+            except BaseException as error:  # a handler of a signal that the attempt has set may raise anywhere
+                everything = True
+                with suppress(BaseException):
+                    stop_timers()
+                if last:
+                    self._retire = f"its state could not be restored ({type(error).__name__})"
 
-    def _restore(self, step: str, everything: bool) -> None:
+    def _restore(self, step: str, everything: bool) -> bool:
+        """Returns whether anything was changed."""
         changed = self._standard.restore(everything)
         if os.umask(self._umask) != self._umask:
             changed.append("the umask")
         for facet, read, kept in self._often:
             if read() != kept:
+                stop_timers()  # first: one may ring when its handler is gone
                 changed.append(facet.name)
                 self._put_back(facet, kept)
         if changed:
@@ -127,6 +139,7 @@ class CleanState:
             self._say(step, changed)
             if not self._standard.sound():
                 self._retire = self._retire or "its standard descriptors could not be restored"
+        return bool(changed)
 
     def _restore_rest(self, changed: list[str]) -> None:
         """Look at everything else; what was changed is added to the list."""

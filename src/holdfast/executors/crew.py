@@ -16,8 +16,9 @@ from holdfast.executors import linux
 from holdfast.executors.availability import Availability
 from holdfast.executors.channel import Channel
 from holdfast.executors.figures import Figures
+from holdfast.executors.keeper import Keeper
 from holdfast.executors.memory import Holder, MemoryGuard, Upkeep
-from holdfast.executors.slots import Job, Slot
+from holdfast.executors.slots import Job, Slot, waited_s
 from holdfast.executors.starting import START_LIMIT_S, Launched, launch
 from holdfast.executors.worker import Message, Ready, Setup
 from holdfast.model.failure import Failure
@@ -31,6 +32,10 @@ GRACE_S = 3.0
 
 SEND_LIMIT_S = 10.0
 """Seconds after the end of a call within which something of its answer must have come."""
+
+BEGIN_LIMIT_S = 10.0
+"""Seconds within which a worker must begin a call when it has nothing else to do. A thread that a step has left behind may hold the
+interpreter for ever, or stop the process."""
 
 STOP_STEP_S = 0.005
 STOP_STEPS = 100
@@ -74,6 +79,7 @@ class Crew:
         self._said: set[tuple[str, str]] = set()
         self._sweeper: ThreadPoolExecutor | None = None
         self._sweeps: set[Future[None]] = set()
+        self._keeper: Keeper | None = None
         self.closed = False
 
     def adopt(self, launched: Launched) -> None:
@@ -111,6 +117,13 @@ class Crew:
                     self.spoil(slot, f"it did not get ready within {self._limit_s:g} s")
             elif at < 0 and number in slot.calls and now - max(-at, slot.channel.heard_at) > SEND_LIMIT_S:
                 self.spoil(slot, "its answer did not come")
+            elif slot.suspect is None and slot.doomed is None and waited_s(slot, now) > BEGIN_LIMIT_S:
+                slot.deaf = True
+                log.warning(
+                    "worker process %d is replaced: something that step %r has left behind keeps it from beginning the next call",
+                    slot.pid, slot.did,
+                )  # fmt: skip
+                self.spoil(slot, "it did not begin the next call")
 
     def _look_at_memory(self, now: float) -> None:
         slots = {slot.pid: slot for slot in self.slots}
@@ -169,6 +182,8 @@ class Crew:
     def close(self) -> None:
         """Kill the workers that are at something, and let the others end; nothing of them is told any more."""
         self.closed = True
+        if self._keeper is not None:
+            self._keeper.close()
         for slot in list(self.slots):
             if slot.calls or not slot.ready:
                 self.slots.remove(slot)
@@ -214,6 +229,8 @@ class Crew:
             if slot not in self._ending and not slot.spoiled:
                 self._hear(slot, messages)
 
+        if self._keeper is None and not self.closed:
+            self._keeper = Keeper()
         channel = Channel(launched, heard, lambda why: self._broken(slot, why), lambda: self._end(slot))
         slot = Slot(channel, modules)
         self.slots.append(slot)

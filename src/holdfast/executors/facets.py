@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib
 import locale
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)
+_LIMITS = (
+    resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_STACK, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NPROC,
+)  # fmt: skip
 """Those that make the next attempt fail."""
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = tuple(sorted(int(one) for one in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
@@ -50,7 +58,7 @@ class Facet:
 def facets() -> list[Facet]:
     """All of them; made in the thread and process that will read them."""
     found = [
-        Facet("a timer", _running_timers, _stop_timers),
+        Facet("a timer", _running_timers, stop_timers),
         Facet("the signal handlers", lambda: tuple(map(_handler, _USUAL)), _restore_handlers(_USUAL), always=True),
         Facet("the handlers of real-time signals", lambda: tuple(map(_handler, _SIGNALS)), _restore_handlers(_SIGNALS)),
         Facet("its user", lambda: (os.geteuid(), os.getegid()), _restore_user, always=True),
@@ -66,7 +74,15 @@ def facets() -> list[Facet]:
         Facet("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout, always=True),
         Facet("the trace function", sys.gettrace, sys.settrace, always=True),
         Facet("the profile function", sys.getprofile, sys.setprofile, always=True),
-        _search_path(),
+        _list("sys.path", sys, "path", always=True),
+        Facet("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
+        _list("sys.meta_path", sys, "meta_path"),
+        _list("sys.path_hooks", sys, "path_hooks"),
+        _list("the filters of warnings", warnings, "filters"),
+        Facet("the root logger", _root_logger, _restore_root_logger),
+        _names("a builtin", builtins, [name for name in vars(builtins) if name != "_"]),
+        _names("a hook of the interpreter", sys, ["excepthook", "unraisablehook", "displayhook", "breakpointhook"]),
+        _names("a hook of threads", threading, ["excepthook", "Thread"]),
     ]
     return found
 
@@ -93,14 +109,46 @@ def _environment() -> Facet:
     return Facet("environment variables", read, restore, lambda value: value if value is None else dict(value), always=True)
 
 
-def _search_path() -> Facet:
-    path = sys.path
+def _list(name: str, holder: Any, attribute: str, always: bool = False) -> Facet:
+    """A list that a module holds in a variable."""
+    own = getattr(holder, attribute)
 
-    def restore(kept: list[str]) -> None:
-        sys.path = path
-        path[:] = kept
+    def restore(kept: list[Any]) -> None:
+        setattr(holder, attribute, own)
+        own[:] = kept
+        if holder is warnings:
+            getattr(warnings, "_filters_mutated")()
 
-    return Facet("sys.path", lambda: sys.path, restore, list, always=True)
+    return Facet(name, lambda: getattr(holder, attribute, None), restore, lambda value: value if value is None else list(value), always)
+
+
+def _names(name: str, holder: Any, names: list[str]) -> Facet:
+    """What variables of a module stand for; others may be added to them."""
+    variables, values = vars(holder), itemgetter(*names)
+
+    def read() -> Any:
+        try:
+            return values(variables)
+        except KeyError:  # one was taken away
+            return None
+
+    def restore(kept: Any) -> None:
+        variables.update(zip(names, kept, strict=True))
+
+    return Facet(name, read, restore)
+
+
+def _root_logger() -> tuple[Any, ...]:
+    root = logging.getLogger()
+    return root.manager.disable, root.level, root.disabled, *root.handlers
+
+
+def _restore_root_logger(kept: tuple[Any, ...]) -> None:
+    root = logging.getLogger()
+    logging.disable(kept[0])
+    root.setLevel(kept[1])
+    root.disabled = kept[2]
+    root.handlers[:] = kept[3:]
 
 
 def _directory() -> str | None:
@@ -136,7 +184,8 @@ def _running_timers() -> tuple[bool, ...]:
     return _STILL if timers == _NO_TIMERS else tuple(delay > 0 for delay, _ in timers)
 
 
-def _stop_timers(running: tuple[bool, ...]) -> None:
+def stop_timers(running: tuple[bool, ...] = _STILL) -> None:
+    """Stop those that are not to run."""
     for which, runs in zip(_TIMERS, running, strict=True):
         if not runs:
             signal.setitimer(which, 0)

@@ -18,6 +18,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
 from holdfast.executors.attempt import await_attempt, on_the_loop
+from holdfast.executors.loops import hidden, shown
 from holdfast.executors.places import Places
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.recorders import RunnerRecorder
@@ -94,6 +95,7 @@ class LoopExecutor(Places):
         self._look = 0.0
         self._done: list[Outcome] = []
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._files = DaemonPool(FILES, "holdfast-files")
         self._warned: set[str] = set()
         on_the_loop[:] = [self._named]
@@ -102,13 +104,14 @@ class LoopExecutor(Places):
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Know from now on which attempt a task belongs to that a step makes in this loop."""
+        self._loop = loop
         loop.set_task_factory(self._inner_task)  # type: ignore[arg-type]  # typeshed knows no context
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""
         attempt = Attempt(invocations[0], step, self._clock.monotonic())
         loop = asyncio.get_running_loop()
-        attempt.running = asyncio.Task(self._run(attempt), loop=loop, context=self._context.copy())
+        attempt.running = hidden(asyncio.Task(self._run(attempt), loop=loop, context=self._context.copy()))
         self._attempts[attempt.running] = attempt
 
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
@@ -124,6 +127,8 @@ class LoopExecutor(Places):
         if now < self._look:
             return
         self._look = now + LOOK_S
+        if self._loop is not None and self._loop.get_task_factory() != self._inner_task:  # a step has put its own there
+            self.watch(self._loop)
         for running, attempt in list(self._attempts.items()):
             limit = attempt.invocation.timeout_s
             if running.done():  # somebody else has cancelled it before it began, so that nothing of it has run
@@ -161,6 +166,7 @@ class LoopExecutor(Places):
         """Cancel all attempts and report nothing more."""
         self._closed = True
         for running in list(self._attempts):
+            shown(running)
             running.cancel()
         self._files.shutdown(cancel_futures=True)
 
@@ -210,9 +216,11 @@ class LoopExecutor(Places):
         """Report an attempt, once."""
         attempt.over = True
         self._free += 1
+        recorder = attempt.recorder
+        if recorder is not None:
+            recorder.close()
         if self._closed:
             return
-        recorder = attempt.recorder
         usage = Usage(cost=recorder.spent) if recorder is not None and recorder.spent else NOTHING
         ran_s = self._clock.monotonic() - attempt.began
         if not self._done:

@@ -57,7 +57,7 @@ def run_in(make: Callable[[], asyncio.AbstractEventLoop], work: Coroutine[Any, A
     try:
         asyncio.set_event_loop(loop)
         loop.set_default_executor(pool)
-        return _drive(loop, loop.create_task(work))
+        return _drive(loop, hidden(loop.create_task(work)))
     finally:
         try:
             _unwind(loop)
@@ -66,6 +66,17 @@ def run_in(make: Callable[[], asyncio.AbstractEventLoop], work: Coroutine[Any, A
             asyncio.set_event_loop(None)
             with suppress(OSError):  # uvloop minds connections that a step's client leaves open; they end with the loop
                 loop.close()
+
+
+def hidden(task: asyncio.Task[T]) -> asyncio.Task[T]:
+    """Leave a task of ours out of ``asyncio.all_tasks()``, so that a step which cancels "all tasks" does not mean it."""
+    asyncio.tasks._unregister_task(task)  # type: ignore[attr-defined]
+    return task
+
+
+def shown(task: asyncio.Task[Any]) -> None:
+    """The end of :func:`hidden`: when the loop ends, the task is waited for."""
+    asyncio.tasks._register_task(task)  # type: ignore[attr-defined]
 
 
 def _drive(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:

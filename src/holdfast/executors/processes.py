@@ -18,6 +18,7 @@ from holdfast.clock import Clock
 from holdfast.executor import Note, Report
 from holdfast.executors.availability import Availability
 from holdfast.executors.crew import Crew
+from holdfast.executors.doubts import Doubts
 from holdfast.executors.figures import Figures
 from holdfast.executors.memory import Upkeep
 from holdfast.executors.slots import DEPTH, Attempted, Job, Slot, best_of
@@ -80,14 +81,14 @@ class ProcessExecutor:
         self._availability = Availability(modules)
         self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s, upkeep, figures)
         self._known: dict[Step, float] = {}
+        self._doubts = Doubts()
         self._reserved: dict[tuple[Step, bool], int] = {}
         self._calls = 0  # how many are reserved, and how long they are taken to last; None: some step's cost has changed
         self._ahead: float | None = 0.0
         self._backlog: deque[Job] = deque()
         self._jobs: dict[Attempted, Job] = {}
         self._look = 0.0
-        self._used = False
-        self._flush_due = False
+        self._used = self._flush_due = False
         self._later: list[list[Outcome]] = []
         if first is not None:
             self._crew.adopt(first)
@@ -280,14 +281,15 @@ class ProcessExecutor:
                 slot.drop(job)
                 self._again(job)
             elif isinstance(message, Answer) and job is not None and job.number == message.number and len(message.results) == len(job.invocations):
+                doubt = self._doubts.about(job.step.name, message.results, job.number == 1, self._clock.monotonic())
                 slot.drop(job)
                 group = self._answered(job, message)
                 if message.whole:
                     wholes.append(group)
                 else:
                     outcomes += group
-                if message.retire:
-                    self._crew.retire(slot, message.retire, job.step.name if message.faulty else "")
+                if message.retire or doubt:
+                    self._crew.retire(slot, message.retire or doubt, job.step.name if message.faulty else "")
             else:
                 self._crew.spoil(slot, "it answered what it was not asked")
                 break
@@ -336,7 +338,7 @@ class ProcessExecutor:
             why = Failure("memory", how, f"Linux ran out of memory and killed the worker process {slot.pid}, last seen with {show_size(peak)}")
         if slot.doomed is not None:
             guilty, why = slot.doomed
-        elif slot.spoiled and slot.ready:
+        elif slot.spoiled and slot.ready and not slot.deaf:
             guilty = slot.head()
             why = Failure("crash", "WorkerUnusable", f"the worker process {slot.pid} was killed: {slot.spoiled}")
         elif begun is None and slot.ready and (head := slot.head()) is not None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from holdfast.errors import InputError, LeaseLostError
 from holdfast.executor import Note
 from holdfast.model.outcome import Invocation
 
 _LOST = "the item has another owner: what this attempt does is not recorded any more"
+_OVER = "this attempt is over: what is left of it may have no effect any more"
+_FORKED = "this is a fork of the worker process: only the process that the attempt runs in may have an effect that is recorded"
 
 
 class RunnerRecorder:
@@ -25,10 +29,22 @@ class RunnerRecorder:
     def __init__(self, invocation: Invocation, note: Note, loop: asyncio.AbstractEventLoop) -> None:
         self.known = dict(invocation.effects or {})
         self.spent = 0
+        self.turns: dict[str, Any] = {}
         self._invocation, self._note, self._loop = invocation, note, loop
+        self._over = False
+
+    def begin(self, label: str) -> None:
+        """Refuse what is left of an attempt that is over."""
+        if self._over:
+            raise LeaseLostError(_OVER)
+
+    def close(self) -> None:
+        """The attempt is over."""
+        self._over = True
 
     def check(self, label: str) -> None:
-        """It cannot wait on the loop."""
+        """The attempt is not over; it cannot wait on the loop."""
+        self.begin(label)
         if _inside(self._loop):
             raise TypeError(f"ctx.once({label!r}): in an async step, give it an `async def` and await it")
 
@@ -65,15 +81,34 @@ class PipeRecorder:
     def __init__(self, known: dict[str, bytes] | None, ask: Callable[[str, bytes], bool]) -> None:
         self.known = dict(known or {})
         self.spent = 0
+        self.turns: dict[str, Any] = {}
         self._ask = ask
+        self._pid, self._over = os.getpid(), False
+        self._pipes = threading.Lock()
+
+    def begin(self, label: str) -> None:
+        """Refuse forks, and what is left of an attempt that is over."""
+        if os.getpid() != self._pid:
+            raise LeaseLostError(_FORKED)
+        if self._over:
+            raise LeaseLostError(_OVER)
 
     def check(self, label: str) -> None:
-        """Everything can be asked."""
+        """The attempt is not over, and this is no fork."""
+        self.begin(label)
 
     def record(self, label: str, value: bytes) -> None:
-        """Wait until it is durable."""
-        if not self._ask(label, value):
-            raise LeaseLostError(_LOST)
+        """Wait until it is durable; threads of the step do so one after the other."""
+        self.begin(label)  # first: in a fork the lock may be held for ever
+        with self._pipes:
+            self.begin(label)
+            if not self._ask(label, value):
+                raise LeaseLostError(_LOST)
+
+    def close(self) -> None:
+        """The attempt is over: the pipes are the worker's again, as soon as no thread of the step waits for an answer."""
+        with self._pipes:
+            self._over = True
 
     async def record_soon(self, label: str, value: bytes) -> None:
         """An async step that runs here alone may as well wait."""
@@ -86,10 +121,15 @@ class NoRecorder:
     def __init__(self) -> None:
         self.known: dict[str, bytes] = {}
         self.spent = 0
+        self.turns: dict[str, Any] = {}
+
+    def begin(self, label: str) -> None:
+        """Refuse."""
+        raise InputError(f"ctx.once({label!r}): a transactional step settles with what it writes, so give effects elsewhere a step of their own")
 
     def check(self, label: str) -> None:
         """Refuse."""
-        raise InputError(f"ctx.once({label!r}): a transactional step settles with what it writes, so give effects elsewhere a step of their own")
+        self.begin(label)
 
     def record(self, label: str, value: bytes) -> None:
         """Refuse."""

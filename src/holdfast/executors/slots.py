@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import msgspec
@@ -70,6 +71,9 @@ class Slot:
         retiring: why it is to be replaced.
         count: calls that it was given.
         starved: whether Linux has killed it for want of memory.
+        deaf: whether it was killed since it did not begin what it holds.
+        given_at: when it was given a call while it had none, monotonic seconds.
+        did: the step that it has run last.
         last: of one that has ended: the call that began last, and when (negative: when that ended).
     """
 
@@ -86,6 +90,9 @@ class Slot:
     retiring: str = ""
     count: int = 0
     starved: bool = False
+    deaf: bool = False
+    given_at: float = 0.0
+    did: str = ""
     last: tuple[int, float] | None = None
 
     @property
@@ -100,6 +107,8 @@ class Slot:
 
     def take(self, job: Job) -> None:
         """Give it a call."""
+        if not self.calls:
+            self.given_at = time.monotonic()
         self.count += 1
         job.number, job.slot = self.count, self
         self.calls[job.number] = job
@@ -110,6 +119,7 @@ class Slot:
     def drop(self, job: Job) -> None:
         """A call is no longer with it."""
         self.calls.pop(job.number, None)
+        self.did = job.step.name
         self.expected = max(self.expected - job.cost, 0.0) if self.calls else 0.0
         job.slot, job.number = None, 0
 
@@ -127,6 +137,14 @@ class Slot:
         """The call whose body runs now."""
         number, at = self.channel.page.begun()
         return self.calls.get(number) if at >= 0 and self.ready else None
+
+
+def waited_s(slot: Slot, now: float) -> float:
+    """Seconds for which a worker has held calls and neither run nor answered one."""
+    number, at = slot.channel.page.begun()
+    if not slot.calls or number in slot.calls:
+        return 0.0
+    return now - max(slot.given_at, slot.channel.heard_at, abs(at))
 
 
 def best_of(slots: list[Slot], job: Job, ahead_s: float) -> Slot | None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import secrets
 import select
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
 
 from holdfast.executors.availability import import_failed, start_failed
 from holdfast.executors.frames import BrokenFrameError, Incoming, Page, framed
+from holdfast.executors.keeper import mark_of_runner
 from holdfast.executors.linux import TOKEN, cause_of_death, kill_tree, out_of_memory_kills, reaped, sweep
 from holdfast.executors.streams import hold_standard
 from holdfast.executors.worker import Message, Ready, Setup
 from holdfast.modules.interpreter import worker_command
 from holdfast.modules.pipelines import Source
+
+PIPE = 1 << 16
+"""Bytes that a pipe takes by itself before its reader reads."""
 
 START_LIMIT_S = 120.0
 """Seconds that a worker may take to import one module."""
@@ -71,7 +77,7 @@ def launch(setup: Setup) -> Launched:
         WorkersError: no interpreter is this process's own.
     """
     hold_standard()  # else a pipe of ours might get the number of a standard stream that was closed
-    token, ours, theirs = secrets.token_hex(16), [], []
+    token, ours, theirs = mark_of_runner() + secrets.token_hex(16), [], []
     try:
         page = os.memfd_create("holdfast-page")
         theirs.append(page)
@@ -103,8 +109,11 @@ def launch(setup: Setup) -> Launched:
 
 
 def _introduce(requests: int, setup: Setup) -> None:
-    """The pipe takes 64 KiB at once, far more than names of modules; the rest would wait until the worker reads."""
+    """Written at once, though the worker may never read it: the pipe takes a megabyte, far more than names of modules."""
     data = memoryview(framed(msgspec.msgpack.encode(setup)))
+    if len(data) > PIPE:
+        with suppress(OSError):
+            fcntl.fcntl(requests, fcntl.F_SETPIPE_SZ, min(len(data) + PIPE, 16 * PIPE))
     while data:
         data = data[os.write(requests, data) :]
 

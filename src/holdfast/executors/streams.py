@@ -11,6 +11,8 @@ from typing import Any, TextIO
 Streams = tuple[Any, Any, Any]
 """Standard input, output and error, as objects."""
 
+_ESCAPED = "backslashreplace"
+
 
 class Sink(io.RawIOBase):
     """Bytes to a descriptor. A reader that has gone, a full disk or a closed descriptor lose the output, and nothing else.
@@ -50,9 +52,13 @@ class Sink(io.RawIOBase):
         return len(view)
 
 
+class _Output(io.TextIOWrapper):
+    """A stream that :func:`text_to` has made."""
+
+
 def text_to(file: int) -> TextIO:
     """A text stream to a descriptor, line by line; a character that UTF-8 has no bytes for is written as ``\\udc80``."""
-    return io.TextIOWrapper(io.BufferedWriter(Sink(file)), "utf-8", errors="backslashreplace", line_buffering=True)
+    return _Output(io.BufferedWriter(Sink(file)), "utf-8", errors=_ESCAPED, line_buffering=True)
 
 
 def hold_standard() -> None:
@@ -78,17 +84,19 @@ class Standard:
         self._copies = tuple(os.dup(number) for number in (0, 1, 2))
         self._files = tuple(_identity(number) for number in (0, 1, 2))
         self._objects: Streams = self.objects()
+        self._forms = _form(sys.stdout), _form(sys.stderr)
 
     def belong(self, before: Streams) -> None:
         """What is there now, and was not before, is the process's own: a module that was imported has put it there."""
         kept = zip(self._objects, before, self.objects(), strict=True)
         stdin, stdout, stderr = (own if now is then else now for own, then, now in kept)
         self._objects = stdin, stdout, stderr
+        self._forms = _form(stdout), _form(stderr)
 
     @staticmethod
     def objects() -> Streams:
-        """Those that are there now."""
-        return sys.stdin, sys.stdout, sys.stderr
+        """Those that are there now; None for one that was taken away."""
+        return getattr(sys, "stdin", None), getattr(sys, "stdout", None), getattr(sys, "stderr", None)
 
     def restore(self, everything: bool = True) -> list[str]:
         """Flush; put streams and descriptors back.
@@ -101,12 +109,13 @@ class Standard:
         """
         changed: list[str] = []
         stdin, stdout, stderr = self._objects
+        now = self.objects()
+        mine = now[0] is stdin and now[1] is stdout and now[2] is stderr
+        if not mine or _closed(stdin) or _form(stdout) != self._forms[0] or _form(stderr) != self._forms[1]:
+            changed.append("the standard streams")
+            self._put_back()
         try:
-            mine = sys.stdout is stdout and sys.stderr is stderr and sys.stdin is stdin
-            if not mine or stdout.closed or stderr.closed or stdin.closed:
-                changed.append("the standard streams")
-                self._put_back()
-            stdout.flush()
+            sys.stdout.flush()
         except Exception:  # of an object that a module has put there
             pass
         if not everything and _open():
@@ -133,9 +142,19 @@ class Standard:
         stdin, stdout, stderr = self._objects
         if _closed(stdin):
             stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it stays open
-        stdout = text_to(1) if _closed(stdout) else stdout
-        stderr = text_to(2) if _closed(stderr) else stderr
+        stdout, stderr = self._usable(stdout, 1), self._usable(stderr, 2)
         self._objects = sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr
+        self._forms = _form(stdout), _form(stderr)
+
+    def _usable(self, stream: Any, number: int) -> Any:
+        """The stream, or a new one to the descriptor in its stead."""
+        form = self._forms[number - 1]
+        if _form(stream) == form != _CLOSED:
+            return stream
+        fresh: Any = text_to(number)
+        if len(form) == len(_form(fresh)):
+            fresh.reconfigure(encoding=form[0], errors=form[1], line_buffering=form[2])
+        return fresh
 
 
 def _open() -> bool:
@@ -149,11 +168,22 @@ def _open() -> bool:
     return True
 
 
-def _closed(*streams: Any) -> bool:
+_CLOSED: tuple[Any, ...] = ("closed",)
+_OTHER: tuple[Any, ...] = ()
+
+
+def _closed(stream: Any) -> bool:
     try:
-        return any(stream is None or stream.closed for stream in streams)
-    except Exception:  # of an object that a module has put there
+        return stream is None or bool(stream.closed)
+    except Exception:  # it was detached, or is an object that a module has put there
         return True
+
+
+def _form(stream: Any) -> tuple[Any, ...]:
+    """How an output stream of ours writes, and how many of its methods were replaced; of others, whether it is open."""
+    if _closed(stream):
+        return _CLOSED
+    return (stream.encoding, stream.errors, stream.line_buffering, len(stream.__dict__)) if type(stream) is _Output else _OTHER
 
 
 def _identity(number: int) -> tuple[int, int] | None:

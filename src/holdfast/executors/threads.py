@@ -135,6 +135,7 @@ class ThreadExecutor(Places):
 
     def _say(self, one: _Open, result: Value | Failure) -> None:
         one.over = True
+        one.recorder.close()
         outcome = Outcome(one.invocation, ran_s=self._clock.monotonic() - one.began, usage=Usage(cost=one.recorder.spent))
         if isinstance(result, Failure):
             outcome.failure = result

@@ -226,6 +226,7 @@ class Worker:
             results, whole = context.run(run_batch, graph, node, call.invocations, self._store, self._clean)
         else:
             results, whole = [context.run(run_attempt, graph, node, first, self._store, recorder, (), self._clean)], False
+        recorder.close()
         ran = time.monotonic() - began
         after = self._used_before = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

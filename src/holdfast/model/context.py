@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar, overload
 
@@ -12,7 +14,7 @@ import msgspec
 from holdfast.errors import InputError, ResultError
 from holdfast.model.codec import decode, describe, encode, keep
 from holdfast.model.events import traceparent
-from holdfast.model.failure import clean
+from holdfast.model.failure import clean, failure_of
 from holdfast.model.prices import MICRO
 
 T = TypeVar("T")
@@ -24,10 +26,16 @@ class Recorder(Protocol):
     Attributes:
         known: sub-effects of earlier attempts and generations: JSON by label.
         spent: what its calls cost, in millionths of a dollar.
+        turns: a lock for each label that is in use: threads, or tasks, of the attempt do it one after the other.
     """
 
     known: dict[str, bytes]
     spent: int
+    turns: dict[str, Any]
+
+    def begin(self, label: str) -> None:
+        """Raise, before the effect is had, if the attempt is over, or this is not its process."""
+        ...
 
     def check(self, label: str) -> None:
         """Raise, before the effect is had, what :meth:`record` would raise whatever the value."""
@@ -48,6 +56,10 @@ class _Memory:
     def __init__(self) -> None:
         self.known: dict[str, bytes] = {}
         self.spent = 0
+        self.turns: dict[str, Any] = {}
+
+    def begin(self, label: str) -> None:
+        return None
 
     def check(self, label: str) -> None:
         return None
@@ -129,26 +141,30 @@ class Context(msgspec.Struct, frozen=True):
                 right, give the effect another label.
             InputError: the label is none: nothing has been done.
             TypeError: in an ``async def`` step it is no ``async def``, or it gave something to be awaited: nothing has been done.
+            LeaseLostError: the attempt is over, or the item has another owner. Before ``fn`` is called, if that is known by then.
         """
         recorder: Recorder = self.recorder or _Memory()
         _check_label(label)
         if inspect.iscoroutinefunction(fn):
             return self._once_soon(recorder, label, fn, kind)
-        if label not in recorder.known:
-            recorder.check(label)
-            given = fn()
-            if inspect.isawaitable(given):
-                raise TypeError(_not_awaited(label, given))
-            data = _noted(given, kind)
-            recorder.record(label, data)
-            recorder.known[label] = data
+        with recorder.turns.setdefault(label, threading.RLock()):
+            if label not in recorder.known:
+                recorder.check(label)
+                given = fn()
+                if inspect.isawaitable(given):
+                    raise TypeError(_not_awaited(label, given))
+                data = _noted(given, kind)
+                recorder.record(label, data)
+                recorder.known[label] = data
         return _known(label, recorder.known[label], kind)
 
     async def _once_soon(self, recorder: Recorder, label: str, fn: Callable[[], Awaitable[Any]], kind: Any) -> Any:
-        if label not in recorder.known:
-            data = _noted(await fn(), kind)
-            await recorder.record_soon(label, data)
-            recorder.known[label] = data
+        async with recorder.turns.setdefault(label, asyncio.Lock()):
+            if label not in recorder.known:
+                recorder.begin(label)
+                data = _noted(await fn(), kind)
+                await recorder.record_soon(label, data)
+                recorder.known[label] = data
         return _known(label, recorder.known[label], kind)
 
 
@@ -169,6 +185,9 @@ def _not_awaited(label: str, given: Any) -> str:
     return f"ctx.once({label!r}): what it calls gives something to be awaited: give it an `async def` in an async step, and await it"
 
 
+LARGEST = 64 * 1024 * 1024
+"""Most bytes that are recorded of an effect's result."""
+
 _LOST = b" "
 """Begins the record of an effect whose result could not be kept (our encoder never begins with it): the rest is why, as JSON."""
 
@@ -176,9 +195,15 @@ _LOST = b" "
 def _noted(value: Any, kind: Any) -> bytes:
     """What is recorded of an effect: its result, or, since it must not be repeated for that, why the result cannot be kept."""
     try:
-        return keep(value, kind)
+        data = keep(value, kind)
+        if len(data) <= LARGEST:
+            return data
+        why = f"it has {len(data)} bytes, and {LARGEST} are kept: put it into a file or a bucket, and return its name"
     except ValueError as error:
-        return _LOST + encode(clean(str(error)))
+        why = str(error)
+    except BaseException as error:  # of a type that cannot be kept, or of a value's own code
+        why = failure_of(error).message
+    return _LOST + encode(clean(why))
 
 
 def _known(label: str, data: bytes, kind: Any) -> Any:
