@@ -102,16 +102,19 @@ class Standard:
         """Flush; put streams and descriptors back.
 
         Args:
-            everything: look for descriptors that lead elsewhere, too, and not only for closed ones.
+            everything: look for descriptors that lead elsewhere, and streams that write otherwise, too, and not only for closed ones.
 
         Returns:
             What was changed.
         """
         changed: list[str] = []
         stdin, stdout, stderr = self._objects
-        now = self.objects()
-        mine = now[0] is stdin and now[1] is stdout and now[2] is stderr
-        if not mine or _closed(stdin) or _form(stdout) != self._forms[0] or _form(stderr) != self._forms[1]:
+        try:
+            mine = sys.stdout is stdout and sys.stderr is stderr and sys.stdin is stdin
+            sound = mine and not (stdout.closed or stderr.closed or stdin.closed)
+        except Exception:  # one was detached or taken away, or is an object that a module has put there
+            sound = False
+        if not sound or (everything and (_form(stdout), _form(stderr)) != self._forms):
             changed.append("the standard streams")
             self._put_back()
         try:
