@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast import Batch, Context, Retry, Timeout, pipeline, step
+from holdfast import Batch, Context, Failed, Retry, Timeout, pipeline, step
 from holdfast.errors import ResultError
 from holdfast.model.context import LARGEST
 
@@ -116,7 +117,7 @@ def spoil_streams(task: Task, ctx: Context) -> None:
     elif task.id.endswith("1"):
         sys.stdout.reconfigure(encoding="ascii", errors="strict", line_buffering=False)  # type: ignore[union-attr]
     elif task.id.endswith("2"):
-        sys.stdout.write = None  # type: ignore[method-assign,assignment]
+        sys.stdout.write = None  # type: ignore[method-assign]
     else:
         del sys.stdout
 
@@ -124,7 +125,7 @@ def spoil_streams(task: Task, ctx: Context) -> None:
 def spoil_library(task: Task, ctx: Context) -> None:
     """Replace what other steps use."""
     sys.modules["colorsys"] = None  # type: ignore[assignment]
-    threading.Thread.start = None  # type: ignore[method-assign,assignment]
+    threading.Thread.start = None  # type: ignore[assignment]
     os.putenv("LEFT_BEHIND", "1")
 
 
@@ -207,25 +208,25 @@ async def stubborn(ctx: Context, task: Task) -> str:
 async def tidy(task: Task) -> str:
     """Wait a little; one of them cleans up after others, or makes tasks in its own way."""
     if task.do == "cancel":
-        for one in asyncio.all_tasks() - {asyncio.current_task()}:  # type: ignore[arg-type]
+        for one in asyncio.all_tasks() - {asyncio.current_task()}:
             one.cancel()
     elif task.do == "factory":
-        asyncio.get_running_loop().set_task_factory(lambda loop, work, **more: None)  # type: ignore[arg-type,return-value]
+        asyncio.get_running_loop().set_task_factory(lambda loop, work, **more: None)  # type: ignore[arg-type]
     await asyncio.sleep(0.3)
     return task.id
 
 
-class Short(list[str]):
+class Short(list[str | Failed]):
     """A list that says that nothing is in it."""
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str | Failed]:
         return iter(())
 
 
-class Broken(list[str]):
+class Broken(list[str | Failed]):
     """A list that cannot be read."""
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str | Failed]:
         raise RuntimeError("not today")
 
     def __len__(self) -> int:
@@ -235,10 +236,10 @@ class Broken(list[str]):
 class Many:
     """Its verdicts are in a list of its own kind."""
 
-    def __call__(self, tasks: list[Task]) -> list[str]:
+    def __call__(self, tasks: list[Task]) -> list[str | Failed]:
         """Verdicts."""
-        kind = {"short": Short, "broken": Broken}.get(tasks[0].do, list)
-        return kind([task.id for task in tasks])
+        verdicts: list[str | Failed] = [task.id for task in tasks]
+        return Short(verdicts) if tasks[0].do == "short" else Broken(verdicts)
 
 
 many = step.batched(Many, batch=Batch(size=4, wait="50ms"))

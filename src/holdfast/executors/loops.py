@@ -70,13 +70,13 @@ def run_in(make: Callable[[], asyncio.AbstractEventLoop], work: Coroutine[Any, A
 
 def hidden(task: asyncio.Task[T]) -> asyncio.Task[T]:
     """Leave a task of ours out of ``asyncio.all_tasks()``, so that a step which cancels "all tasks" does not mean it."""
-    asyncio.tasks._unregister_task(task)  # type: ignore[attr-defined]
+    asyncio.tasks._unregister_task(task)
     return task
 
 
 def shown(task: asyncio.Task[Any]) -> None:
     """The end of :func:`hidden`: when the loop ends, the task is waited for."""
-    asyncio.tasks._register_task(task)  # type: ignore[attr-defined]
+    asyncio.tasks._register_task(task)
 
 
 def _drive(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
