@@ -101,7 +101,7 @@ def turned() -> Image.Image:
     ("value", "kind", "said"),
     [
         (Shouted.A, Shouted, "Invalid enum value"),
-        (Open(A=3, a=9), Open, r"\$\.a \(int\) would be read back as another int"),
+        (Open.model_validate({"A": 3, "a": 9}), Open, r"\$\.a \(int\) would be read back as another int"),
         (noted(), Page, r"\$\.text\.note would not be read back"),
         (turned(), Image.Image, r"image\.info\['exif'\] = image\.getexif\(\)\.tobytes\(\)"),
         ({(1, 2): 3}, dict[tuple[int, int], int], "a key of .* of type tuple, which JSON has no keys of"),
