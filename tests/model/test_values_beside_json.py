@@ -126,6 +126,14 @@ def test_a_type_that_no_reader_takes_is_refused_by_name(kind: Any, said: str) ->
         check_storable("step 'ocr'", kind)
 
 
+def test_metadata_that_cannot_be_compared_are_refused_at_the_step() -> None:
+    with pytest.raises(DefinitionError, match=r"test_values_beside_json\.py:\d+: step 'take': the annotation of 'number' has metadata"):
+
+        @step
+        def take(number: Annotated[int, ["unhashable"]]) -> int:
+            return number
+
+
 def test_an_artifact_is_of_bytes_or_of_a_path() -> None:
     with pytest.raises(TypeError, match=r"not a str: give Path\(x\), or x\.encode\(\)"):
         Artifact.of("page.pdf")  # type: ignore[arg-type]
