@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from holdfast import App, Artifact, DefinitionError, pipeline, step
 from holdfast.errors import ResultError
 from holdfast.executors.attempt import checked_output
+from holdfast.model.certain import check_of
 from holdfast.model.codec import check_payload, decode, keep
 from holdfast.model.differences import difference
 from holdfast.model.storable import check_storable
@@ -79,6 +80,15 @@ class Page(BaseModel):
     text: Noted
 
 
+@dataclass
+class Plain:
+    """Has a default."""
+
+    name: str
+    number: int
+    words: tuple[str, ...] = ()
+
+
 def touched() -> Remembers:
     value = Remembers(number=1)
     assert (value.twice, value.thrice) == (2, 3)
@@ -112,6 +122,18 @@ def test_what_would_be_lost_beside_it_is_refused(value: Any, kind: Any, said: st
     node = SimpleNamespace(name="ocr", step=SimpleNamespace(returns=kind))
     with pytest.raises(ResultError, match=said):
         checked_output(node, value)  # type: ignore[arg-type]
+
+
+def test_attributes_that_stand_in_for_defaults_are_seen() -> None:
+    """A default that was not given is no attribute of an object that was read; another attribute may be there in its place."""
+    value = decode(b'{"name":"a","number":1}', Plain)
+    check = check_of(Plain)
+    assert check is not None
+    assert check(value), "it need not be read back"
+    assert decode(keep(value, Plain), Plain) == value
+    value.note = "mine"
+    with pytest.raises(ValueError, match="note is no field of Plain"):
+        keep(value, Plain)
 
 
 def test_what_was_computed_from_fields_is_computed_again() -> None:
