@@ -7,7 +7,7 @@ from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast import Pipeline, TransientError, pipeline, step
+from holdfast import BadInputError, Context, Pipeline, TransientError, pipeline, step
 
 Kind = enum.Enum("Kind", {"INVOICE": "invoice", "FAX": "fax"})
 NoFax = enum.Enum("NoFax", {"INVOICE": "invoice"})
@@ -71,3 +71,80 @@ retyped = claims("2", claim(kind=(Kind, Kind.INVOICE), amount=(str | None, None)
 
 other_result = claims("2", OLD, text(words=list[str]))
 """The results of ``read`` have another type under the same name."""
+
+
+def _pay(ctx: Context, claim: Any) -> str:
+    """Charges once, and fails until a file is there."""
+    known = ctx.once("charge", lambda: _charge(claim))
+    if not Path(claim.folder, "up").exists():
+        raise BadInputError("later")
+    return known
+
+
+def _charge(claim: Any) -> str:
+    with Path(claim.folder, "charged").open("a") as out:
+        out.write(f"{claim.id}\n")
+    return str(claim.id)
+
+
+def _looked_at(claim: Any) -> Any:
+    return claim
+
+
+def _noted(ctx: Context, claim: Any) -> str:
+    """Has an effect under the same label."""
+    return str(ctx.once("charge", lambda: "noted"))
+
+
+def _both(note: str, paid: str) -> str:
+    return f"{note} and {paid}"
+
+
+for _one in (_pay, _looked_at, _noted):
+    _one.__annotations__ |= {"claim": OLD}
+_looked_at.__annotations__["return"] = OLD
+pay: Any = step(runs="threads", retry=1, name="pay")(_pay)
+look: Any = step(runs="threads", name="look")(_looked_at)
+note: Any = step(runs="threads", name="note")(_noted)
+both: Any = step(runs="threads", name="both")(_both)
+
+
+def _pays(claim: Any) -> Any:
+    return pay(claim)
+
+
+def _pays_later(claim: Any) -> Any:
+    return both(note(claim), pay(look(claim)))
+
+
+for _one in (_pays, _pays_later):
+    _one.__annotations__ = {"claim": OLD, "return": str}
+pays: Pipeline[Any, Any] = pipeline(version="1", key=lambda claim: claim.id, name="paying")(_pays)
+"""Charges a card."""
+
+pays_later: Pipeline[Any, Any] = pipeline(version="2", key=lambda claim: claim.id, name="paying")(_pays_later)
+"""The step that charges has another number, and another step has its number; it has an effect of the same name."""
+
+
+def paying(payload: type[Any]) -> Pipeline[Any, Any]:
+    """Another step comes before the one that charges, which is given the same as before."""
+
+    def pay(ctx: Context, claim: Any) -> str:
+        return _pay(ctx, claim)
+
+    def pays(claim: Any) -> Any:
+        return both(made(claim), charging(claim))
+
+    def noted(claim: Any) -> str:
+        return "noted"
+
+    pay.__annotations__ |= {"ctx": Context, "claim": payload, "return": str}
+    pays.__annotations__ = noted.__annotations__ = {"claim": payload, "return": str}
+    charging: Any = step(runs="threads", retry=1)(pay)
+    made: Any = step(runs="threads")(noted)
+    return pipeline(version="2", key=lambda claim: claim.id, name="paying")(pays)
+
+
+pays_second = paying(OLD)
+pays_strictly = paying(claim(kind=(Kind, Kind.INVOICE), amount=int))
+"""A field is needed that was optional."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from holdfast.buses.opening import open_bus
 from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
@@ -24,9 +24,11 @@ from holdfast.executors.loops import run_here
 from holdfast.executors.memory import upkeep_of
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
+from holdfast.model.arguments import checked
 from holdfast.model.display import table
 from holdfast.model.item import Receipt, Submission
-from holdfast.model.pipeline import Pipeline
+from holdfast.model.kinds import whole
+from holdfast.model.pipeline import PAYLOADS, PIPELINE, PIPELINES, Pipeline
 from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
 from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
@@ -37,6 +39,9 @@ log = logging.getLogger("holdfast")
 
 LOCKED_S = 5.0
 """Seconds for which a runner waits for whoever writes an SQLite file: a command, as a rule, that met no runner."""
+
+PRIORITY = whole(-1_000_000, 1_000_000)
+"""A priority's type; the door knows its bounds."""
 
 INTAKE = 500
 """Items admitted in one transaction."""
@@ -90,12 +95,13 @@ class App(Operations):
             (``home=…``, ``ledger=…``, ``workers=…``) win over the environment.
     """
 
+    @checked("App.submit()")
     def submit(
         self,
-        pipeline: Pipeline[Any, Any],
-        payloads: Iterable[Any],
+        pipeline: Annotated[Pipeline[Any, Any], PIPELINE],
+        payloads: Annotated[Iterable[Any], PAYLOADS],
         manifest: str = "",
-        priority: int = 0,
+        priority: Annotated[int, PRIORITY] = 0,
         refused: OnRefused = "raise",
     ) -> Iterator[Receipt]:
         """Accept payloads durably; yields a receipt for each once it is durable. A live runner of an SQLite file is handed them over its socket.
@@ -131,7 +137,8 @@ class App(Operations):
         finally:
             writer.close()
 
-    def register(self, pipelines: Iterable[Pipeline[Any, Any]]) -> None:
+    @checked("App.register()")
+    def register(self, pipelines: Annotated[Iterable[Pipeline[Any, Any]], PIPELINES]) -> None:
         """Make versions known to the ledger, with those of pipelines that they call as items.
 
         Raises:
@@ -144,13 +151,14 @@ class App(Operations):
         finally:
             writer.close()
 
+    @checked("App.run()")
     def run(
         self,
-        pipelines: list[Pipeline[Any, Any]],
-        payloads: Iterable[tuple[Pipeline[Any, Any], Any]] = (),
+        pipelines: Annotated[Iterable[Pipeline[Any, Any]], PIPELINES],
+        payloads: Annotated[Iterable[tuple[Pipeline[Any, Any], Any]], PAYLOADS] = (),
         until_idle: bool = True,
         manifest: str = "",
-        priority: int = 0,
+        priority: Annotated[int, PRIORITY] = 0,
         each_tick: Callable[[Session], None] = lambda session: None,
         recycle: Callable[[bool], None] | None = None,
         receipt: Callable[[Receipt], None] = lambda receipt: None,
@@ -179,11 +187,11 @@ class App(Operations):
             ModuleError: workers cannot import a pipeline with ``def`` steps; nothing was accepted.
             WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
         """
-        pipelines = with_children(pipelines)
-        sources = self._check_runnable(pipelines)
+        served = with_children(pipelines)
+        sources = self._check_runnable(served)
         store, door, result, over = self.store(), self.door(), RunResult(), threading.Event()
         upkeep = upkeep_of(self.settings)
-        with FirstWorker(sources, self.settings.artifacts_place, upkeep) as worker, self._opened(pipelines, wait) as (ledger, loaded):
+        with FirstWorker(sources, self.settings.artifacts_place, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
 
             sessions: list[Session] = []

@@ -27,7 +27,7 @@ from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
 from holdfast.model.states import LIVE_ITEM_STATES
-from holdfast.model.versions import Shape, compare, reusable
+from holdfast.model.versions import Shape, compare, namesakes, reusable
 from holdfast.stores.collecting import Collected, collect
 
 T = TypeVar("T")
@@ -241,7 +241,8 @@ class Operations(Handling):
         others = [one for one in versions.values() if one["version"] != label]
         same = {one["number"]: reusable(compare(one["shape"], new), one["shape"]) for one in others}
         now = {index: numbers.get(bodies[node["name"]], -1) for index, node in enumerate(new) if bodies and node["name"] in bodies}
-        return Move(versions[label]["number"] if label in versions else 0, same, now)
+        named = {one["number"]: namesakes(one["shape"], new) for one in others}
+        return Move(versions[label]["number"] if label in versions else 0, same, now, named=named)
 
     def take_over(self, pipeline: Pipeline[Any, Any], dead: bool = False, who: str = "", told: Told | None = None) -> Changed:
         """The items in flight under other versions (with ``dead``, dead ones too) go on under this one, which is registered; see

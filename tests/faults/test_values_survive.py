@@ -101,6 +101,17 @@ def test_an_edited_input_that_would_be_changed_is_refused(app: App) -> None:
         app.redrive([letter["letter"]], [float("nan")])
 
 
+@pytest.mark.parametrize("given", [[], ["a", "b"]])
+def test_an_edited_input_of_another_length_is_bad_input(given: list[Any], app: App) -> None:
+    app.run([LOST["tuple"]], [(LOST["tuple"], "a")])
+    (letter,) = app.reads().letters(None, "open", 9)
+    app.redrive([letter["letter"]], given)
+    app.run([LOST["tuple"]])
+    (letter,) = app.reads().letters(None, "open", 9)
+    assert letter["error_class"] == "bad-input"
+    assert f"the edited input of step 'give' has {len(given)} arguments, and it takes 1" in letter["message"]
+
+
 def test_a_payload_that_a_child_would_read_as_another_type_is_refused_where_it_is_declared() -> None:
     @step()
     def make(key: str) -> value_samples.Special:

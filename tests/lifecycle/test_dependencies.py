@@ -90,6 +90,8 @@ def test_only_one_task_is_the_probe() -> None:
     failure = Failure("transient", "E", "still away")
     assert gates.ended(step, failure, (2, 0, ""))  # type: ignore[arg-type]
     assert gates.until("calling", step, 1, (2, 0, "")) is not None  # type: ignore[arg-type]
+    assert not gates.ended(step, Failure("bad-input", "E", "seen before the call"), (3, 0, ""))  # type: ignore[arg-type]
+    assert gates.shut("calling", step), "bad input does not close it"  # type: ignore[arg-type]
     assert not gates.ended(step, None, (1, 0, ""))  # type: ignore[arg-type]
     assert not gates.shut("calling", step), "a success closes it"  # type: ignore[arg-type]
 

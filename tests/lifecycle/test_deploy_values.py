@@ -10,7 +10,7 @@ import pytest
 
 from holdfast import App, Filter, Pipeline
 from holdfast.engine.fitting import NAMED
-from tests.deploy_samples import OLD, Kind, fewer, old, other_result, renamed, required, retyped, same
+from tests.deploy_samples import OLD, Kind, fewer, old, other_result, pays, pays_later, pays_second, pays_strictly, renamed, required, retyped, same
 from tests.patterns.conftest import Patterns
 
 DEAD = Filter(pipeline="claims", states=("dead",))
@@ -92,6 +92,36 @@ def test_a_result_whose_artifact_is_missing_does_not_fit(run: Patterns, app: App
     run(same)
     assert run.output("a") == "a by 2"
     assert found(app, "long") == ("1", "dead")
+
+
+def test_an_effect_is_not_repeated_though_its_step_has_another_number(run: Patterns, app: App, tmp_path: Path) -> None:
+    run(pays, payload(tmp_path, "a"))
+    app.register([pays_later])
+    assert app.take_over(pays_later, dead=True).changed == 1
+    (tmp_path / "up").touch()
+    with run.runner(pays_later):
+        run.wait(lambda: found(app, "a") == ("2", "completed"))
+    assert (tmp_path / "charged").read_text() == "a\n"
+    assert run.output("a") == "noted and a", "each step has its own effect"
+
+
+@pytest.mark.parametrize(("version", "fits"), [(pays_second, True), (pays_strictly, False)], ids=["fits", "does-not"])
+def test_a_corrected_input_goes_along_if_it_fits(version: Pipeline[Any, Any], fits: bool, run: Patterns, app: App, tmp_path: Path) -> None:
+    run(pays, payload(tmp_path, "a", amount=1))
+    with closing(app.reads()) as reads:
+        (letter,) = reads.letters(None, "open", 9)
+    app.redrive([letter["letter"]], [{"id": "corrected", "folder": str(tmp_path), "kind": "invoice", "amount": None}])
+    app.register([version])
+    done = app.take_over(version)
+    assert (done.changed, done.unfit) == (int(fits), int(not fits))
+    if not fits:
+        assert done.misfits[0].why.startswith("edited input of pay: ")
+        assert found(app, "a")[0] == "1"
+        return
+    with closing(app.reads()) as reads:
+        one = reads.stored(reads.item_by_key("a") or 0)
+    assert one is not None
+    assert [(node, b"corrected" in arguments) for node, _, arguments in one.edits] == [(1, True)], "under its number in the new version"
 
 
 def test_many_misfits_are_counted_and_the_first_are_named(app: App, tmp_path: Path) -> None:

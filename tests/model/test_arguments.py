@@ -657,6 +657,41 @@ def test_a_rule_for_classes_is_checked_where_it_is_written(given: Any, said: str
         error_class(*given)
 
 
+class One(typing.NamedTuple):
+    """A payload that can be iterated over."""
+
+    id: str
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda app, flow: app.submit(flow, "invoice.pdf"), r"submit\(\).*payloads='invoice.pdf' is not allowed: .* one alone is \[payload\]"),
+        (lambda app, flow: app.submit(flow, {"id": "a"}), "one alone is"),
+        (lambda app, flow: app.submit(flow, One("a")), "one alone is"),
+        (lambda app, flow: app.submit(flow, 5), "one alone is"),
+        (lambda app, flow: app.submit("flow", ["a"]), "pipeline='flow' is not allowed: give a pipeline"),
+        (lambda app, flow: app.submit(flow, ["a"], refused="keeps"), "refused='keeps' is not allowed: say .*; did you mean 'keep'"),
+        (lambda app, flow: app.submit(flow, ["a"], prioritys=1), "there is no argument 'prioritys'; did you mean 'priority'. it takes pipeline"),
+        (lambda app, flow: app.submit(flow, ["a"], priority="high"), "priority='high' is not allowed"),
+        (lambda app, flow: app.run(5), "pipelines=5 is not allowed"),
+        (lambda app, flow: app.run([flow, "other"]), "'other' is none"),
+        (lambda app, flow: app.register("flow"), "pipelines='flow' is not allowed"),
+    ],
+)
+def test_what_app_is_given_is_checked_at_once(call: Callable[[App, Any], Any], said: str, tmp_path: Path) -> None:
+    @step(runs="threads")
+    def ocr(text: str) -> str:
+        return text
+
+    def flow(text: str) -> str:
+        return ocr(text)
+
+    with pytest.raises(DefinitionError, match=rf"test_arguments\.py:\d+: App\..*{said}"):
+        call(App(home=tmp_path / "home", ledger=""), pipeline(version="1", key=str)(flow))
+    assert not (tmp_path / "home").exists()
+
+
 def test_route_takes_cases() -> None:
     with pytest.raises(DefinitionError, match=r"test_arguments\.py:\d+: route\(\)"):
         route(plain)

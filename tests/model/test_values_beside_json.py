@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from holdfast import App, Artifact, DefinitionError, pipeline, step
 from holdfast.errors import ResultError
 from holdfast.executors.attempt import checked_output
+from holdfast.model.certain import check_of
 from holdfast.model.codec import check_payload, decode, keep
 from holdfast.model.differences import difference
 from holdfast.model.storable import check_storable
@@ -79,6 +80,15 @@ class Page(BaseModel):
     text: Noted
 
 
+@dataclass
+class Plain:
+    """Has a default."""
+
+    name: str
+    number: int
+    words: tuple[str, ...] = ()
+
+
 def touched() -> Remembers:
     value = Remembers(number=1)
     assert (value.twice, value.thrice) == (2, 3)
@@ -101,7 +111,7 @@ def turned() -> Image.Image:
     ("value", "kind", "said"),
     [
         (Shouted.A, Shouted, "Invalid enum value"),
-        (Open(A=3, a=9), Open, r"\$\.a \(int\) would be read back as another int"),  # type: ignore[call-arg]  # one is an alias, one an extra
+        (Open.model_validate({"A": 3, "a": 9}), Open, r"\$\.a \(int\) would be read back as another int"),
         (noted(), Page, r"\$\.text\.note would not be read back"),
         (turned(), Image.Image, r"image\.info\['exif'\] = image\.getexif\(\)\.tobytes\(\)"),
         ({(1, 2): 3}, dict[tuple[int, int], int], "a key of .* of type tuple, which JSON has no keys of"),
@@ -114,6 +124,18 @@ def test_what_would_be_lost_beside_it_is_refused(value: Any, kind: Any, said: st
         checked_output(node, value)  # type: ignore[arg-type]
 
 
+def test_attributes_that_stand_in_for_defaults_are_seen() -> None:
+    """A default that was not given is no attribute of an object that was read; another attribute may be there in its place."""
+    value = decode(b'{"name":"a","number":1}', Plain)
+    check = check_of(Plain)
+    assert check is not None
+    assert check(value), "it need not be read back"
+    assert decode(keep(value, Plain), Plain) == value
+    value.note = "mine"
+    with pytest.raises(ValueError, match="note is no field of Plain"):
+        keep(value, Plain)
+
+
 def test_what_was_computed_from_fields_is_computed_again() -> None:
     kept = decode(keep(touched(), Remembers), Remembers)
     assert difference(touched(), kept) is None
@@ -124,6 +146,14 @@ def test_what_was_computed_from_fields_is_computed_again() -> None:
 def test_a_type_that_no_reader_takes_is_refused_by_name(kind: Any, said: str) -> None:
     with pytest.raises(DefinitionError, match=f"^step 'ocr': .*{said}"):
         check_storable("step 'ocr'", kind)
+
+
+def test_metadata_that_cannot_be_compared_are_refused_at_the_step() -> None:
+    with pytest.raises(DefinitionError, match=r"test_values_beside_json\.py:\d+: step 'take': the annotation of 'number' has metadata"):
+
+        @step
+        def take(number: Annotated[int, ["unhashable"]]) -> int:
+            return number
 
 
 def test_an_artifact_is_of_bytes_or_of_a_path() -> None:

@@ -10,6 +10,9 @@ from holdfast.model.dependency import Dependency
 AWAY: tuple[ErrorClass, ...] = ("transient", "timeout")
 """Failures that speak of the dependency: it did not answer, or said that it cannot now."""
 
+ANSWERED: tuple[ErrorClass, ...] = ("model",)
+"""Failures that show that it is back. Bad input does not: it may have been seen before anything was called."""
+
 SILENT: tuple[ErrorClass, ...] = (
     "crash",
     "memory",

@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from holdfast.errors import HoldfastError
 from holdfast.model import media
 from holdfast.model.changes import Move
-from holdfast.model.codec import decode
+from holdfast.model.codec import decode, split
+from holdfast.model.graph import Node
 from holdfast.model.ids import show
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.states import LIVE_ITEM_STATES
+from holdfast.model.storable import read_as
 from holdfast.model.stored import StoredItem
 from holdfast.model.values import Listing, Value, digests
 from holdfast.store import Store
@@ -145,7 +147,18 @@ class Sieve:
             why = self._unfit(output, graph.nodes[there].type)
             if why:
                 return f"result of {graph.nodes[there].name}{f' [{place}]' if place else ''}: {why}"
+        for node, place, arguments in one.edits:
+            why = self._unfit_edit(graph.nodes[same[node]], arguments) if node in same else ""
+            if why:
+                return f"edited input of {graph.nodes[same[node]].name}{f' [{place}]' if place else ''}: {why}"
         return ""
+
+    def _unfit_edit(self, node: Node, arguments: bytes) -> str:
+        values = split(arguments)
+        if len(values) != len(node.inputs):
+            return f"it is given {len(node.inputs)} arguments there, not {len(values)}"
+        kinds = node.step.kinds(node.keywords, len(values)) if node.step is not None else []
+        return next((why for value, kind in zip(values, kinds) if (why := self._unfit(value, read_as(kind)))), "")
 
     def _unfit(self, value: Value, kind: Any) -> str:
         if not self._store.holds(value):
@@ -156,7 +169,7 @@ class Sieve:
                     decode(part if isinstance(part, bytes) else self._store.fetch(part), kind)
         except HoldfastError as error:
             return str(error)[:300]
-        except Exception as error:  # whatever a type of the user's makes of the value
+        except (Exception, SystemExit) as error:  # whatever a type of the user's makes of the value
             return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         return ""
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.engine.breaker import AWAY, SILENT, Breaker
+from holdfast.engine.breaker import ANSWERED, AWAY, SILENT, Breaker
 from holdfast.engine.committer import Desk
 from holdfast.health import OpenBreaker
 from holdfast.model.dependency import Dependency
@@ -107,7 +107,7 @@ class Gates:
             return False
         failed = failure is not None and failure.error_class in AWAY
         if dependency.name in self._open:
-            if not failed:
+            if failure is None or failure.error_class in ANSWERED:
                 self._heal(dependency)
             return failed
         if self._breaker(dependency).record(failed):

@@ -67,6 +67,9 @@ def attempt_here() -> tuple[str, Invocation] | None:
 def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
     step: Step = node.step
+    edited = invocation.arguments[0].node == EDITED if invocation.arguments else bool(node.inputs)
+    if edited and len(invocation.arguments) != len(node.inputs):
+        raise BadInputError(f"the edited input of step {node.name!r} has {len(invocation.arguments)} arguments, and it takes {len(node.inputs)}")
     if step.references or any(argument.node in (CONSTANT, EDITED) for argument in invocation.arguments):
         kinds = step.kinds(node.keywords, len(invocation.arguments))
         values = [_read_for(graph, argument, store, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True)]

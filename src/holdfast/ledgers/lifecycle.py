@@ -187,10 +187,26 @@ class LedgerLifecycle:
                 run("add_result", item, there, place, generation + 1, *row[3:])
         run("drop_all_parts", item)
         run("drop_restarts", item)
+        edits = run("edits_of_item", item)
         run("drop_edits_of", item)
+        for _, node, place, arguments in edits:
+            if node in same:
+                run("edit_arguments", item, same[node], place, arguments)
+        _take_effects_along(run, item, change.named.get(version, same))
         if state == "paused":
             run("next_generation", now_ms, item)
             run("pause_item", item)
         else:
             run("next_generation", now_ms, item)
         return True
+
+
+def _take_effects_along(run: Run, item: int, named: dict[int, int]) -> None:
+    """What steps have recorded of their effects belongs to them in the other version, where they have other numbers."""
+    effects = run("effects_of_item", item)
+    if all(named.get(node) == node for node, *_ in effects):
+        return
+    run("drop_effects_of", item)
+    for node, place, label, at, value in effects:
+        if node in named:
+            run("add_effect", item, named[node], place, label, at, value)

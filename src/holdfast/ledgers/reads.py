@@ -178,7 +178,8 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
         for number, key, version, state, generation, payload, artifact in self._rows("stored_item", item):
             rows = self._rows("results_of", item)
             newest = {(row[0], row[1]): (row[0], row[1], row[8], value_of(row[10], row[11])) for row in rows}
-            return StoredItem(number, key, version, state, generation, value_of(payload, artifact), len(rows), tuple(newest.values()))
+            edits = tuple((node, place, bytes(arguments)) for _, node, place, arguments in self._rows("edits_of_item", item))
+            return StoredItem(number, key, version, state, generation, value_of(payload, artifact), len(rows), tuple(newest.values()), edits)
         return None
 
     def shape(self, pipeline: str, label: str) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ class Reader:
             DefinitionError: an unknown keyword, a missing argument, or a value that does not fit.
         """
         parameters = self.signature.parameters
-        named = [one.name for one in parameters.values() if one.kind not in (one.POSITIONAL_ONLY, one.VAR_POSITIONAL)]
+        named = [one.name for one in parameters.values() if one.kind not in (one.POSITIONAL_ONLY, one.VAR_POSITIONAL) and one.name != "self"]
         for name in kwargs:
             if name not in named:
                 takes = f"it takes {', '.join(named)}" if named else "it takes no keywords"

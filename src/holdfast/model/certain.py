@@ -62,10 +62,10 @@ def _flat(kind: Any) -> Callable[[Any], bool] | None:
     names = list(fields)
     get, wanted = attrgetter(names[0], *names), (fields[names[0]], *fields.values())  # the first twice: a tuple even for one
     floats = [name for name in names if fields[name] is float]
-    numbers, loose, count = attrgetter(*floats, *floats) if floats else None, _loose(kind), len(names)
+    numbers, loose, known = attrgetter(*floats, *floats) if floats else None, _loose(kind), frozenset(names)
 
     def check(value: Any) -> bool:
-        if type(value) is not kind or tuple(map(type, get(value))) != wanted or (loose and len(value.__dict__) != count):
+        if type(value) is not kind or tuple(map(type, get(value))) != wanted or (loose and not known.issuperset(value.__dict__)):
             return False
         return numbers is None or isfinite(sum(numbers(value)))
 
@@ -148,7 +148,7 @@ def _class(kind: Any, within: tuple[Any, ...]) -> Many | None:
     checks = [(attrgetter(name), _compile(one, (*within, kind))) for name, one in fields.items()]
     if any(check is None for _, check in checks):
         return None
-    return partial(_objects, kind, len(fields) if _loose(kind) else -1, typing.cast("list[tuple[attrgetter[Any], Many]]", checks))
+    return partial(_objects, kind, frozenset(fields) if _loose(kind) else None, typing.cast("list[tuple[attrgetter[Any], Many]]", checks))
 
 
 def _are_read_back(kind: type[Enum]) -> bool:
@@ -159,8 +159,8 @@ def _are_read_back(kind: type[Enum]) -> bool:
         return False
 
 
-def _objects(kind: type, attributes: int, checks: list[tuple[attrgetter[Any], Many]], values: list[Any]) -> bool:
-    if not _all(kind, values) or (attributes >= 0 and not all(len(one.__dict__) == attributes for one in values)):
+def _objects(kind: type, known: frozenset[str] | None, checks: list[tuple[attrgetter[Any], Many]], values: list[Any]) -> bool:
+    if not _all(kind, values) or (known is not None and not all(known.issuperset(one.__dict__) for one in values)):
         return False
     return all(check(list(map(get, values))) for get, check in checks)
 

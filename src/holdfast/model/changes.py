@@ -40,6 +40,8 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
         to: the ledger's number of that version.
         same: of each version that items come from, the nodes that are the same, and which they are there.
         bodies: by node there, the ledger's number of the body as it is now; a result of another body is not kept.
+        named: of each version that items come from, the nodes that have the name of one there, and which they are there: recorded effects
+            go along, also those of a step that is given something else.
         seen: by item, its generation and the number of its results when its values were checked; one that has others by now
             is left where it is. Items that are not here were not checked.
     """
@@ -48,6 +50,7 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
     same: dict[int, dict[int, int]]
     bodies: dict[int, int] = {}
     seen: dict[int, tuple[int, int]] = {}
+    named: dict[int, dict[int, int]] = {}
 
 
 class Redrive(msgspec.Struct, frozen=True, tag="redrive"):

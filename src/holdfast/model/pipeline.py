@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -249,3 +249,24 @@ def pipeline(
     made: dict[str, Any] = {"keep": keep, "search": search, "alerts": alerts, "budget": budget, "redrive": redrive}
     names = caller_names()
     return lambda fn: Pipeline(fn, str(version), key, deadline, name, inputs, names, **made)
+
+
+def _pipeline(value: Any) -> Pipeline[Any, Any]:
+    if not isinstance(value, Pipeline):
+        raise UnfitError(f"give {PIPELINE.expects}; {shown(value)} is none")
+    return value
+
+
+PIPELINE = Kind("a pipeline: a function under @pipeline(…)", _pipeline)
+PIPELINES = several(PIPELINE, "a pipeline, or a list of them")
+
+
+def _payloads(value: Any) -> Any:
+    """Many payloads; one alone, though it can be iterated over, would be taken apart."""
+    one = isinstance(value, str | bytes | bytearray | Mapping) or hasattr(type(value), "model_fields") or hasattr(type(value), "_fields")
+    if one or not isinstance(value, Iterable):
+        raise UnfitError(f"give {PAYLOADS.expects}")
+    return value
+
+
+PAYLOADS = Kind("a list of payloads, or what yields them: one alone is [payload]", _payloads)

@@ -96,6 +96,13 @@ class Step:
             hints = typing.get_type_hints(function, localns=self._names, include_extras=True)
         except (NameError, TypeError, SyntaxError) as error:
             refuse(f"step {self.name!r}", f"{error}; define or import the type before the step")
+        for name, kind in hints.items():
+            try:
+                hash(kind)
+            except TypeError as error:
+                refuse(
+                    f"step {self.name!r}", f"the annotation of {name!r} has metadata that cannot be compared ({error}): give a tuple, or leave it out"
+                )
         parameters = list(inspect.signature(function).parameters.values())
         if self.kind != "function":
             parameters = parameters[1:]

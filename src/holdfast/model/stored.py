@@ -18,6 +18,7 @@ class StoredItem(msgspec.Struct, frozen=True):
         generation: its generation.
         payload: the value, or None when it is gone.
         rows: results of tasks, older generations included.
+        edits: what a person has put right: node, element path, its arguments as a JSON array.
         results: the newest result of each task: node, element path, the ledger's number of the body, value.
     """
 
@@ -29,3 +30,4 @@ class StoredItem(msgspec.Struct, frozen=True):
     payload: Value | None
     rows: int
     results: tuple[tuple[int, str, int | None, Value | None], ...]
+    edits: tuple[tuple[int, str, bytes], ...] = ()

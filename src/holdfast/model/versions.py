@@ -61,6 +61,12 @@ def reusable(comparison: Comparison, old: Shape) -> dict[int, int]:
     return {index: there for index, there in comparison.same.items() if old[index]["kind"] in TASKS}
 
 
+def namesakes(old: Shape, new: Shape) -> dict[int, int]:
+    """The nodes that have the name of one in the other version, and which it is there."""
+    names = {node["name"]: index for index, node in _nodes(new).items()}
+    return {index: names[node["name"]] for index, node in _nodes(old).items() if node["name"] in names}
+
+
 def _nodes(shape: Shape) -> dict[int, dict[str, Any]]:
     return {index: node for index, node in enumerate(shape) if node["kind"] != "result"}
 

@@ -92,6 +92,12 @@ select p.name, x.step from pauses x join pipelines p on p.id = x.pipeline;
 -- name: wishes
 select id, fence, wish from items where state = 'running' and due = $1;
 
+-- name: effects_of_item
+select node, place, label, at, value from effects where item = $1;
+
+-- name: drop_effects_of
+delete from effects where item = $1;
+
 -- name: edits_of_item
 select item, node, place, arguments from edits where item = $1;
 
