@@ -164,7 +164,7 @@ class Door:
         try:
             with media.using(self._store):
                 data = check_payload(payload, pipeline.input_type)
-            _check_integers(data)
+            _check_integers(encode(payload) if type(payload) in (dict, list) else data)  # as it was given
             return data
         except (HoldfastError, KeyboardInterrupt):
             raise

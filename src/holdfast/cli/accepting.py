@@ -16,7 +16,7 @@ from holdfast.errors import HoldfastError
 from holdfast.inputs import Handed, Input, Refused, Skipped, rooted
 from holdfast.model.ids import show
 from holdfast.model.item import REASON_LIMIT, SOURCE_LIMIT, Receipt, storable
-from holdfast.model.visible import visible
+from holdfast.model.visible import one_line
 
 NAMED = 20
 """So many inputs that were not accepted are named on the terminal; the ledger has them all."""
@@ -60,7 +60,7 @@ class Accepting:
         if self._keep:
             (self.conflicts if receipt.status == "conflict" else self.refused).append(receipt)
         if self.not_accepted <= NAMED:
-            complain(f"not accepted: {visible(receipt.source, '')}: {receipt.reason}{self._remedy(receipt)}")
+            complain(f"not accepted: {one_line(receipt.source)}: {receipt.reason}{self._remedy(receipt)}")
 
     @property
     def not_accepted(self) -> int:

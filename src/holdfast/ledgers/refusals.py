@@ -57,6 +57,9 @@ def refuse_for(run: Run, item: int, digest: str | None, given: Submission, sourc
     """
     if has_content(run, item, digest, given):
         return False
+    (row,) = run("payload_now", item)
+    if same_content(value_of(*row), None, given.payload, ""):  # both are kept in full: a default was left out in one of them
+        return False
     reason = f"its key {given.key!r} is item {show(item)}, whose payload is another one: that item is used as it is"
     log.warning("%s for pipeline %s is not accepted: %s", source, given.pipeline, reason)
     keep_refusals(run, [refusal(given.pipeline, source, reason, "conflict", given.key, item=item)], now_ms)
