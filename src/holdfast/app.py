@@ -130,10 +130,10 @@ class App(Operations):
             for batch in batches(source, min(INTAKE, max(limit // 4, 1)) if limit else INTAKE):
                 submissions, refusals = parted(batch)
                 receipts = writer.admit(submissions, self.clock.now_ms(), limit, refusals)
-                receipts, conflicts = door.judged({pipeline.name: pipeline}, submissions, receipts)
-                if conflicts:
-                    writer.admit([], self.clock.now_ms(), 0, conflicts)
-                yield from receipts_of(batch, receipts)
+                judged = door.judged({pipeline.name: pipeline}, submissions, receipts)
+                if judged.known or judged.refusals:
+                    writer.admit(judged.known, self.clock.now_ms(), 0, judged.refusals)
+                yield from receipts_of(batch, judged.receipts)
         finally:
             writer.close()
 

@@ -19,7 +19,17 @@ from typing import Any
 import msgspec
 
 from holdfast.engine.committer import Desk
-from holdfast.errors import BacklogFullError, InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.errors import (
+    BacklogFullError,
+    DefinitionError,
+    HoldfastError,
+    InputError,
+    LedgerError,
+    LedgerLockedError,
+    LedgerUnavailableError,
+    NotFoundError,
+    StoreError,
+)
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.model.changes import Change, Operation
 from holdfast.model.events import Event
@@ -120,12 +130,19 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
 Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
 
 
+_KINDS: dict[str, type[HoldfastError]] = {
+    one.__name__: one for one in (NotFoundError, InputError, DefinitionError, LedgerUnavailableError, LedgerError, StoreError)
+}
+"""Errors that cross the socket as what they are, the narrower ones first: who asked must know whether to ask again."""
+
+
 class Reply(msgspec.Struct, array_like=True):
-    """An error text (empty: none), the answer as msgpack, and of a full backlog its limit and the seconds to wait."""
+    """An error's text and kind (empty: none), the answer as msgpack, and of a full backlog its limit and the seconds to wait."""
 
     error: str
     answer: msgspec.Raw = msgspec.Raw(b"\xc0")
     full: tuple[int, float] | None = None
+    kind: str = ""
 
 
 def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
@@ -205,14 +222,16 @@ async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: 
     try:
         request = msgspec.msgpack.decode(frame, type=Request)
     except msgspec.MsgspecError as error:
-        return Reply(f"the runner did not understand the request ({error}): are both of one release?")
+        return Reply(f"the runner did not understand the request ({error}): are both of one release?", kind=InputError.__name__)
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     desk.call(lambda ledger: perform(ledger, request, now_ms(), backlog), lambda answer: done.set_result(answer) if not done.done() else None)
     answer = await done
     if isinstance(answer, BacklogFullError):
         return Reply(str(answer), full=(answer.limit, answer.retry_after))
     if isinstance(answer, Exception):
-        return Reply(str(answer) or type(answer).__name__)
+        kind = next((name for name, one in _KINDS.items() if isinstance(answer, one)), "")
+        said = str(answer) or type(answer).__name__
+        return Reply(said if kind else f"the runner failed: {type(answer).__name__}: {said}", kind=kind)
     return Reply("", msgspec.Raw(msgspec.msgpack.encode(answer)))
 
 
@@ -318,7 +337,7 @@ class RemoteLedger:
         if reply.full is not None:
             raise BacklogFullError(*reply.full)
         if reply.error:
-            raise InputError(reply.error)
+            raise _KINDS.get(reply.kind, HoldfastError)(reply.error)
         return msgspec.msgpack.decode(reply.answer, type=kind)
 
     def _read(self, size: int) -> bytes:

@@ -23,7 +23,7 @@ from holdfast.model import media
 from holdfast.model.codec import check_payload, describe, encode
 from holdfast.model.content import content_digest, typed_digest
 from holdfast.model.ids import show
-from holdfast.model.item import Receipt, Refusal, Submission, refusal
+from holdfast.model.item import Receipt, Refusal, Submission, check_name, portable, refusal, unnamed
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import fields_of
 from holdfast.model.values import Value, refers_to
@@ -38,6 +38,20 @@ OnRefused = Literal["raise", "keep"]
 
 Entry = Submission | Refusal
 """What the door lets through, and what it does not."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What became of submissions, once conflicts have been looked at.
+
+    Attributes:
+        receipts: one for each, in order.
+        known: those that are the same after all, as the ledger has them: admitting them closes earlier refusals of their sources.
+        refusals: of those that are in conflict, to keep.
+    """
+
+    receipts: list[Receipt]
+    known: list[Submission]
+    refusals: list[Refusal]
 
 
 class Door:
@@ -76,8 +90,8 @@ class Door:
         """
         if not -1000 <= priority <= 1000:
             raise InputError(f"priority {priority} is out of range: give one from -1000 to 1000")
+        check_name("name of a manifest", manifest)
         rest = iter(payloads)
-        number = 0
         while True:
             with media.using(self._store):  # an inputs= function may make artifacts
                 one = next(rest, _END)
@@ -85,7 +99,6 @@ class Door:
                 return
             if isinstance(one, Skipped):
                 continue
-            number += 1
             given = one if isinstance(one, Input) else Input(one)
             try:
                 if isinstance(one, Refused):
@@ -98,7 +111,7 @@ class Door:
                     problem = error.refused
                 else:
                     kind = "key" if "key function" in str(error) else "type"
-                    problem = Refused(given.source or _described(number, given.payload), str(error), kind, given.key)
+                    problem = Refused(given.source or _described(given.payload), str(error), kind, given.key)
                 yield refusal(pipeline.name, problem.source, problem.reason, problem.kind, problem.key, manifest)
 
     def mixed(
@@ -113,31 +126,33 @@ class Door:
         for pipeline, pairs in groupby(payloads, key=lambda pair: pair[0]):
             yield from self.entries(pipeline, (payload for _, payload in pairs), manifest, priority, refused, patient)
 
-    def judged(
-        self, pipelines: Mapping[str, Pipeline[Any, Any]], submissions: list[Submission], receipts: list[Receipt]
-    ) -> tuple[list[Receipt], list[Refusal]]:
+    def judged(self, pipelines: Mapping[str, Pipeline[Any, Any]], submissions: list[Submission], receipts: list[Receipt]) -> Judged:
         """Look once more at what the ledger takes for conflicts.
 
         The ledger compares JSON. A payload that reads as the same value of the pipeline's type is the same: it was written before a field
         with a default was added, or by another client. What stays a conflict gets its reason, and a refusal to keep.
         """
+        judged: list[Receipt] = []
+        refusals: list[Refusal] = []
+        known: list[Submission] = []
         if all(one.status != "conflict" for one in receipts):
-            return receipts, []
+            return Judged(receipts, known, refusals)
         reads = self._reads()
-        judged, refusals = [], []
         try:
             for given, receipt in zip(submissions, receipts, strict=True):
-                if receipt.status == "conflict" and self._same(pipelines[given.pipeline], reads.payload_of(receipt.item), given.payload):
+                there = reads.payload_of(receipt.item) if receipt.status == "conflict" else None
+                if there is not None and self._same(pipelines[given.pipeline], there, given.payload):
                     receipt = replace(receipt, status="same")
+                    known.append(replace(given, payload=there, digest=""))
                 elif receipt.status == "conflict":
                     reason = f"its key {given.key!r} is item {show(receipt.item)} ({receipt.state}), which has other content"
-                    source = given.source or f"payload with key {given.key!r} and content {given.digest[:12]}"
+                    source = given.source or unnamed(given.key, given.digest)
                     refusals.append(refusal(given.pipeline, source, reason, "conflict", given.key, given.manifest, receipt.item))
                     receipt = replace(receipt, source=refusals[-1].source, reason=refusals[-1].reason)
                 judged.append(receipt)
         finally:
             reads.close()
-        return judged, refusals
+        return Judged(judged, known, refusals)
 
     def checked(self, pipeline: Pipeline[Any, Any], payload: Any) -> bytes:
         """A payload as JSON, read back as the pipeline's type. What its own code raises says that it does not fit.
@@ -149,28 +164,31 @@ class Door:
         try:
             with media.using(self._store):
                 data = check_payload(payload, pipeline.input_type)
-            _check_integers(data)
+            _check_integers(encode(payload) if type(payload) in (dict, list) else data)  # as it was given
             return data
-        except HoldfastError:
+        except (HoldfastError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # the payload's own code runs, and may panic in another language
             raise InputError(f"the payload is not a {describe(pipeline.input_type)}: {said(error)}") from error
 
     def _submission(self, pipeline: Pipeline[Any, Any], given: Input, manifest: str, priority: int, patient: Callable[[], bool]) -> Submission:
         data = _patiently(lambda: self.checked(pipeline, given.payload), patient)
-        with media.using(self._store):
-            key, fields = pipeline.key_of(data), fields_of(data, pipeline.search, pipeline.input_type)
-            digest = content_digest(_as_given(given.payload, data))
+        try:
+            with media.using(self._store):
+                key, fields = pipeline.key_of(data), fields_of(data, pipeline.search, pipeline.input_type)
+                digest = content_digest(_as_given(given.payload, data))
+        except (HoldfastError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise InputError(f"the payload cannot be read back as a {describe(pipeline.input_type)}: {said(error)}") from error
         value = _patiently(lambda: self._store.keep(data), patient)
         return Submission(
             pipeline.name, pipeline.version, key, value, pipeline.deadline, manifest, priority, fields=fields,
-            digest=digest, source=given.source,
+            digest=digest, source=portable(given.source),
         )  # fmt: skip
 
-    def _same(self, pipeline: Pipeline[Any, Any], known: Value | None, given: Value) -> bool:
+    def _same(self, pipeline: Pipeline[Any, Any], known: Value, given: Value) -> bool:
         """Whether two stored payloads read as the same value of the pipeline's type."""
-        if known is None:
-            return False
         try:
             with media.using(self._store):
                 return self._typed(pipeline, known) == self._typed(pipeline, given)
@@ -253,13 +271,15 @@ def _as_given(payload: Any, data: bytes) -> bytes:
         return data
 
 
-def _described(number: int, payload: Any) -> str:
-    """A payload that has no source: its number, and its content, so that another payload is another refusal."""
+def _described(payload: Any) -> str:
+    """A payload that has no source: its content, so that the same is the same refusal, and another payload is another one."""
     try:
         text = encode(payload).decode("utf-8", "replace")
-    except Exception:
-        text = type(payload).__name__
-    return f"payload {number}: {text if len(text) <= 200 else f'{text[:200]}… ({content_digest(text.encode())[:12]})'}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        text = f"of type {type(payload).__name__}"
+    return f"payload {text if len(text) <= 200 else f'{text[:200]}… ({content_digest(text.encode())[:12]})'}"
 
 
 def _patiently(work: Callable[[], T], patient: Callable[[], bool]) -> T:

@@ -73,8 +73,9 @@ class Feeding:
         if any(one.status == "conflict" for one in receipts):
             judge = partial(self._door.judged, self._pipelines, submissions, receipts)
             loop = asyncio.get_running_loop()
-            receipts, conflicts = await self._patiently(lambda: loop.run_in_executor(self._beside, judge))
-            await self._patiently(partial(self.admit, [], conflicts))
+            judged = await self._patiently(lambda: loop.run_in_executor(self._beside, judge))
+            await self._patiently(partial(self.admit, judged.known, judged.refusals))
+            receipts = judged.receipts
         return receipts_of(batch, receipts)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:

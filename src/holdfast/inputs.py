@@ -17,12 +17,31 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr, replace
 
 from holdfast.errors import InputError, LedgerError
+from holdfast.model import failure
+from holdfast.model.exceptions import name_of
+from holdfast.model.item import KINDS
 from holdfast.settings import Settings, read_settings
 
 
-class Input(msgspec.Struct, frozen=True):
+class _Named(msgspec.Struct, frozen=True):
+    """Its texts are texts: a path or an exception that is given is written as one.
+
+    Raises:
+        TypeError: it is something else.
+    """
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:
+            if field != "payload" and type(given := getattr(self, field)) is not str:
+                force_setattr(self, field, _text(f"{type(self).__name__}({field}=…)", given))
+        if (kind := getattr(self, "kind", None)) is not None and kind not in KINDS:
+            raise TypeError(f"Refused(kind={kind!r}): give one of {', '.join(KINDS)}")
+
+
+class Input(_Named, frozen=True):
     """A payload, and where it comes from: messages and the ledger name it by that when it is refused.
 
     Attributes:
@@ -36,7 +55,7 @@ class Input(msgspec.Struct, frozen=True):
     key: str = ""
 
 
-class Skipped(msgspec.Struct, frozen=True):
+class Skipped(_Named, frozen=True):
     """Something that rules leave out: it is announced by kind and number, and is no failure.
 
     Attributes:
@@ -48,7 +67,7 @@ class Skipped(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(_Named, frozen=True):
     """Something that was handed in and cannot be accepted. It is named, and kept in the ledger as a refused input.
 
     Attributes:
@@ -96,11 +115,11 @@ class Found(msgspec.Struct, frozen=True):
             with open(os.open(self.path, flags), "rb") as file:
                 before = os.fstat(file.fileno())
                 if not stat.S_ISREG(before.st_mode):
-                    raise InputError(f"became a {_kind(before.st_mode)} while the folder was read")
+                    raise InputError(f"is a {_kind(before.st_mode)}, not a file")
                 data = file.read(self.limit + 1) if before.st_size <= self.limit else b""
                 after = os.fstat(file.fileno())
         except FileNotFoundError:
-            raise InputError("was removed while the folder was read") from None
+            raise InputError("there is no such file" if self.linked else "was removed while the folder was read") from None
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}") from None
         if max(before.st_size, len(data)) > self.limit:
@@ -116,7 +135,7 @@ def files(argument: str, make: Callable[[Found], Any], suffixes: Iterable[str] =
     Args:
         argument: the path of a file or folder.
         make: makes the payload of a file. What it raises refuses that file, and no other.
-        suffixes: file names must end in one of these, whatever their case; other files of a folder are skipped. Empty: any.
+        suffixes: file names must end in one of these (or in this one), whatever their case; other files of a folder are skipped. Empty: any.
         settings: where Holdfast's own files are, and how large a file may be; by default as the environment says.
 
     Yields:
@@ -131,11 +150,11 @@ def files(argument: str, make: Callable[[Found], Any], suffixes: Iterable[str] =
             continue
         try:
             payload = make(one)
-        except LedgerError:
+        except (LedgerError, KeyboardInterrupt):
             raise
         except InputError as error:
             yield Refused(one.path, str(error), "too-large" if "HOLDFAST_INPUT_MB" in str(error) else "unreadable", one.name)
-        except Exception as error:
+        except BaseException as error:  # a library written in another language may panic
             yield Refused(one.path, f"the inputs= function failed: {said(error)}", "inputs", one.name)
         else:
             yield Input(payload, one.path, one.name)
@@ -147,23 +166,37 @@ def walk(argument: str, suffixes: Iterable[str] = (), settings: Settings | None 
     Links, dot files, pipes, sockets, devices, empty folders and Holdfast's own files are yielded as :class:`Skipped`; what cannot be
     read, is too large, or has a name that is not UTF-8 as :class:`Refused`. See :func:`files` for the arguments.
     """
+    if not argument:
+        yield Refused("argument ''", "is empty: name a file or folder (. is this folder)")
+        return
     settings = settings or read_settings()
-    limit, endings = settings.input_mb * 1024 * 1024, tuple(one.casefold() for one in suffixes)
-    root, own = os.path.abspath(argument), OwnFiles(settings)
+    limit = settings.input_mb * 1024 * 1024
+    endings = tuple(one.casefold() for one in ((suffixes,) if isinstance(suffixes, str) else suffixes))
+    (root, name), own = rooted(argument), OwnFiles(settings)
     try:
         there = os.stat(root)  # a link that is given itself is followed
         real = os.path.realpath(root)
     except (OSError, ValueError) as error:
-        yield Refused(root, f"there is no such file or folder: {getattr(error, 'strerror', None) or error}", key=os.path.basename(root))
+        yield Refused(root, f"there is no such file or folder: {getattr(error, 'strerror', None) or error}", key=name or os.path.basename(root))
         return
-    if own.owns(real):
-        yield Skipped(root, OWN)
+    if own.owns(real):  # it was named: to leave it out would drop what was handed in
+        yield Refused(root, "is among Holdfast's own files (home, ledger, artifacts), which are no input: set another HOLDFAST_HOME", key=name)
     elif stat.S_ISREG(there.st_mode):
-        yield _file(Found(root, os.path.basename(root), there.st_size, limit, True))
+        yield _file(Found(root, name or os.path.basename(root), there.st_size, limit, True))
     elif stat.S_ISDIR(there.st_mode):
-        yield from _below(root, real, own, limit, endings)
+        for one in _below(root, real, own, limit, endings):
+            yield one if not name or isinstance(one, Skipped) else _prefixed(name, one)
     else:
-        yield Refused(root, f"is a {_kind(there.st_mode)}, not a file or folder", key=os.path.basename(root))
+        yield Refused(root, f"is a {_kind(there.st_mode)}, not a file or folder", key=name or os.path.basename(root))
+
+
+def rooted(argument: str) -> tuple[str, str]:
+    """Where an argument leads, absolute, and its name below the folder that ``/./`` marks (as rsync does): ``in/./a/b.pdf`` is named
+    ``a/b.pdf``, as it is when ``in`` is given. Empty: the argument marks none."""
+    above, mark, _ = argument.rpartition("/./")
+    root = os.path.abspath(argument)
+    name = os.path.relpath(root, os.path.abspath(above or "/")) if mark else "."
+    return root, "" if name in (".", "..") or name.startswith("../") else name
 
 
 OWN = "Holdfast's own files"
@@ -191,10 +224,23 @@ class OwnFiles:
 
 def said(error: BaseException) -> str:
     """An exception as text, whatever its class does; bounded."""
-    try:
-        return f"{type(error).__name__}: {error}"[:1_000]
-    except Exception:
-        return f"{type(error).__name__} (which cannot say what it is)"
+    text = failure.said(error)
+    return f"{type(error).__name__}: {text}"[:1_000] if text else type(error).__name__
+
+
+def _text(what: str, given: object) -> str:
+    """What stands for a text, as one.
+
+    Raises:
+        TypeError: it is neither text nor a path nor an exception.
+    """
+    if isinstance(given, str):
+        return str.__str__(given)
+    if isinstance(given, bytes | os.PathLike):
+        return os.fsdecode(given)
+    if isinstance(given, BaseException):
+        return said(given)
+    raise TypeError(f"{what} is a {name_of(type(given))}: give a text, a path or an exception")
 
 
 def _below(root: str, real: str, own: OwnFiles, limit: int, endings: tuple[str, ...]) -> Iterator[Found | Skipped | Refused]:
@@ -216,6 +262,13 @@ def _below(root: str, real: str, own: OwnFiles, limit: int, endings: tuple[str, 
         if not inside:
             yield Skipped(path, "empty folder")
         todo += [(f"{name}/{one.name}" if name else one.name, one) for one in reversed(inside)]
+
+
+def _prefixed(name: str, one: Found | Refused) -> Found | Refused:
+    """What was found below a folder that has a name itself."""
+    if isinstance(one, Found):
+        return replace(one, name=f"{name}/{one.name}")
+    return replace(one, key=f"{name}/{one.key}" if one.key else name)
 
 
 def _judged(

@@ -22,7 +22,7 @@ from holdfast.model.codec import decode, join, plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
 from holdfast.model.events import Event
-from holdfast.model.item import SOURCE_LIMIT, storable
+from holdfast.model.item import SOURCE_LIMIT, check_name, storable
 from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
@@ -134,8 +134,10 @@ class Operations(Handling):
 
         Raises:
             DefinitionError: a name that is none.
-            InputError: the data cannot be kept as JSON.
+            InputError: the data cannot be kept as JSON, or the key or id not as text.
         """
+        check_name("key of an event", key)
+        check_name("id of an event", id)
         store = self.store()
         try:
             with media.using(store):
@@ -302,15 +304,17 @@ class Operations(Handling):
         """
         reads = self.reads()
         try:
-            sent, there = set(keys), set(reads.keys(pipeline, manifest))
+            there = set(reads.keys(pipeline, manifest))
+            sent = {key if key in there else key.removeprefix("./") for key in keys}  # as `find .` writes what is below a folder
+            elsewhere = set(reads.keys(pipeline, None)) if manifest and sent - there else set()  # received under another name
             named = {name: (kind, reason) for source, key, kind, reason in reads.refused_open(pipeline) for name in (source, key) if name}
         finally:
             reads.close()
         refused = {key: reason for key in sent if (reason := _refused(key, named)) is not None}
         return {
             "sent": len(sent),
-            "refused": [{"key": storable(key, SOURCE_LIMIT), "reason": refused[key]} for key in sorted(refused)],
-            "missing": sorted(storable(key, SOURCE_LIMIT) for key in sent - there if key not in refused),
+            "refused": [{"key": storable(key), "reason": refused[key]} for key in sorted(refused)],
+            "missing": sorted(storable(key) for key in sent - there - elsewhere if key not in refused),
             "unexpected": sorted(there - sent),
         }
 

@@ -96,7 +96,9 @@ def test_the_folder_may_lie_in_the_home_and_skips_are_counted_on_the_terminal(tm
     outside.mkdir()
     for name in (".a", ".b", "c.txt"):
         (outside / name).write_text(name)
-    done = holdfast(tmp_path / "home", "submit", TARGET, str(folder), str(outside))
-    assert "1 × Holdfast's own files, 2 × dot file" in done.stderr
+    done = holdfast(tmp_path / "home", "submit", TARGET, str(outside))
+    assert "skipped: 2 × dot file" in done.stderr
     assert [line.split("\t")[1:] for line in done.stdout.splitlines()] == [["c.txt", "accepted"]]
-    assert "nothing was handed in" in holdfast(tmp_path / "home", "submit", TARGET, str(folder)).stderr
+    done = holdfast(tmp_path / "home", "submit", TARGET, str(folder), str(outside), code=4)
+    assert f"not accepted: {folder}: is among Holdfast's own files" in done.stderr, "it was named, and not accepted"
+    assert "(0 new, 1 known, 1 refused)" in done.stderr

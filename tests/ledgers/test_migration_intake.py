@@ -8,8 +8,10 @@ import apsw
 import psycopg
 import pytest
 
+from holdfast.errors import LedgerRefusedError
 from holdfast.ledgers import postgres_schema, sqlite_file
 from holdfast.ledgers.postgres import PostgresLedger
+from holdfast.ledgers.postgres_reads import postgres_reads
 from holdfast.ledgers.queries import migrations
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.ledgers.sqlite_reads import sqlite_reads
@@ -44,6 +46,8 @@ def test_an_sqlite_ledger_is_migrated(tmp_path: Path, monkeypatch: pytest.Monkey
     for statement in ROWS:
         connection.execute(statement.replace("{payload}", 'cast(\'{"a": 1, "b": 2}\' as blob)').replace("{a}", "a" * 64))
     connection.close()
+    with pytest.raises(LedgerRefusedError, match="has schema 4 of an older release"):
+        sqlite_reads(path)
     ledger = SqliteLedger(path)
     check(ledger)
     ledger.close()
@@ -63,6 +67,8 @@ def test_a_postgresql_ledger_is_migrated_and_an_older_runner_may_go_on(postgres:
         connection.execute("set search_path to holdfast")
         for statement in ROWS:
             connection.execute(statement.replace("{payload}", "convert_to('{\"a\": 1, \"b\": 2}', 'utf8')").replace("{a}", "a" * 64))
+    with pytest.raises(LedgerRefusedError, match="has schema 4 of an older release"):
+        postgres_reads(postgres)
     ledger = PostgresLedger(postgres)
     check(ledger)
     ledger.admit([Submission("p", "1", "new", b"1", digest=content_digest(b"1"))], NOW)

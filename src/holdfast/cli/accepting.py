@@ -6,14 +6,17 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 
 from holdfast.cli.output import complain
-from holdfast.inputs import Handed, Input, Refused, Skipped
+from holdfast.errors import HoldfastError
+from holdfast.inputs import Handed, Input, Refused, Skipped, rooted
 from holdfast.model.ids import show
 from holdfast.model.item import REASON_LIMIT, SOURCE_LIMIT, Receipt, storable
+from holdfast.model.visible import one_line
 
 NAMED = 20
 """So many inputs that were not accepted are named on the terminal; the ledger has them all."""
@@ -27,11 +30,12 @@ class Accepting:
 
     Args:
         target: MODULE:PIPELINE, for the commands that messages name.
+        arguments: what was given: of a file below one of these folders, messages say how it is given alone, under the same name.
         keep: keep everything that was not accepted, for JSON; else only counts.
     """
 
-    def __init__(self, target: str, keep: bool) -> None:
-        self._target, self._keep = target, keep
+    def __init__(self, target: str, arguments: list[str], keep: bool) -> None:
+        self._target, self._arguments, self._keep = target, arguments, keep
         self.counts: Counter[str] = Counter()
         self.skips: Counter[str] = Counter()
         self.conflicts: list[Receipt] = []
@@ -56,7 +60,7 @@ class Accepting:
         if self._keep:
             (self.conflicts if receipt.status == "conflict" else self.refused).append(receipt)
         if self.not_accepted <= NAMED:
-            complain(f"not accepted: {receipt.source}: {receipt.reason}{self._remedy(receipt)}")
+            complain(f"not accepted: {one_line(receipt.source)}: {receipt.reason}{self._remedy(receipt)}")
 
     @property
     def not_accepted(self) -> int:
@@ -85,6 +89,17 @@ class Accepting:
         elif not self.counts:
             complain("nothing was handed in")
 
+    @contextmanager
+    def broken_off(self) -> Iterator[None]:
+        """Whatever ends the command before all was read: say first how far it came, and how to go on."""
+        try:
+            yield
+        except (HoldfastError, KeyboardInterrupt):
+            if self.counts:
+                self.sum_up()
+                complain(f"stopped before everything was read ({self.told()}); the same command goes on from here")
+            raise
+
     def as_json(self) -> dict[str, Any]:
         """What was not accepted and what was skipped, each by name."""
         return {
@@ -106,11 +121,20 @@ class Accepting:
         if receipt.status != "conflict":
             return ""
         item = show(receipt.item)
-        file = shlex.quote(receipt.source) if os.path.isabs(receipt.source) else "FILE"
+        named = os.path.isabs(receipt.source) and receipt.source.isprintable()  # what a terminal would not show cannot be copied from it
+        file = shlex.quote(self._alone(receipt.source)) if named else "FILE"
         return (
             f". Compare: `holdfast items show {item}`. To run that item again with this input: "
             f"`holdfast restart {item} --input {file} -m {self._target}`"
         )
+
+    def _alone(self, source: str) -> str:
+        """A file that was found below a folder, as it is given alone: what is behind ``/./`` is its name."""
+        for root, name in (rooted(one) for one in self._arguments):
+            if source == root or source.startswith(os.path.join(root, "")):
+                below = os.path.join(name, os.path.relpath(source, root)) if source != root else name
+                return f"{source[: -len(below)]}./{below}" if "/" in below else source
+        return source
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _REST = 1024 * 1024
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 
+UTF_16 = "is UTF-16, and payloads are read as UTF-8: `iconv -f UTF-16 -t UTF-8` converts it"
 HOW = "give JSON, a .json or .jsonl file, or - for lines on stdin"
 
 
@@ -48,7 +49,7 @@ def read_payloads(pipeline: Pipeline[Any, Any], arguments: list[str], settings: 
             # Not sys.stdin: a thread that blocks in it would keep the interpreter from ending.
             with open(0, "rb", closefd=False) as lines:
                 yield from _lines(pipeline, lines, "stdin", limit)
-        elif pipeline.inputs is not None and not argument.startswith("{"):
+        elif pipeline.inputs is not None and (not argument.startswith("{") or os.path.lexists(argument)):
             yield from _made(pipeline, argument)
         elif suffix in (".jsonl", ".ndjson"):
             yield from _file(pipeline, argument, limit)
@@ -102,24 +103,35 @@ def _made(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Handed]:
     """What the ``inputs=`` function makes of an argument. What it raises ends this argument, and no other."""
     where = os.path.abspath(argument) if os.path.lexists(argument) else argument
     number = 0
-    try:
-        assert pipeline.inputs is not None
-        for number, one in enumerate(pipeline.inputs(argument), 1):
-            if isinstance(one, Skipped | Refused):
-                yield one
-            elif isinstance(one, Input):
-                yield one if one.source else Input(one.payload, f"payload {number} of {where}", one.key)
-            else:
-                yield Input(one, f"payload {number} of {where}")
-    except LedgerError:  # no room for an artifact: nothing is wrong with the input
-        raise
-    except InputError as error:
-        yield Refused(where, f"{error}{_before(number)}", "inputs")
-    except (Exception, SystemExit) as error:
-        yield Refused(where, f"the inputs= function of pipeline {pipeline.name!r} failed: {said(error)}{_before(number)}", "inputs")
-    else:
-        if number == 0:
-            yield Skipped(where, "argument without payloads")
+    made = _yielded(pipeline, argument)
+    while True:
+        try:
+            one = next(made)
+        except StopIteration:
+            break
+        except (LedgerError, KeyboardInterrupt):  # no room for an artifact: nothing is wrong with the input
+            raise
+        except InputError as error:
+            yield Refused(where, f"{error}{_before(number)}", "inputs")
+            return
+        except BaseException as error:  # a library written in another language may panic
+            yield Refused(where, f"the inputs= function of pipeline {pipeline.name!r} failed: {said(error)}{_before(number)}", "inputs")
+            return
+        number += 1
+        if isinstance(one, Skipped | Refused):
+            yield one
+        elif isinstance(one, Input):
+            yield one if one.source else Input(one.payload, f"payload {number} of {where}", one.key)
+        else:
+            yield Input(one, f"payload {number} of {where}")
+    if number == 0:
+        yield Skipped(where, "argument without payloads")
+
+
+def _yielded(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Any]:
+    """What the ``inputs=`` function gives; what it raises while it is called is raised when the first is asked for."""
+    assert pipeline.inputs is not None
+    yield from pipeline.inputs(argument)
 
 
 def _before(number: int) -> str:
@@ -142,7 +154,7 @@ def _lines(pipeline: Pipeline[Any, Any], file: BinaryIO, where: str, limit: int)
         while line := file.readline(limit + 1):
             number += 1
             if number == 1 and line.startswith(_UTF_16):
-                yield Refused(where, "is UTF-16, and payloads are read as UTF-8: `iconv -f UTF-16 -t UTF-8` converts it", "format")
+                yield Refused(where, UTF_16, "format")
                 return
             line = line.removeprefix(_BOM) if number == 1 else line
             source = f"line {number} of {where}"
@@ -162,7 +174,9 @@ def _document(pipeline: Pipeline[Any, Any], argument: str, limit: int) -> Handed
     try:
         data = Found(where, argument, 0, limit, True).read()
     except (InputError, ValueError) as error:
-        return Refused(where, str(error))
+        return Refused(where, str(error), "too-large" if "HOLDFAST_INPUT_MB" in str(error) else "unreadable")
+    if data.startswith(_UTF_16):
+        return Refused(where, UTF_16, "format")
     return _decoded(pipeline, data.removeprefix(_BOM), where)
 
 
@@ -178,7 +192,9 @@ def _argument(pipeline: Pipeline[Any, Any], argument: str) -> Handed:
 def _decoded(pipeline: Pipeline[Any, Any], data: bytes, source: str) -> Handed:
     try:
         return Input(decode(data, pipeline.input_type), source)
-    except Exception as error:  # the type's own code may run: whatever it raises, these data are no payload
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the type's own code may run: whatever it raises, these data are no payload
         try:
             text = data.decode()
         except UnicodeDecodeError as undecodable:

@@ -17,6 +17,7 @@ from holdfast.cli.loading import load_pipeline, load_pipelines
 from holdfast.cli.output import Json, complain, print_json, safe, tell
 from holdfast.cli.progress import Progress
 from holdfast.cli.traces import tracing
+from holdfast.errors import HoldfastError
 from holdfast.executors.logs import log_to_stderr
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt
@@ -71,8 +72,8 @@ def run(
     tune_garbage_collector()
     pipeline = load_pipeline(target)
     holdfast = App()
-    accepting = Accepting(target, keep=json)
-    with tracing(holdfast) as traced, Progress(quiet=json) as progress:
+    accepting = Accepting(target, inputs, keep=json)
+    with accepting.broken_off(), tracing(holdfast) as traced, Progress(quiet=json) as progress:
         payloads = ((pipeline, one) for one in accepting.reading(read_payloads(pipeline, inputs, holdfast.settings)))
         result = holdfast.run([pipeline], payloads, True, manifest, priority, both(progress, traced), recycle, accepting.receipt, refused="keep")
     _report(holdfast, [pipeline.name], result, json, accepting)
@@ -106,15 +107,21 @@ def submit(
     """Accept the inputs durably and return; a runner drives them. Each line of the answer is a receipt."""
     pipeline = load_pipeline(target)
     holdfast = App()
-    accepting = Accepting(target, keep=json)
+    accepting = Accepting(target, inputs, keep=json)
     answers: list[dict[str, Any]] = []
     handed = accepting.reading(read_payloads(pipeline, inputs, holdfast.settings))
-    for receipt in holdfast.submit(pipeline, handed, manifest, priority, refused="keep"):
-        accepting.receipt(receipt)
-        if json:
-            answers.append(receipt_json(receipt))
-        else:
-            tell(f"{show(receipt.item) if receipt.item else '-'}\t{safe(receipt.key) or '-'}\t{_answer(receipt)}")
+    try:
+        with accepting.broken_off():
+            for receipt in holdfast.submit(pipeline, handed, manifest, priority, refused="keep"):
+                accepting.receipt(receipt)
+                if json:
+                    answers.append(receipt_json(receipt))
+                else:
+                    tell(f"{show(receipt.item) if receipt.item else '-'}\t{safe(receipt.key) or '-'}\t{_answer(receipt)}")
+    except (HoldfastError, KeyboardInterrupt):
+        if answers:  # they are receipts, although the rest could not be accepted
+            print_json(answers)
+        raise
     accepting.sum_up()
     if json:
         print_json(answers + [{"status": "skipped", **skipped_json(one)} for one in accepting.skipped])

@@ -15,7 +15,7 @@ def postgres_reads(url: str) -> LedgerReads:
     """Open a ledger for reading.
 
     Raises:
-        LedgerRefusedError: there is no ledger there, or its schema is newer.
+        LedgerRefusedError: there is no ledger there, or its schema is newer or older.
         LedgerUnavailableError: nobody answers.
     """
     connection = open_connection(url, "holdfast reads")
@@ -27,8 +27,15 @@ def postgres_reads(url: str) -> LedgerReads:
             connection.execute("set default_transaction_read_only = on")
             if one(connection.execute("select to_regclass('schema_version')::text")) is None:
                 raise LedgerRefusedError(f"there is no ledger at {hidden(url)} yet: `holdfast run` or `holdfast submit` makes it")
+            version = one(connection.execute("select coalesce(max(version), 0) from schema_version"))
             oldest = one(connection.execute("select coalesce(max(oldest), 0) from schema_version"))
-            if oldest > migrations("postgres")[-1][0]:
+            newest = migrations("postgres")[-1][0]
+            if version < newest:
+                raise LedgerRefusedError(
+                    f"{hidden(url)} has schema {version} of an older release, and this Holdfast reads {newest}: `holdfast runner`, `run` or "
+                    f"`submit` brings it up to date, and older runners may go on meanwhile"
+                )
+            if oldest > newest:
                 raise LedgerRefusedError(f"{hidden(url)} has a newer schema than this Holdfast knows: install the newer release that wrote it")
     except BaseException:
         connection.close()

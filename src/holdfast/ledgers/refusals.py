@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from holdfast.ledgers.rows import value_of
 from holdfast.model.content import same_content
 from holdfast.model.ids import show
-from holdfast.model.item import Receipt, Refusal, Submission, identity_of, refusal
+from holdfast.model.item import Receipt, Refusal, Submission, identity_of, refusal, unnamed
 
 if TYPE_CHECKING:
     from holdfast.ledgers.beyond import Run
@@ -29,10 +29,11 @@ def keep_refusals(run: Run, refusals: Iterable[Refusal], now_ms: int) -> None:
 
 def close_refusals(run: Run, submissions: list[Submission], receipts: list[Receipt], now_ms: int) -> None:
     """Close earlier refusals of what was accepted now."""
-    accepted = [(one, got) for one, got in zip(submissions, receipts, strict=True) if one.source and got.accepted]
+    accepted = [(one, got) for one, got in zip(submissions, receipts, strict=True) if got.accepted]
     if accepted and run("any_refused"):
-        for one, got in sorted(accepted, key=lambda pair: (pair[0].pipeline, identity_of(pair[0].source))):
-            run("accept_refused", got.item, now_ms, one.pipeline, identity_of(one.source))
+        named = [(one.pipeline, identity_of(one.source or unnamed(one.key, one.digest)), got.item) for one, got in accepted]
+        for pipeline, identity, item in sorted(named):
+            run("accept_refused", item, now_ms, pipeline, identity)
 
 
 def has_content(run: Run, item: int, digest: str | None, given: Submission) -> bool:
@@ -55,6 +56,9 @@ def refuse_for(run: Run, item: int, digest: str | None, given: Submission, sourc
         now_ms: Unix milliseconds.
     """
     if has_content(run, item, digest, given):
+        return False
+    (row,) = run("payload_now", item)
+    if same_content(value_of(*row), None, given.payload, ""):  # both are kept in full: a default was left out in one of them
         return False
     reason = f"its key {given.key!r} is item {show(item)}, whose payload is another one: that item is used as it is"
     log.warning("%s for pipeline %s is not accepted: %s", source, given.pipeline, reason)

@@ -82,7 +82,7 @@ def open_reader(path: str) -> apsw.Connection:
     """Open read-only.
 
     Raises:
-        LedgerRefusedError: there is no ledger, it is not one, or its schema is newer.
+        LedgerRefusedError: there is no ledger, it is not one, or its schema is newer or older.
     """
     check_sqlite(apsw.sqlite_lib_version())
     if not os.path.exists(path):
@@ -93,6 +93,12 @@ def open_reader(path: str) -> apsw.Connection:
         _check_file(connection, path)
         if _version(connection) == 0:
             raise LedgerRefusedError(f"{path} is empty: `holdfast run` or `holdfast submit` makes a ledger of it")
+        newest = migrations("sqlite")[-1][0]
+        if _version(connection) < newest:
+            raise LedgerRefusedError(
+                f"{path} has schema {_version(connection)} of an older release, and this Holdfast reads {newest}: `holdfast runner`, `run` or "
+                f"`submit` brings it up to date (make a copy first: the older release cannot open it then)"
+            )
     return connection
 
 

@@ -7,10 +7,12 @@ payload's type uses :func:`typed_digest`, which adds the defaults of members tha
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import msgspec
 
+from holdfast.model import media
 from holdfast.model.codec import decode, encode
 from holdfast.model.values import Value, encode_reference, refers_to
 
@@ -42,7 +44,32 @@ def typed_digest(data: bytes, kind: Any) -> str:
     Raises:
         Exception: the bytes do not fit the type.
     """
-    return content_digest(data if refers_to(data) else encode(decode(data, kind)))  # (an artifact need not be loaded)
+    return content_digest(data if refers_to(data) else encode(_whole(decode(data, kind))))  # (an artifact need not be loaded)
+
+
+_ATOMS = frozenset((str, int, float, bool, type(None), bytes))
+
+
+def _whole(value: Any) -> Any:
+    """A value to be written for comparison: with every field of a dataclass (those left at a default are no attributes of an instance
+    that was read, and would not be written), and sets in one order."""
+    kind = type(value)
+    if kind in _ATOMS or media.is_media(kind):
+        return value
+    if isinstance(value, dict):
+        return {key: _whole(one) for key, one in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((_whole(one) for one in value), key=encode)
+    if isinstance(value, list | tuple):
+        return [_whole(one) for one in value]
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        if config.array_like or config.tag is not None:
+            return value
+        return {name: _whole(getattr(value, field)) for name, field in zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)}
+    if is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__"):
+        return {one.name: _whole(getattr(value, one.name, None)) for one in fields(kind)}
+    return value
 
 
 def same_content(known: Value | None, known_digest: str | None, given: Value, given_digest: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from holdfast.errors import InputError
 from holdfast.model.values import Value
 
 
@@ -131,14 +132,49 @@ def refusal(pipeline: str, source: str, reason: str, kind: str, key: str = "", m
 
 def identity_of(source: str) -> str:
     """What a source is known by, however long it is and whatever it is made of."""
-    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(portable(source).encode()).hexdigest()
 
 
-def storable(text: str, limit: int) -> str:
-    """A text as any ledger can store it."""
+def portable(source: str) -> str:
+    """A source as it may be sent and kept: bounded, and UTF-8. Its :func:`identity_of` is that of the source."""
+    try:
+        data = source.encode()
+    except UnicodeEncodeError:
+        data = source.replace("\\", "\\\\").encode("utf-8", "backslashreplace")
+    digest = f"… ({hashlib.sha256(data).hexdigest()})"
+    text = data.decode()
+    return text if len(text) <= SOURCE_LIMIT else text[: SOURCE_LIMIT - len(digest)] + digest
+
+
+def unnamed(key: str, digest: str) -> str:
+    """The source of a payload that was read nowhere that has a name: its key and the beginning of its content's digest."""
+    return f"payload with key {key!r} and content {digest[:12]}"
+
+
+NAME_LIMIT = 512
+"""Characters of a name that a client gives: a manifest's, an event's key or id."""
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that not every ledger can store.
+
+    Raises:
+        InputError: it is too long, or has NUL or a lone surrogate (bytes that are not UTF-8).
+    """
+    try:
+        name.encode()
+        fits = len(name) <= NAME_LIMIT and "\x00" not in name
+    except UnicodeEncodeError:
+        fits = False
+    if not fits:
+        raise InputError(f"the {what} {name[:80]!r} is not allowed: give UTF-8 text of at most {NAME_LIMIT} characters, without NUL")
+
+
+def storable(text: str, limit: int | None = None) -> str:
+    """A text as any ledger can store it, and any answer carry it: at most so many characters."""
     shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if _escaped(text) else text
     shown = shown.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+    return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def _escaped(text: str) -> bool:

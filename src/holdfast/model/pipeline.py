@@ -16,6 +16,7 @@ from holdfast.model.arguments import Declared, checked, instance, placed, refusa
 from holdfast.model.bodies import of_a_pipeline
 from holdfast.model.codec import decode
 from holdfast.model.duration import KEEPING, Duration, OptionalSpan, seconds
+from holdfast.model.failure import said
 from holdfast.model.kinds import Kind, UnfitError, function, several, shown, text
 from holdfast.model.prices import BUDGET, Budget
 from holdfast.model.redriving import REDRIVE, RedriveRule
@@ -164,8 +165,10 @@ class Pipeline(Generic[A, T]):
         """
         try:
             key = self.key(decode(payload, self.input_type))
-        except Exception as error:
-            raise InputError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a library written in another language may panic
+            raise InputError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {said(error)}") from error
         if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT or "\x00" in key or not storable(key):
             given = f"{key!r:.100}" if isinstance(key, str) else f"a {type(key).__name__}"
             raise InputError(

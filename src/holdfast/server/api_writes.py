@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast.model.codec import encode
 from holdfast.model.search import number
 from holdfast.server.access import Person
 from holdfast.server.api_reads import Here, Number
@@ -58,7 +57,6 @@ def decide(here: Here, person: Reviewer, review: Number, body: Decision) -> dict
 @router.post("/events", status_code=201)
 def publish(here: Here, person: Submitter, body: Publication, idempotency_key: Annotated[str, Header(max_length=200)] = "") -> dict[str, bool]:
     """Publish an event, once for its ``id`` (or the header ``Idempotency-Key``); ``new`` is false when it was known."""
-    encode(body.data)
     return {"new": here.app.publish(body.type, body.data, body.key, body.id or idempotency_key, f"api/{person.name}")}
 
 

@@ -1,12 +1,13 @@
 -- Inputs that were not accepted: one row for a source, beside receipts.
 
--- name: refuse_input the same source refused again is counted, and open again
+-- name: refuse_input the same source refused again is counted, and open again; clocks differ, so its last time is the latest that was said
 insert into refused_inputs (pipeline, identity, source, reason, kind, key, manifest, item, first_at, last_at)
 select p.id, cast($1 as text), cast($2 as text), cast($3 as text), cast($4 as text), cast($5 as text),
     (select m.id from manifests m where m.name = $6), cast($7 as bigint), cast($8 as bigint), cast($8 as bigint)
 from pipelines p where p.name = $9
 on conflict (pipeline, identity) do update set reason = excluded.reason, kind = excluded.kind, key = excluded.key, item = excluded.item,
-    manifest = coalesce(excluded.manifest, refused_inputs.manifest), last_at = excluded.last_at, count = refused_inputs.count + 1,
+    manifest = coalesce(excluded.manifest, refused_inputs.manifest), count = refused_inputs.count + 1,
+    last_at = case when excluded.last_at > refused_inputs.last_at then excluded.last_at else refused_inputs.last_at end,
     state = 'open', accepted_at = null;
 
 -- name: any_refused whether acceptance has anything to close
