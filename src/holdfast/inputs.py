@@ -177,7 +177,9 @@ def walk(argument: str, suffixes: Iterable[str] = (), settings: Settings | None 
         there = os.stat(root)  # a link that is given itself is followed
         real = os.path.realpath(root)
     except (OSError, ValueError) as error:
-        yield Refused(root, f"there is no such file or folder: {getattr(error, 'strerror', None) or error}", key=name or os.path.basename(root))
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        why = "there is no such file or folder" if missing else f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        yield Refused(root, why, key=name or os.path.basename(root))
         return
     if own.owns(real):  # it was named: to leave it out would drop what was handed in
         yield Refused(root, "is among Holdfast's own files (home, ledger, artifacts), which are no input: set another HOLDFAST_HOME", key=name)

@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     def _absolute_artifacts(cls, place: str) -> str:
         return place if not place or "://" in place else str(absolute(Path(place)))
 
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, text: str) -> str:
+        return text.lower() if isinstance(text, str) else text
+
     @field_validator("ledger")
     @classmethod
     def _absolute_ledger(cls, text: str) -> str:
@@ -219,10 +224,13 @@ def absolute(path: Path) -> Path:
     """A path from the root.
 
     Raises:
-        InputError: it is relative, and the working directory is gone.
+        InputError: it is relative, and the working directory is gone; or its name is no text.
     """
     try:
+        str(path).encode()
         return path.absolute()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!r} has bytes that are not UTF-8: give it another name") from None
     except OSError as error:
         raise InputError(f"{path} is relative, and there is no working directory ({error.strerror}): set HOLDFAST_HOME to an absolute path") from None
 

@@ -291,3 +291,15 @@ def test_no_text_of_an_item_looks_like_a_line_of_ours(tmp_path: Path) -> None:
         lines = (out + err).split("\n")
         assert all(one.replace("\t", "").isprintable() for one in lines), (line, out, err)
         assert not [one for one in lines if one in ("balanced", "WARNING item 0 died")], (line, out, err)
+
+
+def test_a_home_whose_name_is_no_text_and_a_directory_that_is_gone_are_refused_in_one_line(tmp_path: Path) -> None:
+    line = f"HOLDFAST_HOME=$(printf '{tmp_path}/bad\\xff') holdfast submit {SAMPLES}:papers '{{\"id\": \"a\"}}'"
+    code, _, err = shell(line, tmp_path)
+    assert (code, "not UTF-8" in err, len(err.splitlines())) == (2, True, 1), err
+    (tmp_path / "gone").mkdir()
+    line = (
+        f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && PYTHONPATH={Path.cwd()}/src holdfast run {Path.cwd()}/tests/lists_samples.py:papers '{{}}'"
+    )
+    code, _, err = shell(line, tmp_path / "home")
+    assert "holdfast: No such file or directory" not in err, err

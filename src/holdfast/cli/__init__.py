@@ -111,7 +111,8 @@ def print_versions(asked: bool) -> None:
 def common(
     version: Annotated[bool, typer.Option("--version", help=VERSIONS, is_eager=True, callback=print_versions)] = False,
     log_level: Annotated[
-        Level | None, typer.Option("--log-level", help="What is logged to stderr at least; also HOLDFAST_LOG_LEVEL. By default warning.")
+        Level | None,
+        typer.Option("--log-level", case_sensitive=False, help="What is logged to stderr at least; also HOLDFAST_LOG_LEVEL. By default warning."),
     ] = None,
 ) -> None:
     """Run AI pipelines without ever losing an item."""

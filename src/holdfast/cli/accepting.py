@@ -121,8 +121,9 @@ class Accepting:
         if receipt.status != "conflict":
             return ""
         item = show(receipt.item)
-        named = os.path.isabs(receipt.source) and receipt.source.isprintable()  # what a terminal would not show cannot be copied from it
-        file = shlex.quote(self._alone(receipt.source)) if named else "FILE"
+        kind, _, argument = receipt.source.partition(" ")
+        given = self._alone(receipt.source) if os.path.isabs(receipt.source) else argument if kind == "argument" and len(argument) <= 80 else ""
+        file = shlex.quote(given) if given.isprintable() and given else "FILE"  # what a terminal would not show cannot be copied from it
         return (
             f". Compare: `holdfast items show {item}`. To run that item again with this input: "
             f"`holdfast restart {item} --input {file} -m {self._target}`"

@@ -181,10 +181,10 @@ def redrive(
                 done = app.move(wanted, version.name, version.version, version.bodies(), rate, reason, who, told, version)
             else:
                 done = app.restart(wanted, rate=rate, reason=reason, who=who, told=told)
-            say("restarted" if from_start else "moved", done, "items", json)
+            say(app, "restarted" if from_start else "moved", done, "items", json)
             return
         done = app.redrive(chosen, None if edit is None else _arguments(edit), rate, reason, who, told)
-    say("redriven", done, "dead letters", json)
+    say(app, "redriven", done, "dead letters", json)
 
 
 @group.command("discard")
@@ -205,7 +205,7 @@ def discard(
     sure(app, "discard the dead letters of", chosen, yes)
     with progress("discarding", json) as told:
         done = app.discard(chosen, reason, who, told)
-    say("discarded", done, "dead letters", json)
+    say(app, "discarded", done, "dead letters", json)
 
 
 def _chosen(app: App, words: list[str] | None, all: bool, pipeline: str | None) -> Filter | list[int]:

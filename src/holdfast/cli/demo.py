@@ -94,7 +94,7 @@ def demo(
     server = start_ledger(output / "postgres") if ledger is Kind.POSTGRESQL else None
     app = App(home=(output / "ledger").absolute(), ledger="" if server is None else server.url("demo"))
     _say(json, f"{len(made)} documents, {app.settings.worker_count} worker processes; Ctrl-C drains, and the same command goes on from there")
-    by = 0
+    by, served_until = 0, None
     with served(app, [pipeline.claims], port=port) if serve else nullcontext() as address:
         if address is not None:
             tell(f"page: {address}", err=True)
@@ -112,11 +112,13 @@ def demo(
         report = _report(app, [truth for _, truth in made], output, began, server is not None, json)
         if address is not None:
             tell(f"page: {address}   Ctrl-C ends", err=True)
-            app.run([pipeline.claims], (), False, recycle=recycle)
+            served_until = app.run([pipeline.claims], (), False, recycle=recycle)
     if server is not None:
         server.stop()
     if not report["balanced"]:
         raise typer.Exit(1)
+    if served_until is not None and served_until.stopped:
+        raise end(served_until.signal, served_until.drained, serves=True)
 
 
 def _write(output: Path, made: list[Any]) -> None:

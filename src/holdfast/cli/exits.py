@@ -99,9 +99,19 @@ def _is_usage(error: BaseException) -> bool:
 def _system(error: BaseException) -> str:
     """What the operating system refused."""
     assert isinstance(error, OSError)
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_directory():
+        return "the working directory does not exist any more: change to another one"
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     what = f"{' and '.join(names)}: " if names else "the answer cannot be written: " if error.errno in (5, 9, 28, 32) else ""
     return f"{what}{error.strerror or error}"
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _bug(error: BaseException) -> str:

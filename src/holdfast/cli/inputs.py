@@ -171,6 +171,8 @@ def _lines(pipeline: Pipeline[Any, Any], file: BinaryIO, where: str, limit: int)
 
 def _document(pipeline: Pipeline[Any, Any], argument: str, limit: int) -> Handed:
     where = os.path.abspath(argument)
+    if not os.path.lexists(argument):
+        return Refused(where, "there is no such file")
     try:
         data = Found(where, argument, 0, limit, True).read()
     except (InputError, ValueError) as error:
@@ -186,7 +188,10 @@ def _argument(pipeline: Pipeline[Any, Any], argument: str) -> Handed:
         reason = f"is a file or folder, and pipeline {pipeline.name!r} takes none: it has no inputs= function; {HOW}"
         return Refused(os.path.abspath(argument), reason, "type")
     one = _decoded(pipeline, data, f"argument {_short(argument)}")
-    return Refused(one.source, f"{one.reason}: {HOW}", one.kind) if isinstance(one, Refused) else one
+    if not isinstance(one, Refused):
+        return one
+    path = one.kind == "format" and ("/" in argument or os.path.splitext(argument)[1])
+    return Refused(one.source, f"{one.reason}: {'there is no file of this name; ' if path else ''}{HOW}", one.kind)
 
 
 def _decoded(pipeline: Pipeline[Any, Any], data: bytes, source: str) -> Handed:

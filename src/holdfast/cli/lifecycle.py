@@ -53,7 +53,7 @@ def cancel(words: Words = None, reason: Reason = "", who: Who = "", yes: Yes = F
     sure(app, "cancel", target, yes)
     with progress("cancelling", json) as told:
         done = app.cancel(target, reason, who, told)
-    say("cancelled", done, "items", json)
+    say(app, "cancelled", done, "items", json)
 
 
 def restart(
@@ -77,7 +77,7 @@ def restart(
     sure(app, "restart", chosen, yes)
     with progress("restarting", json) as told:
         done = app.restart(chosen, step, None, None, reason, who, told)
-    say("restarted", done, "items", json)
+    say(app, "restarted", done, "items", json)
 
 
 def move(
@@ -98,7 +98,7 @@ def move(
     app.register([pipeline])
     with progress("moving", json) as told:
         done = app.move(target, pipeline.name, pipeline.version, pipeline.bodies(), None, reason, who, told, pipeline)
-    say("moved", done, "items", json)
+    say(app, "moved", done, "items", json)
 
 
 def operations(
@@ -154,7 +154,7 @@ def _hold(paused: bool, words: list[str] | None, pipeline: str | None, step: str
         target = items_of(app, words)
         with progress("pausing" if paused else "resuming", json) as told:
             done = (app.pause if paused else app.resume)(target, reason, who, told)
-        say("paused" if paused else "resumed", done, "items", json)
+        say(app, "paused" if paused else "resumed", done, "items", json)
         return
     if words:
         raise InputError("name items, or a pipeline with --pipeline, not both")
@@ -193,4 +193,4 @@ def _restart_with(app: App, chosen: Target, given: str, target: str, step: str, 
         done = app.restart(items, step, data, None, reason, who, told)
     if done.changed:
         list(app.submit(pipeline, [one]))  # known by now, with this content: that closes an earlier refusal of the same source
-    say("restarted", done, "items", json)
+    say(app, "restarted", done, "items", json)

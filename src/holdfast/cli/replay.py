@@ -12,10 +12,12 @@ from holdfast.cli.loading import find_item, load_pipeline
 from holdfast.cli.output import Json, complain, print_json, safe_lines, tell
 from holdfast.engine.rebuild import given
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
+from holdfast.ledgers.reads import LedgerReads
 from holdfast.model import media
 from holdfast.model.failure import failure_of
 from holdfast.model.outcome import Invocation
 from holdfast.model.plain import wait_for
+from holdfast.model.search import Filter
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +29,7 @@ def replay(
     item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id or key.")],
     step: Annotated[str, typer.Argument(metavar="STEP", help="The step's name, as `holdfast items show` prints it.")],
     target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Where the pipeline is declared.")],
-    place: Annotated[str, typer.Option("--place", help="The element, for a step inside an each.")] = "",
+    place: Annotated[str, typer.Option("--place", help="The element, for a step inside an each; by default the one that died.")] = "",
     debug: Annotated[bool, typer.Option("--debug", help="Stop in the debugger where it fails.")] = False,
     json: Json = False,
 ) -> None:
@@ -35,7 +37,8 @@ def replay(
     pipeline = load_pipeline(target)
     app = App()
     reads = app.reads()
-    claimed = reads.claimed(find_item(app, item, prefer=pipeline.name))
+    found = find_item(app, item, prefer=pipeline.name)
+    claimed, place = reads.claimed(found), place or _place(reads, found, step)
     store = app.store()
     media.otherwise(store)
     _, node, arguments = given(claimed, pipeline, store.fetch, step, place)
@@ -67,3 +70,10 @@ def replay(
         print_json({"step": step, "place": place, "output": output})
     else:
         tell(safe_lines(output.decode("utf-8", "replace")))
+
+
+def _place(reads: LedgerReads, item: int, step: str) -> str:
+    """The element at which a step of an item has died, where it is one; else none."""
+    dead = [reads.letter(letter) for letter in reads.open_letters([item], Filter())]
+    places = {one["place"] for one in dead if one["step"] == step or one["step"].endswith((f"/{step}", f".{step}"))}
+    return places.pop() if len(places) == 1 else ""

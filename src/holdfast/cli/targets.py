@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import NoReturn
 
 import typer
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.app import App
-from holdfast.cli.output import print_json, print_table, shorten, tell
+from holdfast.cli.output import complain, print_json, print_table, shorten, tell
 from holdfast.engine.fitting import Misfit
 from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import COUNTED, Changed
@@ -116,14 +116,18 @@ def progress(what: str, json: bool) -> Iterator[Callable[[int, int], None] | Non
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def say(what: str, done: Changed, of: str, json: bool) -> None:
-    """What an operation changed."""
+def say(app: App, what: str, done: Changed, of: str, json: bool) -> None:
+    """What an operation changed; and where it waits for a runner and there is none, that."""
     left = done.looked_at - done.changed - done.unfit
     if json:
         values = {"unfit": done.unfit, "misfits": done.misfits} if done.unfit else {}
         print_json({"operation": done.operation, "changed": done.changed, "unchanged": left, **values})
     else:
         _say(what, done, of, left)
+    if done.changed and what in ("redriven", "restarted", "resumed", "moved"):
+        with closing(app.reads()) as reads:
+            if not reads.runners(app.clock.now_ms()):
+                complain("no runner is alive: `holdfast runner MODULE --until-idle` goes on with them")
     if done.unfit:
         raise typer.Exit(1)
 

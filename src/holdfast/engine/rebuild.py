@@ -75,4 +75,5 @@ def given(
     try:
         return passage, node, passage.arguments(node, place)
     except (KeyError, IndexError, ValueError):
-        raise InputError(f"step {step!r} of this item has no input at place {place!r} now: what comes before it has not succeeded") from None
+        where = f"at element {place!r}" if place else "outside of an element (name the element, if it is inside an each)"
+        raise InputError(f"step {step!r} of this item has no input {where} now, or what comes before it has not succeeded") from None
