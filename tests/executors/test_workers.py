@@ -132,7 +132,7 @@ def test_a_call_that_its_worker_holds_and_has_not_begun_is_skipped(bench: Bench,
         for number in range(3):  # it is known to be quick: several go to the worker at once
             bench.start(number, Task(f"warm-{number}", "sleep", str(note), 0.0001))
             await bench.until(lambda number=number: len(bench.outcomes) == number + 1)  # type: ignore[misc]
-        executor._known[treated_long.graph.nodes[0].step] = 0.001
+        executor._room._known[treated_long.graph.nodes[0].step] = 0.001
         bench.start(10, Task("10", "sleep", str(note), 0.4))
         for number in (11, 12, 13):
             bench.start(number, Task(str(number), "sleep", str(note), 0.0001))
@@ -158,7 +158,7 @@ def test_a_worker_that_is_retired_hands_on_what_it_has_not_begun(bench: Bench, t
         executor = await bench.open()
         bench.start(0, Task("warm", "nothing"))
         await bench.until(lambda: len(bench.outcomes) == 1)
-        executor._known[treated_long.graph.nodes[0].step] = 0.001
+        executor._room._known[treated_long.graph.nodes[0].step] = 0.001
         for number in range(1, 4):
             bench.start(number, Task(str(number), "sleep", str(tmp_path / "note"), 0.05))
         await bench.until(lambda: (tmp_path / "note").exists())
@@ -166,7 +166,7 @@ def test_a_worker_that_is_retired_hands_on_what_it_has_not_begun(bench: Bench, t
         executor.retire(pid, "it has served long enough")
         await bench.until(lambda: len(bench.outcomes) == 4)
         assert pid not in executor.pids()
-        assert (executor._reserved, executor._calls) == ({}, 0), "all room is back"
+        assert (executor._room._reserved, executor._room.calls) == ({}, 0), "all room is back"
         await bench.close()
 
     asyncio.run(go())

@@ -18,10 +18,10 @@ from holdfast.clock import Clock
 from holdfast.executor import Note, Report
 from holdfast.executors.availability import Availability
 from holdfast.executors.crew import Crew
-from holdfast.executors.doubts import Doubts
 from holdfast.executors.figures import Figures
 from holdfast.executors.memory import Upkeep
-from holdfast.executors.slots import DEPTH, Attempted, Job, Slot, best_of
+from holdfast.executors.room import AHEAD_S, Room
+from holdfast.executors.slots import Attempted, Job, Slot, best_of
 from holdfast.executors.starting import START_LIMIT_S, Launched
 from holdfast.executors.worker import Answer, Effect, Message, Skipped
 from holdfast.model.alerts import Alert
@@ -34,13 +34,6 @@ from holdfast.modules.pipelines import Source
 
 log = logging.getLogger("holdfast")
 
-AHEAD_S = 0.020
-"""Seconds of learned work that one worker may hold."""
-UNKNOWN_S = 1.0
-"""What a step is taken to last before it has run."""
-READY = 2
-"""Calls per worker that may be durably started: one runs, one waits here for whichever worker is free first, so that
-no worker waits for a commit between two calls."""
 LOOK_S = 0.1
 LOST = 3
 """How often a worker may end just before a call before that call counts as the cause."""
@@ -76,15 +69,10 @@ class ProcessExecutor:
         figures: Figures | None = None,
     ) -> None:
         self._clock, self._report, self._note = clock, report, note
-        self._workers = workers
         self._served = {(one.pipeline, one.version) for one in modules}
         self._availability = Availability(modules)
         self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s, upkeep, figures)
-        self._known: dict[Step, float] = {}
-        self._doubts = Doubts()
-        self._reserved: dict[tuple[Step, bool], int] = {}
-        self._calls = 0  # how many are reserved, and how long they are taken to last; None: some step's cost has changed
-        self._ahead: float | None = 0.0
+        self._room, self._doubts = Room(workers), Doubts()
         self._backlog: deque[Job] = deque()
         self._jobs: dict[Attempted, Job] = {}
         self._look = 0.0
@@ -106,33 +94,18 @@ class ProcessExecutor:
 
     def reserve(self, step: Step, alone: bool = False) -> bool:
         """Take room: a free worker, a place next in line, or some of the 20 ms that each worker may hold ahead."""
-        cost = self._cost(step, alone)
-        if self._ahead is None:
-            self._ahead = sum(number * self._cost(*key) for key, number in self._reserved.items())
-        if self._calls >= READY * self._workers and (self._ahead + cost > self._workers * AHEAD_S or self._calls >= self._workers * DEPTH):
-            return False
-        self._reserved[step, alone] = self._reserved.get((step, alone), 0) + 1
-        self._calls += 1
-        self._ahead += cost
-        return True
+        return self._room.take(step, alone)
 
     def release(self, step: Step, alone: bool = False) -> None:
         """Give room back."""
-        left = self._reserved[step, alone] - 1
-        if left > 0:
-            self._reserved[step, alone] = left
-        else:
-            del self._reserved[step, alone]
-        self._calls -= 1
-        if self._ahead is not None:
-            self._ahead -= self._cost(step, alone)
+        self._room.give_back(step, alone)
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Hand a call to the worker with the least to do; calls of one turn of the loop go in one shipment."""
         if (invocations[0].pipeline, invocations[0].version) not in self._served:
             self._refuse(step, invocations)
             return
-        job = Job(step, invocations, self._cost(step, invocations[0].alone))
+        job = Job(step, invocations, self._room.cost(step, invocations[0].alone))
         for one in invocations:
             self._jobs[one.attempted] = job
         self._backlog.append(job)
@@ -257,14 +230,6 @@ class ProcessExecutor:
             if slot.outbox:
                 slot.channel.send(msgspec.msgpack.encode(slot.shipment()))
 
-    def _cost(self, step: Step, alone: bool) -> float:
-        return UNKNOWN_S if alone else self._known.get(step, UNKNOWN_S)
-
-    def _learn(self, step: Step, ran_s: float) -> None:
-        known = self._known.get(step)
-        self._ahead = None
-        self._known[step] = ran_s + 0.00005 if known is None else max(0.9 * known + 0.1 * ran_s, 0.00005)
-
     # -- what came back -------------------------------------------------------------------------------------------
 
     def _heard(self, slot: Slot, messages: list[Message]) -> None:
@@ -301,7 +266,7 @@ class ProcessExecutor:
 
     def _answered(self, job: Job, answer: Answer) -> list[Outcome]:
         self._forget(job)
-        self._learn(job.step, answer.ran_s)
+        self._room.learn(job.step, answer.ran_s)
         used, elements = answer.usage, len(answer.results)
         if elements > 1:  # each element of a batch has its share
             used = Usage(used.cpu_s / elements, used.peak_kib, used.worker, used.cost)
@@ -403,8 +368,7 @@ class ProcessExecutor:
         """A job failed with its process."""
         self._forget(job)
         if why.error_class == "timeout":
-            self._known[job.step] = max(self._known.get(job.step, 0.0), job.invocations[0].timeout_s)
-            self._ahead = None
+            self._room.learn_at_least(job.step, job.invocations[0].timeout_s)
         whole = len(job.invocations) > 1
         self._later.append([Outcome(one, failure=why, charged=not whole, whole=whole, ran_s=ran_s, usage=usage) for one in job.invocations])
 
