@@ -17,6 +17,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
 from holdfast.executors.availability import Availability
+from holdfast.executors.blame import blamed
 from holdfast.executors.crew import Crew
 from holdfast.executors.figures import Figures
 from holdfast.executors.memory import Upkeep
@@ -27,7 +28,6 @@ from holdfast.executors.worker import Answer, Effect, Message, Skipped
 from holdfast.model.alerts import Alert
 from holdfast.model.failure import Failure
 from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation, Outcome
-from holdfast.model.size import show_size
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING, Usage
 from holdfast.modules.pipelines import Source
@@ -35,8 +35,6 @@ from holdfast.modules.pipelines import Source
 log = logging.getLogger("holdfast")
 
 LOOK_S = 0.1
-LOST = 3
-"""How often a worker may end just before a call before that call counts as the cause."""
 
 
 class ProcessExecutor:
@@ -297,19 +295,8 @@ class ProcessExecutor:
         """A worker is no more: the call that had begun counts as failed, the others go to another worker."""
         number, at = slot.last or (0, 0.0)
         begun = slot.calls.get(number) if slot.ready else None
-        guilty, why = begun, Failure("crash", how, f"the worker process {slot.pid} died while the step ran: {how}")
         peak = self._crew.memory.peak(slot.pid)
-        if slot.starved:
-            why = Failure("memory", how, f"Linux ran out of memory and killed the worker process {slot.pid}, last seen with {show_size(peak)}")
-        if slot.doomed is not None:
-            guilty, why = slot.doomed
-        elif slot.spoiled and slot.ready and not slot.deaf:
-            guilty = slot.head()
-            why = Failure("crash", "WorkerUnusable", f"the worker process {slot.pid} was killed: {slot.spoiled}")
-        elif begun is None and slot.ready and (head := slot.head()) is not None:
-            head.lost += 1
-            if head.lost >= LOST:
-                guilty, why = head, Failure("crash", how, f"{LOST} worker processes died just before the step began: {how}")
+        guilty, why = blamed(slot, begun, how, peak)
         rest = []
         for job in list(slot.calls.values()):
             job.slot, job.number = None, 0
