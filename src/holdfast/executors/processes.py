@@ -19,6 +19,7 @@ from holdfast.executor import Note, Report
 from holdfast.executors.availability import Availability
 from holdfast.executors.blame import blamed
 from holdfast.executors.crew import Crew
+from holdfast.executors.doubts import Doubts
 from holdfast.executors.figures import Figures
 from holdfast.executors.memory import Upkeep
 from holdfast.executors.room import AHEAD_S, Room
