@@ -87,6 +87,11 @@ class Receipt(msgspec.Struct, frozen=True):
         """Whether the payload is in the ledger: its status is ``new`` or ``same``."""
         return self.status in ("new", "same")
 
+    @property
+    def created(self) -> bool:
+        """Whether this submission made the item: its status is ``new``."""
+        return self.status == "new"
+
 
 SOURCE_LIMIT = 4_096
 """Characters of a source that are kept: a path may have as many."""
