@@ -181,7 +181,7 @@ def test_what_a_dead_element_was_given(run: Patterns, app: App, tmp_path: Path) 
     assert run.state("a")[0] == "dead"
     assert app.inputs(lettering, "a", "each/lettered", "1") == b'["x"]'
     assert app.inputs(lettering, "a", "each/lettered", "0") == b'["p"]'
-    with pytest.raises(InputError, match="has no input at place '7'"):
+    with pytest.raises(InputError, match="has no input at element '7'"):
         app.inputs(lettering, "a", "each/lettered", "7")
     with pytest.raises(NotFoundError, match="has no step 'ocr'"):
         app.inputs(lettering, "a", "ocr")
