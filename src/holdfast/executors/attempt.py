@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from holdfast.errors import BadInputError, HoldfastError, ResultError
 from holdfast.executors.loops import run_in
@@ -24,7 +24,7 @@ from holdfast.model.media import by_reference
 from holdfast.model.outcome import Argument, Invocation
 from holdfast.model.step import Failed, Step
 from holdfast.model.storable import read_as, stored_path
-from holdfast.model.values import Value, inline
+from holdfast.model.values import Reference, Value, inline
 from holdfast.store import Store
 
 T = TypeVar("T")
@@ -66,26 +66,36 @@ def attempt_here() -> tuple[str, Invocation] | None:
 
 def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
-    step: Step = node.step
-    edited = invocation.arguments[0].node == EDITED if invocation.arguments else bool(node.inputs)
-    if edited and len(invocation.arguments) != len(node.inputs):
-        raise BadInputError(f"the edited input of step {node.name!r} has {len(invocation.arguments)} arguments, and it takes {len(node.inputs)}")
-    if step.references or any(argument.node in (CONSTANT, EDITED) for argument in invocation.arguments):
-        kinds = step.kinds(node.keywords, len(invocation.arguments))
-        values = [_read_for(graph, argument, store, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True)]
-    else:
-        values = []
-        for argument in invocation.arguments:  # for every attempt: without the calls of _read
-            data, kind = argument.value, graph.input_type
-            if argument.node != INPUT:
-                source = graph.nodes[argument.node]
-                kind = source.element if argument.element else source.type
-            value = decoder(kind).decode(data if isinstance(data, bytes) else store.fetch(data))
-            values.append(project(value, argument.path) if argument.path else value)
+    values: list[Any] = []
+    plain = not node.step.references
+    for argument in invocation.arguments:  # for every attempt, so without the calls of _read
+        number, data = argument.node, argument.value
+        if number <= CONSTANT or not plain:
+            plain = False
+            break
+        if number == INPUT:
+            kind = graph.input_type
+        else:
+            source = graph.nodes[number]
+            kind = source.element if argument.element else source.type
+        value = decoder(kind).decode(data if type(data) is bytes else store.fetch(cast(Reference, data)))
+        values.append(project(value, argument.path) if argument.path else value)
+    if not plain or not values:
+        values = _read_each_for(graph, node, invocation, store)
     if not node.keywords:
         return values, {}
     split = len(values) - len(node.keywords)
     return values[:split], dict(zip(node.keywords, values[split:], strict=True))
+
+
+def _read_each_for(graph: Graph, node: Node, invocation: Invocation, store: Store) -> list[Any]:
+    """Arguments of which some are read as their parameters' own types: see :func:`_read_for`."""
+    step: Step = node.step
+    edited = invocation.arguments[0].node == EDITED if invocation.arguments else bool(node.inputs)
+    if edited and len(invocation.arguments) != len(node.inputs):
+        raise BadInputError(f"the edited input of step {node.name!r} has {len(invocation.arguments)} arguments, and it takes {len(node.inputs)}")
+    kinds = step.kinds(node.keywords, len(invocation.arguments))
+    return [_read_for(graph, argument, store, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True)]
 
 
 def _read(graph: Graph, argument: Argument, store: Store) -> Any:
@@ -172,11 +182,21 @@ def given_arguments(graph: Graph, node: Node, invocation: Invocation, store: Sto
     """
     try:
         return read_arguments(graph, node, invocation, store)
-    except (HoldfastError, MemoryError, OSError):
-        raise
     except Exception as error:
-        found = failure_of(error)
-        raise BadInputError(f"the input does not fit step {node.name!r}: {found.error}: {found.message}") from error
+        unfit = _unfit(node, error)
+        if unfit is error:
+            raise
+        raise unfit from error
+
+
+def _unfit(node: Node, error: BaseException) -> BaseException:
+    """What is raised while arguments are read: bad input, unless the store or the memory is at fault."""
+    if not isinstance(error, Exception) or isinstance(error, HoldfastError | MemoryError | OSError):
+        return error
+    found = failure_of(error)
+    unfit = BadInputError(f"the input does not fit step {node.name!r}: {found.error}: {found.message}")
+    unfit.__cause__ = error
+    return unfit
 
 
 # -- the boundary ------------------------------------------------------------------------------------------------
@@ -238,20 +258,22 @@ async def await_attempt(
         aside: runs file work in a thread of the engine's.
     """
     step: Step = node.step
+    reading = True
     try:
         large = False
         for argument in invocation.arguments:
             large = large or type(argument.value) is not bytes
         if large:
-            values, keywords = await aside(given_arguments, graph, node, invocation, store)
+            values, keywords = await aside(read_arguments, graph, node, invocation, store)
         else:
-            values, keywords = given_arguments(graph, node, invocation, store)
+            values, keywords = read_arguments(graph, node, invocation, store)
+        reading = False
         if step.wants_context:
             values.insert(0, context_of(node, invocation, recorder))
         data = checked_output(node, await step.instance()(*values, **keywords))
         return data if inline(data) else await aside(store.keep, data, node.listed)
     except BaseException as error:
-        return failure_of(error, step.policy.retry.never)
+        return failure_of(_unfit(node, error) if reading else error, step.policy.retry.never)
 
 
 def run_batch(
