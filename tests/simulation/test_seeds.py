@@ -65,7 +65,10 @@ def test_it_finds_a_missing_fence(monkeypatch: pytest.MonkeyPatch) -> None:
         passage = self._items.get(outcome.invocation.item)
         if passage is not None:
             outcome.invocation.fence = passage.fence
-            passage.running.add((outcome.invocation.node, outcome.invocation.place))
+            key = outcome.invocation.node, outcome.invocation.place
+            passage.running.add(key)
+            if key in passage.live:  # whichever attempt it was
+                outcome.invocation.attempt = passage.live[key].attempt
         original(self, outcome, now)
 
     monkeypatch.setattr(runner.Runner, "_settle", settle_any)
