@@ -46,6 +46,7 @@ class Facet:
         restore: puts a value back; may raise.
         copy: makes of a mutable value one to keep.
         always: it is looked at after every attempt, however short.
+        first: it is looked at even when the step has changed nothing in many attempts.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Facet:
     restore: Callable[[Any], object]
     copy: Callable[[Any], Any] = lambda value: value
     always: bool = False
+    first: bool = False
 
 
 def facets() -> list[Facet]:
@@ -63,7 +65,7 @@ def facets() -> list[Facet]:
         Facet("the handlers of real-time signals", lambda: tuple(map(_handler, _SIGNALS)), _restore_handlers(_SIGNALS)),
         Facet("its user", lambda: (os.geteuid(), os.getegid()), _restore_user, always=True),
         _environment(),
-        Facet("its working directory", _directory, _enter(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), always=True),
+        Facet("its working directory", _directory, _enter(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), always=True, first=True),
         Facet("the signal mask", lambda: _mask(signal.SIG_BLOCK, ()), lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask)),
         Facet("the resource limits", lambda: tuple(map(resource.getrlimit, _LIMITS)), _restore_limits),
         Facet("its priority", lambda: os.getpriority(os.PRIO_PROCESS, 0), lambda value: os.setpriority(os.PRIO_PROCESS, 0, value)),
@@ -106,7 +108,7 @@ def _environment() -> Facet:
         if environment.get("TZ") != zone:
             time.tzset()
 
-    return Facet("environment variables", read, restore, lambda value: value if value is None else dict(value), always=True)
+    return Facet("environment variables", read, restore, lambda value: value if value is None else dict(value), always=True, first=True)
 
 
 def _list(name: str, holder: Any, attribute: str, always: bool = False) -> Facet:

@@ -73,7 +73,6 @@ class ProcessExecutor:
         self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s, upkeep, figures)
         self._room, self._doubts = Room(workers), Doubts()
         self._backlog: deque[Job] = deque()
-        self._jobs: dict[Attempted, Job] = {}
         self._look = 0.0
         self._used = self._flush_due = False
         self._later: list[list[Outcome]] = []
@@ -105,8 +104,6 @@ class ProcessExecutor:
             self._refuse(step, invocations)
             return
         job = Job(step, invocations, self._room.cost(step, invocations[0].alone))
-        for one in invocations:
-            self._jobs[one.attempted] = job
         self._backlog.append(job)
         self._used = True
         self._ship_soon()
@@ -123,7 +120,7 @@ class ProcessExecutor:
         """Stop an attempt, and no other of its task. One that has not begun never begins: it is taken out of the queue, or forbidden to
         the worker that holds it. One that runs is killed, unless others of its batch are still wanted."""
         attempted = item, node, place, fence, attempt
-        job = self._jobs.get(attempted)
+        job = self._job_of(attempted)
         if job is None or attempted in job.cancelled:
             return
         job.cancelled.add(attempted)
@@ -134,6 +131,11 @@ class ProcessExecutor:
             slot.channel.page.forbid(job.number)
             if slot.under_way() is job and len(job.cancelled) == len(job.invocations):
                 self._crew.interrupt(slot, job, _CANCELLED)
+
+    def _job_of(self, attempted: Attempted) -> Job | None:
+        """The job that has an attempt. Cancellations are rare, so jobs are not kept by attempt."""
+        held = (job for slot in self._crew.slots for job in slot.calls.values())
+        return next((job for job in (*self._backlog, *held) if any(one.attempted == attempted for one in job.invocations)), None)
 
     def tick(self) -> None:
         """Keep the workers up, and kill what has run too long."""
@@ -319,10 +321,6 @@ class ProcessExecutor:
     def _forget(self, job: Job) -> None:
         """A job is over: its room is free."""
         self.release(job.step, job.alone)
-        for one in job.invocations:
-            attempted = one.attempted
-            if self._jobs.get(attempted) is job:
-                del self._jobs[attempted]
 
     def _again(self, job: Job) -> None:
         """A job that has not begun goes to another worker, first of all; without what is not wanted any more."""
@@ -338,9 +336,6 @@ class ProcessExecutor:
             self._backlog.remove(job)
             self._hand_back(job, _CANCELLED)
             return
-        for one in gone:
-            if self._jobs.get(one.attempted) is job:
-                del self._jobs[one.attempted]
         job.invocations = [one for one in job.invocations if one not in gone]
         job.cancelled = set()
         self._later.append([Outcome(one, failure=_CANCELLED, charged=False) for one in gone])

@@ -221,19 +221,22 @@ class Worker:
         self._memory.reset()
         before = self._used_before or resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
-        recorder = PipeRecorder(first.effects, partial(self._record, call.number))
+        recorder = PipeRecorder(first.effects, partial(self._record, call.number)) if node.step.wants_context else None
         if node.step.kind == "batched":
             results, whole = context.run(run_batch, graph, node, call.invocations, self._store, self._clean)
         else:
             results, whole = [context.run(run_attempt, graph, node, first, self._store, recorder, (), self._clean)], False
-        recorder.close()
+        if recorder is not None:
+            recorder.close()
         ran = time.monotonic() - began
         after = self._used_before = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         short = any(isinstance(one, Failure) and one.error_class == "memory" for one in results)
         spoiled = self._clean.retire()
         retire = "a call ran out of memory" if short else spoiled or self._wear.after_call(began + ran, node.step.memory)
-        return Answer(call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, recorder.spent), retire, bool(spoiled))
+        return Answer(
+            call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, 0 if recorder is None else recorder.spent), retire, bool(spoiled)
+        )
 
     def _used(self, cpu_s: float, ran_s: float, process_peak_kib: int, spent: int) -> Usage:
         return Usage(round(cpu_s, 6), self._memory.peak_kib(ran_s, process_peak_kib), os.getpid(), spent)
