@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from holdfast.inputs import Input, Refused
 from holdfast.ledger import Ledger
 from holdfast.model.changes import Operation, Restart
 from holdfast.model.content import content_digest
-from holdfast.model.item import Receipt, Submission, refusal
+from holdfast.model.item import SOURCE_LIMIT, Receipt, Submission, refusal
 from holdfast.model.values import Stored
 from holdfast.session import Session
 from tests.conformance.test_ledger import NOW
@@ -86,10 +87,17 @@ def test_a_refusal_is_kept_once_counted_and_closed_when_its_source_is_accepted(a
     assert app.reads().refused_counts() == {"rows": {"open": 2, "accepted": 0}}, "refused again, it is open again"
 
 
-def test_hostile_text_in_a_refusal_is_kept(ledger: Ledger, version: int) -> None:
+def test_hostile_text_in_a_refusal_is_kept(app: App) -> None:
     source = "bad\udcff name\n\x00" + "x" * 10_000
-    ledger.admit([], NOW, 0, [refusal("p", source, "why\x00" * 9_999, "name", "k\ud800\x00", "m")])
-    ledger.admit([], NOW, 0, [refusal("p", source + "y", "another one", "name")])
+    app.register([rows])
+    with closing(app.open_ledger()) as ledger:
+        ledger.admit([], NOW, 0, [refusal("rows", source, "why\x00" * 9_999, "name", "k\ud800\x00", "m")])
+        ledger.admit([], NOW, 0, [refusal("rows", source + "y", "another one", "name")])
+    found = app.reads().refused_inputs("rows", "open", 9)
+    assert sorted(row["reason"][:3] for row in found) == ["ano", "why"], "two sources that differ at their end are two"
+    for row in found:
+        assert "\x00" not in "".join(str(value) for value in row.values())
+        assert len(row["source"].encode()) <= SOURCE_LIMIT * 4
 
 
 def test_what_fits_before_a_bad_payload_is_accepted_and_its_receipt_yielded(app: App) -> None:

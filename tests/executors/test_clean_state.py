@@ -155,3 +155,21 @@ def test_open_descriptors_are_seen_by_the_lowest_that_is_free() -> None:
     for number in held:
         os.close(number)
     assert leaks.now() == before
+
+
+def test_what_a_short_attempt_of_a_calm_step_changes_is_put_back_before_the_worker_waits(tmp_path: Path) -> None:
+    code = (
+        "import signal\n"
+        "for _ in range(25): clean.restore('calm', 1e-9)\n"
+        "usual = signal.getsignal(signal.SIGUSR1)\n"
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+        "os.environ['LEFT'] = 'behind'\n"
+        "clean.restore('calm', 1e-9)\n"
+        "say('LEFT' in os.environ, signal.getsignal(signal.SIGUSR1) == usual)\n"
+        "for _ in range(25): clean.restore('calm', 1e-9)\n"
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+        "clean.restore('calm', 1e-9)\n"
+        "clean.before_waiting()\n"
+        "say(signal.getsignal(signal.SIGUSR1) == usual)\n"
+    )
+    assert in_a_process(code, tmp_path).split("\n") == ["False True", "True"]

@@ -4,8 +4,8 @@ What a module does when it is imported, and the class of a step when it is built
 does beyond that ends with it.
 
 Looking at everything takes about 13 µs, as long as several trivial steps. So it is done after every attempt of more than 0.1 ms, after the
-first 20 attempts of each step, after an attempt that has changed something, and otherwise after each millisecond of work: whatever starts a
-process takes longer than that. Environment, working directory and umask are looked at after every attempt, in less than a microsecond.
+first 20 attempts of each step, after an attempt that has changed something, before the worker waits, and otherwise after each millisecond of
+work: whatever starts a process takes longer than that. Environment, working directory and umask are looked at after every attempt.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class CleanState:
         self._built: set[Step] = set()
         self._retire = ""
         self._sort()
-        self._short_s = 0.0
+        self._short_s = 0.0  # seconds of short attempts since everything was looked at, and the step of the last of them
+        self._last = ""
         self._calm: dict[str, int] = {}
 
     def _sort(self) -> None:
@@ -104,6 +105,7 @@ class CleanState:
             ran_s: seconds that it ran.
         """
         self._short_s += ran_s
+        self._last = step
         calm = self._calm.get(step, 0)
         everything = ran_s > SHORT_S or self._short_s > DUE_S or calm < NEW
         if everything:
@@ -122,6 +124,11 @@ class CleanState:
                     stop_timers()
                 if last:
                     self._retire = f"its state could not be restored ({type(error).__name__})"
+
+    def before_waiting(self) -> None:
+        """Look at everything that short attempts have left unseen: the next attempt may come much later, and be another step's."""
+        if self._short_s:
+            self.restore(self._last)
 
     def _untouched(self) -> bool:
         """Whether environment, working directory and umask are what they were: all that is asked after a short attempt of a calm step."""

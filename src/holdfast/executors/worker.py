@@ -153,6 +153,7 @@ class Worker:
             self._used_before = None
             while self._calls:  # more may come in while a call waits for the record of a sub-effect
                 self._turn(self._calls.popleft())
+            self._clean.before_waiting()
 
     def _load(self, sources: list[Source]) -> list[tuple[str, str, str]]:
         """Import every pipeline with steps for workers; returns those that could not be, each with its error. The mark says which is being
