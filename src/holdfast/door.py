@@ -24,7 +24,7 @@ from holdfast.model.codec import check_payload, describe, encode
 from holdfast.model.content import content_digest, typed_digest
 from holdfast.model.ids import show
 from holdfast.model.item import Receipt, Refusal, Submission, check_name, portable, refusal, unnamed
-from holdfast.model.pipeline import Pipeline
+from holdfast.model.pipeline import KeyRefusedError, Pipeline
 from holdfast.model.search import fields_of
 from holdfast.model.values import Value, refers_to
 from holdfast.store import Store
@@ -110,7 +110,7 @@ class Door:
                 if isinstance(error, _Refusing):
                     problem = error.refused
                 else:
-                    kind = "key" if "key function" in str(error) else "type"
+                    kind = "key" if isinstance(error, KeyRefusedError) else "type"
                     problem = Refused(given.source or _described(given.payload), str(error), kind, given.key)
                 yield refusal(pipeline.name, problem.source, problem.reason, problem.kind, problem.key, manifest)
 

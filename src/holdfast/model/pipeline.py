@@ -29,6 +29,10 @@ T = TypeVar("T")
 KEY_LIMIT = 512
 
 
+class KeyRefusedError(InputError):
+    """A payload fits its type, and the key function gives no key for it."""
+
+
 def storable(text: str) -> bool:
     """Whether a text is Unicode: lone surrogates stand for bytes of a name that are none."""
     try:
@@ -161,17 +165,17 @@ class Pipeline(Generic[A, T]):
         """The key of a stored payload.
 
         Raises:
-            InputError: the key function failed, or gave no text of 1 to 512 characters without NUL and lone surrogates.
+            KeyRefusedError: the key function failed, or gave no text of 1 to 512 characters without NUL and lone surrogates.
         """
         try:
             key = self.key(decode(payload, self.input_type))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a library written in another language may panic
-            raise InputError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {said(error)}") from error
+            raise KeyRefusedError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {said(error)}") from error
         if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT or "\x00" in key or not storable(key):
             given = f"{key!r:.100}" if isinstance(key, str) else f"a {type(key).__name__}"
-            raise InputError(
+            raise KeyRefusedError(
                 f"the key function of pipeline {self.name!r} gave {given}: give a text of 1 to {KEY_LIMIT} characters without NUL and lone surrogates"
             )
         return str(key)
