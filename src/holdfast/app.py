@@ -305,7 +305,13 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     """A pipeline as the ledger registers it."""
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
-    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
+    listens = tuple(one.event for one in pipeline.listeners)
+    effects = {
+        node.index: "transaction" if node.step.runs == "transaction" else "unsafe"
+        for node in graph.steps()
+        if node.step.runs == "transaction" or node.step.policy.effects == "unsafe"
+    }
+    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, effects)
 
 
 async def _drive(

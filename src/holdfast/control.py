@@ -31,7 +31,7 @@ from holdfast.errors import (
     StoreError,
 )
 from holdfast.ledger import Ledger, Registered, VersionSpec
-from holdfast.model.changes import Change, Operation
+from holdfast.model.changes import Change, Obstacle, Operation
 from holdfast.model.events import Event
 from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.trail import Entry
@@ -63,6 +63,13 @@ class Apply(msgspec.Struct, tag="apply", array_like=True):
     """Change items or dead letters, as part of an operation."""
 
     operation: int
+    change: Change
+    targets: list[int]
+
+
+class Look(msgspec.Struct, tag="look", array_like=True):
+    """What stands in the way of a change."""
+
     change: Change
     targets: list[int]
 
@@ -127,7 +134,7 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
     limit: int
 
 
-Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
+Request = Admit | Register | Note | Begin | Apply | Look | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
 
 
 _KINDS: dict[str, type[HoldfastError]] = {
@@ -157,6 +164,8 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.lifecycle.note(request.entry)
     if isinstance(request, Apply):
         return ledger.lifecycle.change(request.operation, request.change, request.targets, now_ms)
+    if isinstance(request, Look):
+        return ledger.lifecycle.obstacles(request.change, request.targets)
     if isinstance(request, Finish):
         return ledger.lifecycle.end_operation(request.operation, request.state, now_ms)
     if isinstance(request, Hold):
@@ -302,6 +311,11 @@ class RemoteLedger:
         """Change items or dead letters."""
         changed: list[int] = self._ask(Apply(operation, change, targets), list[int])
         return changed
+
+    def obstacles(self, change: Change, targets: list[int]) -> list[Obstacle]:
+        """What stands in the way of a change."""
+        found: list[Obstacle] = self._ask(Look(change, targets), list[Obstacle])
+        return found
 
     def end_operation(self, operation: int, state: str, now_ms: int) -> None:
         """End an operation."""

@@ -49,6 +49,11 @@ class Executor(Protocol):
         Unknown ones are ignored."""
         ...
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item runs here, or may begin: one that was cancelled is over when it has ended, or, where it cannot be
+        stopped, when it was given up."""
+        ...
+
     def tick(self) -> None:
         """Called some ten times a second: kill what has run too long."""
         ...

@@ -35,6 +35,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
         shape: nodes, edges and types as plain data.
         bodies: for each step node, the SHA-256 of its body.
         listens: names of the events that start the pipeline.
+        effects: nodes whose steps have effects outside: ``unsafe``, or ``transaction``.
     """
 
     pipeline: str
@@ -43,6 +44,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
     shape: list[dict[str, Any]]
     bodies: dict[int, str]
     listens: tuple[str, ...] = ()
+    effects: dict[int, str] = {}
 
 
 class Registered(msgspec.Struct, frozen=True):

@@ -267,6 +267,7 @@ class Dispatch:
             {one.label: one.value for one in passage.effects[key]} if passage.effects and key in passage.effects else None,
             passage.correlation,
             passage.trace,
+            passage.revision,
         )
 
     def _reserve(self, passage: Passage, key: TaskKey, step: Step) -> bool:

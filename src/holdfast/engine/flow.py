@@ -12,7 +12,7 @@ import msgspec
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.progress import Scope, outer
 from holdfast.model.failure import Failure
-from holdfast.model.graph import TASKS, Node
+from holdfast.model.graph import TASKS, Node, Ref
 from holdfast.model.outcome import Argument
 from holdfast.model.values import Value
 
@@ -139,12 +139,14 @@ def fail(node: Node, place: str, out: Advance) -> None:
 
 def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance) -> None:
     scope.active += 1
-    if node.kind == "step":
-        if not passage.restored or not _restore(passage, node, place, out):
-            out.ready.append((node.index, place))
+    if node.kind in TASKS and passage.restored and _restore(passage, node, place, out):
+        return
+    if passage.cleared and (gone := lost(passage, node.inputs, place)):
+        out.further().refused += (((node.index, place), gone),)
+        fail(node, place, out)
+    elif node.kind == "step":
+        out.ready.append((node.index, place))
     elif node.kind in TASKS:
-        if passage.restored and _restore(passage, node, place, out):
-            return
         if node.kind == "emit":
             out.further().emits += (((node.index, place), passage.arguments(node, place)),)  # now: what it is in may be over before it is written
             settle(passage, node, place, b"null", out)
@@ -152,6 +154,21 @@ def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance)
             out.further().asks += ((node.index, place),)
     else:
         PATTERNS[node.kind].start(passage, node, place, out)
+
+
+def lost(passage: Passage, refs: tuple[Ref, ...], place: str) -> Failure | None:
+    """Why what these refer to cannot be read: retention has cleared it. None: it is there. A value that was cleared is never ``null``."""
+    for ref in refs:
+        source = passage.graph.nodes[ref.node] if ref.node >= 0 and not ref.element else None
+        if source is None:
+            continue
+        at = outer(place, source.depth) if place else place
+        inside = range(source.index, source.last + 1)
+        gone = (source.index, at) in passage.cleared if source.kind in TASKS else any(node in inside for node, _ in passage.cleared)
+        if gone:
+            why = f"the result of {source.name!r} was cleared by retention: restart the item from {source.name!r} or from an earlier step"
+            return Failure("bad-input", "ValueCleared", why)
+    return None
 
 
 def _restore(passage: Passage, node: Node, place: str, out: Advance) -> bool:
@@ -168,6 +185,8 @@ def _restore(passage: Passage, node: Node, place: str, out: Advance) -> bool:
     passage.generations[node.index, place] = row.generation
     well = row.state in ("succeeded", "skipped")
     if well:
+        if row.output is None:
+            passage.cleared.add((node.index, place))
         passage.keep((node.index, place), b"null" if row.output is None else row.output)
         if row.flag:
             out.further().flags += (row.flag,)
@@ -180,7 +199,10 @@ def _done(passage: Passage, scope: Scope, out: Advance) -> None:
     region = passage.graph.regions[scope.region]
     _call_off_late(passage, region.nodes, scope.place, out)
     if region.owner < 0:
-        out.finished = "completed"
+        gone = lost(passage, (region.result,), "") if passage.cleared else None
+        if gone is not None:
+            out.further().refused += (((region.result.node, ""), gone),)
+        out.finished = "completed" if gone is None else "dead"
         return
     owner = passage.graph.nodes[region.owner]
     result = passage.argument(region.result, scope.place)

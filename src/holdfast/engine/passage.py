@@ -30,7 +30,8 @@ class Passage:
     passage is over for this runner: finished, parked or lost. ``transaction``: the open
     transaction that the next transition belongs to. ``restored``: tasks that earlier claims settled, until they are taken up;
     ``redriven``: those of redriven dead letters. ``late``: joins whose other branches go on. ``weighed``: the size that the
-    runner has counted. ``held``: nothing starts any more, and this is the state in which it is let go then. ``edits``: arguments that a
+    runner has counted. ``revision``: how often its payload was replaced. ``cleared``: tasks whose results retention has
+    cleared. ``held``: nothing starts any more, and this is the state in which it is let go then. ``edits``: arguments that a
     person has put right. ``spent``: dollars so far, against the ``budget``. ``forgets``: values inside what is done are dropped (not when
     one looks back at them, in a replay).
     """
@@ -79,6 +80,8 @@ class Passage:
     forgets: bool = True
     budget: float | None = None
     spent: float = 0.0
+    revision: int = 0
+    cleared: set[TaskKey] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.size = 2_000 + weight(self.payload)

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.engine.advance import begin
 from holdfast.engine.answers import settle_lost
-from holdfast.engine.flow import NOTHING, Advance
+from holdfast.engine.flow import NOTHING, Advance, lost
 from holdfast.engine.passage import Passage
 from holdfast.engine.serving import Loaded
 from holdfast.errors import InputError
@@ -30,6 +30,7 @@ def rebuild(claimed: Claimed, pipeline: Pipeline[Any, Any], fetch: Callable[[Ref
     passage.restored = {(task.node, task.place): task for task in claimed.settled}
     passage.redriven = claimed.redriven
     passage.edits = claimed.edits
+    passage.revision = claimed.revision
     passage.budget = pipeline.budget.item_usd
     passage.held = "paused" if claimed.pause else ""
     for part in claimed.parts:
@@ -72,6 +73,8 @@ def given(
     begin(passage)
     named = {one.name: one for one in pipeline.graph.steps()}
     node = named[one_step(step, named, f"pipeline {pipeline.name!r}")]
+    if passage.cleared and (gone := lost(passage, node.inputs, place)):
+        raise InputError(f"step {step!r} has no input any more: {gone.message}")
     try:
         return passage, node, passage.arguments(node, place)
     except (KeyError, IndexError, ValueError):

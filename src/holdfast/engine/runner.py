@@ -37,6 +37,7 @@ from holdfast.engine.serving import Limits, Loaded, Tally, load_of
 from holdfast.engine.settle import refuse, settle_failure, settle_success
 from holdfast.engine.spending import Spending
 from holdfast.engine.steering import News, Steering
+from holdfast.engine.stopping import Stopping
 from holdfast.engine.timers import Timers
 from holdfast.engine.waking import Waking
 from holdfast.engine.writing import Writing
@@ -59,17 +60,14 @@ class Runner:
     """One incarnation's work.
 
     Args:
-        incarnation: its number in the ledger.
-        loaded: the versions that it serves.
+        incarnation, loaded: its number in the ledger, and the versions that it serves.
         executors: by where a step runs.
         desk: the committer.
-        clock: all time.
-        rng: all randomness (the jitter of retries).
+        clock, rng: all time, and all randomness (the jitter of retries).
         artifacts: where large values lie.
         limits: what it may hold.
         ended: called with an item's id and state once its end is durable.
-        learned: what earlier runs have learned of steps.
-        durations: how long attempts took, as far as the ledger knows.
+        learned, durations: what earlier runs have learned of steps, and how long attempts took, as far as the ledger knows.
     """
 
     def __init__(
@@ -112,6 +110,7 @@ class Runner:
         self._parts = Parts(desk, clock, artifacts, self._follow)
         self._claiming = Claiming(incarnation, list(self._loaded), desk, clock, limits, self._take, self._go_on)
         self._post = Post(incarnation, desk, clock, limits.poll_ms, self._waking.answered, self._moved)
+        self._stopping = Stopping(incarnation, desk, self._items, executors, self.hint)
         self._stopped: set[str] = set()
         self.draining = False
 
@@ -122,7 +121,7 @@ class Runner:
             executor.tick()
         self._waking.visit(now, self.draining)
         self._parts.again()
-        for one in (self._learning, self._steering, self.tally):
+        for one in (self._learning, self._steering, self._stopping, self.tally):
             one.visit()
         self._claiming.poll(now)
         self._claim()
@@ -179,7 +178,7 @@ class Runner:
 
     def idle(self) -> bool:
         """Nothing in flight, nothing claimable, and no wait that will end by itself."""
-        return not self._items and self._claiming.idle() and self._post.idle()
+        return not self._items and self._claiming.idle() and self._post.idle() and self._stopping.idle()
 
     def drained(self) -> bool:
         """Draining, and every attempt has ended and is settled."""
@@ -398,3 +397,4 @@ class Runner:
                     self._resume(passage, sorted(again))
             if held:
                 self._leaving.rest(passage)
+        self._stopping.asked(news.stopping)

@@ -79,6 +79,8 @@ class Waking:
             return
         if key not in passage.live or passage.live[key].state != "waiting":
             return  # heard before
+        if answer.generation != passage.generation or answer.round != passage.live[key].attempt:
+            return  # what it answers was asked in an earlier generation, or by an earlier attempt
         transition = Transition(passage.item, passage.fence, self._clock.now_ms())
         try:
             advance = settle_answer(passage, key, answer, transition)

@@ -137,6 +137,11 @@ class ProcessExecutor:
         held = (job for slot in self._crew.slots for job in slot.calls.values())
         return next((job for job in (*self._backlog, *held) if any(one.attempted == attempted for one in job.invocations)), None)
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item waits here, or is with a worker."""
+        held = (job for slot in self._crew.slots for job in slot.calls.values())
+        return any(one.item == item for job in (*self._backlog, *held) for one in job.invocations)
+
     def tick(self) -> None:
         """Keep the workers up, and kill what has run too long."""
         now = self._clock.monotonic()

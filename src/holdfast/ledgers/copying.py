@@ -16,7 +16,7 @@ TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
-    "measures", "trail", "refused_inputs",
+    "measures", "trail", "refused_inputs", "revisions", "past_effects",
 )  # fmt: skip
 """In the order of their references."""
 
@@ -35,6 +35,7 @@ _NUMBERED = (
     "operations",
     "alerts",
     "refused_inputs",
+    "revisions",
 )
 _EXTRA: dict[str, dict[str, Any]] = {"incarnations": {"place": "", "born": 0, "swept": False}}
 

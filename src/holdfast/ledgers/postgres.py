@@ -81,11 +81,13 @@ class PostgresLedger:
         def work(connection: Connection) -> Registered:
             connection.execute(SQL["add_pipeline"], (spec.pipeline,))
             shape = msgspec.json.encode(spec.shape).decode()
-            connection.execute(SQL["add_version"], (spec.pipeline, spec.label, spec.fingerprint, shape, now_ms))
+            new = connection.execute(SQL["add_version"], (spec.pipeline, spec.label, spec.fingerprint, shape, now_ms))
             known: Any = connection.execute(SQL["version_known"], (spec.pipeline, spec.label)).fetchone()
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
+            if spec.effects or new.rowcount == 0:
+                connection.execute(SQL["note_version_effects"], (msgspec.json.encode(spec.effects).decode(), version))
             connection.execute(SQL["unsubscribe"], (spec.pipeline,))
             for event in spec.listens:
                 connection.execute(SQL["subscribe"], (spec.pipeline, event))
@@ -101,6 +103,7 @@ class PostgresLedger:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
 
         def work(connection: Connection) -> int:
+            connection.execute(SQL["drop_stopping"])
             return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
 
         return self._transact(work)

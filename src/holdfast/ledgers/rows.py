@@ -30,14 +30,16 @@ def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
 
 def claimed_of(row: Row) -> Claimed:
     """A row of ``claim`` as an item without its tasks."""
-    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish = row
+    (
+        item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish, revision,
+    ) = row  # fmt: skip
     value = value_of(payload, artifact)
     if value is None:
         raise LedgerError(f"item {item} has no payload")
     marks = flags.split("\n") if flags else []
     return Claimed(
         item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "",
-        pause=wish == "pause",
+        pause=wish == "pause", revision=revision,
     )  # fmt: skip
 
 
@@ -56,9 +58,9 @@ def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]])
     for item, node, place, generation in rows("redriven_letters"):
         known = claimed[item].redriven
         known[node, place] = max(generation, known.get((node, place), 0))
-    for item, node, place, output, artifact, failure in rows("answers_of"):
+    for item, node, place, output, artifact, failure, generation, round_ in rows("answers_of"):
         why = None if failure is None else msgspec.json.decode(failure, type=Failure)
-        claimed[item].answers.append(Answer(item, node, place, value_of(output, artifact), why))
+        claimed[item].answers.append(Answer(item, node, place, value_of(output, artifact), why, generation=generation, round=round_))
     for item, node, place, label, value in rows("effects_of"):
         claimed[item].effects.append(Effect(node, place, label, bytes(value)))
     for item, cpu_ms, gpu_ms, cost in rows("used_by"):

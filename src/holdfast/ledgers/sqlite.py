@@ -80,6 +80,8 @@ class SqliteLedger:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
+            if spec.effects or known is not None:
+                self._run("note_version_effects", msgspec.json.encode(spec.effects).decode(), version)
             self._run("unsubscribe", spec.pipeline)
             for event in spec.listens:
                 self._run("subscribe", spec.pipeline, event)
@@ -94,6 +96,7 @@ class SqliteLedger:
         with transaction(self.connection, self.path):
             (incarnation,) = self._one("begin_incarnation", host, pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
+            self._run("drop_stopping")
         return int(incarnation)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:

@@ -22,27 +22,13 @@ def note(run: Run, entry: Entry) -> None:
 
 def cancel(run: Run, item: int, now_ms: int) -> bool:
     """End an item as cancelled, and tell its children and its parent; False when it has ended."""
+    run("stop_attempts", now_ms, item)
     if not run("cancel_item", now_ms, item):
         return False
     run("tell_children_of", item)
     run("tell_parent_of", item)
     leave(run, item)
     return True
-
-
-def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[int]:
-    """Close open letters as redriven, and queue their items' next generation; returns those that it changed."""
-    rows = [row for row in run("open_letters", listed(letters)) if row[2] in ("dead", "completed")]
-    if not rows:
-        return []
-    items = listed(sorted({row[1] for row in rows}))
-    run("redriven_now", now_ms, listed([row[0] for row in rows]))
-    stretched = {item for (item,) in run("parts_among", items)}
-    for _, item, _, node, place in rows:
-        if item in stretched:
-            run("drop_parts", item, node, place)
-    run("next_generations", now_ms, items)
-    return [row[0] for row in rows]
 
 
 def leave(run: Run, item: int) -> None:

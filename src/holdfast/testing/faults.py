@@ -110,6 +110,10 @@ class FaultyExecutor:
         """Cancelled attempts report nothing useful: their fence has moved on."""
         self._open.pop((item, node, place), None)
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item is under way."""
+        return any(task[0] == item for task in self._open)
+
     def tick(self) -> None:
         """Nothing to kill: hangs are drawn with their end."""
 

@@ -63,13 +63,15 @@ union all select artifact from tasks where artifact is not null
 union all select shown_artifact from waits where shown_artifact is not null
 union all select answer_artifact from waits where answer_artifact is not null
 union all select artifact from events where artifact is not null
-union all select artifact from cache where artifact is not null;
+union all select artifact from cache where artifact is not null
+union all select artifact from revisions where artifact is not null
+union all select output_artifact from revisions where output_artifact is not null;
 
 -- name: part_references
 select chunk from each_parts;
 
 -- name: effect_values
-select value from effects union all select arguments from edits union all select output from cache where output is not null;
+select value from effects union all select value from past_effects union all select arguments from edits union all select output from cache where output is not null;
 
 -- name: has_event_type
 select 1 from events where type = $1 limit 1;
