@@ -233,7 +233,7 @@ def _obstacles(run: Run, change: Change, target: int) -> list[Obstacle]:
         why = generations.obstacle(run, item, change.nodes.get(known[0][2], ()))
     else:
         why = generations.obstacle(run, item, nodes) if isinstance(change, Redrive) else ""
-    return [Obstacle(item, why)] if why else []
+    return [Obstacle(item, run("key_of", item)[0][0], why)] if why else []
 
 
 def _take_effects_along(run: Run, item: int, named: dict[int, int]) -> None:

@@ -89,9 +89,10 @@ Change = OfItems | OfLetters
 
 
 class Obstacle(msgspec.Struct, frozen=True, array_like=True):
-    """Why an item was not changed."""
+    """Why an item was not changed: its id and key, and what stands in the way."""
 
     item: int
+    key: str
     why: str
 
 

@@ -69,6 +69,9 @@ and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.i
 -- name: purged_item
 select i.purged_at, i.version, v.shape from items i join versions v on v.id = i.version where i.id = $1;
 
+-- name: key_of
+select key from items where id = $1;
+
 -- name: letter_item
 select item, node from dead_letters where id = $1;
 
@@ -102,8 +105,8 @@ order by case r.how when 'succeeded' then 0 else 1 end, r.at limit $4;
 
 -- name: revisions_of
 select r.id, r.generation, r.at, r.operation, r.who, r.reason, v.label, r.state, r.flags, r.digest_before, r.digest_after, r.payload, r.artifact,
-    r.output, r.output_artifact, r.cleared_at
-from revisions r join versions v on v.id = r.version where r.item = $1 order by r.id;
+    r.output, r.output_artifact, r.cleared_at, p.name
+from revisions r join versions v on v.id = r.version join pipelines p on p.id = v.pipeline where r.item = $1 order by r.id;
 
 -- name: past_effects_of
 select revision, node, place, label, at from past_effects where item = $1 order by revision, at limit 1000;
