@@ -302,3 +302,32 @@ async def customer_of(order: Order) -> str:
 def told(order: Order) -> int:
     """Waits for an event about its customer."""
     return wait_for("payment", int)(customer_of(order))
+
+
+@step(retry=SOON)
+async def lingering(order: Order) -> int:
+    """Takes its time to unwind when it is stopped."""
+    log(order, f"begins {order.amount}")
+    try:
+        await asyncio.sleep(5 if order.amount < 10 and len(said(order)) == 1 else 0)
+    except asyncio.CancelledError:
+        log(order, "unwinds")
+        until = time.monotonic() + 0.6
+        while time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        log(order, "is over")
+        raise
+    log(order, f"ends {order.amount}")
+    return order.amount
+
+
+@pipeline(version="1", key=lambda order: order.id)
+def lingers(order: Order) -> int:
+    """Not over at once."""
+    return lingering(order)
+
+
+@pipeline(version="2", key=lambda order: order.id, name="lingers")
+def lingers_2(order: Order) -> int:
+    """The same under another label."""
+    return lingering(order)
