@@ -25,7 +25,8 @@ from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
 from holdfast.model.kinds import shown
-from holdfast.model.search import Filter
+from holdfast.model.pipeline import Pipeline
+from holdfast.model.search import Filter, fields_of
 from holdfast.modules.guard import refuse_while_importing
 from holdfast.settings import Settings, current_user, read_settings, signature
 from holdfast.store import Store
@@ -126,10 +127,12 @@ class Handling:
         who: str = "",
         told: Told | None = None,
         repeat_effects: bool = False,
+        pipeline: Pipeline[Any, Any] | None = None,
     ) -> Changed:
         """These items begin their next generation: from the start (with another payload, if one is given), or from a step and all that
         depends on it. Their open dead letters are closed; what archived items were is over, and what discarded ones were unless another
-        payload is given. ``repeat_effects``: take another payload though effects have happened for the old one.
+        payload is given. ``repeat_effects``: take another payload though effects have happened for the old one. ``pipeline``: whose payload it
+        is; the item is found by its fields then.
 
         What cannot be restarted so, since retention has cleared what the step needs, or since effects would be repeated, is named in the answer.
 
@@ -140,7 +143,10 @@ class Handling:
         if step and payload is not None:
             raise InputError("another payload means from the start: leave out the step")
         nodes = self._nodes_of(step) if step else {}
-        change = Restart(nodes) if payload is None else Restart(nodes, self.store().keep(payload), content_digest(payload), repeat_effects)
+        change = Restart(nodes)
+        if payload is not None:
+            fields = None if pipeline is None else fields_of(payload, pipeline.search, pipeline.input_type)
+            change = Restart(nodes, self.store().keep(payload), content_digest(payload), repeat_effects, fields)
         return self._change("restart", items, change, reason, who, told, f" from {step}" if step else "", rate)
 
     def redrive(

@@ -13,6 +13,7 @@ import pytest
 
 from holdfast import App, Filter
 from holdfast.model.item import Receipt
+from tests.command_line import Line
 from tests.patterns.conftest import Patterns, app, run
 from tests.revision_samples import Order, Verdict, approved, charging, orders, parcel, said, shipping, waiting
 
@@ -200,3 +201,88 @@ def test_a_new_key_and_its_revision_in_one_batch(run: Patterns, app: App, tmp_pa
     assert [one.status for one in app.submit(orders, both, on_conflict="revise")] == ["new", "revised"]
     run(orders)
     assert run.output("a") == 200
+
+
+# -- the command line and HTTP ------------------------------------------------------------------------------------
+
+TARGET = "tests.revision_samples:"
+
+
+@pytest.fixture
+def line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Line:
+    monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOLDFAST_WORKERS", "1")
+    monkeypatch.delenv("HOLDFAST_LEDGER", raising=False)
+    return Line(capsys)
+
+
+def as_json(order: Order) -> str:
+    return json.dumps(asdict(order))
+
+
+def test_the_command_line_revises_and_shows_what_was(line: Line, tmp_path: Path) -> None:
+    old, new = Order("a", str(tmp_path), 1), Order("a", str(tmp_path), 2)
+    line("run", f"{TARGET}charging", as_json(old))
+    line("submit", f"{TARGET}charging", as_json(new), code=4)
+    assert "--on-conflict revise" in line.err
+    refused = line("submit", f"{TARGET}charging", as_json(new), "--on-conflict", "revise", code=4)
+    assert "ctx.once('charge')" in refused
+    assert "--repeat-effects" in refused
+    words = ("--on-conflict", "revise", "--repeat-effects", "--reason", "typing error", "--as", "anna")
+    assert "revised, queued" in line("submit", f"{TARGET}charging", as_json(new), *words)
+    assert json.loads(line("refused", "--json")) == [], "the refusals are over"
+    answer = json.loads(line("run", f"{TARGET}charging", as_json(Order("a", str(tmp_path), 3)), *words, "--json"))
+    assert (answer["received"], answer["known"], answer["revised"]) == (0, 0, 1)
+    shown = line("items", "show", "a")
+    assert "by anna (generation 2 began; it was completed): typing error" in shown
+    assert 'its output: "receipt for 1"' in shown
+    assert "its effect 'charge' of step charged" in shown
+    item = json.loads(line("items", "show", "a", "--json"))
+    assert [one["payload"]["amount"] for one in item["revisions"]] == [1, 2]
+    assert [one["verb"] for one in json.loads(line("operations", "a", "--json"))] == ["revise", "revise"]
+    assert json.loads(line("audit", "--json"))["balanced"]
+
+
+def test_the_command_line_says_why_a_restart_is_refused(line: Line, tmp_path: Path) -> None:
+    line("run", f"{TARGET}invoices", "7")
+    time.sleep(0.05)
+    line("artifacts", "purge", f"{TARGET}invoices")
+    said = line("restart", "7", "--from", "send", code=2)
+    assert "1 were not restarted" in said
+    assert "restart it from 'amount' (`--from amount`)" in said
+    answer = json.loads(line("restart", "7", "--from", "send", "--json", code=2))
+    assert (answer["changed"], answer["unchanged"], answer["unfit"], answer["misfits"][0]["key"]) == (0, 0, 1, "7")
+    line("restart", "7", "--from", "amount")
+
+
+def test_by_http_it_needs_the_right_to_operate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.testclient import TestClient
+
+    from holdfast.server.access import ROLES, Person
+    from holdfast.server.application import application
+
+    monkeypatch.setitem(ROLES, "submitter", frozenset({"view", "submit"}))
+    app = App(home=tmp_path / "home", ledger="", workers=1)
+    app.register([orders, charging])
+    old, new = asdict(Order("a", str(tmp_path), 1)), asdict(Order("a", str(tmp_path), 2))
+    app.run([charging], [(charging, Order("a", str(tmp_path), 1))])
+
+    def post(role: str, pipeline: str, payload: Any, **more: Any) -> tuple[int, Any]:
+        with TestClient(application(app, [orders, charging], local=Person("me", role)), base_url="http://localhost") as client:
+            answer = client.post(f"/api/v1/pipelines/{pipeline}/items", json={"payloads": [payload], **more})
+            return answer.status_code, answer.json()
+
+    assert post("operator", "orders", old)[0] == 201
+    assert post("submitter", "orders", new, on_conflict="revise")[0] == 403
+    assert post("operator", "orders", new)[0] == 409
+    status, answer = post("operator", "orders", new, on_conflict="revise", reason="typing error")
+    assert (status, answer["receipts"][0]["status"]) == (201, "revised")
+    status, answer = post("operator", "charging", new, on_conflict="revise")
+    assert (status, "ctx.once('charge')" in answer["detail"]) == (409, True)
+    assert post("operator", "charging", new, on_conflict="revise", repeat_effects=True)[0] == 201
+    with TestClient(application(app, [orders, charging], local=Person("me", "operator")), base_url="http://localhost") as client:
+        item = client.get("/api/v1/items/orders:a").json()
+        assert [(one["who"], one["reason"], one["payload"]["amount"]) for one in item["revisions"]] == [("me", "typing error", 1)]
+        body = {"items": ["charging:a"], "pipeline": "charging", "payload": old}
+        answer = client.post("/api/v1/items/restart", json=body).json()
+        assert (answer["changed"], answer.get("unfit")) == (1, None), "the effect of now has not happened yet"

@@ -193,7 +193,7 @@ def _restart_with(app: App, chosen: Target, given: str, target: str, step: str, 
         )
     sure(app, "restart", items, yes)
     with progress("restarting", json) as told:
-        done = app.restart(items, step, data, None, reason, who, told, repeat)
+        done = app.restart(items, step, data, None, reason, who, told, repeat, pipeline)
     if done.changed:
         list(app.submit(pipeline, [one]))  # known by now, with this content: that closes an earlier refusal of the same source
     say(app, "restarted", done, "items", json)

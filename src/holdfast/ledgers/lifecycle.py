@@ -204,7 +204,7 @@ class LedgerLifecycle:
 def _content(run: Run, change: Restart | Revise, item: int) -> Content:
     assert change.payload is not None
     if isinstance(change, Restart):
-        return Content(change.payload, change.digest)
+        return Content(change.payload, change.digest, fields=change.fields)
     version: int | None = None
     if change.version:
         found = run("version_labelled", item, change.version)

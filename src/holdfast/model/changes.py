@@ -27,12 +27,14 @@ class Restart(msgspec.Struct, frozen=True, tag="restart"):
         payload: another payload, or None for the item's own. Only from the start: it is a revision then.
         digest: of that payload, see :mod:`holdfast.model.content`.
         repeat_effects: replace the payload though effects have happened for the old one.
+        fields: with a payload, (name, value) by which the item is found from now on; None: as it was.
     """
 
     nodes: dict[int, tuple[int, ...]] = {}
     payload: Value | None = None
     digest: str = ""
     repeat_effects: bool = False
+    fields: tuple[tuple[str, str], ...] | None = None
 
 
 class Revise(msgspec.Struct, frozen=True, tag="revise"):

@@ -63,7 +63,8 @@ def submit(here: Here, person: Submitter, name: Name, body: Submission) -> Respo
         return JSONResponse({"receipts": shown}, 207)
     conflict = next((one for one in receipts if one.status == "conflict"), None)
     if conflict is not None:
-        detail = f"{conflict.reason}: nothing was accepted. Send it with on_conflict revise, or under another key"
+        how = "repeat effects (repeat_effects)" if body.on_conflict == "revise" else "revise that item (on_conflict)"
+        detail = f"{conflict.reason}: nothing was accepted. Say that it may {how}, or send it under another key"
         return problem(409, "Conflict", detail, item=show(conflict.item), receipts=shown)
     return problem(422, "Refused", "; ".join(one.reason for one in receipts[:5]), receipts=shown)
 

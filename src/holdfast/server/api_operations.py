@@ -167,13 +167,14 @@ def cancel(here: Here, person: Operator, body: Items, response: Response) -> Don
 def restart(here: Here, person: Operator, body: Restart, response: Response) -> Moved | Done:
     """These items begin their next generation, from the start (one item also with another payload) or from a step. What cannot, since
     retention has cleared what the step needs, or since effects would be repeated, is named in ``misfits``."""
-    target, payload = body.target(here), None
+    target, payload, served = body.target(here), None, None
     if body.payload is not None:
         if not body.pipeline or len(body.items) != 1:
             raise InputError("another payload belongs to one item: name it by its id, and the pipeline that says what a payload must be")
-        payload = check_payload(body.payload, here.pipeline(body.pipeline).input_type)
+        served = here.pipeline(body.pipeline)
+        payload = check_payload(body.payload, served.input_type)
     return answered(
-        here, response, lambda app: app.restart(target, body.step, payload, body.rate, body.reason, person.name, None, body.repeat_effects)
+        here, response, lambda app: app.restart(target, body.step, payload, body.rate, body.reason, person.name, None, body.repeat_effects, served)
     )
 
 
