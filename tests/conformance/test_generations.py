@@ -112,6 +112,16 @@ def test_an_unsafe_step_counts_whether_or_not_it_succeeded(ledger: Ledger, versi
     assert "transaction step 'b': succeeded" in why
 
 
+def test_an_unsafe_attempt_that_was_stopped_counts_too(ledger: Ledger, version: int) -> None:
+    ledger.register(VersionSpec("p", "1", SPEC.fingerprint, SPEC.shape, SPEC.bodies, effects={0: "unsafe"}), NOW)
+    item, _, owner = driven(ledger, version)
+    assert ask(ledger, Cancel(), item) == [item]
+    ledger.lifecycle.stopped(owner, [item])
+    assert ask(ledger, NEW, item) == []
+    assert "unsafe step 'a': began (cancelled) and may have taken effect" in ledger.lifecycle.obstacles(NEW, [item])[0].why
+    assert ask(ledger, Restart(), item) == [item], "the same payload again is another matter"
+
+
 def parent_and_child(ledger: Ledger, version: int) -> tuple[int, int, int, int]:
     """A parent that waits for its child: both ids, the parent's fence, and who drives the parent."""
     (parent,) = submit(ledger, "a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,18 @@ def _as_before() -> Any:
 
 
 def number(app: App, key: str) -> int:
-    return app.reads().item_by_key(key) or 0
+    with closing(app.reads()) as reads:
+        return reads.item_by_key(key) or 0
 
 
 def children(app: App, key: str) -> list[dict[str, Any]]:
-    reads = app.reads()
-    return [reads.item(parse(one["item"])) for one in reads.item(number(app, key))["children"]]
+    with closing(app.reads()) as reads:
+        return [reads.item(parse(one["item"])) for one in reads.item(reads.item_by_key(key) or 0)["children"]]
+
+
+def states(app: App, *keys: str) -> list[str]:
+    with closing(app.reads()) as reads:
+        return [reads.item(reads.item_by_key(key) or 0)["state"] for key in keys]
 
 
 # -- children -----------------------------------------------------------------------------------------------------
@@ -112,7 +118,7 @@ def test_a_cancelled_parent_that_is_restarted_at_once_has_its_child(run: Pattern
         for key in keys:
             app.cancel([number(app, key)])
             app.restart([number(app, key)])
-        run.wait(lambda: all(run.item(key)["state"] in ("completed", "dead") for key in keys), 30)
+        run.wait(lambda: {*states(app, *keys)} <= {"completed", "dead"}, 30)
     assert [run.output(key) for key in keys] == [int(key) for key in keys]
     assert {one["state"] for key in keys for one in children(app, key)} == {"completed"}
     assert app.reads().audit(0)["balanced"]
@@ -123,7 +129,7 @@ def test_a_revised_parents_child_is_revised_while_it_runs(run: Patterns, app: Ap
         list(app.submit(parents, [Order("a", str(tmp_path), 1)]))
         run.wait(lambda: [one["state"] for one in children(app, "a")] == ["running"])
         assert [one.status for one in app.submit(parents, [Order("a", str(tmp_path), 2)], on_conflict="revise")] == ["revised"]
-        run.wait(lambda: run.item("a")["state"] in ("completed", "dead"), 30)
+        run.wait(lambda: {*states(app, "a")} <= {"completed", "dead"}, 30)
     assert run.output("a") == 2
     (child,) = children(app, "a")
     assert (child["state"], child["generation"] >= 2, child["revision"]) == ("completed", True, 1)
@@ -232,7 +238,7 @@ def test_an_attempt_is_over_before_the_next_run_begins(how: str, run: Patterns, 
                 if how == "cancel and restart":
                     app.cancel([number(app, "a")])
                 app.restart([number(app, "a")])
-        run.wait(lambda: run.item("a")["state"] == "completed", 30)
+        run.wait(lambda: states(app, "a") == ["completed"], 30)
     ends = [line for line in said(order) if line.startswith("ends")]
     assert len(ends) == 1, said(order)
     assert run.output("a") == (11 if how == "revise" else 1)
@@ -247,7 +253,7 @@ def test_a_cancelled_attempt_in_the_loop_has_unwound_before_the_next(run: Patter
         app.restart([number(app, "a")])
         run.wait(lambda: said(order).count("begins 1") == 2)
         (tmp_path / "gate").touch()
-        run.wait(lambda: run.item("a")["state"] == "completed")
+        run.wait(lambda: states(app, "a") == ["completed"])
     assert said(order) == ["begins 1", "stopped 1", "begins 1", "ends 1"]
 
 
@@ -271,7 +277,7 @@ def test_no_runner_begins_before_the_owner_has_stopped(runners: int, how: str, r
             assert app.move(item, "lingers", "2").changed == 1
         else:
             app.restart(item)
-        run.wait(lambda: run.item("a")["state"] == "completed")
+        run.wait(lambda: states(app, "a") == ["completed"])
     now = 10 if how == "revise" else 1
     assert said(order) == ["begins 1", "unwinds", "is over", f"begins {now}", f"ends {now}"]
     assert app.reads().audit(0)["balanced"]

@@ -11,7 +11,7 @@ from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.effects import effects_had, told
 from holdfast.ledgers.refusals import has_content
 from holdfast.ledgers.rows import columns
-from holdfast.ledgers.verbs import Listed, leave
+from holdfast.ledgers.verbs import Listed, leave, stop_attempts
 from holdfast.model.ids import show
 from holdfast.model.item import Submission
 from holdfast.model.needs import Shape, missing, restart_from
@@ -118,7 +118,7 @@ def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[i
 
 def stop(run: Run, item: int, now_ms: int) -> None:
     """Attempts of the generation that ends are to be stopped before the next one begins; its children end, and nobody is asked any more."""
-    run("stop_attempts", now_ms, item)
+    stop_attempts(run, item, now_ms)
     run("tell_children_of", item)
     leave(run, item)
 

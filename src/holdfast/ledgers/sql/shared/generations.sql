@@ -7,6 +7,15 @@ select i.id, i.due, cast($1 as bigint) from items i join incarnations n on n.id 
 where i.id = $2 and i.state = 'running' and exists (select 1 from live_tasks l where l.item = i.id and l.state = 'running')
 on conflict (item) do update set incarnation = excluded.incarnation, at = excluded.at;
 
+-- name: effects_now of the version of an item that is driven
+select v.effects from items i join versions v on v.id = i.version where i.id = $1 and i.state = 'running' and v.effects <> '{}';
+
+-- name: note_stopped of no incarnation: nothing is measured of it
+insert into attempts (item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged, incarnation)
+select l.item, l.node, l.place, i.generation, l.attempt, l.started_at, cast($1 as bigint), 'cancelled', 'Stopped',
+    'stopped while it ran, since its item was cancelled, restarted, moved or revised', '', 0, 0
+from live_tasks l join items i on i.id = l.item where l.item = $2 and l.node = $3 and l.state = 'running';
+
 -- name: stopping_here
 select item from stopping where incarnation = $1 order by item limit 1000;
 
