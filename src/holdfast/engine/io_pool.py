@@ -117,8 +117,8 @@ class IoPool:
         """Events of jobs that have ended."""
         while self._done:
             job, result = self._done.popleft()
-            if isinstance(result, LedgerUnavailableError):
-                yield from self._unavailable(job, result)
+            if isinstance(result, LedgerUnavailableError | OSError):
+                self._unavailable(job, result)
                 continue
             self.busy -= 1
             self._answers_again()
@@ -168,14 +168,13 @@ class IoPool:
         self._done.append((job, result))
         self._ring()
 
-    def _unavailable(self, job: Job, error: LedgerUnavailableError) -> Iterator[tuple[ItemRun, Event]]:
+    def _unavailable(self, job: Job, error: LedgerUnavailableError | OSError) -> None:
         if self.trouble is None:
             log.warning("%s; items that need it wait", error)
         self.trouble, self._probing = str(error), False
         self._pause_s = min(max(self._pause_s * 2, FIRST_S), LONGEST_S)
         self._next_try = self._clock.monotonic() + self._pause_s
         self._waiting.append(job)
-        return iter(())
 
     def _answers_again(self) -> None:
         if self.trouble is None:

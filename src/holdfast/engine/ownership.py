@@ -15,6 +15,7 @@ from holdfast.core.item_run import ItemRun
 from holdfast.engine.active import ActiveItems
 from holdfast.engine.committer import Desk
 from holdfast.engine.entries import Question
+from holdfast.engine.leaving import Leaving
 from holdfast.health import OpenBreaker
 from holdfast.ledger import Ledger
 from holdfast.lifecycle import Paused, Wished
@@ -90,9 +91,9 @@ class Ownership:
                 gone.append(run)
         return gone
 
-    def adopt(self, news: News, active: ActiveItems) -> None:
+    def adopt(self, news: News, active: ActiveItems, leaving: Leaving) -> None:
         """Items that the ledger says are ours, and that nobody here knows: they are claimed again, under a new fence."""
-        unknown = [item for item in news.items if active.get(item) is None]
+        unknown = [item for item in news.items if active.get(item) is None and not leaving.holds(item)]
         if not unknown or self._adopting is not None:
             return
         log.warning("%d items are owned by this runner and not held by it: they are taken up again", len(unknown))

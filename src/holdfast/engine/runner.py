@@ -44,6 +44,7 @@ from holdfast.engine.entries import Entry, Question
 from holdfast.engine.gates import Gates
 from holdfast.engine.io_pool import IoPool
 from holdfast.engine.learning import Learning, Of
+from holdfast.engine.leaving import Leaving
 from holdfast.engine.mail import Mail
 from holdfast.engine.our_faults import OurFaults
 from holdfast.engine.ownership import News, Ownership
@@ -113,7 +114,7 @@ class Runner:
         self._loaded = {one.version: one for one in loaded}
         self._desk, self._clock, self._rng, self._limits = desk, clock, rng, limits
         self._executors, self._arrivals = executors, arrivals
-        self._active = ActiveItems()
+        self._items = ActiveItems()
         self._timers = Timers()
         self._gates = Gates(desk, clock, rng)
         self._learning = Learning(desk, clock, dict(durations))
@@ -122,6 +123,7 @@ class Runner:
         self._claims = Claims(incarnation, list(self._loaded), desk, clock, limits)
         self._mail = Mail(incarnation, desk, clock, limits.poll_ms)
         self._ownership = Ownership(incarnation, desk, clock, limits.poll_ms)
+        self._leaving = Leaving()
         self._entries: list[Entry] = []
         self._uncommitted = 0
         self._lookups: list[tuple[ItemRun, TaskKey, str, Question]] = []
@@ -167,9 +169,10 @@ class Runner:
 
     def claimed(self) -> Iterator[tuple[Claimed, int]]:
         """Items that are ours from now on."""
-        for taken, sequence in (self._claims.take(), self._ownership.adopted(self._active)):
+        for taken, sequence in (self._claims.take(), self._ownership.adopted(self._items)):
             for one in taken:
                 yield one, sequence
+        yield from self._leaving.take(self._clock.monotonic())
 
     def turned_away(self) -> Iterator[tuple[ItemRun, Event]]:
         """Tasks that must wait, or fail, instead of starting."""
@@ -188,16 +191,16 @@ class Runner:
         self._learning.visit()
         self.tally.visit()
         if not self.draining:
-            for run in self._active.overdue(at):
+            for run in self._items.overdue(at):
                 self.step(run, DeadlinePassed(), at)
 
     def ask(self, at: int) -> None:
         """Ask the ledger for more to do, and for what is new."""
         if not self.draining:
-            full = self._active.bytes >= self._limits.bytes
-            self._claims.ask(len(self._active), self._dispatch.waiting(), full, at)
+            full = self._items.bytes >= self._limits.bytes
+            self._claims.ask(len(self._items), self._dispatch.waiting(), full, at)
             if self._mail.wants(at):
-                self._mail.visit(at, self._active.waits())
+                self._mail.visit(at, self._items.waits())
         self._ownership.visit(at)
 
     def hand_over(self) -> None:
@@ -243,13 +246,19 @@ class Runner:
             if not run.closed and not goes_on(run):
                 raise StandsStillError(f"nothing of the item goes on after {type(event).__name__}")
         if run.size != run.weighed:
-            self._active.weigh(run)
+            self._items.weigh(run)
         self._write(run, plan, granted, event)
 
     def begin(self, claimed: Claimed, sequence: int, at: int) -> None:
         """Begin or go on with a claimed item."""
         if self.draining:
             return  # it stays with this incarnation, whose end makes it claimable
+        before = self._items.get(claimed.item)
+        if before is not None:
+            self.abandon(before)
+        if self._leaving.waits_for(claimed.item, self._clock.monotonic()):
+            self._leaving.hold(claimed, sequence)
+            return  # an attempt of its earlier run is being stopped: two never run at once
         loaded = self._loaded[claimed.version]
         run = restore(claimed, loaded.pipeline)
         run.bodies, run.claimed_by = loaded.bodies, sequence
@@ -258,7 +267,7 @@ class Runner:
             run.spent = self._limits.prices.spent(claimed.used)
         if run.pipeline in self._stopped:
             run.held = run.held or "queued"
-        self._active.add(run)
+        self._items.add(run)
         plan = Plan(run.item, run.fence, at)
         try:
             plan = begin(run, at)
@@ -277,12 +286,8 @@ class Runner:
         letter = plan.letters[0]
         what = f"{letter.failure.error}: {letter.failure.message}"
         log.error("item %s is buried, by a fault of Holdfast's own: %s\n%s", show(run.item), what, letter.failure.traceback)
-        for key in sorted(run.running):
-            live = run.live.get(key)
-            self._dispatch.stop(run, key, live.attempt if live is not None else 0)
-        run.running.clear()
-        run.ready.clear()
-        run.closed = run.buried = True
+        self._stop_all(run)
+        run.buried = True
         for node, became in plan.tally:
             self.tally.tasks[run.pipeline, node, became] += 1
         self._entries.append(Entry(run, plan, final=True))
@@ -315,14 +320,19 @@ class Runner:
 
     def abandon(self, run: ItemRun) -> None:
         """The item was cancelled, restarted or moved, or is another runner's: its attempts are stopped, nothing is written."""
+        self._stop_all(run)
+        self._items.forget(run)
+
+    def _stop_all(self, run: ItemRun) -> None:
+        """Stop every attempt of an item; it is over for this runner."""
         for key in sorted(run.running):
             live = run.live.get(key)
             if live is not None:
+                self._leaving.add((run.item, *key, run.fence, live.attempt), self._clock.monotonic())
                 self._dispatch.stop(run, key, live.attempt)
         run.closed = True
         run.running.clear()
         run.ready.clear()
-        self._active.forget(run)
 
     def grant(self, call: Call, at: int) -> None:
         """Slots are there for a call: commit its starts. It runs when all are durable."""
@@ -333,6 +343,9 @@ class Runner:
 
     def report(self, outcomes: list[Outcome], at: int) -> None:
         """Attempts ended; a batch that failed as a whole comes in one list."""
+        if self._leaving:
+            for outcome in outcomes:
+                self._leaving.ended(outcome.invocation.attempted)
         if outcomes[0].whole:
             tasks = []
             for outcome in outcomes:
@@ -366,14 +379,14 @@ class Runner:
 
     def idle(self) -> bool:
         """Nothing in flight, nothing claimable, and no wait that will end by itself."""
-        quiet = not (self._active or self._entries or self._uncommitted or self._arrivals.outcomes or self._handed_out)
+        quiet = not (self._items or self._leaving or self._entries or self._uncommitted or self._arrivals.outcomes or self._handed_out)
         return quiet and self._claims.idle() and self._mail.idle() and self._ownership.idle()
 
     def drained(self) -> bool:
         """Draining, and every attempt has ended and is settled."""
-        if not self.draining or self._active.busy() or self._entries or self._uncommitted:
+        if not self.draining or self._items.busy() or self._entries or self._uncommitted:
             return False
-        return self._pool.trouble is not None or not self._active.stores()
+        return self._pool.trouble is not None or not self._items.stores()
 
     def drain(self) -> None:
         """Claim and start nothing more; attempts that run may end."""
@@ -385,15 +398,15 @@ class Runner:
 
     def load(self) -> Load:
         """What this runner works on now."""
-        return load_of(self._active.all(), self._active.bytes, self._dispatch.waiting())
+        return load_of(self._items.all(), self._items.bytes, self._dispatch.waiting())
 
     def runs(self) -> Collection[ItemRun]:
         """The items in memory."""
-        return self._active.all()
+        return self._items.all()
 
     def held(self) -> list[tuple[int, int]]:
         """Items that this runner drives, with their fences."""
-        return self._active.held()
+        return self._items.held()
 
     def alerts(self) -> list[Alert]:
         """What people should know of this runner."""
@@ -483,12 +496,12 @@ class Runner:
     def _over(self, entry: Entry) -> None:
         """The item's end, or its release, is durable."""
         run, plan = entry.run, entry.plan
-        self._active.forget(run)
+        self._items.forget(run)
         self._refusals.pop(run.item, None)
         if plan.state in ("completed", "dead"):
             self.tally.ended(run, plan)
             self.ended.append((run.item, str(plan.state)))
-        if len(self._active) * 2 <= self._limits.items:
+        if len(self._items) * 2 <= self._limits.items:
             self._claims.hunger()
 
     def _refused(self, entry: Entry, answer: Refused, at: int) -> None:
@@ -506,11 +519,7 @@ class Runner:
     def _unsettled(self, run: ItemRun, answer: Unsettled, at: int) -> None:
         """A transactional step could not be settled: nothing of it is known but what the ledger has."""
         log.warning("a transactional step of item %s could not be settled (%s): it is claimed again", show(run.item), answer.error)
-        for key in sorted(run.running):
-            self._dispatch.stop(run, key, run.live[key].attempt)
-        run.running.clear()
-        run.ready.clear()
-        run.closed = True
+        self._stop_all(run)
         plan = Plan(run.item, run.fence, at, state="waiting", wake_at=at + AGAIN_MS)
         self._claims.expect(plan.wake_at)
         self._entries.append(Entry(run, plan, final=True))
@@ -533,7 +542,7 @@ class Runner:
 
     def _run_of(self, invocation: Invocation) -> ItemRun | None:
         """The item that an attempt belongs to; None when it has ended, or has another owner or generation by now."""
-        run = self._active.get(invocation.item)
+        run = self._items.get(invocation.item)
         return None if run is None or run.closed or run.fence != invocation.fence else run
 
     def _event_of(self, run: ItemRun, outcome: Outcome, at: int) -> Event:
@@ -582,7 +591,7 @@ class Runner:
             self._handed_out = True
             self._claims.hunger()
         for answer in answers:
-            run = self._active.get(answer.item)
+            run = self._items.get(answer.item)
             if run is not None and not run.closed and run.fence == answer.fence and not self.draining:
                 self._check(run, answer)
         return iter(())
@@ -619,14 +628,14 @@ class Runner:
         self._gates.refresh(news.breakers, news.steps())
         self._stopped = news.stopped()
         self._claims.serve([version for version, one in self._loaded.items() if one.pipeline.name not in self._stopped])
-        for run in self._ownership.lost(news, sequence, self._active):
+        for run in self._ownership.lost(news, sequence, self._items):
             self.abandon(run)
         if not self.draining:
-            self._ownership.adopt(news, self._active)
+            self._ownership.adopt(news, self._items, self._leaving)
         yield from self._held(news)
 
     def _held(self, news: News) -> Iterator[tuple[ItemRun, Event]]:
-        for run in list(self._active.all()):
+        for run in list(self._items.all()):
             wished = news.items.get(run.item)
             if run.closed or wished is None:
                 continue
@@ -650,7 +659,7 @@ class Runner:
                 self.step(run, Unavailable(key, failure), at)
 
     def _wake_dependents(self, opened: set[str], closed: set[str], at: int) -> None:
-        for run in self._active.all():
+        for run in self._items.all():
             for key, live in run.live.items():
                 step = run.graph.nodes[key[0]].step if live.state == "retrying" and not run.closed else None
                 name = step.depends.name if step is not None and step.depends is not None else ""
