@@ -13,7 +13,7 @@ from holdfast.errors import LedgerError
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
 from holdfast.model.measures import first_place
-from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, Transition, Usage
+from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, TaskRow, Transition, Usage
 from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
 Row = tuple[Any, ...]
@@ -83,6 +83,8 @@ class Group:
         known: of each item, its row of ``fences``: id, fence, version, and when it was admitted.
         plain: rows of tasks whose use was not measured, that left no flag, and whose output is small: as a rule.
         usual: to be measured, of such tasks that succeeded: durations and outputs by minute, version, node, and whether it is a first place.
+        drops: live tasks that go: items by node and element path.
+        live: live tasks to write: the row, or of a first attempt only when it starts (Unix milliseconds).
         settled, failed, ended: to be measured one by one, each with minute and version: tasks, attempts, and items with how long they took.
     """
 
@@ -94,10 +96,10 @@ class Group:
         self.settled: list[tuple[int, int, SettledTask]] = []
         self.failed: list[tuple[int, int, FailedAttempt]] = []
         self.ended: list[tuple[int, int, str, int]] = []
-        self.drops: list[tuple[int, int, str]] = []
+        self.drops: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         self.tasks: list[Row] = []
         self.attempts: list[Row] = []
-        self.live: dict[tuple[int, int, str], Row] = {}
+        self.live: dict[tuple[int, int, str], Row | int] = {}
         self.letters: list[Row] = []
         self.flags: list[tuple[int, tuple[str, ...]]] = []
         self.released: list[Row] = []
@@ -108,23 +110,17 @@ class Group:
         """Flatten one transition into rows. (Called for every step: it holds the interpreter's lock beside the event loop.)"""
         item, minute, (_, _, version, admitted_at) = one.item, one.at // 60_000, self.known[one.item]
         for row in one.plain:
-            self.plain.append(row)
-            place = row[2]
-            took, outputs = self.usual[minute, version, row[1], not place or first_place(place)]
-            took.append(row[7] - row[6])
-            outputs.append(row[10])
-            self._drop((item, row[1], place))
+            self.add_plain(row, minute, version)
         for task in one.settled:
             node, place, output, usage, began, ended = task.node, task.place, task.output, task.usage, task.started_at, task.ended_at
-            if usage is NOTHING and type(output) is bytes and not task.flag:  # as a rule, on the event loop
+            if usage is NOTHING and type(output) is bytes and not task.flag:
                 state, attempt = task.state, task.attempt
-                self.plain.append((item, node, place, task.generation, state, attempt, began, ended, self.incarnation, task.body or None, output))
+                row = (item, node, place, task.generation, state, attempt, began, ended, self.incarnation, task.body or None, output)
                 if attempt and state == "succeeded":
-                    took, outputs = self.usual[minute, version, node, not place or first_place(place)]
-                    took.append(ended - began)
-                    outputs.append(output)
-                else:
-                    self.settled.append((minute, version, task))
+                    self.add_plain(row, minute, version)
+                    continue
+                self.plain.append(row)
+                self.settled.append((minute, version, task))
             else:
                 self.tasks.append(
                     (
@@ -138,7 +134,7 @@ class Group:
         for node, place in one.dropped:
             self._drop((item, node, place))
         for node, place in one.started:
-            self.live[item, node, place] = (item, node, place, "running", 1, 0, 0, 0, one.at, 0)
+            self.live[item, node, place] = one.at
         for live in one.live:
             self.live[item, live.node, live.place] = (
                 item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
@@ -156,9 +152,31 @@ class Group:
             if one.state in ("completed", "dead"):
                 self.ended.append((minute, version, one.state, one.at - admitted_at))
 
+    def add_plain(self, row: TaskRow, minute: int, version: int) -> None:
+        """Add the row of a usual success. (Called for every step.)"""
+        item, node, place = row[0], row[1], row[2]
+        self.plain.append(row)
+        took, outputs = self.usual[minute, version, node, not place or first_place(place)]
+        took.append(row[7] - row[6])
+        outputs.append(row[10])
+        if self.live:
+            self.live.pop((item, node, place), None)
+        self.drops[node, place].append(item)
+
     def _drop(self, key: tuple[int, int, str]) -> None:
         self.live.pop(key, None)
-        self.drops.append(key)
+        self.drops[key[1], key[2]].append(key[0])
+
+    def first_starts(self) -> tuple[dict[tuple[int, str, int], list[int]], list[Row]]:
+        """Live tasks in two parts: items of first attempts, by node, element path and time; and all other rows."""
+        starts: defaultdict[tuple[int, str, int], list[int]] = defaultdict(list)
+        rows: list[Row] = []
+        for (item, node, place), row in self.live.items():
+            if type(row) is int:
+                starts[node, place, row].append(item)
+            else:
+                rows.append(row)  # type: ignore[arg-type]
+        return starts, rows
 
     def _add_failures(self, one: Transition) -> None:
         for failed in one.failed:
