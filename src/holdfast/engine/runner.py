@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from holdfast.clock import Clock
 from holdfast.core.apply import StandsStillError, apply, goes_on, look_up, rest, start
-from holdfast.core.contain import contain, refused
+from holdfast.core.contain import contain, refused, unreadable
 from holdfast.core.events import (
     CacheAnswered,
     DeadlinePassed,
@@ -272,6 +272,9 @@ class Runner:
             run.held = run.held or "queued"
         self._items.add(run)
         plan = Plan(run.item, run.fence, at)
+        if claimed.broken:
+            self.bury(run, unreadable(run, claimed.broken, at))
+            return
         try:
             plan = begin(run, at)
             for answer in claimed.answers:
@@ -288,13 +291,13 @@ class Runner:
         """An item ends as a dead letter, whatever else is true of it."""
         letter = plan.letters[0]
         what = f"{letter.failure.error}: {letter.failure.message}"
-        log.error("item %s is buried, by a fault of Holdfast's own: %s\n%s", show(run.item), what, letter.failure.traceback)
+        log.error("item %s is buried: %s\n%s", show(run.item), what, letter.failure.traceback)
         self._stop_all(run)
         run.buried = True
         for node, became in plan.tally:
             self.tally.tasks[run.pipeline, node, became] += 1
         self._entries.append(Entry(run, plan, final=True))
-        if self.faults.note(run.pipeline, letter.fingerprint, what):
+        if letter.failure.error_class == "internal" and self.faults.note(run.pipeline, letter.fingerprint, what):
             self._pause(run.pipeline, what)
 
     # -- what the ledger answered --------------------------------------------------------------------------------

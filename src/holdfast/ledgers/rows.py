@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from holdfast.errors import LedgerError
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
 from holdfast.model.measures import first_place
@@ -32,13 +31,17 @@ def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
 def claimed_of(row: Row) -> Claimed:
     """A row of ``claim`` as an item without its tasks."""
     item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish = row
-    value = value_of(payload, artifact)
-    if value is None:
-        raise LedgerError(f"item {item} has no payload")
+    broken = ""
+    try:
+        value = value_of(payload, artifact)
+    except (msgspec.MsgspecError, ValueError) as error:
+        value, broken = None, f"its payload cannot be read: {error}"
     marks = flags.split("\n") if flags else []
+    if value is None:
+        value, broken = b"null", broken or "it has no payload"
     return Claimed(
         item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "",
-        pause=wish == "pause",
+        pause=wish == "pause", broken=broken,
     )  # fmt: skip
 
 
@@ -49,28 +52,68 @@ def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]])
         claimed: the items by id.
         rows: runs a named query over these items.
     """
-    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in rows("settled_tasks"):
-        task = SettledTask(node, place, generation, state, attempt, started, ended, value_of(output, artifact), flag=flag or "")
-        claimed[item].settled.append(task)
-    for item, *row in rows("live_tasks"):
-        claimed[item].live.append(LiveTask(*row))
-    for item, node, place, generation in rows("redriven_letters"):
-        known = claimed[item].redriven
-        known[node, place] = max(generation, known.get((node, place), 0))
-    for item, node, place, output, artifact, failure in rows("answers_of"):
-        why = None if failure is None else msgspec.json.decode(failure, type=Failure)
-        claimed[item].answers.append(Answer(item, node, place, value_of(output, artifact), why))
-    for item, node, place, label, value in rows("effects_of"):
-        claimed[item].effects.append(Effect(node, place, label, bytes(value)))
-    for item, cpu_ms, gpu_ms, cost in rows("used_by"):
-        claimed[item].used = Usage((cpu_ms or 0) / 1000, cost=cost or 0, gpu_s=(gpu_ms or 0) / 1000)
-    for item, node, place, arguments in rows("edits_of"):
-        claimed[item].edits[node, place] = bytes(arguments)
-    for item, node, place, part, last, generation, chunk, failed in rows("parts_of"):
-        kept = EachPart(
-            node, place, part, last, generation, msgspec.json.decode(chunk, type=Chunk), msgspec.json.decode(failed, type=tuple[int, ...])
-        )
-        claimed[item].parts.append(kept)
+    for query, take in _PARTS:
+        for row in rows(query):
+            one = claimed[row[0]]
+            try:
+                take(one, row)
+            except Exception as error:  # what is stored of one item is its own affair
+                one.broken = one.broken or f"its rows cannot be read ({query}): {type(error).__name__}: {error}"
+
+
+def _settled(one: Claimed, row: Row) -> None:
+    _, node, place, generation, state, attempt, started, ended, output, artifact, flag = row
+    value = value_of(output, artifact)
+    one.settled.append(SettledTask(node, place, generation, state, attempt, started, ended, value, flag=flag or ""))
+
+
+def _live(one: Claimed, row: Row) -> None:
+    one.live.append(LiveTask(*row[1:]))
+
+
+def _redriven(one: Claimed, row: Row) -> None:
+    _, node, place, generation = row
+    one.redriven[node, place] = max(generation, one.redriven.get((node, place), 0))
+
+
+def _answer(one: Claimed, row: Row) -> None:
+    item, node, place, output, artifact, failure = row
+    why = None if failure is None else msgspec.json.decode(failure, type=Failure)
+    one.answers.append(Answer(item, node, place, value_of(output, artifact), why))
+
+
+def _effect(one: Claimed, row: Row) -> None:
+    _, node, place, label, value = row
+    one.effects.append(Effect(node, place, label, bytes(value)))
+
+
+def _used(one: Claimed, row: Row) -> None:
+    _, cpu_ms, gpu_ms, cost = row
+    one.used = Usage((cpu_ms or 0) / 1000, cost=cost or 0, gpu_s=(gpu_ms or 0) / 1000)
+
+
+def _edit(one: Claimed, row: Row) -> None:
+    _, node, place, arguments = row
+    one.edits[node, place] = bytes(arguments)
+
+
+def _part(one: Claimed, row: Row) -> None:
+    _, node, place, part, last, generation, chunk, failed = row
+    kept = msgspec.json.decode(chunk, type=Chunk)
+    one.parts.append(EachPart(node, place, part, last, generation, kept, msgspec.json.decode(failed, type=tuple[int, ...])))
+
+
+_PARTS: tuple[tuple[str, Callable[[Claimed, Row], None]], ...] = (
+    ("settled_tasks", _settled),
+    ("live_tasks", _live),
+    ("redriven_letters", _redriven),
+    ("answers_of", _answer),
+    ("effects_of", _effect),
+    ("used_by", _used),
+    ("edits_of", _edit),
+    ("parts_of", _part),
+)
+"""What earlier claims left behind, by query."""
 
 
 class Group:
