@@ -111,11 +111,10 @@ class Session:
         self._now = False
         self._ours = DaemonPool(4, "holdfast-aside")
         self._io = DaemonPool(4, "holdfast-values")
-        self._bell = Bell()
+        self._bell = Bell(self._take_turn)
         self._arrivals = Arrivals(self._bell.ring)
         self._idle_since = clock.monotonic()
         self._waiting: list[Alert] = []
-        self._next_visit = 0.0
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -146,16 +145,20 @@ class Session:
         sys.setswitchinterval(SWITCH_S)
         try:
             while not (self._now or self.lost):
-                if self._turn():
-                    each_tick()
+                self._bell.strike()
+                if self._bell.broken is not None:
+                    raise self._bell.broken
+                self._visit()
+                each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
                 if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
                     break
-                await self._bell.wait(TICK_S)
+                await asyncio.sleep(TICK_S)
                 self.lost = self.lost or self.committer.lost
         finally:
             sys.setswitchinterval(usual)
+            self._bell.take_down()
             each_tick()
             self._watchdog.stop()
             deaf()
@@ -198,19 +201,14 @@ class Session:
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
 
-    def _turn(self) -> bool:
-        """One turn of the runner; whether it was time for everybody else, too."""
-        self._watchdog.beat()
-        self.runner.turn()
-        now = self._clock.monotonic()
-        if now < self._next_visit:
-            return False
-        self._next_visit = now + TICK_S
-        self._visit()
-        return True
+    def _take_turn(self) -> None:
+        """Something has come: one turn of the runner."""
+        if not (self._now or self.lost):
+            self.runner.turn()
 
     def _visit(self) -> None:
         """Whoever else has something to do now does it."""
+        self._watchdog.beat()
         if self.runner.handed_out():
             self.listening.due()
         self.listening.visit()

@@ -68,7 +68,7 @@ log = logging.getLogger("holdfast")
 
 NOTHING_GRANTED: Sequence[TaskKey] = ()
 
-LOOK_MS = 100
+LOOK_MS = 50
 """Time between looks at the deadlines of items, and at everything else that is not told by an event."""
 
 AGAIN_MS = 500
@@ -133,7 +133,7 @@ class Runner:
         self._tried: list[tuple[ItemRun, TaskKey]] = []
         self._stopped: set[str] = set()
         self._refusals: dict[int, int] = {}
-        self._handed_out = False
+        self._handed_out = self._hinted = False
         self._next_look = 0
         self._fails_over = _tasks_that_fail_over(loaded)
 
@@ -185,6 +185,10 @@ class Runner:
     def look(self, at: int) -> None:
         """What is not told by an event: deadlines, stores, breakers, executors."""
         self._next_look = at + LOOK_MS
+        if self._hinted:
+            self._hinted = False
+            self._mail.due()
+            self._ownership.due()
         for executor in self._executors.values():
             executor.tick()
         for run, event in self._pool.visit():
@@ -377,10 +381,9 @@ class Runner:
     # -- what others see -----------------------------------------------------------------------------------------
 
     def hint(self) -> None:
-        """Something may be claimable, or somebody may have asked for something: look at once."""
+        """Something may be claimable, or somebody may have asked for something: claim at once, and look at the rest right after."""
         self._claims.hunger()
-        self._mail.due()
-        self._ownership.due()
+        self._hinted = True
         self._arrivals.ring()
 
     def handed_out(self) -> bool:
@@ -390,7 +393,7 @@ class Runner:
 
     def idle(self) -> bool:
         """Nothing in flight, nothing claimable, and no wait that will end by itself."""
-        quiet = not (self._items or self._leaving or self._entries or self._uncommitted or self._arrivals.outcomes or self._handed_out)
+        quiet = not (self._hinted or self._items or self._leaving or self._entries or self._uncommitted or self._arrivals.outcomes or self._handed_out)
         return quiet and self._claims.idle() and self._mail.idle() and self._ownership.idle()
 
     def drained(self) -> bool:
@@ -528,7 +531,7 @@ class Runner:
         if plan.state in ("completed", "dead"):
             self.tally.ended(run, plan)
             self.ended.append((run.item, str(plan.state)))
-        if len(self._items) * 2 <= self._limits.items:
+        if plan.state == "queued":
             self._claims.hunger()
 
     def _refused(self, entry: Entry, answer: Refused, at: int) -> None:
