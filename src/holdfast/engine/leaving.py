@@ -38,6 +38,10 @@ class Leaving:
             if not attempts:
                 del self._attempts[attempt[0]]
 
+    def knows(self, attempt: Attempted) -> bool:
+        """Whether this attempt is being stopped."""
+        return attempt in self._attempts.get(attempt[0], ())
+
     def waits_for(self, item: int, now_s: float) -> bool:
         """Whether an attempt of an item is still being stopped."""
         attempts = self._attempts.get(item)

@@ -28,6 +28,7 @@ from holdfast.core.events import (
     Event,
     Failed,
     HoldChanged,
+    Returned,
     Succeeded,
     TimerDue,
     Unavailable,
@@ -48,6 +49,7 @@ from holdfast.engine.leaving import Leaving
 from holdfast.engine.mail import Mail
 from holdfast.engine.our_faults import OurFaults
 from holdfast.engine.ownership import News, Ownership
+from holdfast.engine.reconciling import Reconciling
 from holdfast.engine.serving import Limits, Loaded, Tally, load_of
 from holdfast.engine.timers import Timers
 from holdfast.executor import Executor
@@ -127,6 +129,7 @@ class Runner:
         self._mail = Mail(incarnation, desk, clock, limits.poll_ms)
         self._ownership = Ownership(incarnation, desk, clock, limits.poll_ms)
         self._leaving = Leaving()
+        self._reconciling = Reconciling(executors)
         self._entries: list[Entry] = []
         self._uncommitted = 0
         self._lookups: list[tuple[ItemRun, TaskKey, str, Question]] = []
@@ -193,6 +196,8 @@ class Runner:
             executor.tick()
         for run, event in self._pool.visit():
             self.step(run, event, at)
+        for run, key, attempt in self._reconciling.visit(self._items, self._leaving, self._clock.monotonic()):
+            self.step(run, Returned(key, attempt), at)
         self._gates.visit()
         self._look_at_dependencies(at)
         self._learning.visit()
