@@ -114,7 +114,7 @@ async def _idle(app: App, pipeline: Any, count: int) -> list[float]:
     took = []
     for number in range(-20, count):
         done = asyncio.Event()
-        session.runner.ended = _Told(done)
+        session.runner._ends.ended = _Told(done)
         data = msgspec.json.encode(payload(1_000_000 + number))
         one = Submission(pipeline.name, "1", f"idle-{number}", data)
         began = time.perf_counter()

@@ -15,15 +15,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from holdfast.bell import Bell
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
-from holdfast.bell import Bell
 from holdfast.control import serve
+from holdfast.core.decide import SUSPECT
 from holdfast.door import Door, Entry
 from holdfast.engine.alerting import Alerting
-from holdfast.engine.committer import Committer
-from holdfast.core.decide import SUSPECT
 from holdfast.engine.arrivals import Arrivals
+from holdfast.engine.committer import Committer
 from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog

@@ -29,10 +29,10 @@ def contain(run: ItemRun, event: Any, at: int, plan: Plan, error: BaseException)
     failure = Failure("internal", found.error, message, found.traceback)
     rolled_back = isinstance(event, Succeeded) and event.transaction is not None
     buried = bury_item(run, _key_of(run, event), failure, at, None if rolled_back else plan)
-    if isinstance(event, Succeeded) and not rolled_back and not (buried.plain or buried.settled):
+    if isinstance(event, Succeeded) and not (rolled_back or buried.plain or buried.settled):
+        began = at - round(event.ran_s * 1000)
+        row = (*event.key, run.generation, "succeeded", event.attempt, began, at)
         if not isinstance(event.output, bytes) or inline(event.output):
-            began = at - round(event.ran_s * 1000)
-            row = (*event.key, run.generation, "succeeded", event.attempt, began, at)
             buried.settled = (SettledTask(*row, event.output, event.usage),)
     return buried
 

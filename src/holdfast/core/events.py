@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -138,12 +139,21 @@ class Answered(msgspec.Struct):
 
 
 class EffectNoted(msgspec.Struct):
-    """An attempt had a sub-effect: its label, and what it returned as JSON."""
+    """An attempt had a sub-effect.
+
+    Attributes:
+        key: the task.
+        attempt: its number.
+        label: the sub-effect's label.
+        value: what it returned, as JSON.
+        reply: told whether it is durable.
+    """
 
     key: TaskKey
     attempt: int
     label: str
     value: bytes
+    reply: Callable[[bool], None] | None = None
 
 
 class HoldChanged(msgspec.Struct):

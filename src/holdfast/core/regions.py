@@ -333,4 +333,3 @@ def scopes_of(run: ItemRun, region: int, node: Node, path: str) -> list[Scope]:
         return [found] if found is not None else []
     scopes = run.scopes.items()
     return [scope for (number, inner), scope in scopes if number == region and outer(inner, node.depth) == path]
-

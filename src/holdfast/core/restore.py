@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.core.apply import conclude
 from holdfast.core.combinators import COMBINATORS
+from holdfast.core.conclude import conclude
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
 from holdfast.core.regions import open_region

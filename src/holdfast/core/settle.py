@@ -162,9 +162,7 @@ def stop_task(run: ItemRun, key: TaskKey, plan: Plan) -> None:
         plan.stop += ((key, run.live[key].attempt if key in run.live else 0),)
 
 
-def close(
-    run: ItemRun, key: TaskKey, state: str, plan: Plan, usage: Usage, output: Value | None, mark: str, began: int
-) -> None:
+def close(run: ItemRun, key: TaskKey, state: str, plan: Plan, usage: Usage, output: Value | None, mark: str, began: int) -> None:
     """Write a task's settlement; what waited for something outside waits no more."""
     live = run.live.pop(key, None)
     if live is not None:

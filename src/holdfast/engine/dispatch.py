@@ -19,6 +19,7 @@ from holdfast.core.plan import TaskKey
 from holdfast.core.values import arguments, resolve
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
+from holdfast.engine.entries import Entry
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
 from holdfast.executor import Executor
@@ -204,6 +205,32 @@ class Dispatch:
         run.running.add(key)
         where = step.runs if not run.suspects else self._where(run, key, step)[0]
         self.executors[where].start(step, [invocation])
+
+    def proceed(self, entry: Entry, held: bool) -> list[tuple[Ready, Exception]]:
+        """The starts of a plan are durable, or will never be: run them, or give their slots back. Returns what could not be
+        run, and why."""
+        run, call = entry.run, entry.call
+        failed: list[tuple[Ready, Exception]] = []
+        for key in entry.granted:
+            run.starting.discard(key)
+            if call is None:
+                goes_on = held and not run.closed and key in run.live
+                failed += self._run(run.graph.nodes[key[0]].step, [(run, key)] if goes_on else [], (run, key))
+            elif call.answered((run, key), held):
+                tasks = [one for one in call.held if not one[0].closed and one[1] in one[0].live]
+                failed += self._run(call.step, tasks, (run, key))
+        return failed
+
+    def _run(self, step: Step, tasks: list[Ready], last: Ready) -> list[tuple[Ready, Exception]]:
+        if not tasks:
+            self.release(*last, step)
+            return []
+        try:
+            self.launch(tasks, step)
+        except Exception as error:
+            self.release(*last, step)
+            return [(task, error) for task in tasks]
+        return []
 
     def stop(self, run: ItemRun, key: TaskKey, attempt: int) -> None:
         """Stop an attempt, wherever it runs."""

@@ -41,7 +41,7 @@ class Entry:
     ) -> None:
         self.run, self.plan, self.granted, self.call = run, plan, granted, call
         self.transaction, self.reply, self.final = transaction, reply, final
-        self.usual = len(granted) == 1 and call is None and transaction is None and plan.state is None
+        self.usual = len(granted) == 1 and call is None and transaction is None and reply is None and plan.state is None
 
 
 class Question:

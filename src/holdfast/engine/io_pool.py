@@ -194,4 +194,3 @@ def _failure(error: BaseException) -> Failure:
 
 def _unreadable(answer: Answer, failure: Failure) -> Event:
     return Answered((answer.node, answer.place), answer.generation, failure=failure)
-

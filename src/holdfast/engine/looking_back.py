@@ -20,9 +20,7 @@ from holdfast.model.pipeline import Pipeline
 from holdfast.store import Store
 
 
-def given(
-    claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: str, path: str
-) -> tuple[Node, tuple[Argument, ...]]:
+def given(claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: str, path: str) -> tuple[Node, tuple[Argument, ...]]:
     """The node of a step, and what its task was given.
 
     Args:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.engine.deaths import Deaths
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
+from holdfast.engine.deaths import Deaths
 from holdfast.model.load import Load
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.prices import Prices

@@ -91,4 +91,3 @@ def _decision(answer: Answer, data: bytes, node: Node) -> Answered:
 def _misfit(error: Exception, what: str) -> Failure:
     found = failure_of(error)
     return Failure("bad-input", found.error, f"{what}: {found.message}", found.traceback)
-

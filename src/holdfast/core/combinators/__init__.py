@@ -8,7 +8,5 @@ from types import MappingProxyType
 from holdfast.core.combinators import each, first_ok, gather, refine, route
 from holdfast.core.regions import Combinator
 
-COMBINATORS: Mapping[str, Combinator] = MappingProxyType(
-    {"each": each, "first_ok": first_ok, "gather": gather, "refine": refine, "route": route}
-)
+COMBINATORS: Mapping[str, Combinator] = MappingProxyType({"each": each, "first_ok": first_ok, "gather": gather, "refine": refine, "route": route})
 """Every combinator by node kind."""

@@ -76,9 +76,7 @@ def part_kept(run: ItemRun, node: Node, key: WantKey, chunk: Chunk, plan: Plan) 
     progress, part = run.eaches.get((node.index, key.path)), key.number
     if progress is None:
         return
-    plan.beyond().parts += (
-        EachPart(node.index, key.path, part, node.last, run.generation, chunk, progress.failures(part)),
-    )
+    plan.beyond().parts += (EachPart(node.index, key.path, part, node.last, run.generation, chunk, progress.failures(part)),)
     for result in progress.results.pop(part, {}).values():
         run.size -= run.weigh(result)
     progress.chunks[part] = chunk
