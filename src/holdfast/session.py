@@ -144,18 +144,7 @@ class Session:
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         try:
-            while not (self._now or self.lost):
-                self._bell.strike()
-                if self._bell.broken is not None:
-                    raise self._bell.broken
-                self._visit()
-                each_tick()
-                if feeding.done() and feeding.exception() is not None:
-                    self.runner.drain()
-                if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
-                    break
-                await asyncio.sleep(TICK_S)
-                self.lost = self.lost or self.committer.lost
+            await self._work(feeding, relay, until_idle, each_tick)
         finally:
             sys.setswitchinterval(usual)
             self._bell.take_down()
@@ -184,6 +173,23 @@ class Session:
         if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
             raise error
         return self._now or self.runner.draining
+
+    async def _work(
+        self, feeding: asyncio.Task[None], relay: Relay | None, until_idle: bool, each_tick: Callable[[], None]
+    ) -> None:
+        """Until it is idle (if asked to), drained, stopped or lost. Turns are taken whenever the bell is rung, and here."""
+        while not (self._now or self.lost):
+            self._bell.strike()
+            if self._bell.broken is not None:
+                raise self._bell.broken
+            self._visit()
+            each_tick()
+            if feeding.done() and feeding.exception() is not None:
+                self.runner.drain()
+            if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
+                return
+            await asyncio.sleep(TICK_S)
+            self.lost = self.lost or self.committer.lost
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the incarnation; from then on the ledger is the committer's."""
