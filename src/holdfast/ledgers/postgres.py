@@ -75,6 +75,11 @@ class PostgresLedger:
             self.close()
             raise
 
+    @property
+    def identity(self) -> str:
+        """Which ledger this is."""
+        return str(self._transact(lambda connection: one(connection.execute(SQL["ledger_identity"]))))
+
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
 
@@ -86,6 +91,8 @@ class PostgresLedger:
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
+            if spec.longest_s is not None:
+                connection.execute(SQL["allow_attempts"], (spec.longest_s, version))
             connection.execute(SQL["unsubscribe"], (spec.pipeline,))
             for event in spec.listens:
                 connection.execute(SQL["subscribe"], (spec.pipeline, event))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from holdfast.errors import NotFoundError
+from holdfast.ledgers.artifact_reads import ArtifactReads
 from holdfast.ledgers.measure_reads import MeasureReads
 from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
@@ -38,7 +39,7 @@ _LETTER = (
 )  # fmt: skip
 
 
-class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
+class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, ArtifactReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:

@@ -68,6 +68,11 @@ class SqliteLedger:
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
 
+    @property
+    def identity(self) -> str:
+        """Which ledger this is."""
+        return str(self._one("ledger_identity")[0])
+
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
         with transaction(self.connection, self.path):
@@ -80,6 +85,8 @@ class SqliteLedger:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
+            if spec.longest_s is not None:
+                self._run("allow_attempts", spec.longest_s, version)
             self._run("unsubscribe", spec.pipeline)
             for event in spec.listens:
                 self._run("subscribe", spec.pipeline, event)

@@ -41,13 +41,13 @@ class Marks:
         path = self._path(ledger, digest)
         try:
             self._make(path.parent)
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            _create(path)
         except FileExistsError:
             return None
         except FileNotFoundError:  # the folder was removed by hand
             self._made.clear()
             self._make(path.parent)
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _create(path)
         return path.parent
 
     def drop(self, ledger: str, digest: str) -> None:
@@ -87,6 +87,7 @@ class Marks:
         self._make(self._root)
         handle = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            os.fchmod(handle, 0o600)  # whatever umask a step of this process has set
             until = time.monotonic() + LOCK_S
             while True:
                 try:
@@ -110,3 +111,9 @@ class Marks:
         if folder not in self._made:
             make_private(folder)
             self._made.add(folder)
+
+
+def _create(path: Path) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(handle, 0o600)
+    os.close(handle)
