@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.rebuild import given
 from holdfast.engine.retention import purge_limits
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError, NotFoundError, StoreError
 from holdfast.handling import Changed, Handling, Target, Told, named
 from holdfast.ledgers.search import Page
 from holdfast.model import media
@@ -22,8 +22,9 @@ from holdfast.model.changes import Move, Operation
 from holdfast.model.codec import decode, join, plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
+from holdfast.model.domain import check_name, cleaned
 from holdfast.model.events import Event
-from holdfast.model.item import SOURCE_LIMIT, check_name, storable
+from holdfast.model.item import SOURCE_LIMIT
 from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
@@ -145,11 +146,12 @@ class Operations(Handling):
         """
         check_name("key of an event", key)
         check_name("id of an event", id)
+        check_name("source of an event", source)
         store = self.store()
         try:
             with media.using(store):
                 value = store.keep(plainly(data))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, StoreError) as error:
             raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
         one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
         (new,) = self._once(lambda writer: writer.mail.publish([one]))
@@ -320,8 +322,8 @@ class Operations(Handling):
         refused = {key: reason for key in sent if (reason := _refused(key, named)) is not None}
         return {
             "sent": len(sent),
-            "refused": [{"key": storable(key), "reason": refused[key]} for key in sorted(refused)],
-            "missing": sorted(storable(key) for key in sent - there - elsewhere if key not in refused),
+            "refused": [{"key": cleaned(key), "reason": refused[key]} for key in sorted(refused)],
+            "missing": sorted(cleaned(key) for key in sent - there - elsewhere if key not in refused),
             "unexpected": sorted(there - sent),
         }
 
@@ -382,9 +384,9 @@ class Operations(Handling):
 def _refused(key: str, named: dict[str, tuple[str, str]]) -> str | None:
     """Why the input that a manifest's key names was not accepted: by its key, its path, or a folder above it that could not be read."""
     for name in (key.removeprefix("./"), os.path.abspath(key)):
-        kind, reason = named.get(storable(name, SOURCE_LIMIT), ("", ""))
+        kind, reason = named.get(cleaned(name, SOURCE_LIMIT), ("", ""))
         while not kind and (name := os.path.dirname(name)) not in ("", "/"):
-            kind, reason = named.get(storable(name, SOURCE_LIMIT), ("", ""))
+            kind, reason = named.get(cleaned(name, SOURCE_LIMIT), ("", ""))
             kind = kind if kind in ("unreadable", "name") else ""
         if kind:
             return reason

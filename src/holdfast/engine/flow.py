@@ -11,6 +11,8 @@ import msgspec
 
 from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.progress import Scope, outer
+from holdfast.model.codec import decode
+from holdfast.model.events import key_refused
 from holdfast.model.failure import Failure
 from holdfast.model.graph import TASKS, Node
 from holdfast.model.outcome import Argument
@@ -145,13 +147,26 @@ def _start(passage: Passage, node: Node, place: str, scope: Scope, out: Advance)
     elif node.kind in TASKS:
         if passage.restored and _restore(passage, node, place, out):
             return
-        if node.kind == "emit":
+        why = _key_refused(passage, node, place)
+        if why is not None:
+            out.further().refused += (((node.index, place), why),)
+            fail(node, place, out)
+        elif node.kind == "emit":
             out.further().emits += (((node.index, place), passage.arguments(node, place)),)  # now: what it is in may be over before it is written
             settle(passage, node, place, b"null", out)
         else:
             out.further().asks += ((node.index, place),)
     else:
         PATTERNS[node.kind].start(passage, node, place, out)
+
+
+def _key_refused(passage: Passage, node: Node, place: str) -> Failure | None:
+    """Why the key of an emit or a wait, which a step has made, is none that every ledger can store."""
+    if node.kind == "wait" or (node.kind == "emit" and len(node.inputs) > 1):
+        text = decode(passage.json(passage.argument(node.inputs[-1], place)), str)
+        what = f"key of the event {node.spec.event!r} that {'is emitted' if node.kind == 'emit' else 'is waited for'}"
+        return key_refused(what, text, least=int(node.kind == "wait"))
+    return None
 
 
 def _restore(passage: Passage, node: Node, place: str, out: Advance) -> bool:

@@ -30,6 +30,7 @@ from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
+from holdfast.model.domain import check_parameters, cleaned
 from holdfast.model.hiding import hidden
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
 from holdfast.model.task import Transition
@@ -83,6 +84,8 @@ class PostgresLedger:
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
 
+        check_parameters((spec.pipeline, spec.label, *spec.listens))
+
         def work(connection: Connection) -> Registered:
             connection.execute(SQL["add_pipeline"], (spec.pipeline,))
             shape = msgspec.json.encode(spec.shape).decode()
@@ -108,7 +111,7 @@ class PostgresLedger:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
 
         def work(connection: Connection) -> int:
-            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
+            return int(one(connection.execute(SQL["begin_incarnation"], (cleaned(host), pid, this_place(), born(pid), lease_ms))))
 
         return self._transact(work)
 
@@ -131,6 +134,9 @@ class PostgresLedger:
 
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
+
+        for given in submissions:
+            given.check()
 
         def work(connection: Connection) -> list[Receipt]:
             receipts = self._admit(connection, submissions, now_ms, backlog) if submissions else []
