@@ -54,16 +54,17 @@ class DirectoryStore(ChunkedStore):
         Raises:
             StoreError: one of them is not there.
         """
+        fresh: list[Path] = []
         try:
             with self._marks.held():
-                fresh = [folder for digest in digests for folder in self._mark(digest)]
                 for digest in digests:
-                    os.utime(self._path(digest))
+                    try:
+                        os.utime(self._path(digest))
+                    except FileNotFoundError:
+                        raise StoreError(f"artifact {digest} is not in {self._root}: restore it from a backup") from None
+                    fresh += self._mark(digest)
             for folder in set(fresh):
                 _sync_folder(folder)
-        except FileNotFoundError as error:
-            missing = "".join(Path(error.filename).parts[-2:])
-            raise StoreError(f"artifact {missing} is not in {self._root}: restore it from a backup") from None
         except OSError as error:
             raise LedgerUnavailableError(f"artifacts cannot be written below {self._root}: {error.strerror}; free space or mend the disk") from error
 
