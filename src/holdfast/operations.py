@@ -364,7 +364,9 @@ class Operations(Handling):
     @contextmanager
     def _operation(self, verb: str, target: str, reason: str, who: str) -> Iterator[None]:
         """Write down an operation that is no change of items, and that it ended."""
-        number = self._once(lambda writer: writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), self.clock.now_ms()))
+        number = self._once(
+            lambda writer: writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), self.clock.now_ms())
+        )
         self._begun(number)
         state = "stopped"
         try:

@@ -14,8 +14,8 @@ import typer
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError
 from holdfast.inputs import Handed, Input, Refused, Skipped, rooted
-from holdfast.model.ids import show
 from holdfast.model.domain import cleaned
+from holdfast.model.ids import show
 from holdfast.model.item import REASON_LIMIT, SOURCE_LIMIT, Receipt
 from holdfast.model.visible import one_line
 

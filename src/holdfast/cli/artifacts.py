@@ -36,7 +36,9 @@ def collect(
     ] = "1d",
     unknown: Annotated[
         bool,
-        typer.Option("--unknown", help="Also those that an earlier release wrote, for a ledger that is not known. None of such a release may share the store."),
+        typer.Option(
+            "--unknown", help="Also those that an earlier release wrote, for a ledger that is not known. None of such a release may share the store."
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count, by the grace that is given, however short.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "",
@@ -53,9 +55,11 @@ def collect(
         print_json(found)
         return
     if found.grace_s > asked:
-        tell(f"orphans are {found.grace_s / 3600:.1f} hours old, not {grace}: an attempt may take {found.longest_s / 3600:.1f} hours")
-    tell(f"{found.artifacts} artifacts, {found.referenced} in use; {found.orphans} orphans of {found.bytes:,} bytes {'would be removed' if dry_run else 'removed'}")
+        longest_h = found.longest_s / 3600
+        tell(f"orphans are {found.grace_s / 3600:.1f} hours old, not {grace}: an attempt may take {longest_h:.1f} hours")
+    done = "would be removed" if dry_run else "removed"
+    tell(f"{found.artifacts} artifacts, {found.referenced} in use; {found.orphans} orphans of {found.bytes:,} bytes {done}")
     if found.of_others:
         tell(f"{found.of_others} that other ledgers have put stay")
     if found.of_nobody:
-        tell(f"{found.of_nobody} that an earlier release has put stay: `holdfast artifacts collect --unknown` removes them, if no ledger of such a release shares the store")
+        tell(f"{found.of_nobody} that an earlier release has put stay: if no ledger of such a release shares the store, --unknown removes them")

@@ -15,9 +15,9 @@ from holdfast.ledger import Ledger
 from holdfast.model import media
 from holdfast.model.codec import decode, in_full
 from holdfast.model.content import content_digest
+from holdfast.model.domain import cleaned
 from holdfast.model.events import Delivery
 from holdfast.model.failure import said
-from holdfast.model.domain import cleaned
 from holdfast.model.item import REASON_LIMIT, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import fields_of

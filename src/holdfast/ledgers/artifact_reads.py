@@ -42,5 +42,7 @@ class ArtifactReads:
         unknown = self._rows("unknown_attempts")
         if unknown:
             names = ", ".join(f"{name} {label}" for name, label in unknown)
-            raise InputError(f"runners of an older release serve {names}, and how long their attempts may take is not known: bring them up to date first")
+            raise InputError(
+                f"runners of an older release serve {names}, and how long their attempts may take is not known: bring them up to date first"
+            )
         return float(self._rows("longest_attempt")[0][0])

@@ -27,6 +27,7 @@ from holdfast.model.where import caller, caller_names, decorated
 A = TypeVar("A")
 T = TypeVar("T")
 
+
 class KeyRefusedError(InputError):
     """A payload fits its type, and the key function gives no key for it."""
 
@@ -164,9 +165,8 @@ class Pipeline(Generic[A, T]):
             raise KeyRefusedError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {said(error)}") from error
         if not is_name(key, least=1):
             given = f"{key!r:.100}" if isinstance(key, str) else f"a {type(key).__name__}"
-            raise KeyRefusedError(
-                f"the key function of pipeline {self.name!r} gave {given}: give a text of 1 to {NAME_LIMIT} characters without NUL and lone surrogates"
-            )
+            wanted = f"a text of 1 to {NAME_LIMIT} characters without NUL and lone surrogates"
+            raise KeyRefusedError(f"the key function of pipeline {self.name!r} gave {given}: give {wanted}")
         return str(key)
 
     def bodies(self) -> dict[str, str]:

@@ -62,9 +62,7 @@ class Tally:
         return Collected(self.number, self.known, self.orphans, self.size, self.others, self.nobody, grace_s)
 
 
-def collect(
-    root: Path, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, ledger: str = "", unknown: bool = False
-) -> Collected:
+def collect(root: Path, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, ledger: str = "", unknown: bool = False) -> Collected:
     """Remove the orphans of a directory store that are older than the grace.
 
     Args:
@@ -151,4 +149,3 @@ def _bring_back(aside: Path) -> None:
         os.unlink(aside)
     else:
         os.rename(aside, path)
-

@@ -96,7 +96,7 @@ class Marks:
                 except BlockingIOError:
                     if time.monotonic() > until:
                         raise LedgerUnavailableError(
-                            f"a process that uses the artifacts in {self._root.parent} holds {self._root / 'lock'} and does not go on: find and end it"
+                            f"a process holds {self._root / 'lock'} and does not go on: find and end it; then artifacts are put again"
                         ) from None
                     time.sleep(0.002)
             yield
