@@ -207,6 +207,10 @@ class Handling:
         address = self.store_address()
         return open_store(address.place, address.ledger)
 
+    def stored(self) -> Store:
+        """The artifact store, for reading alone: it asks the ledger nothing."""
+        return open_store(self.settings.artifacts_place)
+
     def store_address(self) -> StoreAddress:
         """Where this ledger's artifacts lie. Its id is empty while there is no ledger, or it cannot be read: what is put then is nobody's,
         and stays."""
