@@ -34,6 +34,8 @@ from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
 from holdfast.session import Session
+from holdfast.store import StoreAddress
+from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
 
@@ -121,8 +123,9 @@ class App(Operations):
             BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
         """
         self._check_transactional(pipeline)
-        door, writer = self.door(), self.writer()
+        writer = self.writer()
         try:
+            door = self.door()
             for one in with_children([pipeline]):
                 writer.register(version_spec(one), self.clock.now_ms())
             limit = self.settings.backlog
@@ -189,9 +192,10 @@ class App(Operations):
         """
         served = with_children(pipelines)
         sources = self._check_runnable(served)
-        store, door, result, over = self.store(), self.door(), RunResult(), threading.Event()
-        upkeep = upkeep_of(self.settings)
-        with FirstWorker(sources, self.settings.artifacts_place, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
+        address = self._address_of_a_run(wait)
+        store, result, over = open_store(address.place, address.ledger), RunResult(), threading.Event()
+        door, upkeep = Door(store, self.reads), upkeep_of(self.settings)
+        with FirstWorker(sources, address, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
 
             sessions: list[Session] = []
@@ -257,17 +261,34 @@ class App(Operations):
                     f"tables, so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
                 )
 
+    def _address_of_a_run(self, wait: bool) -> StoreAddress:
+        """Where this run's artifacts lie: workers are told before the ledger is open for good. A ledger that is not there yet is made."""
+        address = self.store_address()
+        if not address.ledger:
+            self._opened_when_free(wait).close()
+        return address if address.ledger else self.store_address()
+
     def _open_and_register(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
+        while True:
+            ledger = self._opened_when_free(wait)
+            try:
+                return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
+            except LedgerUnavailableError:
+                ledger.close()
+                if not wait:
+                    raise
+                time.sleep(RETRY_S)
+            except BaseException:
+                ledger.close()
+                raise
+
+    def _opened_when_free(self, wait: bool) -> Ledger:
+        """The ledger, open for writing: soon, where a command has it; and (with ``wait``) when it can be reached."""
         said = False
         until = self.clock.monotonic() + LOCKED_S
         while True:
             try:
-                ledger = self.open_ledger()
-                try:
-                    return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
-                except BaseException:
-                    ledger.close()
-                    raise
+                return self.open_ledger()
             except LedgerLockedError:  # by a command that is soon done, or by another runner
                 if self.clock.monotonic() > until:
                     raise
@@ -305,7 +326,9 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     """A pipeline as the ledger registers it."""
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
-    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
+    longest_s = max((node.step.policy.timeout.seconds for node in graph.steps()), default=0.0)
+    listens = tuple(one.event for one in pipeline.listeners)
+    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, longest_s)
 
 
 async def _drive(

@@ -221,7 +221,7 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
 async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: int) -> Reply:
     try:
         request = msgspec.msgpack.decode(frame, type=Request)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         return Reply(f"the runner did not understand the request ({error}): are both of one release?", kind=InputError.__name__)
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     desk.call(lambda ledger: perform(ledger, request, now_ms(), backlog), lambda answer: done.set_result(answer) if not done.done() else None)

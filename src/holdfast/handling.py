@@ -14,7 +14,7 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
 from holdfast.engine.fitting import Misfit
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError, LedgerError, NotFoundError
 from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
@@ -28,7 +28,7 @@ from holdfast.model.kinds import shown
 from holdfast.model.search import Filter
 from holdfast.modules.guard import refuse_while_importing
 from holdfast.settings import Settings, current_user, read_settings, signature
-from holdfast.store import Store
+from holdfast.store import Store, StoreAddress
 from holdfast.stores.opening import open_store
 
 BATCH = 200
@@ -203,8 +203,22 @@ class Handling:
         return open_reads(self.settings)
 
     def store(self) -> Store:
-        """The artifact store."""
+        """The artifact store, for this ledger's values."""
+        address = self.store_address()
+        return open_store(address.place, address.ledger)
+
+    def stored(self) -> Store:
+        """The artifact store, for reading alone: it asks the ledger nothing."""
         return open_store(self.settings.artifacts_place)
+
+    def store_address(self) -> StoreAddress:
+        """Where this ledger's artifacts lie. Its id is empty while there is no ledger, or it cannot be read: what is put then is nobody's,
+        and stays."""
+        try:
+            with closing(self.reads()) as reads:
+                return StoreAddress(self.settings.artifacts_place, reads.identity())
+        except LedgerError:
+            return StoreAddress(self.settings.artifacts_place)
 
     # -- parts ----------------------------------------------------------------------------------------------------
 

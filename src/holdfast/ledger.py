@@ -35,6 +35,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
         shape: nodes, edges and types as plain data.
         bodies: for each step node, the SHA-256 of its body.
         listens: names of the events that start the pipeline.
+        longest_s: seconds that the longest attempt may take; None: it is not known.
     """
 
     pipeline: str
@@ -43,6 +44,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
     shape: list[dict[str, Any]]
     bodies: dict[int, str]
     listens: tuple[str, ...] = ()
+    longest_s: float | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -64,6 +66,11 @@ class Ledger(Protocol):
     """
 
     shared: bool
+
+    @property
+    def identity(self) -> str:
+        """Which ledger this is: made with it, and no other's."""
+        ...
 
     @property
     def mail(self) -> Mailroom:

@@ -59,7 +59,7 @@ from holdfast.modules.pipelines import sources_of
 from holdfast.notices import Notices, watcher
 from holdfast.relay import Relay
 from holdfast.settings import Settings
-from holdfast.store import Store
+from holdfast.store import Store, StoreAddress
 from holdfast.transaction import OpenTransactions
 
 log = logging.getLogger("holdfast")
@@ -194,6 +194,7 @@ class Session:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the incarnation; from then on the ledger is the committer's."""
         asked, now = self._clock.monotonic(), self._clock.now_ms()
+        self._address = StoreAddress(self._settings.artifacts_place, self._ledger.identity)
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
         self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
@@ -272,7 +273,7 @@ class Session:
         report, note = self._arrivals.report, self._arrivals.note
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
         self._processes = ProcessExecutor(
-            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note,
+            self._settings.worker_count, sources, self._address, self._clock, report, note,
             None if self._worker is None else self._worker.take(), upkeep=upkeep_of(self._settings),
         )  # fmt: skip
         threads = ThreadExecutor(graphs, self._store, self._clock, report, note)

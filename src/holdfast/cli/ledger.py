@@ -45,6 +45,7 @@ def copy(
         raise InputError(f"PostgreSQL needs its driver: {install('postgres')}") from None
     ledger = SqliteLedger(str(path))
     try:
+        new.open_ledger().close()  # artifacts are put for it, so it is there first
         artifacts = _copy_artifacts(Path(old.settings.artifacts_place), new, json)
         counts = copy_ledger(ledger, target, new.clock.now_ms(), lambda table, rows: _say(json, f"{table}: {rows} rows"))
         before, after = old.reads().audit(0), new.reads().audit(0)
@@ -65,10 +66,13 @@ def copy(
 
 
 def _copy_artifacts(folder: Path, new: App, json: bool) -> int:
-    """Put every artifact of the source into the target's store, unless that is the same place."""
-    if not folder.exists() or str(folder) == new.settings.artifacts_place:
+    """Put every artifact of the source into the target's store. Where that is the same place, they are the target's too from then on."""
+    if not folder.exists():
         return 0
     here, there = DirectoryStore(folder), new.store()
+    if str(folder) == new.settings.artifacts_place:
+        there.touch(tuple(here.digests()))
+        return 0
     count = 0
     for digest in here.digests():
         there.put(here.get(digest))

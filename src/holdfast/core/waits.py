@@ -12,6 +12,7 @@ from holdfast.core.plan import Plan, TaskKey
 from holdfast.core.settle import bury, close
 from holdfast.core.values import (
     Absent,
+    DataError,
     arguments,
     content,
     fields_for,
@@ -21,7 +22,7 @@ from holdfast.core.values import (
     want,
 )
 from holdfast.model.codec import encode, join
-from holdfast.model.events import Event, event_id, trace_of
+from holdfast.model.events import Event, event_id, key_refused, trace_of
 from holdfast.model.failure import Failure
 from holdfast.model.forms import Uncertain, form_schema
 from holdfast.model.graph import CONSTANT, Node
@@ -100,7 +101,7 @@ def emit(run: ItemRun, node: Node, path: str, plan: Plan) -> Event:
     """
     inputs = arguments(run, node, path)
     data = value_of(run, inputs[0])
-    about = text_of(run, inputs[1]) if len(inputs) > 1 else ""
+    about = _event_key(run, node, inputs[1], "is emitted", 0) if len(inputs) > 1 else ""
     item = show(run.item)
     return Event(
         event_id(item, node.name, path, run.generation),
@@ -181,8 +182,21 @@ def _asking(run: ItemRun, node: Node, path: str, title: str, asked: Asked, attem
 def _event(run: ItemRun, node: Node, path: str, at: int) -> Wait:
     spec: WaitSpec = node.spec
     due = 0 if spec.timeout_s is None else at + round(spec.timeout_s * 1000)
-    about = text_of(run, resolve(run, node.inputs[0], path))
+    about = _event_key(run, node, resolve(run, node.inputs[0], path), "is waited for", 1)
     return Wait(node.index, path, run.generation, "event", spec.event, key=about, due=due)
+
+
+def _event_key(run: ItemRun, node: Node, argument: Argument, what: str, least: int) -> str:
+    """A key that a step has made.
+
+    Raises:
+        DataError: it is none that every ledger can store.
+    """
+    text = text_of(run, argument)
+    refused = key_refused(f"key of the event {node.spec.event!r} that {what}", text, least=least)
+    if refused is not None:
+        raise DataError(refused)
+    return text
 
 
 def _submission(run: ItemRun, node: Node, path: str) -> Submission:

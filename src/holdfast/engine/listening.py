@@ -15,9 +15,10 @@ from holdfast.ledger import Ledger
 from holdfast.model import media
 from holdfast.model.codec import decode, in_full
 from holdfast.model.content import content_digest
+from holdfast.model.domain import cleaned
 from holdfast.model.events import Delivery
 from holdfast.model.failure import said
-from holdfast.model.item import REASON_LIMIT, Submission, storable
+from holdfast.model.item import REASON_LIMIT, Submission
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import fields_of
 from holdfast.store import Store
@@ -115,9 +116,9 @@ def verdict(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) 
         key = pipeline.key_of(payload)
         value = event.data if payload == data else artifacts.keep(payload)
     except InputError as error:
-        return None, storable(str(error), REASON_LIMIT)
+        return None, cleaned(str(error), REASON_LIMIT)
     except BaseException as error:  # what the data are, and what the user's function makes of them, is anybody's guess
-        return None, storable(f"{type(error).__name__}: {said(error)}", REASON_LIMIT)
+        return None, cleaned(f"{type(error).__name__}: {said(error)}", REASON_LIMIT)
     submission = Submission(
         pipeline.name, pipeline.version, key, value, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
         fields=fields_of(payload, pipeline.search, pipeline.input_type), digest=content_digest(data), source=f"event {event.id}",

@@ -54,6 +54,7 @@ class Ownership:
         self._incarnation, self._desk, self._clock, self._poll_ms = incarnation, desk, clock, poll_ms
         self._asked: Question | None = None
         self._adopting: Question | None = None
+        self._unknown: set[int] = set()
         self._due = True
         self._next = 0
 
@@ -93,7 +94,9 @@ class Ownership:
 
     def adopt(self, news: News, active: ActiveItems, leaving: Leaving) -> None:
         """Items that the ledger says are ours, and that nobody here knows: they are claimed again, under a new fence."""
-        unknown = [item for item in news.items if active.get(item) is None and not leaving.holds(item)]
+        here, before = {item for item in news.items if active.get(item) is None and not leaving.holds(item)}, self._unknown
+        self._unknown = here
+        unknown = sorted(here & before)  # twice in a row: the ledger may have been asked just before an item's end was written
         if not unknown or self._adopting is not None:
             return
         log.warning("%d items are owned by this runner and not held by it: they are taken up again", len(unknown))

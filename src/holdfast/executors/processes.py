@@ -32,6 +32,7 @@ from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation, Outco
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING, Usage
 from holdfast.modules.pipelines import Source
+from holdfast.store import StoreAddress
 
 log = logging.getLogger("holdfast")
 
@@ -58,7 +59,7 @@ class ProcessExecutor:
         self,
         workers: int,
         modules: list[Source],
-        artifacts: str,
+        artifacts: StoreAddress,
         clock: Clock,
         report: Report,
         note: Note,

@@ -84,6 +84,7 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
     Raises:
         InputError: its pipeline is not registered here.
     """
+    child.check()
     row = run(
         "add_child", mint(at), child.pipeline, child.version, child.key, *columns(child.payload), child.priority, at, child.due(at),
         child.parent or None, child.correlation or None, child.trace or None, child.digest or None,
@@ -103,7 +104,12 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
 
 
 def add_event(run: Run, event: Event) -> bool:
-    """Keep an event; False when its id was known."""
+    """Keep an event; False when its id was known.
+
+    Raises:
+        InputError: its id, name, source or key is none that every ledger can store.
+    """
+    event.check()
     return bool(
         run(
             "add_event", event.id, event.type, event.source, event.key, event.at, event.correlation, event.trace, int(event.outgoing),

@@ -11,6 +11,7 @@ from holdfast.ledgers.measuring import compact
 from holdfast.ledgers.rows import value_of
 from holdfast.ledgers.thresholds import passed
 from holdfast.model.alerts import QUIET_MS, Alert, Rule
+from holdfast.model.domain import cleaned
 from holdfast.model.durations import Durations
 from holdfast.model.load import Load
 from holdfast.model.values import Value
@@ -20,6 +21,9 @@ MINUTELY = 2 * 24 * 60
 
 HERE = ("disk-full", "ledger-trouble", "memory-short")
 """Kinds that a runner sees of its own machine."""
+
+WHY_LIMIT = 2_000
+"""Characters that are kept of why something is as it is."""
 
 HEARD_MS = 1_500
 """Runners hear within a second that a breaker has opened or closed; what is woken sooner would be parked again."""
@@ -43,7 +47,7 @@ class LedgerHealth:
 
     def trip(self, name: str, why: str, probe_at: int, now_ms: int) -> None:
         """Open a breaker."""
-        self._transact(lambda run: run("trip", name, now_ms, probe_at, why))
+        self._transact(lambda run: run("trip", name, now_ms, probe_at, cleaned(why, WHY_LIMIT)))
 
     def probe(self, name: str, next_at: int, now_ms: int) -> bool:
         """Ask to send a probe."""
@@ -129,9 +133,9 @@ class LedgerHealth:
         ours = {"open-breaker", "unserved-version"}
         for alert in found:
             if (alert.kind, alert.subject) in known:
-                run("alert_seen", now_ms, alert.message, alert.kind, alert.subject)
+                run("alert_seen", now_ms, cleaned(alert.message, WHY_LIMIT), alert.kind, alert.subject)
             else:
-                run("open_alert", alert.kind, alert.subject, alert.message, now_ms)
+                run("open_alert", alert.kind, alert.subject, cleaned(alert.message, WHY_LIMIT), now_ms)
                 if alert.kind == "budget":
                     stop_spending(run, alert, now_ms)
         still = {(alert.kind, alert.subject) for alert in found}

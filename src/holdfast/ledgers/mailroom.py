@@ -10,6 +10,8 @@ from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.beyond import Mint, Run, Transact, add_child, add_event
 from holdfast.ledgers.rows import value_of
 from holdfast.ledgers.verbs import Listed, cancel, note, redrive
+from holdfast.model.codec import plainly
+from holdfast.model.domain import check_name, cleaned
 from holdfast.model.events import Delivery, Event
 from holdfast.model.failure import Failure
 from holdfast.model.forms import check_form
@@ -45,6 +47,7 @@ class LedgerMailroom:
 
     def decide(self, review: int, answer: Any, digest: str, who: str, roles: tuple[str, ...], now_ms: int) -> str:
         """Take a person's decision."""
+        check_name("name of a person", who)
         return self._transact(lambda run: self._decide(run, review, answer, digest, who, roles, now_ms), tell=True)
 
     def publish(self, events: list[Event]) -> list[bool]:
@@ -154,7 +157,10 @@ class LedgerMailroom:
         if len(digest) < 8 or not shown.startswith(digest):
             raise InputError(f"review {review} shows something else than {digest!r}: look at it again (`holdfast reviews show {review}`)")
         check_form(answer, msgspec.json.decode(question.schema))
-        data = msgspec.json.encode(answer)
+        try:
+            data = plainly(answer)
+        except ValueError as error:
+            raise InputError(f"the answer cannot be kept: {error}") from None
         if question.four_eyes and (proposed_by is None or bytes(proposed) != data or proposed_by == who):
             if proposed_by == who and bytes(proposed) == data:
                 raise InputError(f"review {review} needs a second person: {who!r} has proposed this already")
@@ -168,7 +174,7 @@ class LedgerMailroom:
 
     def _accept(self, run: Run, delivery: int, submission: Submission | None, reason: str, now_ms: int) -> None:
         state = "done" if submission is not None else "refused" if reason else "filtered"
-        if not run("close_delivery", delivery, state, None, reason or None):
+        if not run("close_delivery", delivery, state, None, cleaned(reason) or None):
             return  # another runner was faster
         if submission is not None:
             add_child(run, self._mint, submission, now_ms)

@@ -12,7 +12,6 @@ from holdfast.ledgers.rows import value_of
 from holdfast.model.ids import is_id, parse, show
 from holdfast.model.nearest import nearest
 from holdfast.model.rows import Rows
-from holdfast.model.values import Chunk, decode_reference, digests, refers_to
 from holdfast.model.visible import as_meant
 
 T = TypeVar("T")
@@ -174,18 +173,6 @@ class PatternReads:
                 elif node["kind"] in ("first_ok", "gather"):
                     decided = [{"what": msgspec.json.decode(output), "items": number} for output, number in self._rows("decisions", version, index)]
                     found.append({**row, "decided": decided})
-        return found
-
-    def artifact_digests(self) -> set[str]:
-        """Every artifact that something in the ledger refers to."""
-        found: set[str] = set()
-        for (text,) in self._rows("artifact_references"):
-            found.update(digests(decode_reference(text)))
-        for (text,) in self._rows("part_references"):
-            chunk = msgspec.json.decode(text, type=Chunk)
-            found.update((chunk.digest, *chunk.refs))
-        for (value,) in self._rows("effect_values"):
-            found.update(refers_to(bytes(value)))
         return found
 
     def _shares(self, version: int, node: int) -> list[dict[str, Any]]:

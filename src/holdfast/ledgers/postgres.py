@@ -31,6 +31,7 @@ from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
+from holdfast.model.domain import check_parameters, cleaned
 from holdfast.model.hiding import hidden
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
 from holdfast.model.task import Transition
@@ -77,8 +78,15 @@ class PostgresLedger:
             self.close()
             raise
 
+    @property
+    def identity(self) -> str:
+        """Which ledger this is."""
+        return str(self._transact(lambda connection: one(connection.execute(SQL["ledger_identity"]))))
+
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
+
+        check_parameters((spec.pipeline, spec.label, *spec.listens))
 
         def work(connection: Connection) -> Registered:
             connection.execute(SQL["add_pipeline"], (spec.pipeline,))
@@ -88,6 +96,8 @@ class PostgresLedger:
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
+            if spec.longest_s is not None:
+                connection.execute(SQL["allow_attempts"], (spec.longest_s, version))
             connection.execute(SQL["unsubscribe"], (spec.pipeline,))
             for event in spec.listens:
                 connection.execute(SQL["subscribe"], (spec.pipeline, event))
@@ -103,7 +113,7 @@ class PostgresLedger:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
 
         def work(connection: Connection) -> int:
-            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
+            return int(one(connection.execute(SQL["begin_incarnation"], (cleaned(host), pid, this_place(), born(pid), lease_ms))))
 
         return self._transact(work)
 
@@ -126,6 +136,9 @@ class PostgresLedger:
 
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
+
+        for given in submissions:
+            given.check()
 
         def work(connection: Connection) -> list[Receipt]:
             receipts = self._admit(connection, submissions, now_ms, backlog) if submissions else []

@@ -12,6 +12,7 @@ from holdfast.ledgers.measuring import Sums, minutes_of
 from holdfast.ledgers.postgres_connection import Connection, one
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
+from holdfast.model.domain import check_parameters
 from holdfast.model.task import Transition
 
 SQL = queries("postgres")
@@ -135,6 +136,7 @@ def runner_of(connection: Connection) -> Run:
     """What runs named queries on a connection."""
 
     def run(query: str, *values: Any) -> list[Any]:
+        check_parameters(values)
         cursor = connection.execute(SQL[query], values)
         return cursor.fetchall() if cursor.description is not None else []
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from holdfast.errors import NotFoundError
+from holdfast.ledgers.artifact_reads import ArtifactReads
 from holdfast.ledgers.measure_reads import MeasureReads
 from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
@@ -16,6 +17,7 @@ from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
 from holdfast.ledgers.search import Ask
 from holdfast.ledgers.search_reads import SearchReads
 from holdfast.model.claimed import Claimed
+from holdfast.model.domain import check_parameters
 from holdfast.model.events import trace_of
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
@@ -38,7 +40,7 @@ _LETTER = (
 )  # fmt: skip
 
 
-class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
+class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, ArtifactReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:
@@ -51,7 +53,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
     def __init__(self, where: str, dialect: str, rows: Callable[[str, tuple[Any, ...]], list[Any]], close: Callable[[], None]) -> None:
         self.where, self.dialect = where, dialect
         self.close = close
-        self._query = rows
+        self._ask = rows
         self._sql = queries(dialect)
 
     def status(self) -> list[dict[str, Any]]:
@@ -271,6 +273,10 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         return self._query(self._sql[query], values)
+
+    def _query(self, text: str, values: tuple[Any, ...]) -> list[Any]:
+        check_parameters(values)
+        return self._ask(text, values)
 
     def _asking(self) -> Ask:
         return self._query

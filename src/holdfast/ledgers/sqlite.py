@@ -28,6 +28,7 @@ from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transactio
 from holdfast.ledgers.sqlite_rows import numbers
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
+from holdfast.model.domain import check_parameters, cleaned
 from holdfast.model.ids import Minter
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
 from holdfast.model.task import Transition
@@ -70,6 +71,11 @@ class SqliteLedger:
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
 
+    @property
+    def identity(self) -> str:
+        """Which ledger this is."""
+        return str(self._one("ledger_identity")[0])
+
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
         with transaction(self.connection, self.path):
@@ -82,6 +88,8 @@ class SqliteLedger:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
+            if spec.longest_s is not None:
+                self._run("allow_attempts", spec.longest_s, version)
             self._run("unsubscribe", spec.pipeline)
             for event in spec.listens:
                 self._run("subscribe", spec.pipeline, event)
@@ -94,7 +102,7 @@ class SqliteLedger:
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation. Holding the writer lock, it ends every earlier one."""
         with transaction(self.connection, self.path):
-            (incarnation,) = self._one("begin_incarnation", host, pid, now_ms, now_ms + lease_ms) or (0,)
+            (incarnation,) = self._one("begin_incarnation", cleaned(host), pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
         return int(incarnation)
 
@@ -112,6 +120,8 @@ class SqliteLedger:
 
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
+        for one in submissions:
+            one.check()
         receipts = []
         with transaction(self.connection, self.path):
             known: dict[tuple[str, str], tuple[int, int]] = {}
@@ -224,9 +234,11 @@ class SqliteLedger:
             self._lock = None
 
     def _run(self, query: str, *values: Any) -> Any:
+        check_parameters(values)
         return self.connection.execute(SQL[query], values)
 
     def _all(self, query: str, *values: Any) -> list[Any]:
+        check_parameters(values)
         rows: list[Any] = self.connection.execute(SQL[query], values).fetchall()
         return rows
 

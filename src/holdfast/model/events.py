@@ -9,10 +9,17 @@ from typing import Any
 import msgspec
 
 from holdfast.errors import InputError
+from holdfast.model.codec import check_json
+from holdfast.model.domain import check_name, is_name, unfit
+from holdfast.model.failure import Failure
 from holdfast.model.values import Value
 
 DATA_LIMIT = 1024 * 1024
 """Bytes of data up to which an event travels whole over a broker (what brokers commonly take)."""
+
+
+TYPE_LIMIT = 610
+"""Bytes of an event's name."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -40,6 +47,21 @@ class Event(msgspec.Struct, frozen=True):
     trace: str = ""
     outgoing: bool = False
 
+    def check(self) -> None:
+        """Refuse what not every ledger can store.
+
+        Raises:
+            InputError: the id, name, source, key, correlation or trace.
+        """
+        check_name("id of an event", self.id, least=1)
+        check_name("name of an event", self.type, TYPE_LIMIT, 1)
+        if len(self.type.encode()) > TYPE_LIMIT:
+            raise InputError(unfit("name of an event", self.type, TYPE_LIMIT, 1))
+        check_name("source of an event", self.source)
+        check_name("key of an event", self.key)
+        check_name("correlation of an event", self.correlation)
+        check_name("trace of an event", self.trace)
+
 
 class Delivery(msgspec.Struct, frozen=True):
     """An event on its way to a pipeline that listens."""
@@ -47,6 +69,11 @@ class Delivery(msgspec.Struct, frozen=True):
     delivery: int
     pipeline: str
     event: Event
+
+
+def key_refused(what: str, key: str, least: int = 0) -> Failure | None:
+    """Why a key that a step has made cannot be stored; None when it can."""
+    return None if is_name(key, least=least) else Failure("bad-input", "KeyNotAllowed", unfit(what, key, least=least))
 
 
 def event_id(item: str, node: str, place: str, generation: int) -> str:
@@ -98,7 +125,9 @@ def opened(data: bytes, now_ms: int) -> Event:
     """
     try:
         found = msgspec.json.decode(data, type=_Envelope)
-    except msgspec.MsgspecError as error:
+    except RecursionError:
+        raise InputError("this is no CloudEvent in JSON: it is nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"this is no CloudEvent in JSON: {error}") from None
     if not found.id or not found.type or found.specversion != "1.0":
         raise InputError("this is no CloudEvent 1.0: it needs id, source, type and specversion")
@@ -106,4 +135,10 @@ def opened(data: bytes, now_ms: int) -> Event:
     parts = found.traceparent.split("-")
     trace = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
     name = hashlib.sha256(f"{found.source}\0{found.id}".encode()).hexdigest()[:32] if not found.source.startswith("holdfast/") else found.id
-    return Event(name, found.type[:200], found.source[:200], found.subject[:512], at, bytes(found.data), found.correlationid[:200], trace)
+    try:
+        data = check_json(bytes(found.data))
+    except ValueError as error:
+        raise InputError(f"the data of this CloudEvent cannot be kept: {error}") from None
+    event = Event(name, found.type, found.source, found.subject, at, data, found.correlationid, trace)
+    event.check()
+    return event

@@ -144,7 +144,7 @@ def review(here: Here, review: Number) -> dict[str, Any]:
     """One review, with what is shown to who decides it."""
     with here.reads() as reads:
         found = reads.review(reads.naming.review(review))
-    found["shown"], found["shown_whole"] = whole(found["shown"], here.app.store(), WHOLE)
+    found["shown"], found["shown_whole"] = whole(found["shown"], here.app.stored(), WHOLE)
     return dict(plain(found))
 
 

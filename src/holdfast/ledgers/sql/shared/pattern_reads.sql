@@ -56,21 +56,6 @@ select id, name, type, key, source, at from events where correlation = $1 and co
 -- name: started_by an event
 select d.item from deliveries d where d.pipeline in (select id from pipelines) and d.event = $1 and d.item is not null;
 
--- name: artifact_references every value that lies in the artifact store
-select artifact from items where artifact is not null
-union all select output_artifact from items where output_artifact is not null
-union all select artifact from tasks where artifact is not null
-union all select shown_artifact from waits where shown_artifact is not null
-union all select answer_artifact from waits where answer_artifact is not null
-union all select artifact from events where artifact is not null
-union all select artifact from cache where artifact is not null;
-
--- name: part_references
-select chunk from each_parts;
-
--- name: effect_values
-select value from effects union all select arguments from edits union all select output from cache where output is not null;
-
 -- name: has_event_type
 select 1 from events where type = $1 limit 1;
 
