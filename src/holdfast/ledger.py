@@ -18,7 +18,10 @@ from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.events import Delivery, Event
 from holdfast.model.item import Receipt, Refusal, Submission
+from holdfast.model.marks import Mark, There
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Answer, Transition
+from holdfast.model.trail import Entry
 
 
 class CommitUnknownError(LedgerError):
@@ -64,6 +67,34 @@ class Ledger(Protocol):
     """
 
     shared: bool
+
+    @property
+    def identity(self) -> str:
+        """Names this ledger and its copies."""
+        ...
+
+    @property
+    def mark(self) -> Mark:
+        """What it has told this process is durable. Read from any thread."""
+        ...
+
+    def there(self, mark: Mark) -> There:
+        """What it has of what a process was told is durable."""
+        ...
+
+    def accept_restore(self, entry: Entry, report: str) -> None:
+        """Go on as it is though acknowledged work is missing, and write down who decided so: every incarnation is over, and none that was
+        lost comes back under its number."""
+        ...
+
+    def anchor(self, moment: Moment) -> LedgerTime:
+        """A writer has opened it: its time from now on. Where that is the writer's own clock, which was set meanwhile, all that waits is
+        moved along."""
+        ...
+
+    def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
+        """Called every few seconds: a server says its time; where the writer's is the ledger's, it is written down."""
+        ...
 
     @property
     def mail(self) -> Mailroom:

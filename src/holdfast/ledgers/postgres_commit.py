@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.beyond import Run, write_beyond
 from holdfast.ledgers.measuring import measure, minutes_of
-from holdfast.ledgers.postgres_connection import Connection, one
+from holdfast.ledgers.postgres_connection import BEGIN, Connection, one
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
 from holdfast.model.task import Transition
@@ -43,7 +43,7 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
     """
     items = sorted({transition.item for transition in transitions})
     with connection.pipeline():
-        connection.execute("begin")
+        connection.execute(BEGIN)
         noted = connection.execute(SQL["note_command"], (command, incarnation))
         locked = connection.execute(SQL["fences"], (numbers(items),))
         measured = {minute: connection.execute(SQL["measures_now"], (minute, incarnation)) for minute in minutes_of(transitions)}

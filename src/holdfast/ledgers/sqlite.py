@@ -13,6 +13,7 @@ import msgspec
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError
 from holdfast.health import Health
 from holdfast.ledger import Mailroom, Registered, VersionSpec
+from holdfast.ledgers.acknowledged import Acknowledged, accept, there
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
@@ -25,11 +26,16 @@ from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
 from holdfast.ledgers.sqlite_rows import numbers
+from holdfast.ledgers.timekeeping import Kept, anchor, keep, worth_keeping
+from holdfast.ledgers.verbs import note
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.ids import Minter
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
+from holdfast.model.marks import Mark, There
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Transition
+from holdfast.model.trail import Entry
 from holdfast.settings import make_folder
 
 SQL = queries("sqlite")
@@ -64,6 +70,8 @@ class SqliteLedger:
             self._release()
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
+        self._kept: Kept | None = None
+        self._acknowledged = Acknowledged()
         self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
@@ -94,14 +102,16 @@ class SqliteLedger:
         with transaction(self.connection, self.path):
             (incarnation,) = self._one("begin_incarnation", host, pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
+        self._acknowledged.begun(incarnation, now_ms)
         return int(incarnation)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease."""
         with transaction(self.connection, self.path):
-            self._run("renew_incarnation", now_ms + lease_ms, incarnation)
-            held = self.connection.changes() == 1
-        return held
+            renewed = self._one("renew_incarnation", now_ms + lease_ms, incarnation)
+        if renewed is not None:
+            self._acknowledged.renewed(incarnation, renewed[0], now_ms)
+        return renewed is not None
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
@@ -141,6 +151,7 @@ class SqliteLedger:
             if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
                 (oldest,) = self._one("foremost_item") or (now_ms,)
                 raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, created))
+        self._acknowledged.accepted(receipts, now_ms)
         return receipts
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
@@ -165,6 +176,7 @@ class SqliteLedger:
         """Write a group of transitions."""
         with transaction(self.connection, self.path):
             held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint)
+        self._acknowledged.wrote(incarnation, command)
         return held
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
@@ -189,6 +201,40 @@ class SqliteLedger:
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Nobody else writes: the runner's socket hints after each verb that it takes."""
         return lambda: None
+
+    @property
+    def identity(self) -> str:
+        """Names this ledger and its copies."""
+        return str(self._one("identity")[0])
+
+    @property
+    def mark(self) -> Mark:
+        """What was acknowledged."""
+        return self._acknowledged.mark
+
+    def there(self, mark: Mark) -> There:
+        """What it has of that."""
+        return there(self._all, mark)
+
+    def accept_restore(self, entry: Entry, report: str) -> None:
+        """Go on without what is missing."""
+
+        def work(run: Run) -> None:
+            accept(run, entry, report)
+            note(run, entry)
+
+        self._transact(work)
+
+    def anchor(self, moment: Moment) -> LedgerTime:
+        """From now on the ledger's time is this process's."""
+        told, self._kept = self._transact(lambda run: anchor(run, moment))
+        return told
+
+    def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
+        """Write the time down, when that says more than what is written."""
+        if worth_keeping(self._kept, now_ms, moment):
+            self._kept = self._transact(lambda run: keep(run, now_ms, moment))
+        return None
 
     def close(self) -> None:
         """Close and release the writer lock."""
