@@ -29,6 +29,7 @@ from holdfast.model.kinds import shown
 from holdfast.model.search import Filter
 from holdfast.modules.guard import refuse_while_importing
 from holdfast.remembering import Memory
+from holdfast.restoring import Restored, accept, look
 from holdfast.settings import Settings, current_user, read_settings, signature
 from holdfast.store import Store
 from holdfast.stores.opening import open_store
@@ -222,6 +223,24 @@ class Handling:
     def memory(self) -> Memory:
         """What this home remembers of the ledger."""
         return Memory(self.settings.home, self.settings.ledger_name)
+
+    def restored(self) -> Restored:
+        """What the ledger has acknowledged to processes of this home and does not know: it is an older copy of itself."""
+        return look(self.settings, self.memory())
+
+    def accept_restore(self, reason: str, who: str = "", force: bool = False) -> Restored:
+        """Go on with a ledger that was restored, though acknowledged work is missing in it; the audit log says who decided so, and why.
+
+        Args:
+            reason: why.
+            who: who asks.
+            force: though nothing is missing that this home remembers.
+
+        Raises:
+            InputError: no reason; or nothing is missing, and it is not forced.
+        """
+        refuse_while_importing(WRITES)
+        return accept(self.settings, self.memory(), self.clock, who or current_user(), reason, force)
 
     def store(self) -> Store:
         """The artifact store."""

@@ -82,6 +82,10 @@ class Ledger(Protocol):
         """What it has of what a process was told is durable."""
         ...
 
+    def last_acknowledged(self) -> int | None:
+        """Until when it knows that a runner worked, Unix milliseconds."""
+        ...
+
     def accept_restore(self, entry: Entry, report: str) -> None:
         """Go on as it is though acknowledged work is missing, and write down who decided so: every incarnation is over, and none that was
         lost comes back under its number."""

@@ -19,10 +19,10 @@ class Acknowledged:
 
     def __init__(self) -> None:
         self.mark = Mark()
-        self._restores = 0
+        self._restores: int | None = None
 
     def opened(self, run: Run) -> None:
-        """The ledger was opened."""
+        """A runner begins: what was accepted until now is known to it."""
         self._restores = run("restores_accepted")[0][0]
 
     def begun(self, incarnation: int, at: int) -> None:
@@ -40,7 +40,7 @@ class Acknowledged:
         if not lost:
             return
         accepted = run("restores_accepted")[0][0]
-        if accepted <= self._restores:
+        if self._restores is None or accepted <= self._restores:
             raise LedgerUnavailableError(older_copy(path, lost))
         self._restores, self.mark = accepted, Mark()
         raise LeaseLostError("the ledger was restored, and somebody has accepted that: this runner begins anew")
@@ -75,6 +75,12 @@ def there(run: Run, mark: Mark) -> There:
     row = run("acknowledged", mark.incarnation)
     known = bool(run("item_known", mark.item))
     return There(bool(row), row[0][0] if row else 0, row[0][1] if row else 0, known)
+
+
+def last_acknowledged(run: Run) -> int | None:
+    """The newest time, Unix milliseconds, at which something of a runner is known: its results, its end, an item that it accepted."""
+    found = [row[0] for query in ("last_ended", "last_of_incarnations") for row in run(query) if row[0] is not None]
+    return max(found, default=None)
 
 
 def accept(run: Run, entry: Entry, report: str) -> None:

@@ -15,7 +15,7 @@ import psycopg
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerRefusedError, LedgerUnavailableError
 from holdfast.health import Health
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
-from holdfast.ledgers.acknowledged import Acknowledged, accept, there
+from holdfast.ledgers.acknowledged import Acknowledged, accept, last_acknowledged, there
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
@@ -80,7 +80,6 @@ class PostgresLedger:
             with translated(url):
                 check_server(self._connection, url)
                 migrate(self._connection, url)
-                self._acknowledged.opened(runner_of(self._connection))
         except BaseException:
             self.close()
             raise
@@ -111,6 +110,7 @@ class PostgresLedger:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
 
         def work(connection: Connection) -> int:
+            self._acknowledged.opened(runner_of(connection))
             return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
 
         incarnation, self._lease_ms = self._transact(work), lease_ms
@@ -221,6 +221,10 @@ class PostgresLedger:
     def there(self, mark: Mark) -> There:
         """What it has of that."""
         return self._transact_named(lambda run: there(run, mark))
+
+    def last_acknowledged(self) -> int | None:
+        """Until when a runner worked."""
+        return self._transact_named(last_acknowledged)
 
     def accept_restore(self, entry: Entry, report: str) -> None:
         """Go on without what is missing."""

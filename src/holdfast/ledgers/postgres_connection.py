@@ -102,11 +102,12 @@ def check_durable(connection: Connection, url: str) -> None:
 
 
 def check_server(connection: Connection, url: str) -> None:
-    """Refuse a server that is too old or in another century; warn of a standby that may lose what was acknowledged.
+    """Refuse a server that is too old, in another century, or may lose what it acknowledged; warn of a standby that may.
 
     Raises:
         LedgerRefusedError: it is.
     """
+    check_durable(connection, url)
     if connection.info.server_version < 140000:
         raise LedgerRefusedError(f"{hidden(url)} is PostgreSQL {connection.info.server_version // 10000}: Holdfast needs 14 or newer")
     first, last = (ms // 1000 for ms in (FIRST_MS, LAST_MS))

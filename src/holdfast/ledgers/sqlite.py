@@ -13,7 +13,7 @@ import msgspec
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError
 from holdfast.health import Health
 from holdfast.ledger import Mailroom, Registered, VersionSpec
-from holdfast.ledgers.acknowledged import Acknowledged, accept, there
+from holdfast.ledgers.acknowledged import Acknowledged, accept, last_acknowledged, there
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
@@ -215,6 +215,10 @@ class SqliteLedger:
     def there(self, mark: Mark) -> There:
         """What it has of that."""
         return there(self._all, mark)
+
+    def last_acknowledged(self) -> int | None:
+        """Until when a runner worked."""
+        return last_acknowledged(self._all)
 
     def accept_restore(self, entry: Entry, report: str) -> None:
         """Go on without what is missing."""

@@ -21,5 +21,8 @@ select id, at, who, reason, report from restores order by id desc limit $1;
 -- name: restores_accepted
 select count(*) from restores;
 
--- name: last_acknowledged the newest time at which a runner is known to have worked
-select max(expires_at) from incarnations;
+-- name: last_ended
+select at from receipts order by id desc limit 1;
+
+-- name: last_of_incarnations
+select max(case when ended_at is null then started_at else ended_at end) from incarnations;
