@@ -5,29 +5,35 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
-from holdfast import App, Retry, TransientError, pipeline, step
+from holdfast import App, Context, Retry, TransientError, pipeline, step
+from holdfast.cli.export import output_of
 from holdfast.clock import SLEW_MS, SystemClock
 from holdfast.errors import LeaseLostError, LedgerRefusedError
 from holdfast.ledger import Ledger
-from holdfast.ledgers import postgres as postgres_ledger
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import open_connection
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.model.changes import Operation, Redrive, Restart
+from holdfast.model.events import Event, envelope, opened
 from holdfast.model.failure import Failure
+from holdfast.model.ids import Minter
+from holdfast.model.ids import parse as reads_id
 from holdfast.model.item import Submission
-from holdfast.model.moments import LedgerTime, Moment
+from holdfast.model.moments import LedgerTime, Moment, shown
 from holdfast.model.task import DeadLetter, LiveTask, Transition
 from holdfast.telemetry.doctor import examine
 from tests.command_line import Line
 from tests.conformance.conftest import ledger, version
 from tests.conformance.test_ledger import NOW, SPEC, claim
+from tests.patterns.conftest import app as patterns_app
 
-__all__ = ["ledger", "version"]
+__all__ = ["ledger", "patterns_app", "version"]
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -152,7 +158,8 @@ def waiting(path: Path, now: int, moment: Moment) -> SqliteLedger:
 def waits(ledger: SqliteLedger) -> tuple[int, int, int]:
     rows = ledger.connection.execute("select i.due, i.deadline, l.wake_at from items i join live_tasks l on l.item = i.id").fetchall()
     assert len(rows) == 1
-    return (rows[0][0], rows[0][1], rows[0][2])
+    due, deadline, wake = rows[0]
+    return int(due), int(deadline), int(wake)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("by", [DAY, -DAY, HOUR, -HOUR])
@@ -347,7 +354,7 @@ def test_a_lease_that_was_renewed_while_the_clock_was_ahead_is_not_longer(jumpy:
 def test_a_runner_that_stood_still_is_over(jumpy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the guard against a set clock must not hide: real time has passed, and the lease with it."""
     elapsed = {"s": 0.0}
-    monkeypatch.setattr(postgres_ledger.time, "monotonic", lambda: elapsed["s"])
+    monkeypatch.setattr("holdfast.ledgers.postgres.time.monotonic", lambda: elapsed["s"])
     first = PostgresLedger(jumpy)
     version = first.register(SPEC, NOW).version
     mine = first.begin("a", 1, NOW, 15_000)
@@ -367,11 +374,104 @@ def test_the_command_line_takes_any_length_of_time(app: App, capsys: pytest.Capt
     line = Line(capsys)
     app.run([hurried], [(hurried, 1)])
     for words in (
-        ("metrics", "--since", "36500d"), ("metrics", "--since", "all"), ("stuck", "--older", "36500d", "--json"),
-        ("funnel", "hurried", "--since", "36500d"), ("metrics", "hurried", "--every", "1440", "--since", "36500d", "--json"),
-        ("find", "older:36500d", "--json"), ("find", "younger:36500d", "--json"), ("find", "slower:36500d", "--json"),
+        "metrics --since 36500d", "metrics --since all", "stuck --older 36500d --json", "funnel hurried --since 36500d",
+        "metrics hurried --every 1440 --since 36500d --json", "find older:36500d --json", "find younger:36500d --json", "find slower:36500d --json",
     ):  # fmt: skip
-        line(*words)
-    for words in (("metrics", "--since", "9999999d"), ("stuck", "--older", "1e9d"), ("find", "older:99999999d")):
-        line(*words, code=2)
+        line(*words.split())
+    for words in ("metrics --since 9999999d", "stuck --older 1000000000d", "find older:99999999d"):
+        line(*words.split(), code=2)
     assert json.loads(line("audit", "--json"))["balanced"]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    key: str
+    at: datetime
+    day: date
+
+
+@step(retry=3)
+async def later(stamp: Stamp) -> Stamp:
+    return stamp
+
+
+@pipeline(version="1", key=lambda stamp: stamp.key, search=("at", "day"))
+def dated(stamp: Stamp) -> Stamp:
+    return later(stamp)
+
+
+DATES = (
+    "0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "1899-12-31T23:59:59.999999Z", "1969-12-31T23:59:59Z",
+    "2262-04-12T00:00:00Z", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999-12:00", "9999-12-31T23:59:59",
+)  # fmt: skip
+
+
+def test_a_payload_s_dates_are_of_any_year_or_refused_at_the_door(patterns_app: App) -> None:
+    app, given = (
+        patterns_app,
+        [{"key": text, "at": text, "day": text[:10]} for text in (*DATES, "10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z")],
+    )
+    result = app.run([dated], [(dated, one) for one in given], refused="keep")
+    reads = app.reads()
+    rows = reads.items("dated", None, 50)
+    assert (result.received, result.refused) == (len(DATES), 3)
+    assert {one["state"] for one in rows} == {"completed"}
+    for one in rows:
+        assert json.loads(output_of(reads.item(reads_id(one["item"]))["output"], app.store()))["at"].startswith(one["key"][:19])
+    assert reads.audit(app.clock.now_ms())["balanced"]
+
+
+@step(retry=Retry(attempts=2, base="10ms"))
+async def told_when(number: int) -> int:
+    if HEARD:
+        return number
+    HEARD.append(number)
+    raise TransientError("busy", retry_after="Mon, 01 Jan 0001 00:00:00 GMT")  # type: ignore[arg-type]
+
+
+HEARD: list[int] = []
+
+
+@pipeline(version="1", key=str)
+def patient(number: int) -> int:
+    return told_when(number)
+
+
+def test_a_retry_after_of_the_year_1_is_now(app: App) -> None:
+    HEARD.clear()
+    app.run([patient], [(patient, 1)])
+    assert app.reads().items("patient", None, 1)[0]["state"] == "completed"
+
+
+@pytest.mark.parametrize("ms", [-(10**18), -62_135_596_800_001, -1, 0, NOW, 253_402_300_800_000, 10**18])
+def test_a_moment_beyond_every_calendar_is_shown_and_ends_no_process(ms: int) -> None:
+    assert shown(ms)
+    assert opened(envelope(Event("1", "t", "s", "", ms, b"{}"), b"{}"), NOW).type == "t"
+    assert 0 <= Minter().mint(ms) < 1 << 63
+
+
+@pytest.mark.parametrize("text", DATES)
+def test_an_event_of_any_year_is_read(text: str) -> None:
+    found = opened(json.dumps({"specversion": "1.0", "id": "1", "source": "x", "type": "t", "time": text}).encode(), NOW)
+    assert shown(found.at)
+
+
+SEEN: list[float] = []
+
+
+@step
+async def sees_deadline(ctx: Context, number: int) -> int:
+    SEEN.append((ctx.deadline or 0) - time.time() - Off.ms / 1000)
+    return number
+
+
+@pipeline(version="1", key=str, deadline="2m")
+def told_deadline(number: int) -> int:
+    return sees_deadline(number)
+
+
+def test_a_step_is_told_its_deadline_by_the_clock_that_it_can_read(postgres: str, tmp_path: Path) -> None:
+    wrong = App(home=tmp_path, ledger=postgres, workers=1)
+    Off.ms, wrong.clock = -DAY, off_clock()
+    wrong.run([told_deadline], [(told_deadline, 1)])
+    assert 60 < SEEN[-1] <= 121

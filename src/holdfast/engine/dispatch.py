@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from itertools import count
 
 from msgspec.structs import replace
 
-from holdfast.clock import Clock
+from holdfast.clock import Clock, skew_ms
 from holdfast.engine.advance import fails_over
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
@@ -20,6 +19,7 @@ from holdfast.engine.passage import Passage, TaskKey
 from holdfast.engine.settle import call_off
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
+from holdfast.model.moments import shown
 from holdfast.model.outcome import Invocation
 from holdfast.model.step import Step
 from holdfast.model.task import LiveTask, Transition
@@ -105,7 +105,7 @@ class Dispatch:
         opened = self._gates.unavailable(passage.pipeline, node.step, None if tried else (passage.item, *key))
         if opened is None or not fails_over(passage.graph, node):
             return None
-        since = datetime.fromtimestamp(opened.opened_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        since = shown(opened.opened_at)
         return Failure("transient", UNAVAILABLE, f"dependency {opened.name} is unavailable since {since} UTC: {opened.why}"[:500])
 
     def turned(self) -> tuple[set[str], set[str]]:
@@ -262,7 +262,7 @@ class Dispatch:
             passage.key,
             passage.arguments(passage.graph.nodes[key[0]], key[1]),
             timeout,
-            passage.deadline,
+            None if passage.deadline is None else passage.deadline + skew_ms(self._clock),  # a step body looks at this machine's clock
             live.suspect >= SUSPECT,
             {one.label: one.value for one in passage.effects[key]} if passage.effects and key in passage.effects else None,
             passage.correlation,

@@ -332,7 +332,9 @@ def _clock(of: Subject) -> Runbook:
         "a runner says that its machine's clock is ahead of the ledger's time, or behind it",
         ("clock",),
         (
-            Step("Whose clock, and by how much? No item is harmed: waits, deadlines and leases go by the ledger's time.", ("holdfast doctor || true",)),
+            Step(
+                "Whose clock, and by how much? No item is harmed: waits, deadlines and leases go by the ledger's time.", ("holdfast doctor || true",)
+            ),
             Step("Set the clock of the host that the alert names, and keep it right with NTP. No restart is needed."),
             Step(
                 "If its clock was put right while an SQLite runner worked: the ledger's time approaches it by 3 minutes an hour, or takes it up at "
