@@ -11,7 +11,8 @@ import typer
 from msgspec import to_builtins
 
 from holdfast.app import App
-from holdfast.cli.output import Json, moment, print_json, print_table, tell
+from holdfast.cli.exits import REFUSED
+from holdfast.cli.output import Json, complain, moment, print_json, print_table, tell
 from holdfast.errors import InputError
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.release import install
@@ -86,7 +87,8 @@ def accept_restore(
         if found.accepted:
             tell("accepted; it is in the audit log. Start the runners.")
     if found.missing and not found.accepted:
-        raise InputError("nothing was changed: to go on with it as it is, give a reason with --reason")
+        complain("nothing was changed: to go on with it as it is, give a reason with --reason")
+        raise typer.Exit(REFUSED)
 
 
 @ledger.command("restores")
