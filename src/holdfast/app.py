@@ -225,8 +225,8 @@ class App(Operations):
     def _part(self, ledger: Ledger) -> None:
         """Close the ledger, and remember how far it came."""
         try:
-            if ledger.mark != Mark():
-                self.memory().keep(ledger.identity, ledger.mark)
+            if ledger.restores.mark != Mark():
+                self.memory().keep(ledger.restores.identity(), ledger.restores.mark)
         except LedgerError as error:
             log.info("how far the ledger has come is not remembered: %s", error)
         finally:

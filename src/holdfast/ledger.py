@@ -64,32 +64,10 @@ class Ledger(Protocol):
         mail: its mail room.
         lifecycle: what people do to items.
         health: what runners know together.
+        restores: whether it is an older copy of itself.
     """
 
     shared: bool
-
-    @property
-    def identity(self) -> str:
-        """Names this ledger and its copies."""
-        ...
-
-    @property
-    def mark(self) -> Mark:
-        """What it has told this process is durable. Read from any thread."""
-        ...
-
-    def there(self, mark: Mark) -> There:
-        """What it has of what a process was told is durable."""
-        ...
-
-    def last_acknowledged(self) -> int | None:
-        """Until when it knows that a runner worked, Unix milliseconds."""
-        ...
-
-    def accept_restore(self, entry: Entry, report: str) -> None:
-        """Go on as it is though acknowledged work is missing, and write down who decided so: every incarnation is over, and none that was
-        lost comes back under its number."""
-        ...
 
     def anchor(self, moment: Moment) -> LedgerTime:
         """A writer has opened it: its time from now on. Where that is the writer's own clock, which was set meanwhile, all that waits is
@@ -113,6 +91,11 @@ class Ledger(Protocol):
     @property
     def health(self) -> Health:
         """What runners know together of the world."""
+        ...
+
+    @property
+    def restores(self) -> Restores:
+        """Whether it is an older copy of itself."""
         ...
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
@@ -184,6 +167,33 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Close, and let another process write."""
+        ...
+
+
+class Restores(Protocol):
+    """What the ledger has told this process is durable, and whether it knows that itself.
+
+    Attributes:
+        mark: what it has told. Read from any thread.
+    """
+
+    mark: Mark
+
+    def identity(self) -> str:
+        """Names this ledger and its copies."""
+        ...
+
+    def there(self, mark: Mark) -> There:
+        """What it has of what a process was told is durable."""
+        ...
+
+    def last_acknowledged(self) -> int | None:
+        """Until when it knows that a runner worked, Unix milliseconds."""
+        ...
+
+    def accept(self, entry: Entry, report: str) -> None:
+        """Go on as it is though acknowledged work is missing, and write down who decided so: every incarnation is over, and none that was
+        lost comes back under its number."""
         ...
 
 

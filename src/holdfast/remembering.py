@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast.errors import LedgerRestoredError
 from holdfast.ledger import Ledger
-from holdfast.ledgers.acknowledged import older_copy
+from holdfast.ledgers.restores import older_copy
 from holdfast.model.marks import Mark, missing
 from holdfast.settings import make_private
 
@@ -65,9 +65,9 @@ class Memory:
         what its copies elsewhere have acknowledged."""
         if not self._folder.is_dir():
             return []
-        known = [found for _, found in self._files(ledger.identity)]
+        known = [found for _, found in self._files(ledger.restores.identity())]
         here = [one for one in known if one.where == self._where] or known
-        looked = [(one.mark, missing(one.mark, ledger.there(one.mark))) for one in here]
+        looked = [(one.mark, missing(one.mark, ledger.restores.there(one.mark))) for one in here]
         return [(mark, found) for mark, found in looked if found]
 
     def keep(self, ledger: str, mark: Mark) -> None:
@@ -136,7 +136,7 @@ class Remembering:
 
     def __init__(self, memory: Memory, ledger: Ledger, beside: Executor) -> None:
         self._memory, self._ledger, self._beside = memory, ledger, beside
-        self._identity = ledger.identity
+        self._identity = ledger.restores.identity()
         self._next = 0.0
         self._writing: Future[None] | None = None
 
@@ -144,4 +144,4 @@ class Remembering:
         """Write it down, if it is time and nobody does."""
         if now_s >= self._next and (self._writing is None or self._writing.done()):
             self._next = now_s + EVERY_S
-            self._writing = self._beside.submit(self._memory.keep, self._identity, self._ledger.mark)
+            self._writing = self._beside.submit(self._memory.keep, self._identity, self._ledger.restores.mark)

@@ -92,12 +92,12 @@ def accept(settings: Settings, memory: Memory, clock: Clock, who: str, reason: s
                 f"it, run this with that runner's HOLDFAST_HOME, or with --force"
             )
         now = ledger.anchor(clock.moment()).now_ms
-        ledger.accept_restore(Entry(now, who, "accept-restore", f"ledger {settings.ledger_name}"[:500], reason), found.text())
-        memory.forget(ledger.identity)
+        ledger.restores.accept(Entry(now, who, "accept-restore", f"ledger {settings.ledger_name}"[:500], reason), found.text())
+        memory.forget(ledger.restores.identity())
     return msgspec.structs.replace(found, accepted=True)
 
 
 def _looked(ledger: Ledger, settings: Settings, memory: Memory) -> Restored:
     lost = memory.lost(ledger)
     until = max((mark.at for mark, _ in lost), default=None)
-    return Restored(settings.ledger_name, [what for _, found in lost for what in found], ledger.last_acknowledged(), until)
+    return Restored(settings.ledger_name, [what for _, found in lost for what in found], ledger.restores.last_acknowledged(), until)

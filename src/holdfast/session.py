@@ -15,8 +15,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from msgspec.structs import replace
-
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
@@ -53,7 +51,6 @@ from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
 from holdfast.model.item import Receipt, Submission
-from holdfast.model.load import Load
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
@@ -296,17 +293,13 @@ class Session:
             self._seen_here,
             None if self._settings.notify is None else self._teller(Notices(self._settings)),
         )  # fmt: skip
-        self.reporting = Reporting(self._incarnation, self.committer, self._clock, self._load)
+        self.reporting = Reporting(self._incarnation, self.committer, self._clock, lambda: self.timekeeping.on(self.runner.load()))
         media.otherwise(self._store)
 
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
         machine = watcher(self._settings, lambda: self.committer.trouble or self.timekeeping.trouble)()
         return machine + self.timekeeping.alerts() + self._processes.alerts() + self._processes.memory_alerts()
-
-    def _load(self) -> Load:
-        """What is in hand, and whether this machine's clock is right."""
-        return replace(self.runner.load(), clock_ahead_s=round(self.timekeeping.skew_ms() / 1000))
 
     @property
     def trouble(self) -> str | None:

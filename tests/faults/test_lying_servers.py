@@ -312,7 +312,7 @@ def test_a_failover_that_lost_commands_is_noticed_when_the_connection_comes_back
         with pytest.raises(LedgerUnavailableError, match="1 groups of results of runner .*accept-restore"):
             verb()
     other = PostgresLedger(postgres)
-    other.accept_restore(Entry(NOW, "anna", "accept-restore", "ledger", "failover"), "what was lost")
+    other.restores.accept(Entry(NOW, "anna", "accept-restore", "ledger", "failover"), "what was lost")
     with pytest.raises(LeaseLostError, match="somebody has accepted"):
         ledger.claim(mine, [version], 9, NOW)
     again = ledger.begin("a", os.getpid(), NOW, 15_000)

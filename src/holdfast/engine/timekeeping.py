@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 
+from msgspec.structs import replace
+
 from holdfast.clock import Clock, skew_ms
 from holdfast.errors import LedgerUnavailableError
 from holdfast.ledger import Ledger
 from holdfast.model.alerts import Alert
+from holdfast.model.load import Load
 from holdfast.model.moments import JUMP_MS, skew_in_words
 
 log = logging.getLogger("holdfast")
@@ -56,6 +59,10 @@ class Timekeeping:
         """By how much this machine's clock is ahead of the ledger's time; 0 when that is little."""
         off = skew_ms(self._clock)
         return off if abs(off) > JUMP_MS else 0
+
+    def on(self, load: Load) -> Load:
+        """What a runner has in hand, with what is to be said of its clock."""
+        return replace(load, clock_ahead_s=round(self.skew_ms() / 1000))
 
     def alerts(self) -> list[Alert]:
         """The same as an alert."""

@@ -15,7 +15,6 @@ import psycopg
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerRefusedError, LedgerUnavailableError
 from holdfast.health import Health
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
-from holdfast.ledgers.acknowledged import Acknowledged, accept, last_acknowledged, there
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
@@ -27,18 +26,16 @@ from holdfast.ledgers.postgres_schema import add_partitions, migrate
 from holdfast.ledgers.postgres_time import ServerTime, anchor, approach
 from holdfast.ledgers.processes import born, this_place
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
+from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
-from holdfast.ledgers.verbs import note
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.hiding import hidden
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
-from holdfast.model.marks import Mark, There
 from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Transition
-from holdfast.model.trail import Entry
 
 log = logging.getLogger("holdfast")
 
@@ -70,12 +67,12 @@ class PostgresLedger:
         self._unanswered: dict[int, int] = {}
         self._partitioned = time.monotonic()
         self._time, self._lease_ms = ServerTime(), 0
-        self._acknowledged = Acknowledged()
         self._refused = ""
         self._connection: Connection | None = open_connection(url)
         self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact_named, numbers)
         self.health: Health = LedgerHealth(self._transact_named)
+        self.restores = LedgerRestores(self._transact_named)
         try:
             with translated(url):
                 check_server(self._connection, url)
@@ -110,11 +107,11 @@ class PostgresLedger:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
 
         def work(connection: Connection) -> int:
-            self._acknowledged.opened(runner_of(connection))
+            self.restores.opened(runner_of(connection))
             return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
 
         incarnation, self._lease_ms = self._transact(work), lease_ms
-        self._acknowledged.begun(incarnation, now_ms)
+        self.restores.begun(incarnation, now_ms)
         return incarnation
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
@@ -127,7 +124,7 @@ class PostgresLedger:
 
         beats = self._transact(work, always=True)
         if beats is not None:
-            self._acknowledged.renewed(incarnation, beats, now_ms)
+            self.restores.renewed(incarnation, beats, now_ms)
         if time.monotonic() - self._partitioned > DAY_S:
             self._partitioned = time.monotonic()
             try:
@@ -152,7 +149,7 @@ class PostgresLedger:
             return receipts
 
         receipts = self._transact(work)
-        self._acknowledged.accepted(receipts, now_ms)
+        self.restores.accepted(receipts, now_ms)
         return receipts
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
@@ -178,7 +175,7 @@ class PostgresLedger:
         """
         try:
             held = self._transact(lambda connection: write_group(connection, incarnation, command, transitions), whole=True)
-            self._acknowledged.wrote(incarnation, command)
+            self.restores.wrote(incarnation, command)
             return held
         except LedgerUnavailableError as error:
             raise CommitUnknownError(str(error)) from error
@@ -207,33 +204,6 @@ class PostgresLedger:
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Hints by NOTIFY, on a connection and in a thread of their own."""
         return listen(self._url, hint)
-
-    @property
-    def identity(self) -> str:
-        """Names this ledger and its copies."""
-        return str(self._transact_named(lambda run: run("identity")[0][0]))
-
-    @property
-    def mark(self) -> Mark:
-        """What was acknowledged."""
-        return self._acknowledged.mark
-
-    def there(self, mark: Mark) -> There:
-        """What it has of that."""
-        return self._transact_named(lambda run: there(run, mark))
-
-    def last_acknowledged(self) -> int | None:
-        """Until when a runner worked."""
-        return self._transact_named(last_acknowledged)
-
-    def accept_restore(self, entry: Entry, report: str) -> None:
-        """Go on without what is missing."""
-
-        def work(run: Run) -> None:
-            accept(run, entry, report)
-            note(run, entry)
-
-        self._transact_named(work, tell=True)
 
     def anchor(self, moment: Moment) -> LedgerTime:
         """The server's time, less what its clock was set ahead by; where no runner works, nothing is taken off any more."""
@@ -410,7 +380,7 @@ class PostgresLedger:
     def _recognise(self, connection: Connection) -> None:
         """Another server may answer now, or the same one after a restore: does it know what was acknowledged?"""
         try:
-            self._acknowledged.recognise(runner_of(connection), self.path)
+            self.restores.recognise(runner_of(connection), self.path)
         except BaseException:
             connection.close()
             raise

@@ -13,13 +13,13 @@ import msgspec
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError
 from holdfast.health import Health
 from holdfast.ledger import Mailroom, Registered, VersionSpec
-from holdfast.ledgers.acknowledged import Acknowledged, accept, last_acknowledged, there
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
+from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
@@ -27,15 +27,12 @@ from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
 from holdfast.ledgers.sqlite_rows import numbers
 from holdfast.ledgers.timekeeping import Kept, anchor, keep, worth_keeping
-from holdfast.ledgers.verbs import note
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.ids import Minter
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
-from holdfast.model.marks import Mark, There
 from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Transition
-from holdfast.model.trail import Entry
 from holdfast.settings import make_folder
 
 SQL = queries("sqlite")
@@ -71,10 +68,10 @@ class SqliteLedger:
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
         self._kept: Kept | None = None
-        self._acknowledged = Acknowledged()
         self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
+        self.restores = LedgerRestores(self._transact)
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
@@ -102,7 +99,7 @@ class SqliteLedger:
         with transaction(self.connection, self.path):
             (incarnation,) = self._one("begin_incarnation", host, pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
-        self._acknowledged.begun(incarnation, now_ms)
+        self.restores.begun(incarnation, now_ms)
         return int(incarnation)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
@@ -110,7 +107,7 @@ class SqliteLedger:
         with transaction(self.connection, self.path):
             renewed = self._one("renew_incarnation", now_ms + lease_ms, incarnation)
         if renewed is not None:
-            self._acknowledged.renewed(incarnation, renewed[0], now_ms)
+            self.restores.renewed(incarnation, renewed[0], now_ms)
         return renewed is not None
 
     def end(self, incarnation: int, now_ms: int) -> None:
@@ -151,7 +148,7 @@ class SqliteLedger:
             if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
                 (oldest,) = self._one("foremost_item") or (now_ms,)
                 raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, created))
-        self._acknowledged.accepted(receipts, now_ms)
+        self.restores.accepted(receipts, now_ms)
         return receipts
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
@@ -176,7 +173,7 @@ class SqliteLedger:
         """Write a group of transitions."""
         with transaction(self.connection, self.path):
             held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint)
-        self._acknowledged.wrote(incarnation, command)
+        self.restores.wrote(incarnation, command)
         return held
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
@@ -201,33 +198,6 @@ class SqliteLedger:
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Nobody else writes: the runner's socket hints after each verb that it takes."""
         return lambda: None
-
-    @property
-    def identity(self) -> str:
-        """Names this ledger and its copies."""
-        return str(self._one("identity")[0])
-
-    @property
-    def mark(self) -> Mark:
-        """What was acknowledged."""
-        return self._acknowledged.mark
-
-    def there(self, mark: Mark) -> There:
-        """What it has of that."""
-        return there(self._all, mark)
-
-    def last_acknowledged(self) -> int | None:
-        """Until when a runner worked."""
-        return last_acknowledged(self._all)
-
-    def accept_restore(self, entry: Entry, report: str) -> None:
-        """Go on without what is missing."""
-
-        def work(run: Run) -> None:
-            accept(run, entry, report)
-            note(run, entry)
-
-        self._transact(work)
 
     def anchor(self, moment: Moment) -> LedgerTime:
         """From now on the ledger's time is this process's."""

@@ -40,9 +40,6 @@ select id from incarnations where not swept and ended_at is not null order by id
 -- name: mark_swept only when nothing runs under it, in whatever version
 update incarnations set swept = true where id = $1 and not exists (select from items where state = 'running' and due = $1);
 
--- name: incarnation_alive
-select id from incarnations where id = $1 and ended_at is null and expires_at > now_ms() for share;
-
 -- name: lease_of whether it is over, and the time, before anything goes by it
 select expires_at, now_ms() from incarnations where id = $1 and ended_at is null for share;
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
-from holdfast.ledgers.beyond import Run
+from holdfast.ledgers.beyond import Run, Transact
+from holdfast.ledgers.verbs import note
 from holdfast.model.item import Receipt
 from holdfast.model.marks import Mark, There, missing
 from holdfast.model.trail import Entry
@@ -14,12 +15,38 @@ GAP = 1_000_000
 """So many numbers of incarnations are left out after a restore: they may have been given out in what was lost."""
 
 
-class Acknowledged:
-    """Follows what was acknowledged, in memory."""
+class LedgerRestores:
+    """Implements :class:`holdfast.ledger.Restores`, and is told by the driver what was acknowledged.
 
-    def __init__(self) -> None:
+    Args:
+        transact: runs work in a transaction.
+    """
+
+    def __init__(self, transact: Transact) -> None:
+        self._transact = transact
         self.mark = Mark()
         self._restores: int | None = None
+
+    def identity(self) -> str:
+        """Names this ledger and its copies."""
+        return str(self._transact(lambda run: run("identity"))[0][0])
+
+    def there(self, mark: Mark) -> There:
+        """What it has of that."""
+        return self._transact(lambda run: there(run, mark))
+
+    def last_acknowledged(self) -> int | None:
+        """Until when a runner worked."""
+        return self._transact(last_acknowledged)
+
+    def accept(self, entry: Entry, report: str) -> None:
+        """Go on without what is missing."""
+
+        def work(run: Run) -> None:
+            accept(run, entry, report)
+            note(run, entry)
+
+        self._transact(work)
 
     def opened(self, run: Run) -> None:
         """A runner begins: what was accepted until now is known to it."""
