@@ -14,10 +14,11 @@ from functools import partial
 from typing import Annotated, Any
 
 from holdfast.buses.opening import open_bus
+from holdfast.control import RemoteLedger
 from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.errors import InputError, LedgerError, LedgerLockedError, LedgerUnavailableError
 from holdfast.executors.first import FirstWorker
 from holdfast.executors.logs import log_safely
 from holdfast.executors.loops import run_here
@@ -28,6 +29,7 @@ from holdfast.model.arguments import checked
 from holdfast.model.display import table
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.kinds import whole
+from holdfast.model.marks import Mark
 from holdfast.model.pipeline import PAYLOADS, PIPELINE, PIPELINES, Pipeline
 from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
 from holdfast.modules.pipelines import Source, sources_of
@@ -138,7 +140,10 @@ class App(Operations):
                     writer.admit(judged.known, self.clock.now_ms(), 0, judged.refusals)
                 yield from receipts_of(batch, judged.receipts)
         finally:
-            writer.close()
+            if isinstance(writer, RemoteLedger):
+                writer.close()  # the runner remembers
+            else:
+                self._part(writer)
 
     @checked("App.register()")
     def register(self, pipelines: Annotated[Iterable[Pipeline[Any, Any]], PIPELINES]) -> None:
@@ -218,6 +223,16 @@ class App(Operations):
         ledger, loaded = self._open_and_register(pipelines, wait)
         try:
             yield ledger, loaded
+        finally:
+            self._part(ledger)
+
+    def _part(self, ledger: Ledger) -> None:
+        """Close the ledger, and remember how far it came."""
+        try:
+            if ledger.restores.mark != Mark():
+                self.memory().keep(ledger.restores.identity(), ledger.restores.mark)
+        except LedgerError as error:
+            log.info("how far the ledger has come is not remembered: %s", error)
         finally:
             ledger.close()
 

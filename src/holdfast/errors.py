@@ -68,6 +68,10 @@ class LedgerRefusedError(LedgerError):
     """The ledger must not be opened as it is: unsafe SQLite, newer schema, or a file that is not a ledger."""
 
 
+class LedgerRestoredError(LedgerRefusedError):
+    """The ledger does not know what it has acknowledged: it is an older copy. ``holdfast ledger accept-restore`` goes on with it."""
+
+
 class LedgerLockedError(LedgerError):
     """Another process is this ledger's writer."""
 

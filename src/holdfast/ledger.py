@@ -18,7 +18,10 @@ from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.events import Delivery, Event
 from holdfast.model.item import Receipt, Refusal, Submission
+from holdfast.model.marks import Mark, There
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Answer, Transition
+from holdfast.model.trail import Entry
 
 
 class CommitUnknownError(LedgerError):
@@ -63,9 +66,19 @@ class Ledger(Protocol):
         mail: its mail room.
         lifecycle: what people do to items.
         health: what runners know together.
+        restores: whether it is an older copy of itself.
     """
 
     shared: bool
+
+    def anchor(self, moment: Moment) -> LedgerTime:
+        """A writer has opened it: its time from now on. Where that is the writer's own clock, which was set meanwhile, all that waits is
+        moved along."""
+        ...
+
+    def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
+        """Called every few seconds: a server says its time; where the writer's is the ledger's, it is written down."""
+        ...
 
     @property
     def identity(self) -> str:
@@ -85,6 +98,11 @@ class Ledger(Protocol):
     @property
     def health(self) -> Health:
         """What runners know together of the world."""
+        ...
+
+    @property
+    def restores(self) -> Restores:
+        """Whether it is an older copy of itself."""
         ...
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
@@ -166,6 +184,33 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Close, and let another process write."""
+        ...
+
+
+class Restores(Protocol):
+    """What the ledger has told this process is durable, and whether it knows that itself.
+
+    Attributes:
+        mark: what it has told. Read from any thread.
+    """
+
+    mark: Mark
+
+    def identity(self) -> str:
+        """Names this ledger and its copies."""
+        ...
+
+    def there(self, mark: Mark) -> There:
+        """What it has of what a process was told is durable."""
+        ...
+
+    def last_acknowledged(self) -> int | None:
+        """Until when it knows that a runner worked, Unix milliseconds."""
+        ...
+
+    def accept(self, entry: Entry, report: str) -> None:
+        """Go on as it is though acknowledged work is missing, and write down who decided so: every incarnation is over, and none that was
+        lost comes back under its number."""
         ...
 
 

@@ -34,6 +34,7 @@ from holdfast.engine.reporting import Reporting
 from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
+from holdfast.engine.timekeeping import Timekeeping
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.first import FirstWorker
@@ -58,6 +59,7 @@ from holdfast.model.task import LiveTask, Transition
 from holdfast.modules.pipelines import sources_of
 from holdfast.notices import Notices, watcher
 from holdfast.relay import Relay
+from holdfast.remembering import Memory, Remembering
 from holdfast.settings import Settings
 from holdfast.store import Store, StoreAddress
 from holdfast.transaction import OpenTransactions
@@ -193,7 +195,7 @@ class Session:
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the incarnation; from then on the ledger is the committer's."""
-        asked, now = self._clock.monotonic(), self._clock.now_ms()
+        asked, now = self._clock.elapsed(), self._clock.now_ms()
         self._address = StoreAddress(self._settings.artifacts_place, self._ledger.identity)
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
         self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
@@ -204,6 +206,8 @@ class Session:
         self._build(learned, durations)
         self._executors_loop.watch(loop)
         self._replacing = Replacing(self._clock.monotonic())
+        self.timekeeping = Timekeeping(self._clock)
+        self.remembering = Remembering(Memory(self._settings.home, self._settings.ledger_name), self._ledger, self._ours)
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
@@ -219,6 +223,8 @@ class Session:
         if self.runner.handed_out():
             self.listening.due()
         self.listening.visit()
+        self.timekeeping.visit()
+        self.remembering.visit(self._clock.monotonic())
         self.retention.visit()
         self.redriving.visit()
         if (waiting := self._processes.alerts()) != self._waiting:
@@ -313,20 +319,23 @@ class Session:
             self._seen_here,
             None if self._settings.notify is None else self._teller(Notices(self._settings)),
         )  # fmt: skip
-        self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
+        self.reporting = Reporting(self._incarnation, self.committer, self._clock, lambda: self.timekeeping.on(self.runner.load()))
         media.otherwise(self._store)
 
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
-        machine = watcher(self._settings, lambda: self.committer.trouble)()
-        return machine + self._processes.alerts() + self._processes.memory_alerts() + self.runner.alerts()
+        machine = watcher(self._settings, lambda: self.committer.trouble or self.timekeeping.trouble)()
+        workers = self._processes.alerts() + self._processes.memory_alerts()
+        return machine + self.timekeeping.alerts() + workers + self.runner.alerts()
 
     @property
     def trouble(self) -> str | None:
         """Why something stands still here, or None: the ledger is not written, or workers cannot run a pipeline."""
         waiting = self._processes.alerts() if self.begun else []
-        stored = self.runner.trouble if self.begun else None
-        return self.committer.trouble or stored or (waiting[0].message if waiting else None)
+        if not self.begun:
+            return self.committer.trouble
+        standing = self.committer.trouble or self.timekeeping.trouble or self.runner.trouble
+        return standing or (waiting[0].message if waiting else None)
 
     def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
         """Delivers alerts beside the loop, and says afterwards whether it could."""
@@ -362,12 +371,13 @@ class Session:
         """Called by the watchdog's thread."""
 
         def verb(ledger: Ledger) -> None:
-            asked = self._clock.monotonic()
+            asked = self._clock.elapsed()
             if not ledger.renew(self._incarnation, self._clock.now_ms(), LEASE_MS):
                 raise LeaseLostError("this runner's lease was lost: others may have its items")
             self._watchdog.renewed(asked)
+            self.timekeeping.ask(ledger, self._incarnation)
 
-        self.committer.call(verb, lambda answer: None)
+        self.committer.call(verb, self.timekeeping.answered)
 
     def _unsure(self) -> None:
         """Called by the watchdog's thread: nobody may work on what others may claim soon."""

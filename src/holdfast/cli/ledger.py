@@ -1,21 +1,24 @@
-"""``ledger``: the ledger itself: moving it."""
+"""``ledger``: the ledger itself: moving it, and going on with one that was restored."""
 
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import to_builtins
 
 from holdfast.app import App
-from holdfast.cli.output import Json, print_json, tell
+from holdfast.cli.exits import REFUSED
+from holdfast.cli.output import Json, complain, moment, print_json, print_table, tell
 from holdfast.errors import InputError
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.release import install
 from holdfast.stores.directory import DirectoryStore
 
-ledger = typer.Typer(help="Move a ledger.", no_args_is_help=True, rich_markup_mode=None)
+ledger = typer.Typer(help="Move a ledger, or go on with one that was restored.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -63,6 +66,41 @@ def copy(
             tell(f"{path} is now {path.name}.moved; set HOLDFAST_LEDGER to the target")
     if not same:
         raise typer.Exit(1)
+
+
+@ledger.command("accept-restore")
+def accept_restore(
+    reason: Annotated[str, typer.Option("--reason", help="Why: it is what the audit log will say. Without it, what is missing is only shown.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Though nothing is missing that this home remembers.")] = False,
+    json: Json = False,
+) -> None:
+    """Go on with a ledger that was restored from a backup, or that a failover has taken back in time.
+
+    Such a ledger does not know what it has acknowledged, so every runner refuses it. This says what may be lost or repeated, and, with
+    a reason, accepts that: runners begin anew.
+    """
+    app = App()
+    found = app.accept_restore(reason, force=force) if reason.strip() else app.restored()
+    if json:
+        print_json(to_builtins(found))
+    else:
+        tell(found.text() if found.missing or found.accepted else f"{found.ledger} knows everything that this home remembers of it")
+        if found.accepted:
+            tell("accepted; it is in the audit log. Start the runners.")
+    if found.missing and not found.accepted:
+        complain("nothing was changed: to go on with it as it is, give a reason with --reason")
+        raise typer.Exit(REFUSED)
+
+
+@ledger.command("restores")
+def restores(json: Json = False) -> None:
+    """List restores that were accepted, the newest first."""
+    with closing(App().reads()) as reads:
+        rows = reads.restores(100)
+    if json:
+        print_json(rows)
+        return
+    print_table(["at", "who", "reason"], [[moment(row["at"]), row["who"], row["reason"]] for row in rows], "none was accepted")
 
 
 def _copy_artifacts(folder: Path, new: App, json: bool) -> int:

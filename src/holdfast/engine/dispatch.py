@@ -8,10 +8,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import count
 
-from holdfast.clock import Clock
+from holdfast.clock import Clock, skew_ms
 from holdfast.core.decide import SUSPECT
 from holdfast.core.events import Deferred, Unavailable
 from holdfast.core.item_run import ItemRun
@@ -25,6 +24,7 @@ from holdfast.engine.learning import Learning
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
 from holdfast.model.graph import Graph, Node
+from holdfast.model.moments import shown
 from holdfast.model.outcome import Argument, Invocation
 from holdfast.model.step import Step
 
@@ -163,7 +163,7 @@ class Dispatch:
         opened = self._gates.unavailable(run.pipeline, node.step, None if tried else (run.item, *key))
         if opened is None or not fails_over(run.graph, node):
             return None
-        since = datetime.fromtimestamp(opened.opened_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        since = shown(opened.opened_at)
         what = f"dependency {opened.name} is unavailable since {since} UTC: {opened.why}"
         return Failure("transient", UNAVAILABLE, what[:500])
 
@@ -301,7 +301,7 @@ class Dispatch:
             run.key,
             given,
             timeout,
-            run.deadline,
+            None if run.deadline is None else run.deadline + skew_ms(self._clock),  # a step body looks at this machine's clock
             live.suspect >= SUSPECT,
             {one.label: one.value for one in run.effects[key]} if run.effects and key in run.effects else None,
             run.correlation,

@@ -19,7 +19,7 @@ from holdfast.model.values import Value
 MINUTELY = 2 * 24 * 60
 """Minutes for which measures are kept by the minute; before that, by the hour."""
 
-HERE = ("disk-full", "ledger-trouble", "memory-short")
+HERE = ("disk-full", "ledger-trouble", "memory-short", "clock")
 """Kinds that a runner sees of its own machine."""
 
 WHY_LIMIT = 2_000

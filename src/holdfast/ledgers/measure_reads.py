@@ -96,14 +96,15 @@ class MeasureReads:
         """Runners whose lease holds.
 
         Keys: ``runner``, ``host``, ``pid``, ``started_at``, ``expires_at``, ``items`` and ``bytes`` in hand, ``ready``: pipeline, step and
-        number of what waits for capacity, and ``pools``: pool, how many tasks run and how many wait.
+        number of what waits for capacity, ``pools``: pool, how many tasks run and how many wait, and ``clock_ahead_s``: by how much the
+        machine's clock is ahead of the ledger's time (0: little).
         """
         rows = []
         for number, host, pid, started, expires, load in self._rows("runners_now", now_ms):
             said = msgspec.json.decode(load, type=Load) if load else Load()
             rows.append(
                 {"runner": number, "host": host, "pid": pid, "started_at": started, "expires_at": expires, "items": said.items, "bytes": said.bytes,
-                 "ready": said.ready, "pools": said.pools}
+                 "ready": said.ready, "pools": said.pools, "clock_ahead_s": said.clock_ahead_s}
             )  # fmt: skip
         return rows
 

@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.beyond import Run, write_beyond
 from holdfast.ledgers.measuring import Sums, minutes_of
-from holdfast.ledgers.postgres_connection import Connection, one
+from holdfast.ledgers.postgres_connection import BEGIN, Connection, one
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
 from holdfast.model.domain import check_parameters
@@ -46,7 +46,7 @@ def write_group(
     """
     items = sorted({transition.item for transition in transitions})
     with connection.pipeline():
-        connection.execute("begin")
+        connection.execute(BEGIN)
         noted = connection.execute(SQL["note_command"], (command, incarnation))
         locked = connection.execute(SQL["fences"], (numbers(items),))
         unknown = sums.unknown(incarnation, minutes_of(transitions))

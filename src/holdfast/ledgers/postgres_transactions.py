@@ -100,7 +100,7 @@ class PostgresTransaction:
         """None: somebody else holds the item's row; nothing was written."""
         self._connection.execute(f"set local search_path = {SCHEMA}")
         self._connection.execute("set local enable_seqscan = off")
-        if one(self._connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
+        if one(self._connection.execute(SQL["lease_of"], (incarnation,))) is None:  # whoever would end it waits for this transaction
             raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
         running = self._connection.execute(SQL["fences"], (numbers([transition.item]),)).fetchall()
         group = Group(incarnation)

@@ -16,11 +16,13 @@ from holdfast.ledgers.refused_reads import RefusedReads
 from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
 from holdfast.ledgers.search import Ask
 from holdfast.ledgers.search_reads import SearchReads
+from holdfast.ledgers.timekeeping import Kept
 from holdfast.model.claimed import Claimed
 from holdfast.model.domain import check_parameters
 from holdfast.model.events import trace_of
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.prices import MICRO
 from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.states import ITEM_STATES
@@ -55,6 +57,17 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         self.close = close
         self._ask = rows
         self._sql = queries(dialect)
+
+    def time(self, moment: Moment) -> LedgerTime:
+        """The ledger's time, as its server says it, or as its writer last wrote it down."""
+        if self.dialect == "postgres":
+            return LedgerTime(self._rows("ledger_time")[0][0], server=True)
+        rows = self._rows("clock_kept")
+        return LedgerTime(Kept(*rows[0]).now_ms(moment) if rows and Kept(*rows[0]).moved_ms(moment) else moment.wall_ms)
+
+    def restores(self, limit: int) -> list[dict[str, Any]]:
+        """Restores that were accepted, the newest first: ``number``, ``at``, ``who``, ``reason``, ``report``."""
+        return [dict(zip(("number", "at", "who", "reason", "report"), row, strict=True)) for row in self._rows("restores", limit)]
 
     def status(self) -> list[dict[str, Any]]:
         """Per pipeline, what was received and the items in each state."""

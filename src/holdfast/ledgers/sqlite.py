@@ -20,17 +20,20 @@ from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.measuring import Sums
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
+from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
 from holdfast.ledgers.sqlite_rows import numbers
+from holdfast.ledgers.timekeeping import Kept, anchor, keep, worth_keeping
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
 from holdfast.model.domain import check_parameters, cleaned
 from holdfast.model.ids import Minter
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Transition
 from holdfast.settings import make_folder
 
@@ -67,9 +70,11 @@ class SqliteLedger:
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
         self._sums = Sums()
+        self._kept: Kept | None = None
         self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
+        self.restores = LedgerRestores(self._transact)
 
     @property
     def identity(self) -> str:
@@ -104,14 +109,16 @@ class SqliteLedger:
         with transaction(self.connection, self.path):
             (incarnation,) = self._one("begin_incarnation", cleaned(host), pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
+        self.restores.begun(incarnation, now_ms)
         return int(incarnation)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease."""
         with transaction(self.connection, self.path):
-            self._run("renew_incarnation", now_ms + lease_ms, incarnation)
-            held = self.connection.changes() == 1
-        return held
+            renewed = self._one("renew_incarnation", now_ms + lease_ms, incarnation)
+        if renewed is not None:
+            self.restores.renewed(incarnation, renewed[0], now_ms)
+        return renewed is not None
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
@@ -153,6 +160,7 @@ class SqliteLedger:
             if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
                 (oldest,) = self._one("foremost_item") or (now_ms,)
                 raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, created))
+        self.restores.accepted(receipts, now_ms)
         return receipts
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
@@ -189,10 +197,14 @@ class SqliteLedger:
         """Write a group of transitions."""
         try:
             with transaction(self.connection, self.path):
-                return write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums)
+                held = write_group(
+                    self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums
+                )
         except BaseException:
             self._sums.forget()
             raise
+        self.restores.wrote(incarnation, command)
+        return held
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Whether that group was written: commands of an incarnation only grow."""
@@ -216,6 +228,17 @@ class SqliteLedger:
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Nobody else writes: the runner's socket hints after each verb that it takes."""
         return lambda: None
+
+    def anchor(self, moment: Moment) -> LedgerTime:
+        """From now on the ledger's time is this process's."""
+        told, self._kept = self._transact(lambda run: anchor(run, moment))
+        return told
+
+    def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
+        """Write the time down, when that says more than what is written."""
+        if worth_keeping(self._kept, now_ms, moment):
+            self._kept = self._transact(lambda run: keep(run, now_ms, moment))
+        return None
 
     def close(self) -> None:
         """Close and release the writer lock."""

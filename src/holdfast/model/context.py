@@ -83,7 +83,7 @@ class Context(msgspec.Struct, frozen=True):
         generation: the item's passage, from 1; a redrive begins the next.
         idempotency_key: equal for all attempts of this task and for no other task: hand it to services that
             deduplicate. It is the SHA-256 of item, node and place, in hexadecimal.
-        deadline: Unix time in seconds after which the item is given up, or None.
+        deadline: Unix time in seconds, by this machine's clock, after which the item is given up, or None.
         correlation: shared by everything that one item set off: its children, and what its events started.
         trace: W3C trace id (32 hexadecimal digits), shared likewise.
     """

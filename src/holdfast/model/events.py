@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from holdfast.errors import InputError
 from holdfast.model.codec import check_json
 from holdfast.model.domain import check_name, is_name, unfit
 from holdfast.model.failure import Failure
+from holdfast.model.moments import iso, ms_of
 from holdfast.model.values import Value
 
 DATA_LIMIT = 1024 * 1024
@@ -93,7 +94,7 @@ def envelope(event: Event, data: bytes) -> bytes:
         "id": event.id,
         "source": event.source,
         "type": event.type,
-        "time": datetime.fromtimestamp(event.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": iso(event.at),
         "datacontenttype": "application/json",
     }
     extensions = {"subject": event.key, "correlationid": event.correlation, "traceparent": traceparent(event.trace)}
@@ -131,7 +132,7 @@ def opened(data: bytes, now_ms: int) -> Event:
         raise InputError(f"this is no CloudEvent in JSON: {error}") from None
     if not found.id or not found.type or found.specversion != "1.0":
         raise InputError("this is no CloudEvent 1.0: it needs id, source, type and specversion")
-    at = now_ms if found.time is None else int(found.time.timestamp() * 1000)
+    at = now_ms if found.time is None else ms_of(found.time)
     parts = found.traceparent.split("-")
     trace = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
     name = hashlib.sha256(f"{found.source}\0{found.id}".encode()).hexdigest()[:32] if not found.source.startswith("holdfast/") else found.id

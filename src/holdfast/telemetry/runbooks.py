@@ -74,6 +74,7 @@ def runbooks(of: Subject) -> list[Runbook]:
         _machine(of),
         _workers(of),
         _memory(of),
+        _clock(of),
         _alert(of),
     ]
 
@@ -320,6 +321,26 @@ def _memory(of: Subject) -> Runbook:
                 "If it is not the workers that hold the memory, end what does, or add memory. Then send the dead letters back: "
                 "`holdfast dead redrive error:memory`."
             ),
+        ),
+    )
+
+
+def _clock(of: Subject) -> Runbook:
+    return Runbook(
+        "clock",
+        "A clock is wrong or was set",
+        "a runner says that its machine's clock is ahead of the ledger's time, or behind it",
+        ("clock",),
+        (
+            Step(
+                "Whose clock, and by how much? No item is harmed: waits, deadlines and leases go by the ledger's time.", ("holdfast doctor || true",)
+            ),
+            Step("Set the clock of the host that the alert names, and keep it right with NTP. No restart is needed."),
+            Step(
+                "If its clock was put right while an SQLite runner worked: the ledger's time approaches it by 3 minutes an hour, or takes it up at "
+                "once when the runner is started again. What waits is moved along."
+            ),
+            Step(f"See that nothing of {of.pipeline} hangs.", ("holdfast stuck --older 1h || true", "holdfast audit"), "/audit"),
         ),
     )
 

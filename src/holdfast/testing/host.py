@@ -40,6 +40,10 @@ class SkewedClock:
         """Unix time in milliseconds."""
         return self._clock.now_ms() + self._skew
 
+    def wall_ms(self) -> int:
+        """Unix time in milliseconds."""
+        return self.now_ms()
+
     def monotonic(self) -> float:
         """Seconds."""
         return self._clock.monotonic()

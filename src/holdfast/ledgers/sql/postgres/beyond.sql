@@ -33,9 +33,9 @@ select asked from waits where item = $1 and node = $2 and place = $3 and state =
 select generation from items where id = $1;
 
 -- name: add_child
-insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, parent, correlation, trace, digest)
-select (($1::bigint - 1577836800000) << 22) | nextval('item_ids'), v.pipeline, v.id, $4::text, $5::bytea, $6::text, $7::int, $8::bigint,
-    $9::bigint, $10::bigint, $11::text, $12::text, $13::text
+insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, allowed_ms, parent, correlation, trace, digest)
+select (least(greatest($1::bigint - 1577836800000, 0), 2199023255551) << 22) | nextval('item_ids'), v.pipeline, v.id, $4::text, $5::bytea, $6::text, $7::int, $8::bigint,
+    $9::bigint, $9::bigint - $8::bigint, $10::bigint, $11::text, $12::text, $13::text
 from versions v join pipelines p on p.id = v.pipeline where p.name = $2 and v.label = $3
 on conflict (pipeline, key) do nothing returning id, pipeline;
 

@@ -24,7 +24,7 @@ insert into incarnations (host, pid, place, born, started_at, expires_at) values
 select id, pid, born from incarnations where not swept and ended_at is null and place = $1 and place <> '' and born > 0;
 
 -- name: renew_incarnation
-update incarnations set expires_at = now_ms() + $2 where id = $1 and ended_at is null returning id;
+update incarnations set expires_at = now_ms() + $2, beats = beats + 1 where id = $1 and ended_at is null returning beats, now_ms();
 
 -- name: end_incarnation
 update incarnations set expires_at = now_ms(), ended_at = coalesce(ended_at, now_ms()) where id = $1;
@@ -40,16 +40,16 @@ select id from incarnations where not swept and ended_at is not null order by id
 -- name: mark_swept only when nothing runs under it, in whatever version
 update incarnations set swept = true where id = $1 and not exists (select from items where state = 'running' and due = $1);
 
--- name: incarnation_alive
-select id from incarnations where id = $1 and ended_at is null and expires_at > now_ms() for share;
+-- name: lease_of whether it is over, and the time, before anything goes by it
+select expires_at, now_ms() from incarnations where id = $1 and ended_at is null for share;
 
 -- name: version_of
 select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline where p.name = $1 and v.label = $2;
 
 -- name: add_items in the order given; a known key is left out
-insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, digest)
-select (($1::bigint - 1577836800000) << 22) | nextval('item_ids'), w.pipeline, w.version, w.key, w.payload, w.artifact, w.priority, $1,
-    w.deadline, w.digest
+insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, allowed_ms, digest)
+select (least(greatest($1::bigint - 1577836800000, 0), 2199023255551) << 22) | nextval('item_ids'), w.pipeline, w.version, w.key, w.payload, w.artifact, w.priority, $1,
+    w.deadline, w.deadline - $1, w.digest
 from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::text[], $7::int[], $8::bigint[], $9::text[])
     with ordinality as w (pipeline, version, key, payload, artifact, priority, deadline, digest, position)
 order by w.position
@@ -235,7 +235,7 @@ where d.state = 'open' and d.id = any ($1::bigint[]) order by d.id for update;
 
 -- name: next_generation
 update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
-    deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end,
+    deadline = $1 + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = $2;
 

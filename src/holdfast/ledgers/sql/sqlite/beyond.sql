@@ -33,8 +33,9 @@ select asked from waits where item = ?1 and node = ?2 and place = ?3 and state =
 select generation from items where id = ?1;
 
 -- name: add_child
-insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, parent, correlation, trace, digest)
-select ?1, v.pipeline, v.id, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?10, ?11, ?12, ?13
+insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, allowed_ms, parent, correlation, trace,
+    digest)
+select ?1, v.pipeline, v.id, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?9 - ?8, ?10, ?11, ?12, ?13
 from versions v join pipelines p on p.id = v.pipeline where p.name = ?2 and v.label = ?3
 on conflict (pipeline, key) do nothing returning id, pipeline;
 

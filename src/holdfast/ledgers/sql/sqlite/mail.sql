@@ -122,7 +122,7 @@ update deliveries set item = ?2 where id = ?1;
 
 -- name: next_generation_of a cancelled item begins again
 update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null,
-    deadline = case when deadline is null then null else ?1 + (deadline - admitted_at) end
+    deadline = ?1 + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at)
 where id = ?2 and state = 'cancelled';
 
 -- name: wake_until items that wait until a time that is not far; one that waits for something else waits again

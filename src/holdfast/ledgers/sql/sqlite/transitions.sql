@@ -21,7 +21,7 @@ insert into incarnations (host, pid, started_at, expires_at) values (?, ?, ?, ?)
 update incarnations set expires_at = ?1, ended_at = coalesce(ended_at, ?1) where id <> ?2 and ended_at is null;
 
 -- name: renew_incarnation
-update incarnations set expires_at = ? where id = ? and ended_at is null;
+update incarnations set expires_at = ?, beats = beats + 1 where id = ? and ended_at is null returning beats;
 
 -- name: end_incarnation
 update incarnations set expires_at = ?1, ended_at = ?1 where id = ?2;
@@ -36,8 +36,8 @@ select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline wh
 select id, state, digest from items where pipeline = ? and key = ?;
 
 -- name: add_item
-insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, digest)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?10)
+insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, allowed_ms, digest)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?9 - ?8, ?10)
 on conflict (pipeline, key) do nothing;
 
 -- name: waiting_items how many wait, counted no further than a limit
@@ -189,7 +189,7 @@ where d.state = 'open' and d.id in (select value from carray(?)) order by d.id;
 
 -- name: next_generation
 update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
-    deadline = case when deadline is null then null else ? + (deadline - admitted_at) end,
+    deadline = ? + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = ?;
 
