@@ -16,6 +16,8 @@
     │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
     ├── WorkersError               worker processes cannot start, or cannot import a pipeline; nothing was accepted
     ├── BusError                   a broker has not taken an event, or cannot be reached; events wait in the ledger
+    │   ├── EventRefusedError      a broker does not take this event, whatever else it takes
+    │   └── StreamRefusedError     a broker would discard messages that nobody has read
     ├── StoreError                 an artifact is missing or its bytes are not what its digest says
     └── StepError                  raised by step bodies to say what kind of failure it is
         ├── TransientError         try again, not before ``retry_after`` seconds if given
@@ -99,6 +101,14 @@ class WorkersError(HoldfastError):
 
 class BusError(HoldfastError):
     """A broker cannot be reached, or has not taken an event: it waits in the ledger."""
+
+
+class EventRefusedError(BusError):
+    """A broker does not take this event, whatever else it takes: it is too large, or its name is none there."""
+
+
+class StreamRefusedError(BusError, InputError):
+    """A broker keeps messages in a way that would discard some that nobody has read."""
 
 
 class StoreError(HoldfastError):

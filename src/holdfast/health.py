@@ -59,8 +59,9 @@ class Health(Protocol):
         """A success is known no longer."""
         ...
 
-    def serve(self, incarnation: int, versions: list[int]) -> None:
-        """An incarnation serves these versions; what those served that are over is forgotten."""
+    def serve(self, incarnation: int, versions: dict[int, tuple[str, ...]], now_ms: int) -> None:
+        """An incarnation serves these versions, by what each listens to; what those served that are over is forgotten. A version that no
+        other runner serves listens to nothing else from now on. What could not be handed out is tried again."""
         ...
 
     def compact_measures(self, now_ms: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import uuid
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -14,15 +13,13 @@ from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.rebuild import given
 from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError, NotFoundError
-from holdfast.handling import Changed, Handling, Target, Told, named
+from holdfast.event_verbs import EventVerbs
+from holdfast.handling import Changed, Target, Told, named
 from holdfast.ledgers.search import Page
-from holdfast.model import media
 from holdfast.model.changes import Move, Operation
 from holdfast.model.codec import decode, join, plainly
-from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
-from holdfast.model.events import Event
-from holdfast.model.item import SOURCE_LIMIT, check_name, storable
+from holdfast.model.item import SOURCE_LIMIT, storable
 from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
@@ -39,7 +36,7 @@ PURGE = 200
 """Items whose values are cleared in one transaction."""
 
 
-class Operations(Handling):
+class Operations(EventVerbs):
     """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, and deciding, publishing, clearing."""
 
     def item(self, item: str) -> Shown:
@@ -118,46 +115,6 @@ class Operations(Handling):
             raise InputError(f"the answer cannot be kept: {error}") from None
         state: str = self._once(lambda writer: writer.mail.decide(review, plain, digest, who, tuple(roles), self.clock.now_ms()))
         return state
-
-    def publish(self, event: str, data: Any, key: str = "", id: str = "", source: str = "holdfast") -> bool:
-        """Publish an event from outside a pipeline: it is durable when this returns.
-
-        Args:
-            event: its name.
-            data: its data.
-            key: what it is about, for tasks that wait for it.
-            id: names it for ever: the same id twice is one event; by default a new one.
-            source: who says so.
-
-        Returns:
-            False when its id was known.
-
-        Raises:
-            DefinitionError: a name that is none.
-            InputError: the data cannot be kept as JSON, or the key or id not as text.
-        """
-        check_name("key of an event", key)
-        check_name("id of an event", id)
-        store = self.store()
-        try:
-            with media.using(store):
-                value = store.keep(plainly(data))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
-        one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
-        (new,) = self._once(lambda writer: writer.mail.publish([one]))
-        return bool(new)
-
-    def redeliver(self, deliveries: list[int]) -> list[int]:
-        """Offer refused deliveries of events to their pipelines again; returns those that were refused.
-
-        Raises:
-            NotFoundError: one of them is not there; nothing is changed.
-        """
-        with closing(self.reads()) as reads:
-            for number in deliveries:
-                reads.check_delivery(number)
-        return self._once(lambda writer: writer.mail.redeliver(deliveries))
 
     def differences(self, pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
         """What a pipeline's version changes for the items of its other versions.
@@ -343,13 +300,6 @@ class Operations(Handling):
         finally:
             reads.close()
         return collect(Path(place), referenced, self.clock.now_ms() / 1000, grace_s, dry_run)
-
-    def _once(self, verb: Callable[[Any], T]) -> T:
-        writer = self.writer()
-        try:
-            return verb(writer)
-        finally:
-            writer.close()
 
 
 def _refused(key: str, named: dict[str, tuple[str, str]]) -> str | None:

@@ -143,6 +143,8 @@ class Session:
                 each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
+                if relay is not None and relay.refused is not None:
+                    raise relay.refused
                 if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
                     break
                 await asyncio.sleep(TICK_S)
@@ -178,7 +180,8 @@ class Session:
         """Begin the incarnation; from then on the ledger is the committer's."""
         asked, now = self._clock.monotonic(), self._clock.now_ms()
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
-        self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
+        listens = {one.version: tuple(listener.event for listener in one.pipeline.listeners) for one in self.loaded}
+        self._ledger.health.serve(self._incarnation, listens, now)
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
         served = {one.pipeline.name: one.pipeline for one in self.loaded}

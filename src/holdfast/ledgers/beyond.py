@@ -57,7 +57,7 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
             for (asked,) in run("asked_of", one.item, node, place):
                 run("move_review", one.item, node, place, _encoder.encode(replace(_asked.decode(asked), by=by)), until)
         for event in more.events:
-            add_event(run, event)
+            keep_event(run, event, "emit_event")
         for effect in more.effects:
             run("add_effect", one.item, effect.node, effect.place, effect.label, one.at, effect.value)
         for part in more.parts:
@@ -99,11 +99,11 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
     return False
 
 
-def add_event(run: Run, event: Event) -> bool:
-    """Keep an event; False when its id was known."""
+def keep_event(run: Run, event: Event, query: str = "add_event") -> bool:
+    """Keep an event; False when its source and id were known. ``emit_event``: it is of this ledger, and its source says so."""
     return bool(
         run(
-            "add_event", event.id, event.type, event.source, event.key, event.at, event.correlation, event.trace, int(event.outgoing),
-            *columns(event.data),
+            query, event.id, event.type, event.source, event.key, event.at, event.received_at or event.at, event.correlation, event.trace,
+            int(event.outgoing), *columns(event.data),
         )
     )  # fmt: skip

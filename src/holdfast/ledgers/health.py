@@ -74,13 +74,18 @@ class LedgerHealth:
         """A success is known no longer."""
         self._transact(lambda run: run("forget_cached", digest))
 
-    def serve(self, incarnation: int, versions: list[int]) -> None:
+    def serve(self, incarnation: int, versions: dict[int, tuple[str, ...]], now_ms: int) -> None:
         """An incarnation serves these versions."""
 
         def work(run: Run) -> None:
             run("forget_serving", incarnation)
-            for version in sorted(versions):
+            run("events_again")
+            run("waits_again")
+            for version, types in sorted(versions.items()):
                 run("serve", incarnation, version)
+                for (kind,) in [] if run("served_by_others", version, incarnation, now_ms) else run("subscriptions_of", version):
+                    if kind not in types:
+                        run("unsubscribe", version, kind)
 
         self._transact(work)
 

@@ -86,9 +86,8 @@ class PostgresLedger:
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
-            connection.execute(SQL["unsubscribe"], (spec.pipeline,))
             for event in spec.listens:
-                connection.execute(SQL["subscribe"], (spec.pipeline, event))
+                connection.execute(SQL["subscribe"], (version, event))
             bodies = {}
             for node, digest in spec.bodies.items():
                 connection.execute(SQL["add_body"], (digest,))

@@ -80,9 +80,8 @@ class SqliteLedger:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
-            self._run("unsubscribe", spec.pipeline)
             for event in spec.listens:
-                self._run("subscribe", spec.pipeline, event)
+                self._run("subscribe", version, event)
             bodies = {}
             for node, digest in spec.bodies.items():
                 self._run("add_body", digest)
