@@ -202,7 +202,7 @@ class Mailroom(Protocol):
         as a refused input, and its delivery leads to the item that is there."""
         ...
 
-    def pass_over(self, delivery: int, version: int, reason: str, now_ms: int) -> None:
+    def pass_over(self, delivery: int, version: int, reason: str) -> None:
         """A version cannot use a delivery: its data do not fit (with a reason), or it is of no interest. It is closed for good when no other
         version is left that may use it: one that has a runner, or the newest that listens."""
         ...

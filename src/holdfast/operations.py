@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from holdfast.errors import InputError, NotFoundError
 from holdfast.event_verbs import EventVerbs
 from holdfast.handling import Changed, Target, Told, named
 from holdfast.ledgers.search import Page
+from holdfast.model import media
 from holdfast.model.changes import Move, Operation
 from holdfast.model.codec import decode, join, plainly
 from holdfast.model.display import Shown

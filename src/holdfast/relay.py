@@ -101,7 +101,7 @@ class Relay:
                 while len(self._failed) > REMEMBERED:
                     self._failed.popitem(last=False)
                 log.warning("a message from the broker cannot be kept yet, and is taken again later: %s", reason)
-                return min(LONGEST_S, AGAIN_S * 2**tries)
+                return float(min(LONGEST_S, AGAIN_S * 2**tries))
         self._arrived()
         return None
 

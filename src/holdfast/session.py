@@ -54,7 +54,7 @@ from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
 from holdfast.modules.pipelines import sources_of
-from holdfast.notices import Notices, watcher
+from holdfast.notices import Messenger, Notices, watcher
 from holdfast.relay import Relay
 from holdfast.settings import Settings
 from holdfast.store import Store
@@ -110,6 +110,7 @@ class Session:
         self._ours = DaemonPool(4, "holdfast-aside")
         self._idle_since = clock.monotonic()
         self._waiting: list[Alert] = []
+        self._relay: Relay | None = None
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -133,7 +134,7 @@ class Session:
         server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
-        relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
+        relay = self._relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
         relaying = None if relay is None else hidden(loop.create_task(relay.run()))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
@@ -165,6 +166,8 @@ class Session:
             if relaying is not None:
                 relaying.cancel()
                 await asyncio.wait([relaying], timeout=5)
+            if self._messenger is not None:
+                self._messenger.close()
             self.runner.leave()
             self.runner.tally.close()
             await loop.run_in_executor(self._ours, self._leave)
@@ -181,7 +184,7 @@ class Session:
         asked, now = self._clock.monotonic(), self._clock.now_ms()
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
         listens = {one.version: tuple(listener.event for listener in one.pipeline.listeners) for one in self.loaded}
-        self._ledger.health.serve(self._incarnation, listens, now)
+        self._ledger.health.serve(self._incarnation, listens)
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
         served = {one.pipeline.name: one.pipeline for one in self.loaded}
@@ -285,10 +288,11 @@ class Session:
         self.runner.handed_out = self.listening.due
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
+        notices = None if self._settings.notify is None else Notices(self._settings)
+        self._messenger = None if notices is None else Messenger(notices)
         self.alerting = Alerting(
-            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices,
-            self._seen_here,
-            None if self._settings.notify is None else self._teller(Notices(self._settings)),
+            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices, self._seen_here,
+            [] if notices is None else notices.addresses, None if self._messenger is None else self._messenger.tell,
         )  # fmt: skip
         self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
         media.otherwise(self._store)
@@ -296,6 +300,8 @@ class Session:
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
         machine = watcher(self._settings, lambda: self.committer.trouble)()
+        if self._relay is not None and self._relay.trouble is not None:
+            machine.append(Alert("broker-trouble", socket.gethostname(), f"events wait in the ledger: {self._relay.trouble}"))
         return machine + self._processes.alerts() + self._processes.memory_alerts()
 
     @property
@@ -303,10 +309,6 @@ class Session:
         """Why something stands still here, or None: the ledger is not written, or workers cannot run a pipeline."""
         waiting = self._processes.alerts() if self.begun else []
         return self.committer.trouble or (waiting[0].message if waiting else None)
-
-    def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
-        """Delivers alerts beside the loop, and says afterwards whether it could."""
-        return lambda alerts, told: self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run notices and the user's conditions beside the loop."""

@@ -50,9 +50,17 @@ class NatsBus:
         broker = NatsBroker(self._url, logger=logging.getLogger("holdfast.bus"), log_level=logging.DEBUG, **options)
         stream = JStream(STREAM, subjects=[f"{PREFIX}>"], declare=False)  # one that is there is never changed
 
-        @broker.subscriber(f"{PREFIX}>", stream=stream, durable=self._reader, pull_sub=True, ack_policy=AckPolicy.MANUAL)
+        subscribed = broker.subscriber(
+            f"{PREFIX}>", stream=stream, durable=self._reader, pull_sub=True, ack_policy=AckPolicy.MANUAL, decoder=_undecoded
+        )
+
+        @subscribed
         async def consume(message: NatsMessage) -> None:
-            wait_s = await received(bytes(message.body))
+            wait_s: float | None = CONNECT_S
+            try:
+                wait_s = await received(bytes(message.body))
+            except Exception as error:
+                logging.getLogger("holdfast").exception("a message was not kept, and is taken again: %s", error)
             if wait_s is None:
                 await message.ack()
             else:
@@ -110,6 +118,11 @@ class NatsBus:
                 f"stream {STREAM} of {hidden(self._url)} would discard messages that nobody has read: {'; '.join(faults)}. Nothing was changed "
                 f"there: set it with `nats stream edit {STREAM}`, and start again"
             )
+
+
+async def _undecoded(message: NatsMessage) -> bytes:
+    """A message as it came: what it says of its content is not believed."""
+    return bytes(message.body)
 
 
 def faults_of_stream(config: StreamConfig) -> list[str]:

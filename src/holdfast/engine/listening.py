@@ -29,7 +29,7 @@ log = logging.getLogger("holdfast")
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """Runs work beside the event loop, and hands its result to the loop: it calls the user's ``where`` and ``key``."""
 
-POLL_S = 1.0
+POLL_MS = 1_000
 
 FIRST_MS = 1_000
 LONGEST_MS = 300_000
@@ -95,7 +95,7 @@ class Listening:
         asked = self._clock.monotonic()
         if self._visiting or not self._pipelines or not (self._due or asked >= self._next):
             return
-        self._visiting, self._due, self._next = True, False, asked + POLL_S
+        self._visiting, self._due, self._next = True, False, asked + POLL_MS / 1000
         now = self._clock.now_ms()
         self._desk.call(lambda ledger: ledger.mail.deliveries(list(self._pipelines), now), self._fetched)
 
@@ -126,9 +126,7 @@ class Listening:
         self._accepted()
 
 
-def judged(
-    pipelines: dict[int, Pipeline[Any, Any]], deliveries: Sequence[Delivery], artifacts: Store
-) -> list[tuple[Delivery, Verdict]]:
+def judged(pipelines: dict[int, Pipeline[Any, Any]], deliveries: Sequence[Delivery], artifacts: Store) -> list[tuple[Delivery, Verdict]]:
     """What is to become of deliveries."""
     media.here(artifacts)
     return [(one, judge(pipelines[one.version], one, artifacts)) for one in deliveries]
@@ -191,7 +189,7 @@ def settled(ledger: Ledger, verdicts: list[tuple[Delivery, Verdict]], now_ms: in
             if isinstance(verdict, Fits):
                 ledger.mail.accept(delivery.delivery, verdict.submission, now_ms)
             elif isinstance(verdict, PassedOver):
-                ledger.mail.pass_over(delivery.delivery, delivery.version, verdict.reason, now_ms)
+                ledger.mail.pass_over(delivery.delivery, delivery.version, verdict.reason)
         except (LedgerUnavailableError, LeaseLostError):
             raise
         except Exception as error:

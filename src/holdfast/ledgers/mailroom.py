@@ -76,25 +76,25 @@ class LedgerMailroom:
         """Events for versions that listen."""
 
         def work(run: Run) -> list[Any]:
-            for delivery, reason in run("judged_deliveries", now_ms):  # of versions whose runner has gone, nothing more is heard
+            for delivery, reason in run("judged_deliveries"):  # of versions whose runner has gone, nothing more is heard
                 _close(run, delivery, reason)
             return [row for version in sorted(versions, reverse=True) for row in run("deliveries", version, now_ms, limit)]
 
         found: dict[int, Delivery] = {}
         for row in self._transact(work):
-            found.setdefault(row[0], Delivery(*row[:4], event_of(row[4:])))
+            found.setdefault(row[0], Delivery(row[0], row[1], row[2], row[3], event_of(row[4:])))
         return list(found.values())
 
     def accept(self, delivery: int, submission: Submission, now_ms: int) -> bool:
         """Make an item of a delivery."""
         return self._transact(lambda run: self._accept(run, delivery, submission, now_ms), tell=True)
 
-    def pass_over(self, delivery: int, version: int, reason: str, now_ms: int) -> None:
+    def pass_over(self, delivery: int, version: int, reason: str) -> None:
         """A version cannot use a delivery."""
 
         def work(run: Run) -> None:
             run("judge_delivery", delivery, version, reason)
-            for judged, why in run("judged_deliveries", now_ms):
+            for judged, why in run("judged_deliveries"):
                 _close(run, judged, why)
 
         self._transact(work)

@@ -105,7 +105,7 @@ and not exists (
     select 1 from versions o join subscriptions t on t.version = o.id and t.type = e.type
     where o.pipeline = v.pipeline and o.id > v.id and not exists (select 1 from verdicts y where y.delivery = d.id and y.version = o.id)
     and exists (
-        select 1 from serving g join incarnations n on n.id = g.incarnation where g.version = o.id and n.ended_at is null and n.expires_at > $2
+        select 1 from serving g join incarnations n on n.id = g.incarnation where g.version = o.id and n.ended_at is null and n.expires_at > now_ms()
     )
 )
 order by d.due, d.id limit $3;
@@ -135,7 +135,7 @@ where d.state = 'open' and x.version = (
     select 1 from versions v join subscriptions s on s.version = v.id and s.type = e.type
     where v.pipeline = d.pipeline and not exists (select 1 from verdicts y where y.delivery = d.id and y.version = v.id)
     and exists (
-        select 1 from serving g join incarnations n on n.id = g.incarnation where g.version = v.id and n.ended_at is null and n.expires_at > $1
+        select 1 from serving g join incarnations n on n.id = g.incarnation where g.version = v.id and n.ended_at is null and n.expires_at > now_ms()
     )
 ) order by x.delivery limit 1000;
 
@@ -172,7 +172,7 @@ select type from subscriptions where version = $1;
 
 -- name: served_by_others a version that a runner alive other than this one serves
 select 1 from serving g join incarnations n on n.id = g.incarnation
-where g.version = $1 and g.incarnation <> $2 and n.ended_at is null and n.expires_at > $3 limit 1;
+where g.version = $1 and g.incarnation <> $2 and n.ended_at is null and n.expires_at > now_ms() limit 1;
 
 -- name: learn
 insert into learned (name, value, at) values ($1, $2, $3) on conflict (name) do update set value = excluded.value, at = excluded.at;
