@@ -7,7 +7,8 @@
     │   └── EdgeTypeError          two steps are joined whose types do not fit
     ├── InputError                 what the caller handed in is refused: payload, key, module, argument
     │   ├── ModuleError            a module cannot be imported, here or by workers, or has no such pipeline
-    │   └── NotFoundError          no such item, pipeline, step or dead letter
+    │   ├── NotFoundError          no such item, pipeline, step or dead letter
+    │   └── ConflictError          an event's producer has used its id for another event
     ├── LedgerError                the ledger cannot serve
     │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
     │   ├── LedgerLockedError      another process is the writer
@@ -60,6 +61,10 @@ class ModuleError(InputError):
 
 class NotFoundError(InputError):
     """No such item, pipeline, step or dead letter in this ledger."""
+
+
+class ConflictError(InputError):
+    """An event's producer has used its id for another event: nothing was kept."""
 
 
 class LedgerError(HoldfastError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TypeVar
 
-from holdfast.errors import InputError
+from holdfast.errors import ConflictError, InputError
 from holdfast.handling import Handling
 from holdfast.model import media
 from holdfast.model.codec import plainly
@@ -37,7 +37,8 @@ class EventVerbs(Handling):
 
         Raises:
             DefinitionError: a name that is none.
-            InputError: the data cannot be kept as JSON; the key, id or source not as text; or the source has used the id for another event.
+            InputError: the data cannot be kept as JSON, or the key, id or source not as text.
+            ConflictError: the source has used the id for another event.
         """
         store, now = self.store(), self.clock.now_ms()
         one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, now, b"null", outgoing=bool(self.settings.bus), received_at=now)
@@ -50,7 +51,7 @@ class EventVerbs(Handling):
         one = Event(one.id, one.type, source, key, now, value, outgoing=one.outgoing, received_at=now)
         (status,) = self._once(lambda writer: writer.mail.publish([one]))
         if status == "conflict":
-            raise InputError(f"{source!r} has published another event under the id {one.id!r} before: nothing was kept; give it an id of its own")
+            raise ConflictError(f"{source!r} has published another event under the id {one.id!r} before: nothing was kept; give it an id of its own")
         return bool(status == "new")
 
     def redeliver(self, deliveries: list[int]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast import App, InputError, on, pipeline, step, wait_for
-from holdfast.errors import BusError, EventRefusedError, LedgerUnavailableError, StoreError
+from holdfast.errors import BusError, ConflictError, EventRefusedError, LedgerUnavailableError, StoreError
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.model.events import CONFLICT, MALFORMED, Event, envelope, opened
 from holdfast.model.ids import parse
@@ -85,7 +85,7 @@ def test_an_id_is_its_producers(app: App) -> None:
     assert app.publish("order.created", {}, id="42", source="api/alice")
     assert app.publish("order.created", {"a": 1}, id="42", source="api/bob")
     assert not app.publish("order.created", {}, id="42", source="api/alice")
-    with pytest.raises(InputError, match=r"'api/alice' has published another event under the id '42'"):
+    with pytest.raises(ConflictError, match=r"'api/alice' has published another event under the id '42'"):
         app.publish("order.paid", {}, id="42", source="api/alice")
     assert {(row["event"], row["source"]) for row in app.reads().events(None, None, 9)} == {("42", "api/alice"), ("42", "api/bob")}
     with pytest.raises(InputError, match="2 producers have an event '42'"):
@@ -279,6 +279,10 @@ class Here:
 
     def __init__(self, ledger: Any, trouble: Exception | None = None) -> None:
         self._ledger, self._trouble = ledger, trouble
+
+    def commit(self, transition: Any, then: Callable[[Any], None]) -> None:
+        """No items here."""
+        raise AssertionError
 
     def call(self, verb: Callable[[Any], Any], then: Callable[[Any], None]) -> None:
         """Run a verb."""
