@@ -32,7 +32,7 @@ from holdfast.errors import (
 )
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.model.changes import Change, Operation
-from holdfast.model.events import Event
+from holdfast.model.events import Event, Published, Unsubscribed
 from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.trail import Entry
 
@@ -118,6 +118,20 @@ class Redeliver(msgspec.Struct, tag="redeliver", array_like=True):
     deliveries: list[int]
 
 
+class SendAgain(msgspec.Struct, tag="send-again", array_like=True):
+    """Hand parked events on again."""
+
+    events: list[int]
+
+
+class Unsubscribe(msgspec.Struct, tag="unsubscribe", array_like=True):
+    """End what a version listens to."""
+
+    pipeline: str
+    version: str
+    types: list[str]
+
+
 class Purge(msgspec.Struct, tag="purge", array_like=True):
     """Clear values."""
 
@@ -127,7 +141,7 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
     limit: int
 
 
-Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
+Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver | SendAgain | Unsubscribe
 
 
 _KINDS: dict[str, type[HoldfastError]] = {
@@ -169,6 +183,10 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.mail.decide(request.review, request.answer, request.digest, request.who, request.roles, now_ms)
     if isinstance(request, Publish):
         return ledger.mail.publish(request.events)
+    if isinstance(request, SendAgain):
+        return ledger.mail.send_again(request.events)
+    if isinstance(request, Unsubscribe):
+        return ledger.mail.unsubscribe(request.pipeline, request.version, request.types)
     return ledger.mail.redeliver(request.deliveries)
 
 
@@ -279,9 +297,9 @@ class RemoteLedger:
         decided: str = self._ask(Decide(review, answer, digest, who, roles), str)
         return decided
 
-    def publish(self, events: list[Event]) -> list[bool]:
+    def publish(self, events: list[Event]) -> list[Published]:
         """Keep events from outside."""
-        kept: list[bool] = self._ask(Publish(events), list[bool])
+        kept: list[Published] = self._ask(Publish(events), list[Published])
         return kept
 
     @property
@@ -321,6 +339,16 @@ class RemoteLedger:
         """Open refused deliveries again."""
         changed: list[int] = self._ask(Redeliver(deliveries), list[int])
         return changed
+
+    def send_again(self, events: list[int]) -> list[int]:
+        """Hand parked events on again."""
+        changed: list[int] = self._ask(SendAgain(events), list[int])
+        return changed
+
+    def unsubscribe(self, pipeline: str, version: str, types: list[str]) -> Unsubscribed:
+        """End what a version listens to."""
+        ended: Unsubscribed = self._ask(Unsubscribe(pipeline, version, types), Unsubscribed)
+        return ended
 
     def close(self) -> None:
         """Hang up."""

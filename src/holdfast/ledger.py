@@ -16,7 +16,7 @@ from holdfast.errors import LedgerError
 from holdfast.health import Health
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
-from holdfast.model.events import Delivery, Event
+from holdfast.model.events import Delivery, Event, Outgoing, Published, Unsubscribed
 from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.marks import Mark, There
 from holdfast.model.moments import LedgerTime, Moment
@@ -106,7 +106,8 @@ class Ledger(Protocol):
         ...
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
-        """Make a version known.
+        """Make a version known, and what it listens to. What it no longer listens to ends when a runner serves it (see
+        :meth:`holdfast.health.Health.serve`): other releases of it may run beside this one.
 
         Raises:
             InputError: the label is known with another shape; the message shows the difference and the remedies.
@@ -244,29 +245,60 @@ class Mailroom(Protocol):
         """
         ...
 
-    def publish(self, events: list[Event]) -> list[bool]:
-        """Keep events from outside, durably; False for each whose id is known."""
+    def publish(self, events: list[Event]) -> list[Published]:
+        """Keep events from outside, durably. Source and id name an event: ``same`` when it is known, ``conflict`` (and nothing is kept) when
+        its producer has used the id for another type, key or other data."""
         ...
 
-    def deliveries(self, pipelines: list[str], limit: int = 100) -> list[Delivery]:
-        """Events for these pipelines that are no items yet. The same again until they are accepted."""
+    def keep_refused(self, event: Event, reason: str) -> None:
+        """Keep a message that cannot be an event of its own, in an event that holds all of it, and as a refused input; once."""
         ...
 
-    def accept(self, delivery: int, submission: Submission | None, reason: str, now_ms: int) -> None:
-        """Make an item of a delivery, in one transaction; without one, close it as not of interest, or (with a reason) as refused.
-        An event whose key has other content is kept as a refused input, and its delivery leads to the item that is there."""
+    def deliveries(self, versions: list[int], now_ms: int, limit: int = 100) -> list[Delivery]:
+        """Events for these versions that are no items yet and are due, each for the newest version that listens and has a runner. The same
+        again until they are accepted."""
+        ...
+
+    def accept(self, delivery: int, submission: Submission, now_ms: int) -> bool:
+        """Make an item of a delivery, in one transaction; False when it is closed already. An event whose key has other content is kept
+        as a refused input, and its delivery leads to the item that is there."""
+        ...
+
+    def pass_over(self, delivery: int, version: int, reason: str) -> None:
+        """A version cannot use a delivery: its data do not fit (with a reason), or it is of no interest. It is closed for good when no other
+        version is left that may use it: one that has a runner, or the newest that listens."""
+        ...
+
+    def postpone(self, delivery: int, reason: str, until_ms: int) -> None:
+        """A delivery failed for a reason that is not the event's: it is tried again then, and counted."""
         ...
 
     def redeliver(self, deliveries: list[int]) -> list[int]:
-        """Open refused deliveries again; returns those that were refused."""
+        """Open refused deliveries again, and try failing ones at once; returns those."""
         ...
 
-    def outgoing(self, limit: int = 100) -> list[Event]:
-        """Events that the broker has not got yet, the oldest first."""
+    def unsubscribe(self, pipeline: str, version: str, types: list[str]) -> Unsubscribed:
+        """End what a version listens to (no types: all); deliveries to which no version listens any more are closed.
+
+        Raises:
+            NotFoundError: no such version.
+        """
         ...
 
-    def sent(self, events: list[str]) -> None:
-        """The broker has acknowledged the events with these ids."""
+    def outgoing(self, now_ms: int, limit: int = 100) -> list[Outgoing]:
+        """Events that the broker has not got yet and that are due, the oldest first."""
+        ...
+
+    def sent(self, events: list[tuple[str, str]]) -> None:
+        """The broker has acknowledged the events with these ids and sources."""
+        ...
+
+    def not_sent(self, event: tuple[str, str], reason: str, again_ms: int | None, counted: bool) -> None:
+        """The broker has not taken the event of this id and source: it is tried again then, or parked (None)."""
+        ...
+
+    def send_again(self, events: list[int]) -> list[int]:
+        """Hand parked events on again, by their numbers, and try failing ones at once; returns those."""
         ...
 
     def learn(self, name: str, value: float, now_ms: int) -> None:

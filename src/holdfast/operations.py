@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -14,16 +13,15 @@ from msgspec.structs import replace
 from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.looking_back import contents, given
 from holdfast.engine.retention import purge_limits
-from holdfast.errors import InputError, NotFoundError, StoreError
-from holdfast.handling import Changed, Handling, Target, Told, named
+from holdfast.errors import InputError, NotFoundError
+from holdfast.event_verbs import EventVerbs
+from holdfast.handling import Changed, Target, Told, named
 from holdfast.ledgers.search import Page
 from holdfast.model import media
 from holdfast.model.changes import Move, Operation
 from holdfast.model.codec import decode, join, plainly
-from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
-from holdfast.model.domain import check_name, cleaned
-from holdfast.model.events import Event
+from holdfast.model.domain import cleaned
 from holdfast.model.item import SOURCE_LIMIT
 from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
@@ -47,7 +45,7 @@ MARGIN_S = 3_600.0
 """Seconds that an orphan is older than the longest attempt: for clocks that differ, and commits that wait for a disk."""
 
 
-class Operations(Handling):
+class Operations(EventVerbs):
     """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, and deciding, publishing, clearing."""
 
     def item(self, item: str) -> Shown:
@@ -126,47 +124,6 @@ class Operations(Handling):
             raise InputError(f"the answer cannot be kept: {error}") from None
         state: str = self._once(lambda writer: writer.mail.decide(review, plain, digest, who, tuple(roles), self.clock.now_ms()))
         return state
-
-    def publish(self, event: str, data: Any, key: str = "", id: str = "", source: str = "holdfast") -> bool:
-        """Publish an event from outside a pipeline: it is durable when this returns.
-
-        Args:
-            event: its name.
-            data: its data.
-            key: what it is about, for tasks that wait for it.
-            id: names it for ever: the same id twice is one event; by default a new one.
-            source: who says so.
-
-        Returns:
-            False when its id was known.
-
-        Raises:
-            DefinitionError: a name that is none.
-            InputError: the data cannot be kept as JSON, or the key or id not as text.
-        """
-        check_name("key of an event", key)
-        check_name("id of an event", id)
-        check_name("source of an event", source)
-        store = self.store()
-        try:
-            with media.using(store):
-                value = store.keep(plainly(data))
-        except (TypeError, ValueError, StoreError) as error:
-            raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
-        one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
-        (new,) = self._once(lambda writer: writer.mail.publish([one]))
-        return bool(new)
-
-    def redeliver(self, deliveries: list[int]) -> list[int]:
-        """Offer refused deliveries of events to their pipelines again; returns those that were refused.
-
-        Raises:
-            NotFoundError: one of them is not there; nothing is changed.
-        """
-        with closing(self.reads()) as reads:
-            for number in deliveries:
-                reads.check_delivery(number)
-        return self._once(lambda writer: writer.mail.redeliver(deliveries))
 
     def differences(self, pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
         """What a pipeline's version changes for the items of its other versions.
@@ -374,13 +331,6 @@ class Operations(Handling):
             state = "done"
         finally:
             self._once(lambda writer: writer.lifecycle.end_operation(number, state, self.clock.now_ms()))
-
-    def _once(self, verb: Callable[[Any], T]) -> T:
-        writer = self.writer()
-        try:
-            return verb(writer)
-        finally:
-            writer.close()
 
 
 def _refused(key: str, named: dict[str, tuple[str, str]]) -> str | None:

@@ -57,7 +57,7 @@ from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
 from holdfast.modules.pipelines import sources_of
-from holdfast.notices import Notices, watcher
+from holdfast.notices import Messenger, Notices, watcher
 from holdfast.relay import Relay
 from holdfast.remembering import Memory, Remembering
 from holdfast.settings import Settings
@@ -117,6 +117,7 @@ class Session:
         self._arrivals = Arrivals(self._bell.ring)
         self._idle_since = clock.monotonic()
         self._waiting: list[Alert] = []
+        self._relay: Relay | None = None
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -141,7 +142,7 @@ class Session:
         server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
-        relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
+        relay = self._relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
         relaying = None if relay is None else hidden(loop.create_task(relay.run()))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
@@ -164,6 +165,8 @@ class Session:
             if relaying is not None:
                 relaying.cancel()
                 await asyncio.wait([relaying], timeout=5)
+            if self._messenger is not None:
+                self._messenger.close()
             self.runner.leave()
             self.runner.tally.close()
             await loop.run_in_executor(self._ours, self._leave)
@@ -188,6 +191,8 @@ class Session:
             each_tick()
             if feeding.done() and feeding.exception() is not None:
                 self.runner.drain()
+            if relay is not None and relay.refused is not None:
+                raise relay.refused
             if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
                 return
             await asyncio.sleep(TICK_S)
@@ -198,7 +203,8 @@ class Session:
         asked, now = self._clock.elapsed(), self._clock.now_ms()
         self._address = StoreAddress(self._settings.artifacts_place, self._ledger.identity)
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
-        self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
+        listens = {one.version: tuple(listener.event for listener in one.pipeline.listeners) for one in self.loaded}
+        self._ledger.health.serve(self._incarnation, listens)
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, self._bell.ring)
         served = {one.pipeline.name: one.pipeline for one in self.loaded}
@@ -314,10 +320,11 @@ class Session:
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
+        notices = None if self._settings.notify is None else Notices(self._settings)
+        self._messenger = None if notices is None else Messenger(notices)
         self.alerting = Alerting(
-            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices,
-            self._seen_here,
-            None if self._settings.notify is None else self._teller(Notices(self._settings)),
+            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices, self._seen_here,
+            [] if notices is None else notices.addresses, None if self._messenger is None else self._messenger.tell,
         )  # fmt: skip
         self.reporting = Reporting(self._incarnation, self.committer, self._clock, lambda: self.timekeeping.on(self.runner.load()))
         media.otherwise(self._store)
@@ -325,6 +332,8 @@ class Session:
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
         machine = watcher(self._settings, lambda: self.committer.trouble or self.timekeeping.trouble)()
+        if self._relay is not None and self._relay.trouble is not None:
+            machine.append(Alert("broker-trouble", socket.gethostname(), f"events wait in the ledger: {self._relay.trouble}"))
         workers = self._processes.alerts() + self._processes.memory_alerts()
         return machine + self.timekeeping.alerts() + workers + self.runner.alerts()
 
@@ -336,10 +345,6 @@ class Session:
             return self.committer.trouble
         standing = self.committer.trouble or self.timekeeping.trouble or self.runner.trouble
         return standing or (waiting[0].message if waiting else None)
-
-    def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
-        """Delivers alerts beside the loop, and says afterwards whether it could."""
-        return lambda alerts, told: self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run notices and the user's conditions beside the loop."""

@@ -165,7 +165,7 @@ def test_each_ledger_has_an_id_of_its_own_and_a_copy_gets_another(tmp_path: Path
         ids.append(app.store_address().ledger)
         assert app.store_address().ledger == ids[-1]
     assert len(set(ids)) == 3
-    assert all(len(one) == 16 and one.isalnum() for one in ids)
+    assert all(len(one) == 32 and one.isalnum() for one in ids)
 
 
 def test_a_ledger_that_is_moved_to_postgresql_takes_its_artifacts_along(tmp_path: Path, postgres: str, line: Line) -> None:
@@ -247,7 +247,7 @@ def test_while_a_runner_of_an_older_release_serves_a_version_nothing_is_collecte
     ledger = SqliteLedger(str(tmp_path / "ledger.db"))
     version = ledger.register(replace(version_spec(sized), longest_s=None), 1).version
     incarnation = ledger.begin("host", 1, 1, 10**12)
-    ledger.health.serve(incarnation, [version])
+    ledger.health.serve(incarnation, {version: ()})
     app = App(home=tmp_path, ledger=f"sqlite:///{tmp_path}/ledger.db")
     with pytest.raises(InputError, match="runners of an older release serve sized 1"):
         app.collect()

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from holdfast.cli import (
+    alerts,
     artifacts,
     dead,
     demo,
@@ -84,6 +85,7 @@ events.register(app)
 steps.register(app)
 replay.register(app)
 health.register(app)
+alerts.register(app)
 doctor.register(app)
 runbook.register(app)
 metrics.register(app)

@@ -1,4 +1,4 @@
-"""``stuck``, ``alerts``, ``timeouts``, ``dependencies``: what hangs, and why."""
+"""``stuck``, ``timeouts``, ``dependencies``: what hangs, and why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, shorten, tell
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, say_cut, shorten, tell
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.duration import seconds
 from holdfast.model.policy import Timeout
@@ -19,7 +19,6 @@ dependencies = typer.Typer(help="Dependencies that are unavailable: list, close.
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("stuck")(stuck)
-    app.command("alerts")(alerts)
     app.command("timeouts")(timeouts)
     app.add_typer(dependencies, name="dependencies")
 
@@ -29,37 +28,40 @@ def stuck(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Name every item that has not ended and is past its bound: why it waits, and what would move it. Exit 1 if there is one."""
+    """Name every item that has not ended and is past its bound, and every event that a pipeline has not taken: why it waits, and what would
+    move it. Exit 1 if there is one."""
     app = App()
-    rows = app.reads().stuck(app.clock.now_ms(), round(seconds(older) * 1000), row_limit(limit, json, 50))
-    print_list(
-        rows,
-        json,
-        ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
-        [
-            [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
-            for row in rows
-        ],
-        "nothing is stuck",
-    )
-    if rows:
+    now, older_ms = app.clock.now_ms(), round(seconds(older) * 1000)
+    reads = app.reads()
+    rows, events = reads.stuck(now, older_ms, row_limit(limit, json, 50)), reads.stuck_events(now, older_ms, row_limit(limit, json, 50))
+    if json:
+        print_json([*rows, *events])
+        say_cut(rows, json)
+        say_cut(events, json)
+    else:
+        print_list(
+            rows,
+            json,
+            ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
+            [
+                [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
+                for row in rows
+            ],
+            "nothing is stuck" if not events else "no item is stuck",
+        )
+    if events and not json:
+        print_list(
+            events,
+            json,
+            ["delivery", "pipeline", "version", "event", "source", "waits, s", "why", "what would move it"],
+            [
+                [row["delivery"], row["pipeline"], row["version"], row["event"], row["source"], row["past_bound_s"], row["why"], row["remedy"]]
+                for row in events
+            ],
+            "",
+        )
+    if rows or events:
         raise typer.Exit(1)
-
-
-def alerts(
-    all: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
-    limit: Limit = None,
-    json: Json = False,
-) -> None:
-    """List alerts that are open: thresholds on dead letters, unserved versions, open breakers, stuck items. They close by themselves."""
-    rows = App().reads().alerts(all, row_limit(limit, json, 50))
-    print_list(
-        rows,
-        json,
-        ["alert", "kind", "subject", "since", "closed", "message"],
-        [[row["alert"], row["kind"], row["subject"], moment(row["opened_at"]), moment(row["closed_at"]), row["message"]] for row in rows],
-        "no alerts",
-    )
 
 
 def timeouts(

@@ -138,10 +138,10 @@ class Runner:
             self.committed(entry, answer, at)
         while self._arrivals.outcomes:
             self.report(self._arrivals.outcomes.popleft(), at)
-        for claimed, sequence in self.claimed():  # before what the ledger says that we own
-            self.begin(claimed, sequence, at)
         for run, event in self.arriving(at):
             self.step(run, event, at)
+        for claimed, sequence in self.claimed():
+            self.begin(claimed, sequence, at)
         if at >= self._next_look:
             self.look(at)
         for call in self._dispatch.pump():
@@ -199,13 +199,13 @@ class Runner:
                 self.step(run, DeadlinePassed(), at)
 
     def ask(self, at: int) -> None:
-        """Ask the ledger for more to do, and for what is new."""
+        """Ask the ledger for what is new, and for more to do."""
+        self._ownership.visit(at)
         if not self.draining:
             full = self._items.bytes >= self._limits.bytes
             self._claims.ask(len(self._items), self._dispatch.waiting(), full, at)
             if self._mail.wants(at):
                 self._mail.visit(at, self._items.waits())
-        self._ownership.visit(at)
 
     def hand_over(self) -> None:
         """Give the turn's plans to the committer, together."""

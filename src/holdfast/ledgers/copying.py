@@ -16,7 +16,7 @@ TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
-    "measures", "trail", "refused_inputs",
+    "measures", "trail", "refused_inputs", "origin", "verdicts", "alert_addresses", "alert_deliveries",
 )  # fmt: skip
 """In the order of their references."""
 
@@ -36,6 +36,9 @@ _NUMBERED = (
     "alerts",
     "refused_inputs",
 )
+_MARKS = "update events set mark = coalesce((select r.id from receipts r where r.item <= mark order by r.item desc limit 1), 0)"
+"""An event's mark is an item on SQLite, and that item's receipt on PostgreSQL."""
+
 _EXTRA: dict[str, dict[str, Any]] = {"incarnations": {"place": "", "born": 0, "swept": False}}
 
 
@@ -64,9 +67,11 @@ def copy_ledger(source: SqliteLedger, url: str, now_ms: int, copied: Callable[[s
         if one(connection.execute("select count(*) from pipelines")):
             raise InputError("the target holds a ledger already: name an empty database")
         with connection.transaction():
+            connection.execute("delete from origin")  # it goes on as the ledger that it was
             for table in TABLES:
                 counts[table] = _copy_table(source, connection, table, now_ms)
                 copied(table, counts[table])
+            connection.execute(_MARKS)
             for table in _NUMBERED:
                 last = one(connection.execute(SQL("select coalesce(max(id), 0) + 1 from {}").format(Identifier(table))))
                 connection.execute(SQL("select setval(pg_get_serial_sequence($1, 'id'), $2, false)"), (f"{SCHEMA}.{table}", last))

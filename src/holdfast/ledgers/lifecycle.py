@@ -65,7 +65,7 @@ class LedgerLifecycle:
                 raise NotFoundError(f"there is no pipeline {pipeline!r} in this ledger: `holdfast status` lists them")
             (number,) = known[0]
             changed = run("pause_pipeline", number, step, now_ms, operation) if paused else run("resume_pipeline", number, step)
-            run("operation_changed", len(changed), operation)
+            run("operation_changed", int(bool(changed)), operation)
             return bool(changed)
 
         return self._transact(work, tell=True)

@@ -104,9 +104,8 @@ class PostgresLedger:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
             if spec.longest_s is not None:
                 connection.execute(SQL["allow_attempts"], (spec.longest_s, version))
-            connection.execute(SQL["unsubscribe"], (spec.pipeline,))
             for event in spec.listens:
-                connection.execute(SQL["subscribe"], (spec.pipeline, event))
+                connection.execute(SQL["subscribe"], (version, event))
             bodies = {}
             for node, digest in spec.bodies.items():
                 connection.execute(SQL["add_body"], (digest,))

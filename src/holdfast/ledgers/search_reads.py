@@ -155,6 +155,12 @@ class SearchReads:
         """Open alerts (or all), the newest first: ``alert``, ``kind``, ``subject``, ``message``, ``opened_at``, ``seen_at``, ``closed_at``."""
         return self._listed("alerts_all" if all else "alerts_open", lambda row: dict(zip(_ALERT, row, strict=True)), limit=limit)
 
+    def alert_deliveries(self, state: str | None, limit: int) -> Rows[dict[str, Any]]:
+        """To which address each alert was or is to be delivered, the newest alerts first: ``alert``, ``kind``, ``subject``, ``address`` (without
+        secrets), ``state`` (``due``, ``delivered``, ``failed``), ``tries``, ``again_at``, ``delivered_at``, ``error``."""
+        keys = ("alert", "kind", "subject", "address", "state", "tries", "again_at", "delivered_at", "error")
+        return self._listed("alert_deliveries", lambda row: dict(zip(keys, row, strict=True)), state, limit=limit)
+
     def durations(self) -> dict[tuple[str, str], Durations]:
         """How long attempts took, by pipeline and step."""
         return {(pipeline, step): msgspec.json.decode(sketch, type=Durations) for pipeline, step, sketch in self._rows("durations")}

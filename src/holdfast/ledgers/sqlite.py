@@ -95,9 +95,8 @@ class SqliteLedger:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
             if spec.longest_s is not None:
                 self._run("allow_attempts", spec.longest_s, version)
-            self._run("unsubscribe", spec.pipeline)
             for event in spec.listens:
-                self._run("subscribe", spec.pipeline, event)
+                self._run("subscribe", version, event)
             bodies = {}
             for node, digest in spec.bodies.items():
                 self._run("add_body", digest)

@@ -155,6 +155,13 @@ def alerts(here: Here, all: bool = False, limit: Limit = 100) -> dict[str, Any]:
         return listed(reads.alerts(all, limit))
 
 
+@router.get("/alerts/deliveries")
+def alert_deliveries(here: Here, state: Literal["due", "delivered", "failed"] | None = None, limit: Limit = 100) -> dict[str, Any]:
+    """To which address each alert was delivered, what is tried again, and what was given up."""
+    with here.reads() as reads:
+        return listed(reads.alert_deliveries(state, limit))
+
+
 @router.get("/stuck")
 def stuck(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
     """Items past their bound: why they wait, and what would move them."""
@@ -206,10 +213,28 @@ def events(here: Here, type: str | None = None, limit: Limit = 50) -> dict[str, 
 
 
 @router.get("/events/one")
-def event(here: Here, id: Annotated[str, Query(max_length=500, description="The event's id.")]) -> dict[str, Any]:
+def event(
+    here: Here,
+    id: Annotated[str, Query(max_length=1_000, description="The event's id.")],
+    source: Annotated[str, Query(max_length=1_000, description="Its producer, where several have used the id.")] = "",
+) -> dict[str, Any]:
     """One event, and what became of it at each pipeline that listens."""
     with here.reads() as reads:
-        return dict(plain(reads.event(id)))
+        return dict(plain(reads.event(id, source)))
+
+
+@router.get("/events/outgoing")
+def outgoing(here: Here, parked: bool = False, limit: Limit = 50) -> dict[str, Any]:
+    """Events that the broker has not got, parked ones first, with how often it did not take them and why."""
+    with here.reads() as reads:
+        return listed(reads.outgoing(parked, limit))
+
+
+@router.get("/events/stuck")
+def stuck_events(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
+    """Events that a pipeline that listens has not taken: why, and what would move them."""
+    with here.reads() as reads:
+        return listed(reads.stuck_events(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))
 
 
 @router.get("/events/deliveries")

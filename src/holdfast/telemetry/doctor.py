@@ -174,7 +174,7 @@ def _alerts(app: App) -> Iterator[Finding]:
     if app.settings.notify is None:
         yield Finding("alert delivery", "warning", "nobody is told of alerts", "name a file of Apprise addresses in HOLDFAST_NOTIFY")
     else:
-        yield Finding("alert delivery", "ok", f"to {Notices(app.settings).number} addresses")
+        yield Finding("alert delivery", "ok", f"to {len(Notices(app.settings).addresses)} addresses")
 
 
 CHECKS: list[Callable[[App], Iterator[Finding]]] = [_software, _places, _secrets, _ledger, _alerts]

@@ -73,6 +73,7 @@ def runbooks(of: Subject) -> list[Runbook]:
         _step(of),
         _machine(of),
         _workers(of),
+        _events(of),
         _memory(of),
         _clock(of),
         _alert(of),
@@ -285,6 +286,39 @@ def _machine(of: Subject) -> Runbook:
             Step("What is wrong here, and what to do about it.", ("holdfast doctor || true",)),
             Step("What nothing refers to any more is removed.", ("holdfast artifacts collect --dry-run",)),
             Step("What was acknowledged is safe; runners wait, and go on by themselves when there is room. Prove it.", ("holdfast audit",), "/audit"),
+        ),
+    )
+
+
+def _events(of: Subject) -> Runbook:
+    name = shlex.quote(of.pipeline)
+    return Runbook(
+        "events-wait",
+        "Events wait: a pipeline or the broker does not take them",
+        "what was received or emitted is kept, and does not arrive",
+        ("undelivered-events", "parked-events", "broker-trouble"),
+        (
+            Step("What waits, for how long, and what would move it.", ("holdfast stuck || true",), "/alerts"),
+            Step(
+                "A pipeline's `where` or `key` fails, or a store does: the reason is there. After it has been put right, "
+                "`holdfast events redeliver DELIVERY` tries it at once; it is tried again by itself within 5 minutes.",
+                ("holdfast events deliveries --state open",),
+            ),
+            Step(
+                f"A version of {of.pipeline} listens and has no runner: start one. If it will not come back, end its subscriptions: "
+                f"`holdfast events unsubscribe {name} --version LABEL`."
+            ),
+            Step(
+                "The broker did not take an event, ten times: the reason is there. After it has been put right, "
+                "`holdfast events resend EVENT` hands it on again.",
+                ("holdfast events outgoing",),
+            ),
+            Step(
+                "The broker cannot be reached, or its stream would discard unread messages: the runner's log and the alert say which limit, and "
+                "what to set. Events wait in the ledger meanwhile, and nothing of them is lost.",
+                ("holdfast alerts",),
+                "/alerts",
+            ),
         ),
     )
 

@@ -46,8 +46,13 @@ select i.id, i.digest from items i join pipelines p on p.id = i.pipeline where p
 insert into mail (kind, item) values ($1, $2);
 
 -- name: add_event
-insert into events (name, type, source, key, at, correlation, trace, outgoing, data, artifact)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (name) do nothing returning id;
+insert into events (name, type, source, key, at, received_at, mark, correlation, trace, outgoing, data, artifact)
+values ($1, $2, $3, $4, $5, $6, (select coalesce(max(id), 0) from receipts), $7, $8, $9, $10, $11) on conflict (name, source) do nothing returning id;
+
+-- name: emit_event its source names this ledger
+insert into events (name, type, source, key, at, received_at, mark, correlation, trace, outgoing, data, artifact)
+values ($1, $2, $3::text || '/' || (select id from origin), $4, $5, $6, (select coalesce(max(id), 0) from receipts), $7, $8, $9, $10, $11)
+on conflict (name, source) do nothing returning id;
 
 -- name: add_effect
 insert into effects (item, node, place, label, at, value) values ($1, $2, $3, $4, $5, $6) on conflict (item, node, place, label) do nothing;

@@ -1,7 +1,7 @@
 -- What lies in the artifact store, and what is known of who may be about to name more of it.
 
--- name: ledger_identity
-select id from identity;
+-- name: ledger_identity whose an artifact is: a copy in another database is another ledger
+select ledger from identity;
 
 -- name: allow_attempts of a version, so long; what it allowed before may still run
 update versions set longest_s = case when longest_s > cast($1 as double precision) then longest_s else cast($1 as double precision) end where id = $2;

@@ -1,11 +1,4 @@
--- Which ledger this is, so that an artifact store knows whose an artifact is; and how long an attempt may run, so that nothing that one
--- holds is collected.
-
--- One row, made with the ledger, and never changed or copied: a copy is another ledger.
-create table identity (
-    id text not null
-);
-insert into identity (id) values (substr(replace(gen_random_uuid()::text, '-', ''), 1, 16));
+-- How long an attempt may run, so that nothing that one holds is collected.
 
 -- The longest attempt that a version has ever allowed, in seconds; null: it was registered by an older release.
 alter table versions add column longest_s double precision;
