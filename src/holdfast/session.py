@@ -49,6 +49,7 @@ from holdfast.ledgers.opening import open_reads
 from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
+from holdfast.model.holdings import Held
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
@@ -130,7 +131,9 @@ class Session:
         self._begin(loop)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
-        server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
+        server = None if path is None else await serve(
+            path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog, self._holds
+        )
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
         relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
@@ -287,8 +290,15 @@ class Session:
             self._seen_here,
             None if self._settings.notify is None else self._teller(Notices(self._settings)),
         )  # fmt: skip
-        self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
+        self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load, self.held if self._ledger.shared else None)
         media.otherwise(self._store)
+
+    def held(self) -> list[tuple[int, int]]:
+        """The items that this runner holds, each with its fence."""
+        return [(one.item, one.fence) for one in self.runner.passages()]
+
+    def _holds(self) -> Held:
+        return Held(self._incarnation, self.held(), self.runner.draining)
 
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
