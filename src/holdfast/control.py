@@ -135,7 +135,7 @@ class Holds(msgspec.Struct, tag="holds", array_like=True):
     """Which items the runner holds. Answered by the loop itself, without the ledger."""
 
 
-Request = Holds | Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
+Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
 
 
 _KINDS: dict[str, type[HoldfastError]] = {
@@ -230,7 +230,7 @@ async def serve(
 
 async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: int, held: Callable[[], Held]) -> Reply:
     try:
-        request = msgspec.msgpack.decode(frame, type=Request)
+        request = msgspec.msgpack.decode(frame, type=Request | Holds)
     except msgspec.MsgspecError as error:
         return Reply(f"the runner did not understand the request ({error}): are both of one release?", kind=InputError.__name__)
     if isinstance(request, Holds):
@@ -344,7 +344,7 @@ class RemoteLedger:
         """Hang up."""
         self._socket.close()
 
-    def _ask(self, request: Request, kind: Any) -> Any:
+    def _ask(self, request: Request | Holds, kind: Any) -> Any:
         body = msgspec.msgpack.encode(request)
         try:
             self._socket.sendall(_LENGTH.pack(len(body)) + body)

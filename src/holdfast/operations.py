@@ -10,11 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from holdfast.auditing import Auditing
 from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.rebuild import given
 from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError, NotFoundError
-from holdfast.handling import Changed, Handling, Target, Told, named
+from holdfast.handling import Changed, Target, Told, named
 from holdfast.ledgers.search import Page
 from holdfast.model import media
 from holdfast.model.changes import Move, Operation
@@ -39,8 +40,8 @@ PURGE = 200
 """Items whose values are cleared in one transaction."""
 
 
-class Operations(Handling):
-    """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, and deciding, publishing, clearing."""
+class Operations(Auditing):
+    """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, auditing, and deciding, publishing, clearing."""
 
     def item(self, item: str) -> Shown:
         """One item, by id or key, as :meth:`holdfast.ledgers.reads.LedgerReads.item` describes it; a notebook draws it.

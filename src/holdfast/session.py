@@ -131,8 +131,8 @@ class Session:
         self._begin(loop)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
-        server = None if path is None else await serve(
-            path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog, self._holds
+        server = (
+            None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog, self._holds)
         )
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)

@@ -20,6 +20,7 @@ import typer
 
 from holdfast.cli import (
     artifacts,
+    audit,
     dead,
     demo,
     deploy,
@@ -74,6 +75,7 @@ demo.register(app)
 run.register(app)
 serve.register(app)
 look.register(app)
+audit.register(app)
 refused.register(app)
 items.register(app)
 find.register(app)

@@ -1,4 +1,4 @@
-"""``ledger``: the ledger itself: moving it."""
+"""``ledger``: the ledger itself: moving it, and keys that sign what it says."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from holdfast.app import App
+from holdfast.auditing import signing
 from holdfast.cli.output import Json, print_json, tell
 from holdfast.errors import InputError
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.release import install
 from holdfast.stores.directory import DirectoryStore
 
-ledger = typer.Typer(help="Move a ledger.", no_args_is_help=True, rich_markup_mode=None)
+ledger = typer.Typer(help="Move a ledger; make the key that signs the end of its audit log.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +63,24 @@ def copy(
             tell(f"{path} is now {path.name}.moved; set HOLDFAST_LEDGER to the target")
     if not same:
         raise typer.Exit(1)
+
+
+@ledger.command("key")
+def key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; the public one goes to FILE.pub.")],
+    json: Json = False,
+) -> None:
+    """Make a key pair (Ed25519). The private key, which only its owner can read, signs heads of the audit log. With the public one anybody
+    verifies them.
+
+    Name it with HOLDFAST_SIGNING_KEY=FILE. To rotate it, make another and keep the old public keys: `holdfast verify` takes several.
+    """
+    public, name = signing().make_pair(file)
+    if json:
+        print_json({"key": name, "private": str(file), "public": str(public)})
+        return
+    tell(f"key {name}: private in {file} (keep it secret), public in {public}")
+    tell(f"set HOLDFAST_SIGNING_KEY={file}; holdfast audit --head HEAD signs; holdfast verify HEAD --key {public} verifies")
 
 
 def _copy_artifacts(folder: Path, new: App, json: bool) -> int:

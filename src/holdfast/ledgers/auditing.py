@@ -51,9 +51,7 @@ class RowAudit:
             self._keep_rules([rule for rule in audit_rules.ROW_RULES if rule.walks == table], table)
         self._tasks(recount)
         findings = [found(rule, items) for _, (rule, items) in sorted(self._broken.items())]
-        findings += [
-            Finding(f"measures-{what}", [name], False, audit_rules.MEASURES, audit_rules.RESTORE) for name, what in recount.differences()
-        ]
+        findings += [Finding(f"measures-{what}", [name], False, audit_rules.MEASURES, audit_rules.RESTORE) for name, what in recount.differences()]
         changed = changed_in_trail(self._rows)
         return findings + ([found(audit_rules.TRAIL, [changed])] if changed is not None else [])
 
@@ -152,23 +150,22 @@ def offenders_of(rows: Rows, rule: Rule, after: int = FIRST, until: int = LAST, 
 
 def changed_in_trail(rows: Rows) -> str | None:
     """What of the audit log is not what was written: the first entry that differs, or what is missing at its end; None when it is whole."""
-    last = ["", 0]
 
     def entries() -> Iterator[tuple[int, str, Entry]]:
         after = 0
-        while found_rows := rows("trail", after, BATCH):
-            for number, at, who, action, target, reason, digest in found_rows:
+        while page := rows("trail", after, BATCH):
+            for number, at, who, action, target, reason, digest in page:
                 yield number, digest, Entry(at, who, action, target, reason)
-            after = found_rows[-1][0]
-            last[:] = [found_rows[-1][6], after]
+            after = page[-1][0]
 
     broken = broken_at(entries())
     if broken is not None:
         return f"entry {broken}"
-    number, _, digest = end_of_trail(rows).partition(" ")
-    if (int(number), digest) == (last[1], last[0]):
+    last, digest = next(iter(rows("last_of_trail")), (0, ""))
+    end = end_of_trail(rows)
+    if end == f"{last} {digest}":
         return None
-    return f"entry {last[1] + 1}" if int(number) > int(last[1]) else f"the end: entry {last[1]} was written past it"
+    return f"entry {last + 1}" if int(end.partition(" ")[0]) > last else f"the end of the log is not entry {last}"
 
 
 def end_of_trail(rows: Rows) -> str:

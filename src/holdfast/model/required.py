@@ -182,7 +182,7 @@ class Completeness:
         node, path, element, constant = reference
         if element:
             listed = self._list(node, _outer(place, self._outline.depths[node]))
-            value = listed[int(place.split(".")[self._outline.depths[node]])] if isinstance(listed, list) else None
+            value: Any = listed[int(place.split(".")[self._outline.depths[node]])] if isinstance(listed, list) else None
         elif node == CONSTANT:
             value = msgspec.json.decode(constant)
         elif node == INPUT or self._outline.nodes[node]["kind"] in TASKS:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from starlette.convertors import register_url_convertor
 
 from holdfast.errors import InputError
@@ -193,9 +193,24 @@ def trail(here: Here, limit: Limit = 100) -> dict[str, Any]:
 
 @router.get("/audit")
 def audit(here: Here) -> dict[str, Any]:
-    """Prove that nothing is lost, that measures are what the rows say, and that the trail is whole. Reads the whole ledger."""
-    with here.auditing, here.reads() as reads:
-        return reads.audit(here.app.clock.now_ms())
+    """Prove that nothing is lost, that artifacts exist, runners know their items, measures are what the rows say, and the audit log is whole.
+    Reads the whole ledger."""
+    with here.auditing:
+        return here.app.audit()
+
+
+@router.get("/audit/head")
+def audit_head(here: Here) -> Response:
+    """The signed head of the audit log, after an audit: keep it, and compare later with `holdfast audit --against FILE`."""
+    with here.auditing:
+        return Response(here.app.signed_head(here.app.audit()), media_type="application/json")
+
+
+@router.get("/audit/groups")
+def audit_groups(here: Here, by: Literal["manifest", "hour"] = "hour") -> dict[str, Any]:
+    """What was received and what became of it, by manifest or by hour."""
+    with here.auditing:
+        return listed(here.app.audit_groups(by))
 
 
 @router.get("/events")
