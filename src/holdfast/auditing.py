@@ -19,7 +19,8 @@ from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.audits import FEW, Finding, Rule, found
 from holdfast.model.heads import LARGEST, Head, differences, head_of
 from holdfast.model.holdings import Held, unpacked
-from holdfast.model.ids import show
+from holdfast.model.ids import parse, show
+from holdfast.model.rows import COUNTED, Rows
 from holdfast.release import install
 from holdfast.store import Store
 
@@ -100,6 +101,29 @@ class Auditing(Handling):
         answer["broken"] += [one.row() for one in world.findings()]
         answer["balanced"] = not answer["broken"] and all(terms["balanced"] for terms in answer["pipelines"].values())
         return {**answer, "project": self.project, "artifacts": world.looked_at, "unchecked": world.unchecked}
+
+    def stuck(self, older_ms: int, limit: int, told: Telling = silent) -> Rows[dict[str, Any]]:
+        """Everything that stands still: what will not go on by itself, by the rules of the audit, and items past their bound; each with why,
+        and what would move it.
+
+        Args:
+            older_ms: the bound of items without a deadline: so long since anything of them was settled.
+            limit: at most so many.
+            told: told how far it is.
+        """
+        with closing(self.reads()) as reads:
+            standing = reads.standing(limit + 1)
+            world = _World(reads, self.settings.socket_path, told)
+            world.runners(self.clock.now_ms())
+            rows = [reads.standing_row(rule, number) for rule, number in standing]
+            rows += [
+                reads.standing_row(UNKNOWN, parse(item)) for one in world.findings() if one.rule == UNKNOWN.name for item in one.items
+            ]  # fmt: skip
+            late = reads.stuck(self.clock.now_ms(), older_ms, limit)
+            named = {row["item"] for row in rows}
+            rows += [row for row in late if row["item"] not in named]
+            total = late.total() if late.more else len(rows)
+        return Rows(rows[:limit], late.more or len(rows) > limit, lambda: max(total or COUNTED + 1, len(rows)))
 
     def audit_groups(self, by: str) -> list[dict[str, Any]]:
         """The terms of conservation by ``manifest`` or ``hour``."""

@@ -29,21 +29,35 @@ def stuck(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Name every item that has not ended and is past its bound: why it waits, and what would move it. Exit 1 if there is one."""
-    app = App()
-    rows = app.reads().stuck(app.clock.now_ms(), round(seconds(older) * 1000), row_limit(limit, json, 50))
+    """Name everything that stands still: items past their bound, and what will never go on by itself (a wait that nothing can end, a dead item
+    without a dead letter, an item that its runner does not know, an event that nobody listens to): why, and what would move it. Exit 1 if there
+    is anything."""
+    rows = App().stuck(round(seconds(older) * 1000), row_limit(limit, json, 50))
     print_list(
         rows,
         json,
         ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
         [
-            [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
+            [
+                row["item"],
+                row["pipeline"],
+                row["version"],
+                shorten(row["key"], 40),
+                row["state"],
+                _past(row["past_bound_s"]),
+                row["why"],
+                row["remedy"],
+            ]
             for row in rows
         ],
         "nothing is stuck",
     )
     if rows:
         raise typer.Exit(1)
+
+
+def _past(seconds: float | None) -> str:
+    return "at once" if seconds is None else str(seconds)
 
 
 def alerts(

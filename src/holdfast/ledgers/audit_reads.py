@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import msgspec
 
 from holdfast.ledgers.audit_rows import FIRST, ranges
+from holdfast.ledgers.audit_rules import ROW_RULES
 from holdfast.ledgers.auditing import end_of_trail
+from holdfast.model.audits import Rule
 from holdfast.model.ids import show
 from holdfast.model.states import ITEM_STATES
 from holdfast.model.values import Chunk, Element, Listing, decode_reference, refers_to
@@ -70,6 +72,29 @@ class AuditReads:
     def holdings(self: _Asks) -> dict[int, tuple[int, bytes | None]]:
         """What runners say that they hold: by incarnation, how often it has said so, and what (None: too much)."""
         return {number: (beat, None if items is None else bytes(items)) for number, beat, items in self._rows("holdings")}
+
+    def standing(self: _Asks, limit: int) -> list[tuple[Rule, int]]:
+        """What stands still and will not go on by itself, by the rules of the audit: the rule, and the number of the item (or of what the rule
+        is about)."""
+        found: list[tuple[Rule, int]] = []
+        rules = [rule for rule in ROW_RULES if rule.stands]
+        for table in dict.fromkeys(rule.walks for rule in rules):
+            for after, until in ranges(self._rows, table):
+                for rule in rules:
+                    if rule.walks == table and len(found) < limit:
+                        query = "audit_" + rule.name.replace("-", "_")
+                        found += [(rule, number) for (number,) in self._rows(query, after, until, limit - len(found))]
+        return found
+
+    def standing_row(self: _Asks, rule: Rule, number: int) -> dict[str, Any]:
+        """What stands still, as a row of :meth:`stuck`; ``past_bound_s`` is None: the rule is broken, however short the time."""
+        row = next(iter(self._rows("item_row", number)), None) if rule.shown == "item" else None
+        _, pipeline, version, key, state, generation, admitted, _, _ = row or (None, "", "", "", "", None, None, None, None)
+        return {
+            "item": show(number) if rule.shown == "item" else f"{rule.shown} {number}", "pipeline": pipeline, "version": version, "key": key,
+            "state": state, "generation": generation, "admitted_at": admitted, "past_bound_s": None, "bound": rule.name, "why": rule.why,
+            "remedy": rule.remedy.replace("ITEM", show(number)),
+        }  # fmt: skip
 
     def grouped(self: _Asks, by: str) -> list[dict[str, Any]]:
         """The terms of conservation by ``manifest`` or ``hour``: ``pipeline``, ``manifest`` or ``hour`` (Unix milliseconds of its begin),

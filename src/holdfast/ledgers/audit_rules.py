@@ -28,7 +28,7 @@ ITEM_RULES: Final = (
     Rule("completed-without-output", "items", "an item is completed and has no result", RESTART),
     Rule("output-without-task", "items", "an item is completed, and the task that holds its result has not succeeded", RESTART),
     Rule("output-without-value", "items", "an item is completed, and its result is empty", RESTART),
-    Rule("dead-without-letter", "items", "an item is dead and has no open dead letter, so nobody is asked to look at it", RESTART),
+    Rule("dead-without-letter", "items", "an item is dead and has no open dead letter, so nobody is asked to look at it", RESTART, stands=True),
     Rule("dead-task-of-completed", "items", "an item is completed though a task of it is dead, and no flag says so", "holdfast item ITEM shows it"),
     Rule("generation-ahead", "items", "rows of an item belong to a generation that has not begun", RESTORE),
 )  # fmt: skip

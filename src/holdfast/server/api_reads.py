@@ -157,9 +157,9 @@ def alerts(here: Here, all: bool = False, limit: Limit = 100) -> dict[str, Any]:
 
 @router.get("/stuck")
 def stuck(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
-    """Items past their bound: why they wait, and what would move them."""
-    with here.reads() as reads:
-        return listed(reads.stuck(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))
+    """Everything that stands still: items past their bound, and what will never go on by itself: why, and what would move it."""
+    with here.auditing:
+        return listed(here.app.stuck(round(seconds(older) * 1000), limit))
 
 
 @router.get("/operations")
