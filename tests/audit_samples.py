@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
@@ -214,18 +216,23 @@ def bulky(sheet: Sheet) -> int:
     return counted(each(one)(large(sheet)))
 
 
+@dataclass
+class Gate:
+    """What is waited for."""
+
+    id: str
+    file: str
+
+
 @step(retry=ONCE)
-async def held(sheet: Sheet) -> str:
+async def held(gate: Gate) -> str:
     """Runs until its file is there."""
-    import asyncio
-    from pathlib import Path
-
-    while not Path(sheet.kind).exists():
+    while not Path(gate.file).exists():
         await asyncio.sleep(0.02)
-    return sheet.id
+    return gate.id
 
 
-@pipeline(version="1", key=lambda sheet: sheet.id)
-def holding(sheet: Sheet) -> str:
+@pipeline(version="1", key=lambda gate: gate.id)
+def holding(gate: Gate) -> str:
     """Runs as long as a test likes."""
-    return held(sheet)
+    return held(gate)

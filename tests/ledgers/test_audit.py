@@ -8,7 +8,7 @@ from holdfast.ledgers.audit_rules import GROUP, REQUIRED_TASK, ROW_RULES, TASK_A
 from holdfast.ledgers.queries import queries
 from holdfast.model.task import NEVER
 from tests.audit_samples import everything
-from tests.ledgers.conftest import Ledger
+from tests.spoilt import Ledger
 
 GOOD = "(select id from items where key = 'good')"
 DEAD = "(select id from items where key = 'dead')"

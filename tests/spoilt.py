@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,11 +78,11 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def ledger(filled: App, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
+def ledger(filled: App, tmp_path: Path, request: pytest.FixtureRequest) -> Ledger:
     """A copy of it."""
     shutil.copytree(filled.settings.home, tmp_path / "home")
     url = ""
     if filled.settings.ledger_path is None:
         server: LocalPostgres = request.getfixturevalue("server")
         url = server.new_database(urlsplit(filled.settings.ledger).path.strip("/"))
-    yield Ledger(App(home=tmp_path / "home", ledger=url, workers=1))
+    return Ledger(App(home=tmp_path / "home", ledger=url, workers=1))
