@@ -67,14 +67,18 @@ class Ledger:
         return [one["rule"] for one in found["broken"]]
 
 
+def spoilt_app(kind: str, folder: Path, request: pytest.FixtureRequest) -> App:
+    """A ledger of a kind, ``sqlite`` or ``postgres``, with items of every kind."""
+    server: LocalPostgres | None = request.getfixturevalue("server") if kind == "postgres" else None
+    app = App(home=folder / "home", ledger="" if server is None else server.new_database(), workers=1)
+    fill(app)
+    return app
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> App:
     """A ledger of either kind with items of every kind."""
-    home = tmp_path_factory.mktemp("filled") / "home"
-    server: LocalPostgres | None = request.getfixturevalue("server") if request.param == "postgres" else None
-    app = App(home=home, ledger="" if server is None else server.new_database(), workers=1)
-    fill(app)
-    return app
+    return spoilt_app(request.param, tmp_path_factory.mktemp("filled"), request)
 
 
 @pytest.fixture

@@ -45,7 +45,10 @@ where i.id > $1 and i.id <= $2 and i.state = 'running' and n.id is null limit $3
 
 -- name: audit_waiting_without_wake a waiting item has a time at which it wakes, or somebody or something that will wake it
 select i.id from items i where i.id > $1 and i.id <= $2 and i.state = 'waiting' and (
-    i.due <= 0 or (i.due >= 9007199254740991 and not exists (select 1 from waits w where w.item = i.id and w.state in ('open', 'answered')))
+    i.due <= 0 or (
+        i.due >= 9007199254740991
+        and (select count(*) from waits w where w.item = i.id and w.state in ('open', 'answered')) = 0  -- counted: no plan hashes all waits
+    )
 ) limit $3;
 
 -- name: audit_ended_without_time an ended item knows when it ended
