@@ -76,6 +76,10 @@ class Health(Protocol):
         """Say what an incarnation has in hand."""
         ...
 
+    def hold(self, incarnation: int, held: bytes | None) -> None:
+        """Write down which items an incarnation holds: see :mod:`holdfast.model.holdings`. Where the ledger is shared, others compare."""
+        ...
+
     def watch(self, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
         """Look whether thresholds are passed, by pipeline: open alerts, with those that the asker has seen itself, and close those that have
         not been so for a while; returns those that are new."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from holdfast.auditing import Auditing
 from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.looking_back import contents, given
 from holdfast.engine.retention import purge_limits
@@ -45,8 +46,8 @@ MARGIN_S = 3_600.0
 """Seconds that an orphan is older than the longest attempt: for clocks that differ, and commits that wait for a disk."""
 
 
-class Operations(EventVerbs):
-    """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, and deciding, publishing, clearing."""
+class Operations(EventVerbs, Auditing):
+    """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, auditing, and deciding, publishing, clearing."""
 
     def item(self, item: str) -> Shown:
         """One item, by id or key, as :meth:`holdfast.ledgers.reads.LedgerReads.item` describes it; a notebook draws it.

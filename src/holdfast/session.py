@@ -52,6 +52,7 @@ from holdfast.ledgers.opening import open_reads
 from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
+from holdfast.model.holdings import Held
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
@@ -139,7 +140,9 @@ class Session:
         self._begin(loop)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
-        server = None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog)
+        server = (
+            None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog, self._holds)
+        )
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
         relay = self._relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
@@ -326,8 +329,21 @@ class Session:
             [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices, self._seen_here,
             [] if notices is None else notices.addresses, None if self._messenger is None else self._messenger.tell,
         )  # fmt: skip
-        self.reporting = Reporting(self._incarnation, self.committer, self._clock, lambda: self.timekeeping.on(self.runner.load()))
+        self.reporting = Reporting(
+            self._incarnation,
+            self.committer,
+            self._clock,
+            lambda: self.timekeeping.on(self.runner.load()),
+            self.runner.held if self._ledger.shared else None,
+        )
         media.otherwise(self._store)
+
+    def held(self) -> list[tuple[int, int]]:
+        """The items that this runner holds, each with its fence."""
+        return self.runner.held()
+
+    def _holds(self) -> Held:
+        return Held(self._incarnation, self.held(), self.runner.draining)
 
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""

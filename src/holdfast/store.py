@@ -90,6 +90,22 @@ class Store(Protocol):
         """Return the JSON bytes behind a reference."""
         ...
 
+    def size(self, digest: str) -> int:
+        """How many bytes a digest has, without reading them.
+
+        Raises:
+            StoreError: missing.
+        """
+        ...
+
+    def verify(self, digest: str) -> int:
+        """Read the bytes of a digest a little at a time, and compare them with it; return how many there are.
+
+        Raises:
+            StoreError: missing, or not what the digest says.
+        """
+        ...
+
     def holds(self, value: Value) -> bool:
         """Whether everything that a value refers to is there, without reading it."""
         ...

@@ -21,6 +21,7 @@ import typer
 from holdfast.cli import (
     alerts,
     artifacts,
+    audit,
     dead,
     demo,
     deploy,
@@ -75,6 +76,7 @@ demo.register(app)
 run.register(app)
 serve.register(app)
 look.register(app)
+audit.register(app)
 refused.register(app)
 items.register(app)
 find.register(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -28,12 +29,14 @@ def stuck(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Name every item that has not ended and is past its bound, and every event that a pipeline has not taken: why it waits, and what would
-    move it. Exit 1 if there is one."""
+    """Name everything that stands still: items past their bound, what will never go on by itself (a wait that nothing can end, a dead item
+    without a dead letter, an item that its runner does not know), and every event that a pipeline has not taken: why, and what would move it.
+    Exit 1 if there is anything."""
     app = App()
     now, older_ms = app.clock.now_ms(), round(seconds(older) * 1000)
-    reads = app.reads()
-    rows, events = reads.stuck(now, older_ms, row_limit(limit, json, 50)), reads.stuck_events(now, older_ms, row_limit(limit, json, 50))
+    rows = app.stuck(older_ms, row_limit(limit, json, 50))
+    with closing(app.reads()) as reads:
+        events = reads.stuck_events(now, older_ms, row_limit(limit, json, 50))
     if json:
         print_json([*rows, *events])
         say_cut(rows, json)
@@ -44,7 +47,16 @@ def stuck(
             json,
             ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
             [
-                [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
+                [
+                    row["item"],
+                    row["pipeline"],
+                    row["version"],
+                    shorten(row["key"], 40),
+                    row["state"],
+                    _past(row["past_bound_s"]),
+                    row["why"],
+                    row["remedy"],
+                ]
                 for row in rows
             ],
             "nothing is stuck" if not events else "no item is stuck",
@@ -62,6 +74,10 @@ def stuck(
         )
     if rows or events:
         raise typer.Exit(1)
+
+
+def _past(seconds: float | None) -> str:
+    return "at once" if seconds is None else str(seconds)
 
 
 def timeouts(

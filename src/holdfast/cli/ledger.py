@@ -1,4 +1,4 @@
-"""``ledger``: the ledger itself: moving it, and going on with one that was restored."""
+"""``ledger``: the ledger itself: moving it, going on with one that was restored, and keys that sign what it says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from msgspec import to_builtins
 
 from holdfast.app import App
+from holdfast.auditing import signing
 from holdfast.cli.exits import REFUSED
 from holdfast.cli.output import Json, complain, moment, print_json, print_table, tell
 from holdfast.errors import InputError
@@ -18,7 +19,11 @@ from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.release import install
 from holdfast.stores.directory import DirectoryStore
 
-ledger = typer.Typer(help="Move a ledger, or go on with one that was restored.", no_args_is_help=True, rich_markup_mode=None)
+ledger = typer.Typer(
+    help="Move a ledger, go on with one that was restored, or make the key that signs the end of its audit log.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -101,6 +106,24 @@ def restores(json: Json = False) -> None:
         print_json(rows)
         return
     print_table(["at", "who", "reason"], [[moment(row["at"]), row["who"], row["reason"]] for row in rows], "none was accepted")
+
+
+@ledger.command("key")
+def key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; the public one goes to FILE.pub.")],
+    json: Json = False,
+) -> None:
+    """Make a key pair (Ed25519). The private key, which only its owner can read, signs heads of the audit log. With the public one anybody
+    verifies them.
+
+    Name it with HOLDFAST_SIGNING_KEY=FILE. To rotate it, make another and keep the old public keys: `holdfast verify` takes several.
+    """
+    public, name = signing().make_pair(file)
+    if json:
+        print_json({"key": name, "private": str(file), "public": str(public)})
+        return
+    tell(f"key {name}: private in {file} (keep it secret), public in {public}")
+    tell(f"set HOLDFAST_SIGNING_KEY={file}; holdfast audit --head HEAD signs; holdfast verify HEAD --key {public} verifies")
 
 
 def _copy_artifacts(folder: Path, new: App, json: bool) -> int:

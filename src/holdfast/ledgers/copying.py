@@ -16,7 +16,7 @@ TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
-    "measures", "trail", "refused_inputs", "origin", "verdicts", "alert_addresses", "alert_deliveries",
+    "measures", "trail", "refused_inputs", "origin", "verdicts", "alert_addresses", "alert_deliveries", "meta",
 )  # fmt: skip
 """In the order of their references."""
 
@@ -89,6 +89,8 @@ def _copy_table(source: SqliteLedger, connection: Connection, table: str, now_ms
     theirs = {row[0] for row in connection.execute(known, (SCHEMA, table))}
     columns = [name for name in ours if name in theirs]
     extra = _EXTRA.get(table, {})
+    if table == "meta":
+        connection.execute("delete from meta")  # it stays the same ledger, and its audit log ends where it ended
     names = SQL(", ").join(Identifier(name) for name in (*columns, *extra))
     count = 0
     with connection.cursor() as cursor, cursor.copy(SQL("copy {} ({}) from stdin").format(Identifier(table), names)) as copy:

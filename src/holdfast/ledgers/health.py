@@ -110,6 +110,15 @@ class LedgerHealth:
         """Say what an incarnation has in hand."""
         self._transact(lambda run: run("report_load", msgspec.json.encode(load).decode(), incarnation))
 
+    def hold(self, incarnation: int, held: bytes | None) -> None:
+        """Write down which items an incarnation holds."""
+
+        def work(run: Run) -> None:
+            run("drop_holdings")
+            run("hold", incarnation, held)
+
+        self._transact(work)
+
     def watch(self, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
         """Open and close alerts."""
         return self._transact(lambda run: self._watch(run, rules, seen, now_ms))

@@ -9,6 +9,8 @@ import msgspec
 
 from holdfast.errors import NotFoundError
 from holdfast.ledgers.artifact_reads import ArtifactReads
+from holdfast.ledgers.audit_reads import AuditReads
+from holdfast.ledgers.auditing import RowAudit
 from holdfast.ledgers.measure_reads import MeasureReads
 from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
@@ -42,7 +44,7 @@ _LETTER = (
 )  # fmt: skip
 
 
-class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, ArtifactReads):
+class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, ArtifactReads, AuditReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:
@@ -219,22 +221,13 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
             self._rows("end_snapshot")
 
     def _audited(self, now_ms: int) -> dict[str, Any]:
-        pipelines = {name: {"received": number, **dict.fromkeys(ITEM_STATES, 0)} for name, number in self._rows("audit_received")}
-        for name, state, number in self._rows("audit_states"):
-            pipelines[name][state] = number
-        for terms in pipelines.values():
-            terms["balanced"] = terms["received"] == sum(terms[state] for state in ITEM_STATES)
-        broken = []
-        for query in sorted(self._sql):
-            if query.startswith("audit_") and query not in ("audit_received", "audit_states"):
-                found = [show(row[0]) for row in self._rows(query)]
-                if found:
-                    broken.append({"rule": query.removeprefix("audit_").replace("_", "-"), "items": found})
-        broken += [{"rule": f"measures-{what}", "items": [name]} for name, what in self.mismeasured()]
-        tampered = self.broken_trail()
-        broken += [{"rule": "trail-changed", "items": [f"entry {tampered}"]}] if tampered is not None else []
-        balanced = not broken and all(terms["balanced"] for terms in pipelines.values())
-        return {"pipelines": pipelines, "refused": self.refused_counts(), "broken": broken, "balanced": balanced, "at": now_ms}
+        audit = RowAudit(self._rows, self._versions())
+        broken = [one.row() for one in audit.run()]
+        balanced = not broken and all(terms["balanced"] for terms in audit.pipelines.values())
+        log = {"ledger": self.ledger_id(), **self.log_end()}
+        return {
+            "pipelines": audit.pipelines, "refused": self.refused_counts(), "broken": broken, "balanced": balanced, "at": now_ms, "audit_log": log,
+        }  # fmt: skip
 
     def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
         tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost", "gpu_ms")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from starlette.convertors import register_url_convertor
 
 from holdfast.errors import InputError
@@ -164,9 +164,9 @@ def alert_deliveries(here: Here, state: Literal["due", "delivered", "failed"] | 
 
 @router.get("/stuck")
 def stuck(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
-    """Items past their bound: why they wait, and what would move them."""
-    with here.reads() as reads:
-        return listed(reads.stuck(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))
+    """Everything that stands still: items past their bound, and what will never go on by itself: why, and what would move it."""
+    with here.auditing:
+        return listed(here.app.stuck(round(seconds(older) * 1000), limit))
 
 
 @router.get("/operations")
@@ -200,9 +200,24 @@ def trail(here: Here, limit: Limit = 100) -> dict[str, Any]:
 
 @router.get("/audit")
 def audit(here: Here) -> dict[str, Any]:
-    """Prove that nothing is lost, that measures are what the rows say, and that the trail is whole. Reads the whole ledger."""
-    with here.auditing, here.reads() as reads:
-        return reads.audit(here.app.clock.now_ms())
+    """Prove that nothing is lost, that artifacts exist, runners know their items, measures are what the rows say, and the audit log is whole.
+    Reads the whole ledger."""
+    with here.auditing:
+        return here.app.audit()
+
+
+@router.get("/audit/head")
+def audit_head(here: Here) -> Response:
+    """The signed head of the audit log, after an audit: keep it, and compare later with `holdfast audit --against FILE`."""
+    with here.auditing:
+        return Response(here.app.signed_head(here.app.audit()), media_type="application/json")
+
+
+@router.get("/audit/groups")
+def audit_groups(here: Here, by: Literal["manifest", "hour"] = "hour") -> dict[str, Any]:
+    """What was received and what became of it, by manifest or by hour."""
+    with here.auditing:
+        return listed(here.app.audit_groups(by))
 
 
 @router.get("/events")

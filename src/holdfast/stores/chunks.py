@@ -60,6 +60,10 @@ class ChunkedStore(ABC):
     def part(self, digest: str, at: int, length: int) -> bytes:
         """Some of the bytes of a digest, without reading the rest."""
 
+    def verify(self, digest: str) -> int:
+        """Compare the bytes of a digest with it; return how many there are."""
+        return len(self.get(digest))
+
     def keep(self, data: bytes, as_list: bool = False) -> Value:
         """Return small JSON bytes as they are, and put large ones."""
         if inline(data):

@@ -103,6 +103,21 @@ class ObjectStore(ChunkedStore):
         """How many bytes a digest has."""
         return self._reach(digest, lambda: int(obstore.head(self._store, self._path(digest))["size"]))
 
+    def verify(self, digest: str) -> int:
+        """Compare the bytes of a digest with it, as they come; return how many there are."""
+        found, size = hashlib.sha256(), 0
+
+        def work() -> None:
+            nonlocal size
+            for part in obstore.get(self._store, self._path(digest)).stream():
+                found.update(part)
+                size += len(part)
+
+        self._reach(digest, work)
+        if found.hexdigest() != digest:
+            raise StoreError(f"artifact {digest} is damaged in {self._url}: restore it from a backup")
+        return size
+
     def part(self, digest: str, at: int, length: int) -> bytes:
         """Some of the bytes of a digest, by a range request."""
         return self._reach(digest, lambda: bytes(obstore.get_range(self._store, self._path(digest), start=at, length=length))) if length else b""

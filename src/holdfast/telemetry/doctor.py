@@ -92,6 +92,8 @@ def _places(app: App) -> Iterator[Finding]:
 
 def _secrets(app: App) -> Iterator[Finding]:
     files = [("tokens", app.settings.tokens_path), ("webhook secrets", app.settings.webhook_secrets), ("alert addresses", app.settings.notify)]
+    if app.settings.signing_key and not app.settings.signing_key.startswith("env:"):
+        files.append(("signing key", Path(app.settings.signing_key)))
     for name, path in files:
         if path is None or not path.exists():
             continue

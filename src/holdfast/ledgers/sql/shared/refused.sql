@@ -32,12 +32,18 @@ select p.name, r.state, count(*) from refused_inputs r join pipelines p on p.id 
 -- name: refused_open of one pipeline, what a manifest may name
 select r.source, r.key, r.kind, r.reason from refused_inputs r join pipelines p on p.id = r.pipeline where p.name = $1 and r.state = 'open' order by r.id;
 
+-- name: walk_refused
+select id from refused_inputs where id > $1 order by id limit 1 offset $2;
+
 -- name: audit_refused_without_pipeline each refused input was for a pipeline that is known, or a broker's message (pipeline 0)
-select r.id from refused_inputs r left join pipelines p on p.id = r.pipeline where p.id is null and r.pipeline <> 0 limit 100;
+select r.id from refused_inputs r left join pipelines p on p.id = r.pipeline
+where r.id > $1 and r.id <= $2 and p.id is null and r.pipeline <> 0 limit $3;
 
 -- name: audit_refused_miscounted a refused input was refused once or more often, and its last time is not before its first
-select id from refused_inputs where count < 1 or last_at < first_at or (count = 1 and last_at <> first_at) limit 100;
+select id from refused_inputs
+where id > $1 and id <= $2 and (count < 1 or last_at < first_at or (count = 1 and last_at <> first_at)) limit $3;
 
 -- name: audit_refused_accepted_without_item a refused input that was accepted later has become an item of its pipeline
 select r.id from refused_inputs r left join items i on i.id = r.item and i.pipeline = r.pipeline
-where (r.state = 'accepted' and (i.id is null or r.accepted_at is null)) or (r.state = 'open' and r.accepted_at is not null) limit 100;
+where r.id > $1 and r.id <= $2
+and ((r.state = 'accepted' and (i.id is null or r.accepted_at is null)) or (r.state = 'open' and r.accepted_at is not null)) limit $3;
