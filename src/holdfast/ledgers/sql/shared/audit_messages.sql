@@ -43,7 +43,7 @@ select d.id from deliveries d left join events e on e.id = d.event where d.id > 
 -- name: audit_delivery_without_receiver an event that is to be delivered has a pipeline that listens
 select d.id from deliveries d join events e on e.id = d.event
 where d.id > $1 and d.id <= $2 and d.state = 'open' and not exists (
-    select 1 from pipelines p join subscriptions s on s.pipeline = p.id and s.type = e.type where p.id = d.pipeline
+    select 1 from versions v join subscriptions s on s.version = v.id and s.type = e.type where v.pipeline = d.pipeline
 ) limit $3;
 
 -- name: audit_delivered_without_item a delivery that was accepted has become an item
