@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from tests.core.driver import Driver, Order, World
 from tests.patterns.random_graphs import PIPELINES, news, person, plainly
 
 ANY = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, phases=(Phase.explicit, Phase.generate)
+    max_examples=int(os.environ.get("HOLDFAST_EXAMPLES", "20")), deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, phases=(Phase.explicit, Phase.generate)
 )
 
 SPARE = SqliteLedger(":memory:")

@@ -76,7 +76,7 @@ ALERTS = instance(Alerts, "a number of open dead letters (alerts=10)")
 
 KINDS = (
     "dead-letters", "dead-letter-rate", "dead-letter-age", "stuck-items", "deadline-risk", "queue-growth", "unserved-version", "open-breaker",
-    "budget", "disk-full", "ledger-trouble", "workers", "memory-short",
+    "budget", "disk-full", "ledger-trouble", "workers", "memory-short", "internal",
 )  # fmt: skip
 """Every kind of alert that ships, on from the start."""
 

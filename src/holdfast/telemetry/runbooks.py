@@ -74,6 +74,7 @@ def runbooks(of: Subject) -> list[Runbook]:
         _machine(of),
         _workers(of),
         _memory(of),
+        _internal(of),
         _alert(of),
     ]
 
@@ -319,6 +320,24 @@ def _memory(of: Subject) -> Runbook:
             Step(
                 "If it is not the workers that hold the memory, end what does, or add memory. Then send the dead letters back: "
                 "`holdfast dead redrive error:memory`."
+            ),
+        ),
+    )
+
+
+def _internal(of: Subject) -> Runbook:
+    return Runbook(
+        "a-fault-of-holdfast",
+        "Items were buried by a fault of Holdfast's own",
+        "dead letters of class internal; after twenty alike in a minute the pipeline is paused by `holdfast`",
+        ("internal",),
+        (
+            Step("Which items? The traceback of each says where it failed.", ("holdfast dead find error:internal",), "/dead"),
+            Step("Is the pipeline paused, and since when?", ("holdfast operations",), "/audit"),
+            Step("Report it with one of the tracebacks. Nothing that had succeeded is lost, and every other item goes on."),
+            Step(
+                f"With a version that mends it: `holdfast resume --pipeline {shlex.quote(of.pipeline)}`, and send the dead letters back: "
+                "`holdfast dead redrive error:internal`. No step runs again that had succeeded."
             ),
         ),
     )
