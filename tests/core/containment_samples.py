@@ -43,6 +43,13 @@ class Work(msgspec.Struct, frozen=True):
     words: str = ""
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """A route's key, and more."""
+
+    name: str
+    why: str
+
+
 class Ruling(msgspec.Struct, frozen=True):
     """What a person says."""
 
@@ -66,7 +73,7 @@ def ran() -> None:
 async def numbers(work: Work) -> list[int]:
     """Nine of them."""
     ran()
-    return [work.number + more for more in range(9)]
+    return [1_000_000 + work.number + more for more in range(9)]
 
 
 @step(retry=TWICE)
@@ -93,10 +100,10 @@ async def joined(texts: list[str]) -> str:
 
 
 @step(retry=TWICE)
-async def kind(work: Work) -> str:
-    """A route's key."""
+async def kind(work: Work) -> Kind:
+    """A route's key, in something larger than lies in a row here."""
     ran()
-    return "even" if work.number % 2 == 0 else "odd"
+    return Kind("even" if work.number % 2 == 0 else "odd", "x" * 100)
 
 
 @step(retry=TWICE)
@@ -229,6 +236,50 @@ def wrapped(text: str) -> str:
     return finished(text)
 
 
+@step(retry=TWICE)
+async def no(text: str) -> int:
+    """Never judges."""
+    raise BadInputError("no")
+
+
+def no_way(work: Work) -> str:
+    """A route whose way fails, and one that has none."""
+    return route(case("even", first), case("third", first))(kind(work).name, work)
+
+
+def no_loop(work: Work) -> str:
+    """A loop that fails."""
+    return refine(draft, no, until=lambda length: length >= 3, max_iterations=2)(work)
+
+
+def no_join(work: Work) -> str:
+    """A join that fails, while a branch of it waits for nobody."""
+    return told(gather(first, flaky, unheard)(work))
+
+
+def unheard(work: Work) -> str:
+    """Waits for what never comes."""
+    return heard(wait_for("silence", News)(about(work)))
+
+
+def no_list(work: Work) -> str:
+    """A list that bears no failure."""
+    return joined(each(refused)(numbers(work)))
+
+
+@step(retry=TWICE)
+async def refused(number: int) -> str:
+    """Refuses all."""
+    raise BadInputError("no")
+
+
+@step(retry=TWICE)
+async def hanging(work: Work) -> str:
+    """Never ends."""
+    await asyncio.sleep(3600)
+    return work.id
+
+
 @pipeline(version="1", key=lambda work: work.id, search=["words"])
 def lists(work: Work) -> str:
     """Two eaches, longer than what is kept together."""
@@ -238,9 +289,9 @@ def lists(work: Work) -> str:
 @pipeline(version="1", key=lambda work: work.id)
 def ways(work: Work) -> str:
     """A route, a fallback, a join with a deadline, a loop, what is optional, kept, or had an effect."""
-    way = route(case("even", known), case("odd", flaky))(kind(work), work)
-    answer = first_ok(first, noted)(work)
-    some = told(gather(branch(known, missing="wait"), late, extra, quorum=1, deadline="20ms", late="record")(work))
+    way = route(case("even", known), case("odd", flaky))(kind(work).name, work)
+    answer = first_ok(no_way, no_loop, no_join, no_list, noted)(work)
+    some = told(gather(branch(known, missing="wait"), branch(first, missing="proceed"), late, extra, quorum=1, deadline="20ms", late="record")(work))
     text = refine(draft, judged, until=lambda length: length >= 3, max_iterations=2, score=lambda length: length, exhausted=wrapped)(work)
     return ended(way, answer, some, text)
 
@@ -260,4 +311,10 @@ def limits(work: Work) -> str:
     return ended(dear(work), flaky(work), about(work))
 
 
-ALL: list[Pipeline[Work, str]] = [lists, ways, outside, limits]
+@pipeline(version="1", key=lambda work: work.id, deadline="80ms")
+def hurried(work: Work) -> str:
+    """Does not end in time."""
+    return ended(flaky(work), hanging(work), about(work))
+
+
+ALL: list[Pipeline[Work, str]] = [lists, ways, outside, limits, hurried]

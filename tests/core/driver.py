@@ -389,7 +389,9 @@ class Driver:
         open_ = self.world.query("select id, digest, shown, shown_artifact from waits where kind = 'review' and state = 'open'")
         for review, digest, inline, artifact in open_:
             shown = inline if artifact is None else self.world.store.fetch(decode_reference(artifact))
-            mail.decide(review, self.world.decide(json.loads(shown)), digest, "anybody", (), now)
+            answer = self.world.decide(json.loads(shown))
+            if mail.decide(review, answer, digest, "anna", ("boss",), now) != "decided":
+                mail.decide(review, answer, digest, "ben", (), now)
         keys = self.world.query("select distinct key, name from waits where kind = 'event' and state = 'open' and fresh = 0")
         for key, name in keys:
             data = json.dumps(self.world.tell(key)).encode()
