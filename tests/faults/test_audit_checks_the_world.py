@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from holdfast.engine.ownership import Ownership
 from holdfast import App
 from holdfast.auditing import verified_head
 from holdfast.control import serve
+from holdfast.engine.ownership import Ownership
 from holdfast.errors import InputError, LedgerError, LedgerUnavailableError
 from holdfast.model.holdings import KEPT, Held, packed, unpacked
 from holdfast.signing import make_pair, public_keys
