@@ -16,11 +16,13 @@ import msgspec
 from holdfast import Pipeline
 from holdfast.app import version_spec, with_children
 from holdfast.cli.export import output_of
-from holdfast.core.apply import apply, goes_on, look_up, rest, start
+from holdfast.core.apply import apply, start
+from holdfast.core.conclude import goes_on, rest
 from holdfast.core.events import Answered, CacheAnswered, DeadlinePassed, Event, Failed, Returned, Succeeded, TimerDue, ValueLoaded
 from holdfast.core.item_run import ItemRun
+from holdfast.core.loaded import look_up
 from holdfast.core.plan import Plan, TaskKey
-from holdfast.core.restore import begin, restore
+from holdfast.core.restore import begin, fresh, restore
 from holdfast.core.values import arguments
 from holdfast.engine.io_pool import _failure
 from holdfast.engine.serving import Loaded
@@ -99,6 +101,7 @@ class World:
         """What would be left after a crash now, in another ledger, whose content is replaced."""
         with ledger.connection.backup("main", self.ledger.connection, "main") as copying:
             copying.step()
+        ledger._sums.forget()  # they were those of what it held before
         store, clock = MemoryStore(), FakeClock(self.clock.now_ms() + 1)
         store._data = dict(self.store._data)
         given = self.pipelines, self.decide, self.tell, self.costs, self.fault
@@ -274,7 +277,8 @@ class Driver:
 
     def _claim(self, claimed: Claimed) -> None:
         loaded = self.world.loaded[claimed.version]
-        run = restore(claimed, loaded.pipeline)
+        run = fresh(claimed, loaded.pipeline)
+        restore(run, claimed)
         run.bodies, run.incarnation, run.spent = loaded.bodies, self.incarnation, claimed.used.cost / MICRO
         self.runs[run.item] = run
         plan = begin(run, self.world.clock.now_ms())
