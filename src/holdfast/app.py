@@ -14,10 +14,11 @@ from functools import partial
 from typing import Annotated, Any
 
 from holdfast.buses.opening import open_bus
+from holdfast.control import RemoteLedger
 from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.errors import InputError, LedgerError, LedgerLockedError, LedgerUnavailableError
 from holdfast.executors.first import FirstWorker
 from holdfast.executors.logs import log_safely
 from holdfast.executors.loops import run_here
@@ -28,6 +29,7 @@ from holdfast.model.arguments import checked
 from holdfast.model.display import table
 from holdfast.model.item import OnConflict, Receipt, Submission
 from holdfast.model.kinds import whole
+from holdfast.model.marks import Mark
 from holdfast.model.pipeline import PAYLOADS, PIPELINE, PIPELINES, Pipeline
 from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
 from holdfast.modules.pipelines import Source, sources_of
@@ -36,6 +38,8 @@ from holdfast.operations import Operations
 from holdfast.revising import Revising, revised
 from holdfast.session import Session
 from holdfast.settings import current_user
+from holdfast.store import StoreAddress
+from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
 
@@ -136,8 +140,9 @@ class App(Operations):
             BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
         """
         self._check_transactional(pipeline)
-        door, writer, wish = self.door(), self.writer(), _revising(on_conflict, repeat_effects, reason, who)
+        writer, wish = self.writer(), _revising(on_conflict, repeat_effects, reason, who)
         try:
+            door = self.door()
             for one in with_children([pipeline]):
                 writer.register(version_spec(one), self.clock.now_ms())
             limit = self.settings.backlog
@@ -151,7 +156,10 @@ class App(Operations):
                     writer.admit(judged.known, self.clock.now_ms(), 0, judged.refusals)
                 yield from receipts_of(batch, judged.receipts)
         finally:
-            writer.close()
+            if isinstance(writer, RemoteLedger):
+                writer.close()  # the runner remembers
+            else:
+                self._part(writer)
 
     @checked("App.register()")
     def register(self, pipelines: Annotated[Iterable[Pipeline[Any, Any]], PIPELINES]) -> None:
@@ -210,9 +218,10 @@ class App(Operations):
         """
         served = with_children(pipelines)
         sources = self._check_runnable(served)
-        store, door, result, over = self.store(), self.door(), RunResult(), threading.Event()
-        upkeep, wish = upkeep_of(self.settings), _revising(on_conflict, repeat_effects, reason, who)
-        with FirstWorker(sources, self.settings.artifacts_place, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
+        address = self._address_of_a_run(wait)
+        store, result, over = open_store(address.place, address.ledger), RunResult(), threading.Event()
+        door, upkeep, wish = Door(store, self.reads), upkeep_of(self.settings), _revising(on_conflict, repeat_effects, reason, who)
+        with FirstWorker(sources, address, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
 
             sessions: list[Session] = []
@@ -235,6 +244,16 @@ class App(Operations):
         ledger, loaded = self._open_and_register(pipelines, wait)
         try:
             yield ledger, loaded
+        finally:
+            self._part(ledger)
+
+    def _part(self, ledger: Ledger) -> None:
+        """Close the ledger, and remember how far it came."""
+        try:
+            if ledger.restores.mark != Mark():
+                self.memory().keep(ledger.restores.identity(), ledger.restores.mark)
+        except LedgerError as error:
+            log.info("how far the ledger has come is not remembered: %s", error)
         finally:
             ledger.close()
 
@@ -278,17 +297,34 @@ class App(Operations):
                     f"tables, so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
                 )
 
+    def _address_of_a_run(self, wait: bool) -> StoreAddress:
+        """Where this run's artifacts lie: workers are told before the ledger is open for good. A ledger that is not there yet is made."""
+        address = self.store_address()
+        if not address.ledger:
+            self._opened_when_free(wait).close()
+        return address if address.ledger else self.store_address()
+
     def _open_and_register(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
+        while True:
+            ledger = self._opened_when_free(wait)
+            try:
+                return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
+            except LedgerUnavailableError:
+                ledger.close()
+                if not wait:
+                    raise
+                time.sleep(RETRY_S)
+            except BaseException:
+                ledger.close()
+                raise
+
+    def _opened_when_free(self, wait: bool) -> Ledger:
+        """The ledger, open for writing: soon, where a command has it; and (with ``wait``) when it can be reached."""
         said = False
         until = self.clock.monotonic() + LOCKED_S
         while True:
             try:
-                ledger = self.open_ledger()
-                try:
-                    return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
-                except BaseException:
-                    ledger.close()
-                    raise
+                return self.open_ledger()
             except LedgerLockedError:  # by a command that is soon done, or by another runner
                 if self.clock.monotonic() > until:
                     raise
@@ -331,13 +367,14 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     """A pipeline as the ledger registers it."""
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
+    longest_s = max((node.step.policy.timeout.seconds for node in graph.steps()), default=0.0)
     listens = tuple(one.event for one in pipeline.listeners)
     effects = {
         node.index: "transaction" if node.step.runs == "transaction" else "unsafe"
         for node in graph.steps()
         if node.step.runs == "transaction" or node.step.policy.effects == "unsafe"
     }
-    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, effects)
+    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, longest_s, effects)
 
 
 async def _drive(

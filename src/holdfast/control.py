@@ -32,12 +32,16 @@ from holdfast.errors import (
 )
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.model.changes import Change, Obstacle, Operation
-from holdfast.model.events import Event
+from holdfast.model.events import Event, Published, Unsubscribed
+from holdfast.model.holdings import Held
 from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.trail import Entry
 
 _LENGTH = struct.Struct("<I")
 _FRAME_LIMIT = 256 * 1024 * 1024
+
+ANSWER_S = 5.0
+"""Seconds within which a runner whose loop turns says which items it holds."""
 
 
 class Admit(msgspec.Struct, tag="admit", array_like=True):
@@ -125,6 +129,20 @@ class Redeliver(msgspec.Struct, tag="redeliver", array_like=True):
     deliveries: list[int]
 
 
+class SendAgain(msgspec.Struct, tag="send-again", array_like=True):
+    """Hand parked events on again."""
+
+    events: list[int]
+
+
+class Unsubscribe(msgspec.Struct, tag="unsubscribe", array_like=True):
+    """End what a version listens to."""
+
+    pipeline: str
+    version: str
+    types: list[str]
+
+
 class Purge(msgspec.Struct, tag="purge", array_like=True):
     """Clear values."""
 
@@ -134,7 +152,13 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
     limit: int
 
 
-Request = Admit | Register | Note | Begin | Apply | Look | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
+class Holds(msgspec.Struct, tag="holds", array_like=True):
+    """Which items the runner holds. Answered by the loop itself, without the ledger."""
+
+
+Request = (
+    Admit | Register | Note | Begin | Apply | Look | Finish | Hold | Close | Purge | Decide | Publish | Redeliver | SendAgain | Unsubscribe
+)
 
 
 _KINDS: dict[str, type[HoldfastError]] = {
@@ -178,6 +202,10 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.mail.decide(request.review, request.answer, request.digest, request.who, request.roles, now_ms)
     if isinstance(request, Publish):
         return ledger.mail.publish(request.events)
+    if isinstance(request, SendAgain):
+        return ledger.mail.send_again(request.events)
+    if isinstance(request, Unsubscribe):
+        return ledger.mail.unsubscribe(request.pipeline, request.version, request.types)
     return ledger.mail.redeliver(request.deliveries)
 
 
@@ -194,7 +222,9 @@ def reachable(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callable[[], None], backlog: int) -> asyncio.AbstractServer:
+async def serve(
+    path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callable[[], None], backlog: int, held: Callable[[], Held]
+) -> asyncio.AbstractServer:
     """Listen; every verb goes through the committer, and the runner looks for items after it."""
     path.unlink(missing_ok=True)  # we hold the writer lock, so whoever left it is gone
 
@@ -204,7 +234,7 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
                 (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 if size > _FRAME_LIMIT:
                     return
-                reply = await _answer(await reader.readexactly(size), desk, now_ms, backlog)
+                reply = await _answer(await reader.readexactly(size), desk, now_ms, backlog, held)
                 hint()
                 body = msgspec.msgpack.encode(reply)
                 writer.write(_LENGTH.pack(len(body)) + body)
@@ -227,11 +257,13 @@ async def serve(path: Path, desk: Desk, now_ms: Callable[[], int], hint: Callabl
         raise
 
 
-async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: int) -> Reply:
+async def _answer(frame: bytes, desk: Desk, now_ms: Callable[[], int], backlog: int, held: Callable[[], Held]) -> Reply:
     try:
-        request = msgspec.msgpack.decode(frame, type=Request)
-    except msgspec.MsgspecError as error:
+        request = msgspec.msgpack.decode(frame, type=Request | Holds)
+    except (msgspec.MsgspecError, RecursionError) as error:
         return Reply(f"the runner did not understand the request ({error}): are both of one release?", kind=InputError.__name__)
+    if isinstance(request, Holds):
+        return Reply("", msgspec.Raw(msgspec.msgpack.encode(held())))
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     desk.call(lambda ledger: perform(ledger, request, now_ms(), backlog), lambda answer: done.set_result(answer) if not done.done() else None)
     answer = await done
@@ -288,9 +320,9 @@ class RemoteLedger:
         decided: str = self._ask(Decide(review, answer, digest, who, roles), str)
         return decided
 
-    def publish(self, events: list[Event]) -> list[bool]:
+    def publish(self, events: list[Event]) -> list[Published]:
         """Keep events from outside."""
-        kept: list[bool] = self._ask(Publish(events), list[bool])
+        kept: list[Published] = self._ask(Publish(events), list[Published])
         return kept
 
     @property
@@ -336,11 +368,27 @@ class RemoteLedger:
         changed: list[int] = self._ask(Redeliver(deliveries), list[int])
         return changed
 
+    def send_again(self, events: list[int]) -> list[int]:
+        """Hand parked events on again."""
+        changed: list[int] = self._ask(SendAgain(events), list[int])
+        return changed
+
+    def unsubscribe(self, pipeline: str, version: str, types: list[str]) -> Unsubscribed:
+        """End what a version listens to."""
+        ended: Unsubscribed = self._ask(Unsubscribe(pipeline, version, types), Unsubscribed)
+        return ended
+
+    def held(self) -> Held:
+        """Which items the runner holds, if it says so within :data:`ANSWER_S`."""
+        self._socket.settimeout(ANSWER_S)
+        held: Held = self._ask(Holds(), Held)
+        return held
+
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
 
-    def _ask(self, request: Request, kind: Any) -> Any:
+    def _ask(self, request: Request | Holds, kind: Any) -> Any:
         body = msgspec.msgpack.encode(request)
         try:
             self._socket.sendall(_LENGTH.pack(len(body)) + body)

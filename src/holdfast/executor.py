@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from holdfast.model.outcome import Invocation, Outcome
@@ -50,8 +50,12 @@ class Executor(Protocol):
         ...
 
     def holds(self, item: int) -> bool:
-        """Whether an attempt of an item runs here, or may begin: one that was cancelled is over when it has ended, or, where it cannot be
-        stopped, when it was given up."""
+        """Whether an attempt of an item runs here, or may begin, reported or not: one that was cancelled is over when it has ended, or, where
+        it cannot be stopped, when it was given up."""
+        ...
+
+    def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
+        """The attempts that were started and not reported yet, as :attr:`Invocation.attempted` names them."""
         ...
 
     def tick(self) -> None:

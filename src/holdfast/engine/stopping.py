@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
 
+from holdfast.engine.active import ActiveItems
 from holdfast.engine.committer import Desk
-from holdfast.engine.holding import Holding
+from holdfast.engine.entries import Question
 from holdfast.executor import Executor
 
 log = logging.getLogger("holdfast")
@@ -25,10 +24,11 @@ class Stopping:
         over: called when an item may be claimed again.
     """
 
-    def __init__(self, incarnation: int, desk: Desk, items: Holding, executors: Mapping[str, Executor], over: Callable[[], None]) -> None:
+    def __init__(self, incarnation: int, desk: Desk, items: ActiveItems, executors: Mapping[str, Executor], over: Callable[[], None]) -> None:
         self._incarnation, self._desk, self._items, self._executors, self._over = incarnation, desk, items, executors, over
         self._waited: set[int] = set()
-        self._telling: set[int] = set()
+        self._telling: list[int] = []
+        self._asked: Question | None = None
 
     def asked(self, items: list[int]) -> None:
         """The ledger waits for this runner to stop attempts of these items; it has let go of them in memory."""
@@ -37,25 +37,27 @@ class Stopping:
 
     def idle(self) -> bool:
         """Nobody waits for this runner to stop anything, as far as is known."""
-        return not self._waited
+        return not self._waited and self._asked is None
 
     def visit(self) -> None:
         """Tell of those whose attempts are over."""
-        if not self._waited:
+        if self._asked is not None and self._asked.done:
+            self._told(self._asked.answer)
+        if not self._waited or self._asked is not None:
             return
-        over = [item for item in sorted(self._waited - self._telling) if self._stopped(item)]
+        incarnation, over = self._incarnation, [item for item in sorted(self._waited) if self._stopped(item)]
         if over:
-            self._telling.update(over)
-            self._desk.call(lambda ledger: ledger.lifecycle.stopped(self._incarnation, over), partial(self._told, over))
+            self._telling = over
+            self._asked = self._desk.ask(lambda ledger: ledger.lifecycle.stopped(incarnation, over))
 
     def _stopped(self, item: int) -> bool:
-        passage = self._items.get(item)
-        return (passage is None or passage.closed) and not any(executor.holds(item) for executor in self._executors.values())
+        run = self._items.get(item)
+        return (run is None or run.closed) and not any(executor.holds(item) for executor in self._executors.values())
 
-    def _told(self, items: list[int], answer: Any) -> None:
-        self._telling.difference_update(items)
+    def _told(self, answer: object) -> None:
+        self._asked = None
         if isinstance(answer, Exception):
             log.warning("the ledger cannot be told that attempts are over, so that their items wait: %s", answer)
             return
-        self._waited.difference_update(items)
+        self._waited.difference_update(self._telling)
         self._over()

@@ -53,7 +53,7 @@ def look_at_child(run: Run, listed: Listed, asked: Asked, item: int, now_ms: int
     child = _child(run, item)
     if child.parent != asked.parent:
         return _fail(run, asked.wait, now_ms, "KeyTaken", f"its key is that of item {show(item)}, which is not a child of this item: discard that")
-    ((question, inline, artifact, digest),) = run("wanted_of", asked.wait)
+    ((question, inline, artifact, digest, opened_at),) = run("wanted_of", asked.wait)
     value = value_of(inline, artifact)
     if value is not None:
         ((there, reference),) = run("payload_now", item)
@@ -62,7 +62,7 @@ def look_at_child(run: Run, listed: Listed, asked: Asked, item: int, now_ms: int
             found = run("version_labelled", item, wanted.version)
             version = found[0][0] if found else None
             if generations.revise(run, item, Content(value, digest or "", version, wanted.fields), OTHER_INPUT, now_ms):
-                run("set_deadline", wanted.deadline, item)
+                run("set_deadline", wanted.deadline, None if wanted.deadline is None else wanted.deadline - opened_at, item)
                 run("asked_again", asked.generation, item)
                 return []
             return _fail(run, asked.wait, now_ms, "ChildEnded", f"its item {show(item)} is {child.state}, and was given something else: it is over")

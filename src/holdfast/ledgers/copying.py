@@ -16,7 +16,7 @@ TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
-    "measures", "trail", "refused_inputs", "revisions", "past_effects",
+    "measures", "trail", "refused_inputs", "revisions", "past_effects", "origin", "verdicts", "alert_addresses", "alert_deliveries", "meta",
 )  # fmt: skip
 """In the order of their references."""
 
@@ -37,6 +37,9 @@ _NUMBERED = (
     "refused_inputs",
     "revisions",
 )
+_MARKS = "update events set mark = coalesce((select r.id from receipts r where r.item <= mark order by r.item desc limit 1), 0)"
+"""An event's mark is an item on SQLite, and that item's receipt on PostgreSQL."""
+
 _EXTRA: dict[str, dict[str, Any]] = {"incarnations": {"place": "", "born": 0, "swept": False}}
 
 
@@ -65,9 +68,11 @@ def copy_ledger(source: SqliteLedger, url: str, now_ms: int, copied: Callable[[s
         if one(connection.execute("select count(*) from pipelines")):
             raise InputError("the target holds a ledger already: name an empty database")
         with connection.transaction():
+            connection.execute("delete from origin")  # it goes on as the ledger that it was
             for table in TABLES:
                 counts[table] = _copy_table(source, connection, table, now_ms)
                 copied(table, counts[table])
+            connection.execute(_MARKS)
             for table in _NUMBERED:
                 last = one(connection.execute(SQL("select coalesce(max(id), 0) + 1 from {}").format(Identifier(table))))
                 connection.execute(SQL("select setval(pg_get_serial_sequence($1, 'id'), $2, false)"), (f"{SCHEMA}.{table}", last))
@@ -85,6 +90,8 @@ def _copy_table(source: SqliteLedger, connection: Connection, table: str, now_ms
     theirs = {row[0] for row in connection.execute(known, (SCHEMA, table))}
     columns = [name for name in ours if name in theirs]
     extra = _EXTRA.get(table, {})
+    if table == "meta":
+        connection.execute("delete from meta")  # it stays the same ledger, and its audit log ends where it ended
     names = SQL(", ").join(Identifier(name) for name in (*columns, *extra))
     count = 0
     with connection.cursor() as cursor, cursor.copy(SQL("copy {} ({}) from stdin").format(Identifier(table), names)) as copy:

@@ -8,14 +8,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL
 
 from holdfast.errors import LedgerError, LedgerRefusedError, LedgerUnavailableError
 from holdfast.model.hiding import hidden, scrubbed
+from holdfast.model.moments import FIRST_MS, LAST_MS, shown
 
 log = logging.getLogger("holdfast")
 
@@ -31,16 +32,34 @@ CONNECT_S = 5
 SILENCE_S = 12.0
 """Seconds after which a verb without an answer is given up: a network may swallow packets and say nothing."""
 
+ISOLATION: LiteralString = "read committed"
+"""What every transaction of the ledger runs as, whatever the database or the user has by default."""
+
+BEGIN: LiteralString = f"begin isolation level {ISOLATION}"
+
+_SESSION = (
+    ("statement_timeout", f"{STATEMENT_S}s"),
+    ("lock_timeout", f"{LOCK_S}s"),
+    ("idle_in_transaction_session_timeout", f"{IDLE_S}s"),
+    ("search_path", SCHEMA),
+    ("default_transaction_isolation", ISOLATION),
+    ("enable_seqscan", "off"),  # with the lateral queries: a plan cannot flip on a young table
+    ("plan_cache_mode", "force_generic_plan"),
+)
+
+_DURABILITY = """select current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
+    current_setting('default_transaction_isolation')"""
+
 _UNAVAILABLE = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 """SQLSTATEs that pass: connection, read-only standby, idle timeout, serialization and deadlock, resources, locks, shutdown, I/O."""
 
 
-def open_connection(url: str, name: str = "holdfast") -> Connection:
-    """Connect with every timeout set, to a server that is primary.
+def open_connection(url: str, name: str = "holdfast", durable: bool = True) -> Connection:
+    """Connect with every timeout set, to a server that is primary and (when ``durable``) keeps what it answers.
 
     Raises:
         LedgerUnavailableError: nobody answers, or a standby does.
-        LedgerRefusedError: the address cannot be read.
+        LedgerRefusedError: the address cannot be read, or a commit is not durable there.
     """
     try:
         connection = psycopg.connect(
@@ -53,36 +72,47 @@ def open_connection(url: str, name: str = "holdfast") -> Connection:
         raise LedgerRefusedError(f"{hidden(url)}: {said(error, url)}: write postgresql://USER@HOST/DATABASE; a password has %40 for @") from error
     try:
         with translated(url):
-            for setting, value in (
-                ("statement_timeout", f"{STATEMENT_S}s"),
-                ("lock_timeout", f"{LOCK_S}s"),
-                ("idle_in_transaction_session_timeout", f"{IDLE_S}s"),
-                ("search_path", SCHEMA),
-                ("enable_seqscan", "off"),  # with the lateral queries: a plan cannot flip on a young table
-                ("plan_cache_mode", "force_generic_plan"),
-            ):
-                connection.execute(SQL("set {} = {}").format(Identifier(setting), value))
+            calls = SQL(", ").join(SQL("set_config({}, {}, false)").format(name, value) for name, value in _SESSION)
+            connection.execute(SQL("select {}").format(calls))
+            if durable:
+                check_durable(connection, url)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def check_server(connection: Connection, url: str) -> None:
-    """Refuse a server that may lose what it acknowledged; warn of a standby that may.
+def check_durable(connection: Connection, url: str) -> None:
+    """Refuse a server that may lose what it acknowledged, or that isolates transactions otherwise than every statement here expects.
+    Asked on each connection, and again now and then: these settings may change under a connection.
 
     Raises:
-        LedgerRefusedError: too old, or a commit is not durable there.
+        LedgerRefusedError: it must not be written to as it is; the message says what to do.
     """
+    row: Any = connection.execute(_DURABILITY).fetchone()
+    for setting, value in zip(("fsync", "full_page_writes", "synchronous_commit"), row, strict=False):
+        if value == "off":
+            how = "for this user with `alter role … set synchronous_commit = on`" if setting == "synchronous_commit" else "in postgresql.conf"
+            raise LedgerRefusedError(f"{hidden(url)} has {setting}=off, so a commit that it answered could be lost: set it on, {how}")
+    if row[3] != ISOLATION:
+        raise LedgerRefusedError(
+            f"{hidden(url)} runs transactions as {row[3]!r} though {ISOLATION!r} was asked for: something between here and the server changes "
+            f"sessions (a pooler, as a rule); connect to the server itself"
+        )
+
+
+def check_server(connection: Connection, url: str) -> None:
+    """Refuse a server that is too old, in another century, or may lose what it acknowledged; warn of a standby that may.
+
+    Raises:
+        LedgerRefusedError: it is.
+    """
+    check_durable(connection, url)
     if connection.info.server_version < 140000:
         raise LedgerRefusedError(f"{hidden(url)} is PostgreSQL {connection.info.server_version // 10000}: Holdfast needs 14 or newer")
-    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-        value = one(connection.execute(f"show {setting}"))
-        if value == "off":
-            raise LedgerRefusedError(
-                f"{hidden(url)} has {setting}=off, so a commit that it answered could be lost: set it on, or for this user with "
-                f"`alter role … set {setting} = on`"
-            )
+    first, last = (ms // 1000 for ms in (FIRST_MS, LAST_MS))
+    if not first < (now := one(connection.execute("select extract(epoch from clock_timestamp())::bigint"))) < last:
+        raise LedgerRefusedError(f"{hidden(url)} believes that it is {shown(now * 1000)} UTC: set the clock of the server (NTP)")
     standbys = connection.execute("select application_name from pg_stat_replication where sync_state = 'async'").fetchall()
     if standbys:
         names = ", ".join(str(row[0]) for row in standbys)

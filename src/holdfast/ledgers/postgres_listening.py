@@ -24,7 +24,7 @@ def listen(url: str, hint: Callable[[], None]) -> Callable[[], None]:
     def run() -> None:
         while not over.is_set():
             try:
-                with open_connection(url, "holdfast listener") as connection:
+                with open_connection(url, "holdfast listener", durable=False) as connection:
                     connection.execute("listen holdfast")
                     while not over.is_set():
                         if list(connection.notifies(timeout=0.5, stop_after=1)):

@@ -18,7 +18,7 @@ def postgres_reads(url: str) -> LedgerReads:
         LedgerRefusedError: there is no ledger there, or its schema is newer or older.
         LedgerUnavailableError: nobody answers.
     """
-    connection = open_connection(url, "holdfast reads")
+    connection = open_connection(url, "holdfast reads", durable=False)
     try:
         with translated(url):
             connection.execute("set enable_seqscan = on")

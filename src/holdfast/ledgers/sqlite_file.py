@@ -72,6 +72,7 @@ def open_writer(path: str) -> apsw.Connection:
         _check_file(connection, path)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
+        check_durable(connection, path)
         connection.execute("pragma wal_autocheckpoint = 4000")
         connection.execute("pragma cache_size = -32768")
         migrate(connection, path)
@@ -100,6 +101,23 @@ def open_reader(path: str) -> apsw.Connection:
                 f"`submit` brings it up to date (make a copy first: the older release cannot open it then)"
             )
     return connection
+
+
+def check_durable(connection: apsw.Connection, path: str) -> None:
+    """See that what was asked for is in force: some file systems cannot have it, and SQLite says so only when it is asked.
+
+    Raises:
+        LedgerRefusedError: a commit that was answered could be lost.
+    """
+    (mode,) = next(connection.execute("pragma journal_mode"))
+    (level,) = next(connection.execute("pragma synchronous"))
+    if mode not in ("wal", "memory"):  # in memory: of tests
+        raise LedgerRefusedError(
+            f"{path} is in journal mode {mode}, not wal: its file system cannot share memory (a network share, as a rule). Put the "
+            f"ledger on a local disk, or set HOLDFAST_LEDGER=postgresql://…"
+        )
+    if level < 2:
+        raise LedgerRefusedError(f"{path} has synchronous = {level}, so a commit that was answered could be lost: install another SQLite")
 
 
 def migrate(connection: apsw.Connection, path: str) -> None:

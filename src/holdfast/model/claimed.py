@@ -34,6 +34,7 @@ class Claimed(msgspec.Struct):
         pause: it is to be paused at once.
         used: what its attempts have used so far.
         revision: how often its payload was replaced.
+        broken: why what is stored of it cannot be read, or empty.
     """
 
     item: int
@@ -58,3 +59,4 @@ class Claimed(msgspec.Struct):
     pause: bool = False
     used: Usage = NOTHING
     revision: int = 0
+    broken: str = ""

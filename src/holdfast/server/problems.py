@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from holdfast.errors import BacklogFullError, DefinitionError, HoldfastError, InputError, LedgerError, NotFoundError, StoreError
+from holdfast.errors import BacklogFullError, ConflictError, DefinitionError, HoldfastError, InputError, LedgerError, NotFoundError, StoreError
 
 UNAVAILABLE_S = 5
 """``Retry-After`` when the ledger cannot serve, seconds."""
@@ -41,6 +41,8 @@ def refusal(error: HoldfastError) -> Refused:
         return Refused(429, "The backlog is full", str(error), {"Retry-After": str(max(round(error.retry_after), 1))})
     if isinstance(error, LedgerError):
         return Refused(503, "The ledger cannot serve", str(error), {"Retry-After": str(UNAVAILABLE_S)})
+    if isinstance(error, ConflictError):
+        return Refused(409, "Conflict", str(error))
     if isinstance(error, InputError | DefinitionError):
         return Refused(422, "Refused", str(error))
     if isinstance(error, StoreError):

@@ -55,7 +55,7 @@ select who, reason from operations where id = $1;
 select v.id from versions v join items i on i.pipeline = v.pipeline where i.id = $1 and v.label = $2;
 
 -- name: set_deadline
-update items set deadline = $1 where id = $2;
+update items set deadline = $1, allowed_ms = $2 where id = $3;
 
 -- name: asked_again a child is asked for by its parent's generation
 update items set parent_generation = $1 where id = $2;
@@ -64,7 +64,7 @@ update items set parent_generation = $1 where id = $2;
 select coalesce(parent_generation, 1) from items where id = $1;
 
 -- name: wanted_of what a wait gives its child
-select asked, shown, shown_artifact, digest from waits where id = $1;
+select asked, shown, shown_artifact, digest, opened_at from waits where id = $1;
 
 -- name: made_void from which generation on the result of a node counts
 select coalesce(max(generation), 0) from restarts where item = $1 and (node = $2 or node = -1);
