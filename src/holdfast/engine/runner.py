@@ -309,6 +309,9 @@ class Runner:
         if entry.granted:
             self._proceed(entry, held, at)
         if held:
+            if entry.plan.more is not None:  # not before it is durable: a look that comes earlier finds nothing, and nobody would look again
+                self._mail.due()
+                self._claims.hunger()
             if entry.plan.state is not None:
                 self._ends.over(entry)
             elif not (run.closed or run.running or run.starting):
@@ -433,9 +436,6 @@ class Runner:
     ) -> None:
         if plan.state == "waiting":
             self._claims.expect(plan.wake_at)
-        if plan.more is not None:
-            self._mail.due()
-            self._claims.hunger()
         reply = event.reply if type(event) is EffectNoted else None
         self._entries.append(Entry(run, plan, granted, None, transaction, reply))
 
