@@ -262,7 +262,7 @@ class App(Operations):
         until = self.clock.monotonic() + LOCKED_S
         while True:
             try:
-                ledger = self.open_ledger()
+                ledger = self.open_ledger(starting=True)
                 try:
                     return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
                 except BaseException:

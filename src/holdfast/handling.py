@@ -187,10 +187,10 @@ class Handling:
 
     # -- the ledger and the store ---------------------------------------------------------------------------------
 
-    def open_ledger(self) -> Ledger:
-        """The ledger for writing; an SQLite file has one writer."""
+    def open_ledger(self, starting: bool = False) -> Ledger:
+        """The ledger for writing; an SQLite file has one writer. ``starting``: a runner, which soon listens."""
         refuse_while_importing(WRITES)
-        return open_ledger(self.settings)
+        return open_ledger(self.settings, starting)
 
     def writer(self) -> Any:
         """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,13 +18,14 @@ from holdfast.health import Health
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
+from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.postgres_commit import SQL, numbers, runner_of, write_group
-from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
+from holdfast.ledgers.postgres_connection import SCHEMA, Connection, Patience, check_server, one, open_connection, translated
 from holdfast.ledgers.postgres_listening import listen
-from holdfast.ledgers.postgres_schema import add_partitions, migrate
-from holdfast.ledgers.processes import born, this_place
+from holdfast.ledgers.postgres_schema import add_partitions, kept_in, migrate
+from holdfast.ledgers.presence import Presence, claim, is_gone, this_place
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
@@ -49,6 +51,8 @@ class PostgresLedger:
 
     Args:
         url: ``postgresql://…``, as libpq reads it.
+        schema: where its tables are; made on demand.
+        project: whose it must be; a new one belongs to it.
 
     Raises:
         LedgerRefusedError: it must not be used as it is.
@@ -57,20 +61,22 @@ class PostgresLedger:
 
     shared = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: str = SCHEMA, project: str = DEFAULT) -> None:
         self.path = hidden(url)
-        self._url = url
+        self._url, self._schema = url, schema
         self._patience = Patience()
         self._unanswered: dict[int, int] = {}
         self._partitioned = time.monotonic()
-        self._connection: Connection | None = open_connection(url)
+        self._connection: Connection | None = open_connection(url, schema=schema)
+        self._presence: Presence | None = None
         self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact_named, numbers)
         self.health: Health = LedgerHealth(self._transact_named)
         try:
             with translated(url):
                 check_server(self._connection, url)
-                migrate(self._connection, url)
+                migrate(self._connection, url, schema)
+                kept_in(self._connection, url, schema, project)
         except BaseException:
             self.close()
             raise
@@ -99,9 +105,12 @@ class PostgresLedger:
 
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
+        self._leave()
+        number = secrets.randbits(62)
+        self._presence = claim(_runner(number))
 
         def work(connection: Connection) -> int:
-            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), born(pid), lease_ms))))
+            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), number, lease_ms))))
 
         return self._transact(work)
 
@@ -121,6 +130,7 @@ class PostgresLedger:
         """End an incarnation."""
         self._transact(lambda connection: connection.execute(SQL["end_incarnation"], (incarnation,)))
         self._unanswered.clear()
+        self._leave()
 
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
@@ -182,11 +192,12 @@ class PostgresLedger:
 
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Hints by NOTIFY, on a connection and in a thread of their own."""
-        return listen(self._url, hint)
+        return listen(self._url, hint, self._schema)
 
     def close(self) -> None:
         """Close."""
         self._patience.stop()
+        self._leave()
         if self._connection is not None:
             self._connection.close()
 
@@ -248,8 +259,8 @@ class PostgresLedger:
                 if row[1] == self._unanswered[row[0]]:
                     claimed[row[0]] = claimed_of(row)
         connection.execute(SQL["end_expired"], (incarnation,))
-        for neighbour, pid, began in connection.execute(SQL["neighbours"], (this_place(),)).fetchall():
-            if born(pid) != began:
+        for neighbour, pid, number in connection.execute(SQL["neighbours"], (this_place(), incarnation)).fetchall():
+            if is_gone(_runner(number), pid):
                 connection.execute(SQL["end_incarnation"], (neighbour,))
         wanted: list[int] = []
         for (over,) in connection.execute(SQL["ended_unswept"]).fetchall():
@@ -312,7 +323,18 @@ class PostgresLedger:
         except psycopg.Error:
             connection.close()
 
+    def _leave(self) -> None:
+        """From now on neighbours see that this runner is over."""
+        if self._presence is not None:
+            self._presence.close()
+            self._presence = None
+
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = open_connection(self._url)
+            self._connection = open_connection(self._url, schema=self._schema)
         return self._connection
+
+
+def _runner(number: int) -> str:
+    """The name that a runner has among its neighbours for as long as it lives."""
+    return f"runner {number:x}"
