@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from holdfast.buses.opening import open_bus
 from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
@@ -36,6 +36,8 @@ from holdfast.operations import Operations
 from holdfast.session import Session
 
 log = logging.getLogger("holdfast")
+
+T = TypeVar("T")
 
 LOCKED_S = 5.0
 """Seconds for which a runner waits for whoever writes an SQLite file: a command, as a rule, that met no runner."""
@@ -189,7 +191,8 @@ class App(Operations):
         """
         served = with_children(pipelines)
         sources = self._check_runnable(served)
-        store, door, result, over = self.store(), self.door(), RunResult(), threading.Event()
+        store = self._waited(self.store, wait)
+        door, result, over = Door(store, self.reads), RunResult(), threading.Event()
         upkeep = upkeep_of(self.settings)
         with FirstWorker(sources, self.settings.artifacts_place, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
@@ -211,7 +214,7 @@ class App(Operations):
     @contextmanager
     def _opened(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> Iterator[tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]]:
         """The ledger, open for writing, with these pipelines registered."""
-        ledger, loaded = self._open_and_register(pipelines, wait)
+        ledger, loaded = self._waited(partial(self._open_and_register, pipelines), wait)
         try:
             yield ledger, loaded
         finally:
@@ -257,8 +260,7 @@ class App(Operations):
                     f"tables, so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
                 )
 
-    def _open_and_register(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
-        said = False
+    def _open_and_register(self, pipelines: list[Pipeline[Any, Any]]) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
         until = self.clock.monotonic() + LOCKED_S
         while True:
             try:
@@ -272,6 +274,15 @@ class App(Operations):
                 if self.clock.monotonic() > until:
                     raise
                 time.sleep(0.05)
+
+    def _waited(self, work: Callable[[], T], wait: bool) -> T:
+        """Do it; if ``wait`` says so, as soon as the disk has space or the server answers."""
+        said = False
+        while True:
+            try:
+                return work()
+            except LedgerLockedError:
+                raise
             except LedgerUnavailableError as error:
                 if not wait:
                     raise

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from holdfast.engine.fitting import Fitting, Sieve
 from holdfast.engine.rebuild import given
 from holdfast.engine.retention import purge_limits
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError, LedgerUnknownError, NotFoundError
 from holdfast.handling import Changed, Handling, Target, Told, named
 from holdfast.ledgers.search import Page
 from holdfast.model import media
@@ -135,6 +135,7 @@ class Operations(Handling):
         Raises:
             DefinitionError: a name that is none.
             InputError: the data cannot be kept as JSON, or the key or id not as text.
+            LedgerUnknownError: it may have been published: publish it again under the id that the message names.
         """
         check_name("key of an event", key)
         check_name("id of an event", id)
@@ -145,7 +146,12 @@ class Operations(Handling):
         except (TypeError, ValueError) as error:
             raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
         one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
-        (new,) = self._once(lambda writer: writer.mail.publish([one]))
+        try:
+            (new,) = self._once(lambda writer: writer.mail.publish([one]))
+        except LedgerUnknownError as error:
+            if id:
+                raise
+            raise LedgerUnknownError(f"{error}. This event's id is {one.id}: give that", error.command, error.retry_after) from error
         return bool(new)
 
     def redeliver(self, deliveries: list[int]) -> list[int]:

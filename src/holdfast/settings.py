@@ -22,7 +22,6 @@ from holdfast.model.kinds import meant, shown
 from holdfast.model.prices import Prices
 from holdfast.model.size import bytes_of
 
-
 PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE})
 """What the operating system refuses for now: a full or failing disk, too many open files."""
 

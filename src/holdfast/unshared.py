@@ -1,8 +1,9 @@
 """Descriptors that end with this process: a child that is forked without exec gets none of them.
 
-``O_CLOEXEC`` closes a descriptor in a child that executes a program. A child that only forks (``multiprocessing`` on Linux, ``os.fork`` in a step) has
-every descriptor: a lock or a listening socket would live as long as that child, though its owner was killed. So after each
-fork the child replaces them with ``/dev/null``, which frees what they stood for and keeps their numbers taken.
+``O_CLOEXEC`` closes a descriptor in a child that executes a program. A child that only forks
+(``multiprocessing`` on Linux, ``os.fork`` in a step) has every descriptor: a lock or a listening
+socket would live as long as that child, though its owner was killed. So after each fork the child
+replaces them with ``/dev/null``, which frees what they stood for and keeps their numbers taken.
 """
 
 from __future__ import annotations

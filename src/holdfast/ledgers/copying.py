@@ -14,7 +14,8 @@ from holdfast.ledgers.postgres_connection import SCHEMA, Connection, one, open_c
 from holdfast.ledgers.sqlite import SqliteLedger
 
 TABLES = (
-    "ledger_identity", "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
+    "ledger_identity",
+    "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
     "measures", "trail", "refused_inputs",
@@ -75,7 +76,9 @@ def copy_ledger(
                 copied(table, counts[table])
             for table in _NUMBERED:
                 last = one(connection.execute(SQL("select coalesce(max(id), 0) + 1 from {}").format(Identifier(table))))
-                connection.execute(SQL("select setval(pg_get_serial_sequence($1, 'id'), $2, false)"), (Identifier(schema, table).as_string(connection), last))
+                connection.execute(
+                    SQL("select setval(pg_get_serial_sequence($1, 'id'), $2, false)"), (Identifier(schema, table).as_string(connection), last)
+                )
             for table, count in counts.items():
                 there = one(connection.execute(SQL("select count(*) from {}").format(Identifier(table))))
                 if there != count:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 
-from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerUnavailableError
+from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerUnavailableError, LedgerUnknownError
 from holdfast.health import Health
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
@@ -290,19 +290,26 @@ class PostgresLedger:
         """BEGIN, work, COMMIT (unless ``whole``: the work does these itself), with a limit on how long the server may be silent.
 
         Raises:
-            LedgerUnavailableError: the server is away; for a verb whose COMMIT was sent, it may have been written.
+            LedgerUnavailableError: the server is away; nothing was written.
+            LedgerUnknownError: COMMIT was sent and not answered: it may have been written.
         """
-        connection = self._connected()
-        with translated(self._url), self._patience.with_(connection):
-            try:
-                if whole:
-                    return work(connection)
-                connection.execute("begin")
-                result = work(connection)
-                connection.execute("commit")
-            except BaseException:
-                self._roll_back(connection)
-                raise
+        connection, sent = self._connected(), False
+        try:
+            with translated(self._url), self._patience.with_(connection):
+                try:
+                    if whole:
+                        return work(connection)
+                    connection.execute("begin")
+                    result = work(connection)
+                    sent = True
+                    connection.execute("commit")
+                except BaseException:
+                    self._roll_back(connection)
+                    raise
+        except LedgerUnavailableError as error:
+            if sent and connection.closed:
+                raise LedgerUnknownError(f"{error}; COMMIT was sent and not answered, so it may have been written. Ask again") from error
+            raise
         return result
 
     def _transact_named(self, work: Callable[[Run], T], tell: bool = False) -> T:

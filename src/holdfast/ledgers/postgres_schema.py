@@ -1,4 +1,7 @@
-"""The schema of a PostgreSQL ledger: migrations under an advisory lock of this schema's own, online for runners of the release before, and monthly partitions."""
+"""The schema of a PostgreSQL ledger: whose it is, its migrations, and monthly partitions.
+
+Migrations run under an advisory lock of this schema's own, online for runners of the release before.
+"""
 
 from __future__ import annotations
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
 import msgspec
 
-from holdfast.errors import BacklogFullError, InputError, LeaseLostError
+from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerMovedError
 from holdfast.health import Health
 from holdfast.ledger import Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
+from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
-from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.retention import purge
@@ -238,8 +240,17 @@ class SqliteLedger:
             LedgerMovedError: it is not.
         """
         if self._lock is not None:
-            self._lock.check()
+            try:
+                self._lock.check()
+            except LedgerMovedError:
+                self._gather()
+                raise
         return transaction(self.connection, self.path)
+
+    def _gather(self) -> None:
+        """The file was moved away from its log: bring what is in the log into the file, wherever that is now."""
+        with suppress(apsw.Error):
+            self.connection.pragma("wal_checkpoint(truncate)")
 
     def _release(self) -> None:
         if self._lock is not None:

@@ -199,8 +199,10 @@ def refuse_absent(path: Path, known: Note | None = None) -> None:
         raise LedgerRefusedError(f"the ledger that was at {path} was moved to {known.moved}: set HOLDFAST_LEDGER to that. {anew}")
     try:
         found = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         found = None
+    except OSError:
+        return  # it cannot be looked at, and opening it will say why
     if found is not None and found.st_size > 0:
         if found.st_nlink > 1 and not known.ledger:
             raise LedgerRefusedError(
