@@ -56,9 +56,7 @@ def doubled(number: int) -> int:
 
 def opened(path: Path) -> str:
     """What another process says that opens a ledger for writing."""
-    done = subprocess.run(
-        [sys.executable, "-c", OPENING, str(path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", OPENING, str(path)], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
@@ -102,9 +100,7 @@ WAYS = [by_link, by_folder, by_hard_link, by_new_name, by_new_name_beside, by_bi
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_every_name_of_a_file_leads_to_one_lock(
-    path: Path, tmp_path: Path, way: Callable[[Path, Path], Path]
-) -> None:
+def test_every_name_of_a_file_leads_to_one_lock(path: Path, tmp_path: Path, way: Callable[[Path, Path], Path]) -> None:
     with closing(SqliteLedger(str(path))):
         other = way(path, tmp_path / "other")
         try:
@@ -146,9 +142,7 @@ assert {str(path)!r} not in seen and {str(path)!r} + ".lock" in seen
 
 
 def test_a_lock_ends_with_its_owner_however_that_ends(path: Path) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", HOLDING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    owner = subprocess.Popen([sys.executable, "-c", HOLDING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert owner.stdout is not None
     assert owner.stdout.readline() == b"opened\n"
     assert f"process {owner.pid}" in opened(path)
@@ -175,9 +169,7 @@ ledger = SqliteLedger({str(path)!r})
 print("forked", flush=True)
 time.sleep(600)
 """
-    owner = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
-    )
+    owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
     try:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"forked\n"
@@ -267,9 +259,7 @@ def kept_aside(path: Path) -> None:
     path.with_name(path.name + ".lock").unlink()
 
 
-@pytest.mark.parametrize(
-    "how", [gone, emptied, removed_with_its_log, kept_aside], ids=lambda how: how.__name__
-)
+@pytest.mark.parametrize("how", [gone, emptied, removed_with_its_log, kept_aside], ids=lambda how: how.__name__)
 def test_no_empty_ledger_begins_where_there_was_one(
     app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: Callable[[Path], None]
 ) -> None:  # fmt: skip
@@ -452,9 +442,7 @@ held = claim("test neighbour")
 print(1, flush=True)
 sys.stdin.read()
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"1\n"
     yield process

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import apsw
 import msgspec
 
 from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerMovedError
@@ -26,7 +24,7 @@ from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
-from holdfast.ledgers.sqlite_file import connect_writer, kept_in, set_up, transaction, translated
+from holdfast.ledgers.sqlite_file import connect_writer, gather, kept_in, set_up, transaction, translated
 from holdfast.ledgers.sqlite_lock import WriterLock
 from holdfast.ledgers.sqlite_rows import numbers
 from holdfast.lifecycle import Lifecycle
@@ -243,14 +241,9 @@ class SqliteLedger:
             try:
                 self._lock.check()
             except LedgerMovedError:
-                self._gather()
+                gather(self.connection)
                 raise
         return transaction(self.connection, self.path)
-
-    def _gather(self) -> None:
-        """The file was moved away from its log: bring what is in the log into the file, wherever that is now."""
-        with suppress(apsw.Error):
-            self.connection.pragma("wal_checkpoint(truncate)")
 
     def _release(self) -> None:
         if self._lock is not None:

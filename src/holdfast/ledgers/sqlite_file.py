@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,12 @@ def kept_in(connection: apsw.Connection, path: str, project: str, write: bool = 
     with translated(path):
         row = connection.execute(sql["identity"]).fetchone()
     return check_project(path, Kept(*row), project) if row is not None else None
+
+
+def gather(connection: apsw.Connection) -> None:
+    """The file was moved away from its log: bring what is in the log into the file, wherever that is now. SQLite would leave it."""
+    with suppress(apsw.Error):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def open_reader(path: str, project: str = DEFAULT) -> apsw.Connection:
