@@ -62,7 +62,7 @@ def test_a_ledger_of_another_project_is_refused(address: str, tmp_path: Path) ->
         App(home=tmp_path, ledger=address, project="invoices", workers=1),
         App(home=tmp_path, ledger=address, workers=1),
     ):
-        uses = (lambda: list(other.submit(doubled, [2])), other.reads, lambda: other.run([doubled]))  # noqa: B023
+        uses = (lambda: list(other.submit(doubled, [2])), other.reads, lambda: other.run([doubled]))
         for use in uses:
             with pytest.raises(LedgerRefusedError, match="belongs to project 'claims'") as told:
                 use()
