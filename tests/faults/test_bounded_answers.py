@@ -18,6 +18,7 @@ from typing import Any
 
 import apsw
 import httpx
+import msgspec
 import pytest
 
 from holdfast import App, pipeline, step
@@ -38,6 +39,7 @@ from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.model.changes import Operation
 from holdfast.model.events import Event
 from holdfast.model.item import Submission
+from holdfast.model.task import Transition
 from holdfast.server.access import Person
 from holdfast.server.application import LOCAL
 from holdfast.server.problems import refusal
@@ -80,7 +82,7 @@ class Desk:
             self._waiting.append((verb, then))
             self._wake.notify()
 
-    def commit(self, *given: Any) -> None:
+    def commit(self, transition: Transition, then: Callable[[bool], None]) -> None:
         raise AssertionError
 
     def _run(self) -> None:
@@ -184,9 +186,8 @@ def test_a_command_asked_again_under_its_identity_is_done_once(tmp_path: Path) -
             with pytest.raises(LedgerUnknownError):
                 far._answered(command)
         slow.may_end.set()
-        for _ in range(2):
-            reply = far._answered(command)
-        assert (bytes(reply.answer), slow.operations) == (b"\x91\x03", 1)
+        answers = [bytes(far._answered(command).answer) for _ in range(2)]
+        assert (answers, slow.operations) == ([b"\x91\x03"] * 2, 1)
 
     over_the_socket(tmp_path / "s", ask)
 
@@ -483,7 +484,7 @@ def test_a_commit_that_the_server_has_not_answered_is_unknown(postgres: str) -> 
 def test_what_is_asked_of_a_future_release_is_refused_not_unknown(tmp_path: Path) -> None:
     def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
         far._send(wire.framed(["identity", ["a verb to come"]]))
-        reply = wire.msgspec.msgpack.decode(far._frame(remote.REPLY_S * 8), type=wire.Reply)
+        reply = msgspec.msgpack.decode(far._frame(remote.REPLY_S * 8), type=wire.Reply)
         assert isinstance(wire.error_of(reply, ""), InputError)
 
     over_the_socket(tmp_path / "s", ask)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
 
 from holdfast import App, Transaction, pipeline, step
 from holdfast.errors import InputError, LedgerRefusedError
@@ -186,8 +187,8 @@ def test_states_are_checked_in_every_schema(postgres: str) -> None:
         connection.execute("insert into items (id, pipeline, version, key, state, admitted_at) values (1, 1, 1, 'k', 'completed', 0)")
         connection.execute("set search_path = public")
         with pytest.raises(psycopg.errors.CheckViolation, match="illegal item transition"):
-            name = psycopg.sql.Identifier(ODD, "items")
-            connection.execute(psycopg.sql.SQL("update {} set state = 'running'").format(name))
+            name = Identifier(ODD, "items")
+            connection.execute(SQL("update {} set state = 'running'").format(name))
 
 
 def named(url: str) -> str:
