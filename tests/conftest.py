@@ -11,6 +11,9 @@ import pytest
 
 from holdfast import App, Pipeline
 from holdfast.testing.postgres import LocalPostgres
+from tests.spoilt import filled, ledger
+
+__all__ = ["filled", "ledger"]
 
 Run = Callable[..., dict[str, Any]]
 

@@ -36,12 +36,12 @@ def signals(count: int) -> float:
 
 
 def main() -> dict[str, Any]:
-    """The array is gone after retention and collection, the result is not."""
+    """Nothing refers to the array after retention: a collection a day later removes it. The result stays."""
     with example() as here:
         here.run(signals, 200_000)
         before = here.app.collect(grace_s=0.001, dry_run=True)
         cleared = here.app.purge([signals])
-        orphans = here.app.collect(grace_s=0.001).orphans
+        orphans = here.app.collect(grace_s=0.001, dry_run=True).orphans
         return {"result": here.result("200000"), "in use": before.orphans == 0, "cleared": cleared, "orphans": orphans > 0}
 
 

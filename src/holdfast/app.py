@@ -14,10 +14,11 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from holdfast.buses.opening import open_bus
+from holdfast.control import RemoteLedger
 from holdfast.door import Door, Entry, OnRefused, batches, parted, receipts_of
 from holdfast.engine.committer import RETRY_S
 from holdfast.engine.intake import Intake
-from holdfast.errors import InputError, LedgerLockedError, LedgerUnavailableError
+from holdfast.errors import InputError, LedgerError, LedgerLockedError, LedgerUnavailableError
 from holdfast.executors.first import FirstWorker
 from holdfast.executors.logs import log_safely
 from holdfast.executors.loops import run_here
@@ -28,12 +29,15 @@ from holdfast.model.arguments import checked
 from holdfast.model.display import table
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.kinds import whole
+from holdfast.model.marks import Mark
 from holdfast.model.pipeline import PAYLOADS, PIPELINE, PIPELINES, Pipeline
 from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
 from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
 from holdfast.session import Session
+from holdfast.store import StoreAddress
+from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
 
@@ -123,8 +127,9 @@ class App(Operations):
             BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
         """
         self._check_transactional(pipeline)
-        door, writer = self.door(), self.writer()
+        writer = self.writer()
         try:
+            door = self.door()
             for one in with_children([pipeline]):
                 writer.register(version_spec(one), self.clock.now_ms())
             limit = self.settings.backlog
@@ -137,7 +142,10 @@ class App(Operations):
                     writer.admit(judged.known, self.clock.now_ms(), 0, judged.refusals)
                 yield from receipts_of(batch, judged.receipts)
         finally:
-            writer.close()
+            if isinstance(writer, RemoteLedger):
+                writer.close()  # the runner remembers
+            else:
+                self._part(writer)
 
     @checked("App.register()")
     def register(self, pipelines: Annotated[Iterable[Pipeline[Any, Any]], PIPELINES]) -> None:
@@ -191,10 +199,11 @@ class App(Operations):
         """
         served = with_children(pipelines)
         sources = self._check_runnable(served)
-        store = self._waited(self.store, wait)
+        address = self._address_of_a_run(wait)
+        store = self._waited(partial(open_store, address.place, address.ledger), wait)
         door, result, over = Door(store, self.reads), RunResult(), threading.Event()
         upkeep = upkeep_of(self.settings)
-        with FirstWorker(sources, self.settings.artifacts_place, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
+        with FirstWorker(sources, address, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
 
             sessions: list[Session] = []
@@ -217,6 +226,16 @@ class App(Operations):
         ledger, loaded = self._waited(partial(self._open_and_register, pipelines), wait)
         try:
             yield ledger, loaded
+        finally:
+            self._part(ledger)
+
+    def _part(self, ledger: Ledger) -> None:
+        """Close the ledger, and remember how far it came."""
+        try:
+            if ledger.restores.mark != Mark():
+                self.memory().keep(ledger.restores.identity(), ledger.restores.mark)
+        except LedgerError as error:
+            log.info("how far the ledger has come is not remembered: %s", error)
         finally:
             ledger.close()
 
@@ -260,16 +279,27 @@ class App(Operations):
                     f"tables, so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
                 )
 
+    def _address_of_a_run(self, wait: bool) -> StoreAddress:
+        """Where this run's artifacts lie: workers are told before the ledger is open for good. A ledger that is not there yet is made."""
+        address = self.store_address()
+        if not address.ledger:
+            self._waited(self._opened_when_free, wait).close()
+        return address if address.ledger else self.store_address()
+
     def _open_and_register(self, pipelines: list[Pipeline[Any, Any]]) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
+        ledger = self._opened_when_free()
+        try:
+            return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
+        except BaseException:
+            ledger.close()
+            raise
+
+    def _opened_when_free(self) -> Ledger:
+        """The ledger, open for writing: soon, where a command has it."""
         until = self.clock.monotonic() + LOCKED_S
         while True:
             try:
-                ledger = self.open_ledger(starting=True)
-                try:
-                    return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
-                except BaseException:
-                    ledger.close()
-                    raise
+                return self.open_ledger(starting=True)
             except LedgerLockedError:  # by a command that is soon done, or by another runner
                 if self.clock.monotonic() > until:
                     raise
@@ -316,7 +346,9 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     """A pipeline as the ledger registers it."""
     graph = pipeline.graph
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
-    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, tuple(one.event for one in pipeline.listeners))
+    longest_s = max((node.step.policy.timeout.seconds for node in graph.steps()), default=0.0)
+    listens = tuple(one.event for one in pipeline.listeners)
+    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, longest_s)
 
 
 async def _drive(

@@ -16,14 +16,15 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast.engine.committer import RETRY_S
-from holdfast.errors import HoldfastError, InputError, LedgerUnavailableError
+from holdfast.errors import HoldfastError, InputError, LedgerUnavailableError, StoreError
 from holdfast.inputs import Input, Refused, Skipped, said
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model import media
 from holdfast.model.codec import check_payload, describe, encode
 from holdfast.model.content import content_digest, typed_digest
+from holdfast.model.domain import check_name
 from holdfast.model.ids import show
-from holdfast.model.item import Receipt, Refusal, Submission, check_name, portable, refusal, unnamed
+from holdfast.model.item import Receipt, Refusal, Submission, portable, refusal, unnamed
 from holdfast.model.pipeline import KeyRefusedError, Pipeline
 from holdfast.model.search import fields_of
 from holdfast.model.values import Value, refers_to
@@ -181,7 +182,10 @@ class Door:
             raise
         except BaseException as error:
             raise InputError(f"the payload cannot be read back as a {describe(pipeline.input_type)}: {said(error)}") from error
-        value = _patiently(lambda: self._store.keep(data), patient)
+        try:
+            value = _patiently(lambda: self._store.keep(data), patient)
+        except StoreError as error:
+            raise InputError(f"the payload refers to what is not in the artifact store: {error}") from None
         return Submission(
             pipeline.name, pipeline.version, key, value, pipeline.deadline, manifest, priority, fields=fields,
             digest=digest, source=portable(given.source),

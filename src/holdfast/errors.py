@@ -7,7 +7,8 @@
     │   └── EdgeTypeError          two steps are joined whose types do not fit
     ├── InputError                 what the caller handed in is refused: payload, key, module, argument
     │   ├── ModuleError            a module cannot be imported, here or by workers, or has no such pipeline
-    │   └── NotFoundError          no such item, pipeline, step or dead letter
+    │   ├── NotFoundError          no such item, pipeline, step or dead letter
+    │   └── ConflictError          an event's producer has used its id for another event
     ├── LedgerError                the ledger cannot serve
     │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
     │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was written, come back after ``retry_after`` seconds
@@ -18,6 +19,8 @@
     │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
     ├── WorkersError               worker processes cannot start, or cannot import a pipeline; nothing was accepted
     ├── BusError                   a broker has not taken an event, or cannot be reached; events wait in the ledger
+    │   ├── EventRefusedError      a broker does not take this event, whatever else it takes
+    │   └── StreamRefusedError     a broker would discard messages that nobody has read
     ├── StoreError                 an artifact is missing or its bytes are not what its digest says
     └── StepError                  raised by step bodies to say what kind of failure it is
         ├── TransientError         try again, not before ``retry_after`` seconds if given
@@ -62,12 +65,20 @@ class NotFoundError(InputError):
     """No such item, pipeline, step or dead letter in this ledger."""
 
 
+class ConflictError(InputError):
+    """An event's producer has used its id for another event: nothing was kept."""
+
+
 class LedgerError(HoldfastError):
     """The ledger cannot do what was asked."""
 
 
 class LedgerRefusedError(LedgerError):
     """The ledger must not be opened as it is: unsafe SQLite, newer schema, or a file that is not a ledger."""
+
+
+class LedgerRestoredError(LedgerRefusedError):
+    """The ledger does not know what it has acknowledged: it is an older copy. ``holdfast ledger accept-restore`` goes on with it."""
 
 
 RETRY_AFTER_S = 5.0
@@ -144,6 +155,14 @@ class WorkersError(HoldfastError):
 
 class BusError(HoldfastError):
     """A broker cannot be reached, or has not taken an event: it waits in the ledger."""
+
+
+class EventRefusedError(BusError):
+    """A broker does not take this event, whatever else it takes: it is too large, or its name is none there."""
+
+
+class StreamRefusedError(BusError, InputError):
+    """A broker keeps messages in a way that would discard some that nobody has read."""
 
 
 class StoreError(HoldfastError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from holdfast.model.outcome import Invocation, Outcome
@@ -47,6 +47,10 @@ class Executor(Protocol):
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Stop this attempt and no other of the task; it reports a failure of class ``cancelled``. One that has not begun never begins.
         Unknown ones are ignored."""
+        ...
+
+    def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
+        """The attempts that were started and not reported yet, as :attr:`Invocation.attempted` names them."""
         ...
 
     def tick(self) -> None:

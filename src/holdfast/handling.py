@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -14,7 +15,7 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
 from holdfast.engine.fitting import Misfit
-from holdfast.errors import InputError, NotFoundError
+from holdfast.errors import InputError, LedgerError, NotFoundError
 from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
@@ -27,9 +28,13 @@ from holdfast.model.ids import show
 from holdfast.model.kinds import shown
 from holdfast.model.search import Filter
 from holdfast.modules.guard import refuse_while_importing
+from holdfast.remembering import Memory
+from holdfast.restoring import Restored, accept, look
 from holdfast.settings import Settings, current_user, read_settings, signature
-from holdfast.store import Store
+from holdfast.store import Store, StoreAddress
 from holdfast.stores.opening import open_store
+
+log = logging.getLogger("holdfast")
 
 BATCH = 200
 """Items that one transaction changes: bulk operations hold nobody up."""
@@ -190,7 +195,14 @@ class Handling:
     def open_ledger(self, starting: bool = False) -> Ledger:
         """The ledger for writing; an SQLite file has one writer. ``starting``: a runner, which soon listens."""
         refuse_while_importing(WRITES)
-        return open_ledger(self.settings, starting)
+        ledger = open_ledger(self.settings, starting)
+        try:
+            self._set_clock(ledger)
+            self.memory().check(ledger)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
 
     def writer(self) -> Any:
         """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
@@ -200,13 +212,66 @@ class Handling:
 
     def reads(self) -> LedgerReads:
         """The reading side of the ledger."""
-        return open_reads(self.settings)
+        reads, asked = open_reads(self.settings), self.clock.elapsed()
+        try:
+            self.clock.follow(reads.time(self.clock.moment()), asked, self.clock.elapsed())
+        except BaseException:
+            reads.close()
+            raise
+        return reads
+
+    def memory(self) -> Memory:
+        """What this home remembers of the ledger."""
+        return Memory(self.settings.home, self.settings.ledger_name)
+
+    def restored(self) -> Restored:
+        """What the ledger has acknowledged to processes of this home and does not know: it is an older copy of itself."""
+        return look(self.settings, self.memory())
+
+    def accept_restore(self, reason: str, who: str = "", force: bool = False) -> Restored:
+        """Go on with a ledger that was restored, though acknowledged work is missing in it; the audit log says who decided so, and why.
+
+        Args:
+            reason: why.
+            who: who asks.
+            force: though nothing is missing that this home remembers.
+
+        Raises:
+            InputError: no reason; or nothing is missing, and it is not forced.
+        """
+        refuse_while_importing(WRITES)
+        return accept(self.settings, self.memory(), self.clock, who or current_user(), reason, force)
 
     def store(self) -> Store:
-        """The artifact store."""
+        """The artifact store, for this ledger's values."""
+        address = self.store_address()
+        return open_store(address.place, address.ledger)
+
+    def stored(self) -> Store:
+        """The artifact store, for reading alone: it asks the ledger nothing."""
         return open_store(self.settings.artifacts_place)
 
+    def store_address(self) -> StoreAddress:
+        """Where this ledger's artifacts lie. Its id is empty while there is no ledger, or it cannot be read: what is put then is nobody's,
+        and stays."""
+        try:
+            with closing(self.reads()) as reads:
+                return StoreAddress(self.settings.artifacts_place, reads.identity())
+        except LedgerError:
+            return StoreAddress(self.settings.artifacts_place)
+
     # -- parts ----------------------------------------------------------------------------------------------------
+
+    def _set_clock(self, ledger: Ledger) -> None:
+        """From now on this process goes by the ledger's time."""
+        asked = self.clock.elapsed()
+        told = ledger.anchor(self.clock.moment())
+        self.clock.follow(told, asked, self.clock.elapsed())
+        if told.moved_ms:
+            log.warning(
+                "the clock by which %s goes was set by %+.0f s since it was last written: all that waits in it has been moved along",
+                self.settings.ledger_name, told.moved_ms / 1000,
+            )  # fmt: skip
 
     def _change(
         self, verb: str, items: Target, change: Change, reason: str, who: str, told: Told | None, suffix: str = "", rate: float | None = None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from holdfast.model.alerts import Alert, Rule
+from holdfast.model.alerts import SOMEBODY, Address, Alert, Rule, Telling
 from holdfast.model.durations import Durations
 from holdfast.model.load import Load
 from holdfast.model.values import Value
+
+TELLING_TRIES = 30
+"""How often an alert is tried to be delivered to an address: over about a day."""
 
 
 class OpenBreaker(msgspec.Struct, frozen=True, array_like=True):
@@ -59,8 +63,9 @@ class Health(Protocol):
         """A success is known no longer."""
         ...
 
-    def serve(self, incarnation: int, versions: list[int]) -> None:
-        """An incarnation serves these versions; what those served that are over is forgotten."""
+    def serve(self, incarnation: int, versions: dict[int, tuple[str, ...]]) -> None:
+        """An incarnation serves these versions, by what each listens to; what those served that are over is forgotten. A version that no
+        other runner serves listens to nothing else from now on. What could not be handed out is tried again."""
         ...
 
     def compact_measures(self, now_ms: int) -> bool:
@@ -71,15 +76,29 @@ class Health(Protocol):
         """Say what an incarnation has in hand."""
         ...
 
+    def hold(self, incarnation: int, held: bytes | None) -> None:
+        """Write down which items an incarnation holds: see :mod:`holdfast.model.holdings`. Where the ledger is shared, others compare."""
+        ...
+
     def watch(self, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
         """Look whether thresholds are passed, by pipeline: open alerts, with those that the asker has seen itself, and close those that have
         not been so for a while; returns those that are new."""
         ...
 
-    def alerts_to_tell(self, until_ms: int, now_ms: int) -> list[tuple[int, Alert]]:
-        """Open alerts that nobody has been told of, with their numbers; they are the asker's to tell until a time."""
+    def know_addresses(self, addresses: Sequence[Address], now_ms: int) -> None:
+        """These are told of alerts from now on: of what is open, and of what closes from now on. What could not be delivered to them of
+        alerts that are still open is tried again."""
         ...
 
-    def alerts_told(self, alerts: list[int], now_ms: int) -> None:
-        """These have been delivered."""
+    def alerts_to_tell(self, until_ms: int, now_ms: int, addresses: Sequence[Address] = (SOMEBODY,)) -> list[Telling]:
+        """Alerts that are due for these addresses, each once for an address, also when it is over by now. They are the asker's to tell until
+        a time; what is neither delivered nor given up comes again after it, later with each try, at most :data:`TELLING_TRIES` times."""
+        ...
+
+    def alerts_told(self, alerts: Sequence[int], address: str, now_ms: int) -> None:
+        """These have been delivered to an address."""
+        ...
+
+    def alerts_not_told(self, alerts: Sequence[int], address: str, reason: str) -> None:
+        """These could not be delivered to an address: they are tried again, or given up after the last try."""
         ...

@@ -16,9 +16,12 @@ from holdfast.errors import LedgerError
 from holdfast.health import Health
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
-from holdfast.model.events import Delivery, Event
+from holdfast.model.events import Delivery, Event, Outgoing, Published, Unsubscribed
 from holdfast.model.item import Receipt, Refusal, Submission
+from holdfast.model.marks import Mark, There
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Answer, Transition
+from holdfast.model.trail import Entry
 
 
 class CommitUnknownError(LedgerError):
@@ -35,6 +38,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
         shape: nodes, edges and types as plain data.
         bodies: for each step node, the SHA-256 of its body.
         listens: names of the events that start the pipeline.
+        longest_s: seconds that the longest attempt may take; None: it is not known.
     """
 
     pipeline: str
@@ -43,6 +47,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
     shape: list[dict[str, Any]]
     bodies: dict[int, str]
     listens: tuple[str, ...] = ()
+    longest_s: float | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -61,9 +66,24 @@ class Ledger(Protocol):
         mail: its mail room.
         lifecycle: what people do to items.
         health: what runners know together.
+        restores: whether it is an older copy of itself.
     """
 
     shared: bool
+
+    def anchor(self, moment: Moment) -> LedgerTime:
+        """A writer has opened it: its time from now on. Where that is the writer's own clock, which was set meanwhile, all that waits is
+        moved along."""
+        ...
+
+    def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
+        """Called every few seconds: a server says its time; where the writer's is the ledger's, it is written down."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Which ledger this is: made with it, and no other's."""
+        ...
 
     @property
     def mail(self) -> Mailroom:
@@ -80,8 +100,14 @@ class Ledger(Protocol):
         """What runners know together of the world."""
         ...
 
+    @property
+    def restores(self) -> Restores:
+        """Whether it is an older copy of itself."""
+        ...
+
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
-        """Make a version known.
+        """Make a version known, and what it listens to. What it no longer listens to ends when a runner serves it (see
+        :meth:`holdfast.health.Health.serve`): other releases of it may run beside this one.
 
         Raises:
             InputError: the label is known with another shape; the message shows the difference and the remedies.
@@ -120,8 +146,18 @@ class Ledger(Protocol):
         """
         ...
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
-        """Write a group of transitions in one transaction; False for each whose fence no longer holds (it changed nothing).
+    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+        """Take those of these items anew, under a new fence each, that an incarnation owns already: it does not know them, since
+        the answer to its claim was lost.
+
+        Raises:
+            LeaseLostError: the incarnation is over.
+        """
+        ...
+
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
+        """Write a group of transitions in one transaction. For each: True, False where its fence no longer holds (it changed
+        nothing), or None where somebody else holds the item's row just now (it changed nothing either; hand it in again).
 
         Raises:
             CommitUnknownError: whether it was written is not known.
@@ -149,6 +185,33 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Close, and let another process write."""
+        ...
+
+
+class Restores(Protocol):
+    """What the ledger has told this process is durable, and whether it knows that itself.
+
+    Attributes:
+        mark: what it has told. Read from any thread.
+    """
+
+    mark: Mark
+
+    def identity(self) -> str:
+        """Names this ledger and its copies."""
+        ...
+
+    def there(self, mark: Mark) -> There:
+        """What it has of what a process was told is durable."""
+        ...
+
+    def last_acknowledged(self) -> int | None:
+        """Until when it knows that a runner worked, Unix milliseconds."""
+        ...
+
+    def accept(self, entry: Entry, report: str) -> None:
+        """Go on as it is though acknowledged work is missing, and write down who decided so: every incarnation is over, and none that was
+        lost comes back under its number."""
         ...
 
 
@@ -182,29 +245,60 @@ class Mailroom(Protocol):
         """
         ...
 
-    def publish(self, events: list[Event]) -> list[bool]:
-        """Keep events from outside, durably; False for each whose id is known."""
+    def publish(self, events: list[Event]) -> list[Published]:
+        """Keep events from outside, durably. Source and id name an event: ``same`` when it is known, ``conflict`` (and nothing is kept) when
+        its producer has used the id for another type, key or other data."""
         ...
 
-    def deliveries(self, pipelines: list[str], limit: int = 100) -> list[Delivery]:
-        """Events for these pipelines that are no items yet. The same again until they are accepted."""
+    def keep_refused(self, event: Event, reason: str) -> None:
+        """Keep a message that cannot be an event of its own, in an event that holds all of it, and as a refused input; once."""
         ...
 
-    def accept(self, delivery: int, submission: Submission | None, reason: str, now_ms: int) -> None:
-        """Make an item of a delivery, in one transaction; without one, close it as not of interest, or (with a reason) as refused.
-        An event whose key has other content is kept as a refused input, and its delivery leads to the item that is there."""
+    def deliveries(self, versions: list[int], now_ms: int, limit: int = 100) -> list[Delivery]:
+        """Events for these versions that are no items yet and are due, each for the newest version that listens and has a runner. The same
+        again until they are accepted."""
+        ...
+
+    def accept(self, delivery: int, submission: Submission, now_ms: int) -> bool:
+        """Make an item of a delivery, in one transaction; False when it is closed already. An event whose key has other content is kept
+        as a refused input, and its delivery leads to the item that is there."""
+        ...
+
+    def pass_over(self, delivery: int, version: int, reason: str) -> None:
+        """A version cannot use a delivery: its data do not fit (with a reason), or it is of no interest. It is closed for good when no other
+        version is left that may use it: one that has a runner, or the newest that listens."""
+        ...
+
+    def postpone(self, delivery: int, reason: str, until_ms: int) -> None:
+        """A delivery failed for a reason that is not the event's: it is tried again then, and counted."""
         ...
 
     def redeliver(self, deliveries: list[int]) -> list[int]:
-        """Open refused deliveries again; returns those that were refused."""
+        """Open refused deliveries again, and try failing ones at once; returns those."""
         ...
 
-    def outgoing(self, limit: int = 100) -> list[Event]:
-        """Events that the broker has not got yet, the oldest first."""
+    def unsubscribe(self, pipeline: str, version: str, types: list[str]) -> Unsubscribed:
+        """End what a version listens to (no types: all); deliveries to which no version listens any more are closed.
+
+        Raises:
+            NotFoundError: no such version.
+        """
         ...
 
-    def sent(self, events: list[str]) -> None:
-        """The broker has acknowledged the events with these ids."""
+    def outgoing(self, now_ms: int, limit: int = 100) -> list[Outgoing]:
+        """Events that the broker has not got yet and that are due, the oldest first."""
+        ...
+
+    def sent(self, events: list[tuple[str, str]]) -> None:
+        """The broker has acknowledged the events with these ids and sources."""
+        ...
+
+    def not_sent(self, event: tuple[str, str], reason: str, again_ms: int | None, counted: bool) -> None:
+        """The broker has not taken the event of this id and source: it is tried again then, or parked (None)."""
+        ...
+
+    def send_again(self, events: list[int]) -> list[int]:
+        """Hand parked events on again, by their numbers, and try failing ones at once; returns those."""
         ...
 
     def learn(self, name: str, value: float, now_ms: int) -> None:

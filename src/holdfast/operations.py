@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import getpass
 import os
-import uuid
-from collections.abc import Callable, Iterable
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
+from holdfast.auditing import Auditing
 from holdfast.engine.fitting import Fitting, Sieve
-from holdfast.engine.rebuild import given
+from holdfast.engine.looking_back import contents, given
 from holdfast.engine.retention import purge_limits
-from holdfast.errors import InputError, LedgerUnknownError, NotFoundError
-from holdfast.handling import Changed, Handling, Target, Told, named
+from holdfast.errors import InputError, NotFoundError
+from holdfast.event_verbs import EventVerbs
+from holdfast.handling import Changed, Target, Told, named
 from holdfast.ledgers.search import Page
 from holdfast.model import media
 from holdfast.model.changes import Move, Operation
 from holdfast.model.codec import decode, join, plainly
-from holdfast.model.combinators.events import checked_name
 from holdfast.model.display import Shown
-from holdfast.model.events import Event
-from holdfast.model.item import SOURCE_LIMIT, check_name, storable
+from holdfast.model.domain import cleaned
+from holdfast.model.item import SOURCE_LIMIT
 from holdfast.model.kinds import meant
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.search import Filter
 from holdfast.model.states import LIVE_ITEM_STATES
 from holdfast.model.versions import Shape, compare, namesakes, reusable
-from holdfast.stores.collecting import Collected, collect
+from holdfast.settings import current_user
+from holdfast.store import Collected
+from holdfast.stores.opening import open_store
 
 T = TypeVar("T")
 
@@ -39,8 +42,12 @@ PURGE = 200
 """Items whose values are cleared in one transaction."""
 
 
-class Operations(Handling):
-    """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, and deciding, publishing, clearing."""
+MARGIN_S = 3_600.0
+"""Seconds that an orphan is older than the longest attempt: for clocks that differ, and commits that wait for a disk."""
+
+
+class Operations(EventVerbs, Auditing):
+    """The verbs that need no runner: those of :class:`holdfast.handling.Handling`, auditing, and deciding, publishing, clearing."""
 
     def item(self, item: str) -> Shown:
         """One item, by id or key, as :meth:`holdfast.ledgers.reads.LedgerReads.item` describes it; a notebook draws it.
@@ -88,8 +95,8 @@ class Operations(Handling):
         if goes_under != (pipeline.name, pipeline.version):
             raise InputError(f"the item goes under {' '.join(goes_under)}, and the code at hand is {pipeline.name} {pipeline.version}")
         with media.using(store):
-            passage, _, arguments = given(claimed, pipeline, store.fetch, step, place)
-            return join([passage.json(one) for one in arguments])
+            _, arguments = given(claimed, pipeline, store, step, place)
+            return join(contents(arguments, pipeline, store))
 
     def reviews(self, pipeline: str | None = None, state: str = "open", limit: int = 20) -> list[dict[str, Any]]:
         """Reviews, the oldest first: rows as :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes them."""
@@ -118,52 +125,6 @@ class Operations(Handling):
             raise InputError(f"the answer cannot be kept: {error}") from None
         state: str = self._once(lambda writer: writer.mail.decide(review, plain, digest, who, tuple(roles), self.clock.now_ms()))
         return state
-
-    def publish(self, event: str, data: Any, key: str = "", id: str = "", source: str = "holdfast") -> bool:
-        """Publish an event from outside a pipeline: it is durable when this returns.
-
-        Args:
-            event: its name.
-            data: its data.
-            key: what it is about, for tasks that wait for it.
-            id: names it for ever: the same id twice is one event; by default a new one.
-            source: who says so.
-
-        Returns:
-            False when its id was known.
-
-        Raises:
-            DefinitionError: a name that is none.
-            InputError: the data cannot be kept as JSON, or the key or id not as text.
-            LedgerUnknownError: it may have been published: publish it again under the id that the message names.
-        """
-        check_name("key of an event", key)
-        check_name("id of an event", id)
-        store = self.store()
-        try:
-            with media.using(store):
-                value = store.keep(plainly(data))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
-        one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, self.clock.now_ms(), value, outgoing=bool(self.settings.bus))
-        try:
-            (new,) = self._once(lambda writer: writer.mail.publish([one]))
-        except LedgerUnknownError as error:
-            if id:
-                raise
-            raise LedgerUnknownError(f"{error}. This event's id is {one.id}: give that", error.command, error.retry_after) from error
-        return bool(new)
-
-    def redeliver(self, deliveries: list[int]) -> list[int]:
-        """Offer refused deliveries of events to their pipelines again; returns those that were refused.
-
-        Raises:
-            NotFoundError: one of them is not there; nothing is changed.
-        """
-        with closing(self.reads()) as reads:
-            for number in deliveries:
-                reads.check_delivery(number)
-        return self._once(lambda writer: writer.mail.redeliver(deliveries))
 
     def differences(self, pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
         """What a pipeline's version changes for the items of its other versions.
@@ -319,8 +280,8 @@ class Operations(Handling):
         refused = {key: reason for key in sent if (reason := _refused(key, named)) is not None}
         return {
             "sent": len(sent),
-            "refused": [{"key": storable(key), "reason": refused[key]} for key in sorted(refused)],
-            "missing": sorted(storable(key) for key in sent - there - elsewhere if key not in refused),
+            "refused": [{"key": cleaned(key), "reason": refused[key]} for key in sorted(refused)],
+            "missing": sorted(cleaned(key) for key in sent - there - elsewhere if key not in refused),
             "unexpected": sorted(there - sent),
         }
 
@@ -332,38 +293,53 @@ class Operations(Handling):
                 number += cleared
         return number
 
-    def collect(self, grace_s: float = 86_400.0, dry_run: bool = False) -> Collected:
-        """Remove artifacts that nothing refers to and that are older than the grace, which must be longer than any attempt takes.
+    def collect(self, grace_s: float = 86_400.0, dry_run: bool = False, unknown: bool = False, reason: str = "", who: str = "") -> Collected:
+        """Remove artifacts that this ledger has put and does not refer to any more, and that no other ledger has put.
+
+        Args:
+            grace_s: how old they must be. Where the longest attempt that a registered version allows takes longer, that and an hour count.
+            dry_run: only count, by the grace that is given, however short.
+            unknown: also those for which no ledger is known: an earlier release wrote them. None of such a release may share the store.
+            reason: why.
+            who: who asks.
 
         Raises:
-            InputError: the artifacts lie in object storage, whose own lifecycle rules see to this.
+            InputError: a runner of an older release works on this ledger: how long its attempts may take is not known.
         """
-        place = self.settings.artifacts_place
-        if "://" in place:
-            raise InputError(
-                f"orphans are collected in a directory, and artifacts lie in {place}: give the bucket a lifecycle rule for what is no longer read"
-            )
-        reads = self.reads()
+        reads, now_s = self.reads(), self.clock.now_ms() / 1000
         try:
-            referenced = reads.artifact_digests()
+            longest_s = reads.longest_attempt_s()
+            store = open_store(self.settings.artifacts_place, reads.identity())
+            if dry_run:
+                return replace(store.collect(reads.artifact_digests(), now_s, grace_s, True, unknown), longest_s=longest_s)
+            grace_s = max(grace_s, longest_s + MARGIN_S)
+            with self._operation("collect", "artifacts", reason, who):  # while the ledger takes no writes, nothing is collected
+                found = store.collect(reads.artifact_digests(), now_s, grace_s, False, unknown)
+            return replace(found, longest_s=longest_s)
         finally:
             reads.close()
-        return collect(Path(place), referenced, self.clock.now_ms() / 1000, grace_s, dry_run)
 
-    def _once(self, verb: Callable[[Any], T]) -> T:
-        writer = self.writer()
+    @contextmanager
+    def _operation(self, verb: str, target: str, reason: str, who: str) -> Iterator[None]:
+        """Write down an operation that is no change of items, and that it ended."""
+        number = self._once(
+            lambda writer: writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), self.clock.now_ms())
+        )
+        self._begun(number)
+        state = "stopped"
         try:
-            return verb(writer)
+            yield
+            state = "done"
         finally:
-            writer.close()
+            self._once(lambda writer: writer.lifecycle.end_operation(number, state, self.clock.now_ms()))
 
 
 def _refused(key: str, named: dict[str, tuple[str, str]]) -> str | None:
     """Why the input that a manifest's key names was not accepted: by its key, its path, or a folder above it that could not be read."""
     for name in (key.removeprefix("./"), os.path.abspath(key)):
-        kind, reason = named.get(storable(name, SOURCE_LIMIT), ("", ""))
+        kind, reason = named.get(cleaned(name, SOURCE_LIMIT), ("", ""))
         while not kind and (name := os.path.dirname(name)) not in ("", "/"):
-            kind, reason = named.get(storable(name, SOURCE_LIMIT), ("", ""))
+            kind, reason = named.get(cleaned(name, SOURCE_LIMIT), ("", ""))
             kind = kind if kind in ("unreadable", "name") else ""
         if kind:
             return reason

@@ -16,13 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from holdfast.bell import Bell
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
 from holdfast.control import serve
+from holdfast.core.decide import SUSPECT
 from holdfast.door import Door, Entry
 from holdfast.engine.alerting import Alerting
+from holdfast.engine.arrivals import Arrivals
 from holdfast.engine.committer import Committer
-from holdfast.engine.decide import SUSPECT
 from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
@@ -33,6 +35,7 @@ from holdfast.engine.reporting import Reporting
 from holdfast.engine.retention import Retention
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits, Loaded
+from holdfast.engine.timekeeping import Timekeeping
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.executor import Executor
 from holdfast.executors.first import FirstWorker
@@ -50,15 +53,17 @@ from holdfast.ledgers.opening import open_reads
 from holdfast.model import media
 from holdfast.model.alerts import Alert
 from holdfast.model.durations import Durations
+from holdfast.model.holdings import Held
 from holdfast.model.item import Receipt, Submission
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import LiveTask, Transition
 from holdfast.modules.pipelines import sources_of
-from holdfast.notices import Notices, watcher
+from holdfast.notices import Messenger, Notices, watcher
 from holdfast.relay import Relay
+from holdfast.remembering import Memory, Remembering
 from holdfast.settings import Settings
-from holdfast.store import Store
+from holdfast.store import Store, StoreAddress
 from holdfast.transaction import OpenTransactions
 
 log = logging.getLogger("holdfast")
@@ -109,8 +114,12 @@ class Session:
         self._worker = worker
         self._now = False
         self._ours = DaemonPool(4, "holdfast-aside")
+        self._io = DaemonPool(4, "holdfast-values")
+        self._bell = Bell(self._take_turn)
+        self._arrivals = Arrivals(self._bell.ring)
         self._idle_since = clock.monotonic()
         self._waiting: list[Alert] = []
+        self._relay: Relay | None = None
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -128,28 +137,22 @@ class Session:
         """Work until idle (if asked to), drained, stopped or lost; True when it was stopped early."""
         loop = asyncio.get_running_loop()
         self._catch_signals(loop)
+        self._bell.hang(loop)
         self._begin(loop)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
         server = None if path is None else await self._listen(path)
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
-        relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
+        relay = self._relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
         relaying = None if relay is None else hidden(loop.create_task(relay.run()))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         try:
-            while not (self._now or self.lost):
-                self._visit()
-                each_tick()
-                if feeding.done() and feeding.exception() is not None:
-                    self.runner.drain()
-                if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
-                    break
-                await asyncio.sleep(TICK_S)
-                self.lost = self.lost or self.committer.lost
+            await self._work(feeding, relay, until_idle, each_tick)
         finally:
             sys.setswitchinterval(usual)
+            self._bell.take_down()
             each_tick()
             self._watchdog.stop()
             deaf()
@@ -164,10 +167,13 @@ class Session:
             if relaying is not None:
                 relaying.cancel()
                 await asyncio.wait([relaying], timeout=5)
+            if self._messenger is not None:
+                self._messenger.close()
             self.runner.leave()
             self.runner.tally.close()
             await loop.run_in_executor(self._ours, self._leave)
             self._ours.shutdown()
+            self._io.shutdown()
         if self._recycle is not None and self._replacing.due and not self._now:
             log.error("restarting the runner, in whose event loop an attempt could not be stopped; nothing counts as an attempt for that")
             self._recycle(self.intake_open)
@@ -175,18 +181,41 @@ class Session:
             raise error
         return self._now or self.runner.draining
 
+    async def _work(
+        self, feeding: asyncio.Task[None], relay: Relay | None, until_idle: bool, each_tick: Callable[[], None]
+    ) -> None:
+        """Until it is idle (if asked to), drained, stopped or lost. Turns are taken whenever the bell is rung, and here."""
+        while not (self._now or self.lost):
+            self._bell.strike()
+            if self._bell.broken is not None:
+                raise self._bell.broken
+            self._visit()
+            each_tick()
+            if feeding.done() and feeding.exception() is not None:
+                self.runner.drain()
+            if relay is not None and relay.refused is not None:
+                raise relay.refused
+            if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
+                return
+            await asyncio.sleep(TICK_S)
+            self.lost = self.lost or self.committer.lost
+
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the incarnation; from then on the ledger is the committer's."""
-        asked, now = self._clock.monotonic(), self._clock.now_ms()
+        asked, now = self._clock.elapsed(), self._clock.now_ms()
+        self._address = StoreAddress(self._settings.artifacts_place, self._ledger.identity)
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
-        self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
+        listens = {one.version: tuple(listener.event for listener in one.pipeline.listeners) for one in self.loaded}
+        self._ledger.health.serve(self._incarnation, listens)
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
-        self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
+        self.committer = Committer(self._ledger, self._incarnation, self._bell.ring)
         served = {one.pipeline.name: one.pipeline for one in self.loaded}
         self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours)
         self._build(learned, durations)
         self._executors_loop.watch(loop)
         self._replacing = Replacing(self._clock.monotonic())
+        self.timekeeping = Timekeeping(self._clock)
+        self.remembering = Remembering(Memory(self._settings.home, self._settings.ledger_name), self._ledger, self._ours)
         self.begun = True
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
@@ -194,13 +223,21 @@ class Session:
     async def _listen(self, path: Path) -> asyncio.AbstractServer:
         """Take verbs from other processes."""
         committer, settings = self.committer, self._settings
-        return await serve(path, committer, self._clock.now_ms, self.runner.hint, settings.backlog, lambda: committer.trouble)
+        return await serve(path, committer, self._clock.now_ms, self.runner.hint, settings.backlog, self._holds, lambda: committer.trouble)
+
+    def _take_turn(self) -> None:
+        """Something has come: one turn of the runner."""
+        if not (self._now or self.lost):
+            self.runner.turn()
 
     def _visit(self) -> None:
-        """One turn: whoever has something to do now does it."""
+        """Whoever else has something to do now does it."""
         self._watchdog.beat()
-        self.runner.tick()
+        if self.runner.handed_out():
+            self.listening.due()
         self.listening.visit()
+        self.timekeeping.visit()
+        self.remembering.visit(self._clock.monotonic())
         self.retention.visit()
         self.redriving.visit()
         if (waiting := self._processes.alerts()) != self._waiting:
@@ -254,17 +291,10 @@ class Session:
         graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
         sources = sources_of([one.pipeline for one in self.loaded])
 
-        def report(outcomes: Any) -> None:
-            if not self.lost:
-                self.runner.report(outcomes)
-
-        def note(invocation: Invocation, label: str, value: bytes, then: Callable[[bool], None]) -> None:
-            if not self.lost:
-                self.runner.note(invocation, label, value, then)
-
+        report, note = self._arrivals.report, self._arrivals.note
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
         self._processes = ProcessExecutor(
-            self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note,
+            self._settings.worker_count, sources, self._address, self._clock, report, note,
             None if self._worker is None else self._worker.take(), upkeep=upkeep_of(self._settings),
         )  # fmt: skip
         threads = ThreadExecutor(graphs, self._store, self._clock, report, note)
@@ -283,35 +313,60 @@ class Session:
             self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024, relays=bool(self._settings.bus), prices=self._settings.prices
         )
         self.runner = Runner(
-            self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits, learned=learned,
+            self._incarnation,
+            self.loaded,
+            self._executors,
+            self.committer,
+            self._clock,
+            self._rng,
+            self._store,
+            self._arrivals,
+            self._io,
+            limits,
+            learned=learned,
             durations=durations,
-        )  # fmt: skip
+        )
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
-        self.runner.handed_out = self.listening.due
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
+        notices = None if self._settings.notify is None else Notices(self._settings)
+        self._messenger = None if notices is None else Messenger(notices)
         self.alerting = Alerting(
-            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices,
-            self._seen_here,
-            None if self._settings.notify is None else self._teller(Notices(self._settings)),
+            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices, self._seen_here,
+            [] if notices is None else notices.addresses, None if self._messenger is None else self._messenger.tell,
         )  # fmt: skip
-        self.reporting = Reporting(self._incarnation, self.committer, self._clock, self.runner.load)
+        self.reporting = Reporting(
+            self._incarnation,
+            self.committer,
+            self._clock,
+            lambda: self.timekeeping.on(self.runner.load()),
+            self.runner.held if self._ledger.shared else None,
+        )
         media.otherwise(self._store)
+
+    def held(self) -> list[tuple[int, int]]:
+        """The items that this runner holds, each with its fence."""
+        return self.runner.held()
+
+    def _holds(self) -> Held:
+        return Held(self._incarnation, self.held(), self.runner.draining)
 
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
-        machine = watcher(self._settings, lambda: self.committer.trouble)()
-        return machine + self._processes.alerts() + self._processes.memory_alerts()
+        machine = watcher(self._settings, lambda: self.committer.trouble or self.timekeeping.trouble)()
+        if self._relay is not None and self._relay.trouble is not None:
+            machine.append(Alert("broker-trouble", socket.gethostname(), f"events wait in the ledger: {self._relay.trouble}"))
+        workers = self._processes.alerts() + self._processes.memory_alerts()
+        return machine + self.timekeeping.alerts() + workers + self.runner.alerts()
 
     @property
     def trouble(self) -> str | None:
         """Why something stands still here, or None: the ledger is not written, or workers cannot run a pipeline."""
         waiting = self._processes.alerts() if self.begun else []
-        return self.committer.trouble or (waiting[0].message if waiting else None)
-
-    def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
-        """Delivers alerts beside the loop, and says afterwards whether it could."""
-        return lambda alerts, told: self._aside(lambda: notices.deliver(alerts), lambda answer: told(answer is True))
+        if not self.begun:
+            return self.committer.trouble
+        standing = self.committer.trouble or self.timekeeping.trouble or self.runner.trouble
+        return standing or (waiting[0].message if waiting else None)
 
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run notices and the user's conditions beside the loop."""
@@ -343,18 +398,20 @@ class Session:
         """Called by the watchdog's thread."""
 
         def verb(ledger: Ledger) -> None:
-            asked = self._clock.monotonic()
+            asked = self._clock.elapsed()
             if not ledger.renew(self._incarnation, self._clock.now_ms(), LEASE_MS):
                 raise LeaseLostError("this runner's lease was lost: others may have its items")
             self._watchdog.renewed(asked)
+            self.timekeeping.ask(ledger, self._incarnation)
 
-        self.committer.call(verb, lambda answer: None)
+        self.committer.call(verb, self.timekeeping.answered)
 
     def _unsure(self) -> None:
         """Called by the watchdog's thread: nobody may work on what others may claim soon."""
         if self._ledger.shared:
             log.error("the lease could not be renewed for %g s: stopping every attempt before it ends", SURE_S)
-            self.lost = True  # first: what these kills do to attempts is nobody's fault, and is not heard
+            self._arrivals.close()  # first: what these kills do to attempts is nobody's fault, and is not heard
+            self.lost = True
             self._processes.kill_all()
 
     def _stalled(self, attempt: Invocation) -> None:
@@ -367,7 +424,7 @@ class Session:
         now = self._clock.now_ms()
         if self._executors_loop.outstanding(attempt):
             suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
-            self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
+            self.committer.write(Transition(attempt.item, attempt.fence, now, live=(suspect,)))
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
         self._processes.kill_all()

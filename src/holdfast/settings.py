@@ -81,6 +81,11 @@ class Settings(_Apart):
         default=None,
         description="File with the secrets (whsec_…, one a line) by which webhooks to `holdfast serve` are signed; without it there are none.",
     )
+    signing_key: str = Field(
+        default="",
+        description="The private key (Ed25519, PEM) that signs heads of the audit log: a file, or env:NAME (extra: signing); without it the end of "
+        "the audit log is not anchored.",
+    )
     notify: Path | None = Field(
         default=None, description="File with Apprise addresses, one a line, to which alerts are delivered (extra: alerts); without it nobody is told."
     )
@@ -97,6 +102,11 @@ class Settings(_Apart):
     def _absolute(cls, path: Path | None) -> Path | None:
         """Where it is does not change when something changes the directory of this process."""
         return None if path is None else absolute(path)
+
+    @field_validator("signing_key")
+    @classmethod
+    def _absolute_key(cls, reference: str) -> str:
+        return reference if not reference or reference.startswith("env:") else str(absolute(Path(reference)))
 
     @field_validator("artifacts")
     @classmethod

@@ -18,7 +18,7 @@ import pytest
 from holdfast import App
 from holdfast.errors import InputError
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.alerts import KINDS, Alert
+from holdfast.model.alerts import KINDS, Alert, Telling
 from holdfast.notices import Notices, watcher
 from holdfast.settings import read_settings
 from holdfast.telemetry.doctor import examine
@@ -137,13 +137,16 @@ def hook() -> Iterator[int]:
 def test_alerts_arrive_in_one_message_with_runbook_and_page(hook: int, tmp_path: Path) -> None:
     (tmp_path / "addresses").write_text(f"# the team's\njson://127.0.0.1:{hook}/alerts\n")
     notices = Notices(read_settings(home=tmp_path, notify=tmp_path / "addresses", page_url="https://holdfast.example"))
-    assert notices.deliver([Alert("dead-letters", "claims", "2 or more are open"), Alert("queue-growth", "claims", "since an hour")])
+    (address,) = notices.addresses
+    told = [Alert("dead-letters", "claims", "2 or more are open"), Alert("queue-growth", "claims", "since an hour")]
+    tellings = [Telling(number, alert, 1_000, None, address.digest, 1) for number, alert in enumerate(told, 1)]
+    assert notices.deliver(address.digest, tellings) == ""
     (message,) = Hook.got
     assert message["title"] == "Holdfast: 2 alerts"
     assert "https://holdfast.example/runbooks/dead-letters?subject=claims" in message["message"]
     assert "https://holdfast.example/alerts" in message["message"]
     Hook.status = 500
-    assert not notices.deliver([Alert("dead-letters", "claims", "again")]), "it is told again later"
+    assert "500" in notices.deliver(address.digest, tellings), "it is told again later"
 
 
 def test_addresses_that_are_none_are_refused_without_repeating_them(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from holdfast.executors.frames import BrokenFrameError, Incoming, Page, framed
 from holdfast.executors.processes import ProcessExecutor
 from holdfast.model.outcome import Argument, Invocation, Outcome
 from holdfast.modules.pipelines import sources_of
+from holdfast.store import StoreAddress
 from tests.faults.worker_samples import Task, treated_long
 
 
@@ -73,7 +74,7 @@ class Bench:
 
     async def open(self, workers: int = 1) -> ProcessExecutor:
         self.executor = ProcessExecutor(
-            workers, sources_of([treated_long]), str(self.folder), SystemClock(), self.outcomes.extend, lambda *given: None
+            workers, sources_of([treated_long]), StoreAddress(str(self.folder)), SystemClock(), self.outcomes.extend, lambda *given: None
         )
         return self.executor
 

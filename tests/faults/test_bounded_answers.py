@@ -37,7 +37,8 @@ from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import Connection
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.model.changes import Operation
-from holdfast.model.events import Event
+from holdfast.model.events import Event, Published
+from holdfast.model.holdings import Held
 from holdfast.model.item import Submission
 from holdfast.model.task import Transition
 from holdfast.server.access import Person
@@ -121,7 +122,7 @@ class Slow:
         self.operations += 1
         return [operation]
 
-    def publish(self, events: list[Event]) -> list[bool]:
+    def publish(self, events: list[Event]) -> list[Published]:
         raise LedgerUnavailableError("the disk is full", 7.0)
 
     def begin_operation(self, operation: Operation, now_ms: int) -> int:
@@ -137,7 +138,7 @@ def over_the_socket(path: Path, ask: Callable[[Desk, Slow, RemoteLedger], None],
     async def main() -> None:
         slow = Slow()
         desk = Desk(slow)
-        server = await listen(path, desk, lambda: 0, lambda: None, 0, lambda: trouble)
+        server = await listen(path, desk, lambda: 0, lambda: None, 0, lambda: Held(1, []), lambda: trouble)  # type: ignore[arg-type]
         with closing(await asyncio.to_thread(RemoteLedger, path)) as far:
             await asyncio.to_thread(ask, desk, slow, far)
         server.close()
@@ -501,8 +502,9 @@ def test_an_event_without_an_id_says_under_which_it_is_asked_again(app: App, mon
         def mail(self) -> Lost:
             return self
 
-        def publish(self, events: list[Event]) -> list[bool]:
-            new = [one.id not in {known.id for known in self.kept} for one in events]
+        def publish(self, events: list[Event]) -> list[Published]:
+            known = {one.id for one in self.kept}
+            new: list[Published] = ["same" if one.id in known else "new" for one in events]
             self.kept += events
             if not self.answers:
                 raise LedgerUnknownError("nobody knows")

@@ -24,6 +24,7 @@ from holdfast.executors.worker import Setup
 from holdfast.modules.pipelines import Source, code_for, sources_of
 from holdfast.modules.place import Module
 from holdfast.session import Session
+from holdfast.store import StoreAddress
 
 MODULE = """
 import os, time
@@ -115,7 +116,7 @@ def test_an_import_that_takes_too_long_is_named(modules: Modules, tmp_path: Path
     slow = modules.make("slow", "time.sleep(60)")
     modules.flag.touch()
     places = sources_of([slow])
-    launched = starting.launch(Setup(code_for(places).packed(), str(tmp_path), os.getpid()))
+    launched = starting.launch(Setup(code_for(places).packed(), StoreAddress(str(tmp_path)), os.getpid()))
     while not launched.importing()[0]:
         time.sleep(0.01)
     why = starting.unusable(launched, places, 0.2)

@@ -90,10 +90,10 @@ def test_an_alert_is_told_once_and_again_until_it_was_delivered(run: Patterns, a
     ledger = app.open_ledger()
     seen = [Alert("disk-full", "host /data", "2 % of the disk is free")]
     ledger.health.watch({}, seen, 1_000)
-    ((number, alert),) = ledger.health.alerts_to_tell(61_000, 1_000)
-    assert alert == seen[0]
+    (telling,) = ledger.health.alerts_to_tell(61_000, 1_000)
+    assert telling.alert == seen[0]
     assert ledger.health.alerts_to_tell(70_000, 10_000) == [], "somebody is telling it"
-    assert [one for one, _ in ledger.health.alerts_to_tell(130_000, 70_000)] == [number], "who did has died"
-    ledger.health.alerts_told([number], 71_000)
+    assert [one.id for one in ledger.health.alerts_to_tell(130_000, 70_000)] == [telling.id], "who did has died"
+    ledger.health.alerts_told([telling.number], telling.address, 71_000)
     assert ledger.health.alerts_to_tell(300_000, 200_000) == []
     ledger.close()

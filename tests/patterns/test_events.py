@@ -101,7 +101,7 @@ def test_events_travel_as_cloudevents(run: Patterns, app: App) -> None:
     run(telling, Claim("a", 5))
     (row,) = app.reads().events(None, None, 9)
     event = app.open_ledger()
-    kept = event.mail.outgoing()
+    kept = event.mail.outgoing(app.clock.now_ms())
     event.close()
     assert kept == [], "without a broker nothing is handed on"
     from holdfast.model.events import Event

@@ -55,3 +55,23 @@ def test_each_payload_of_a_list_is_answered_on_its_own(client: Any, tmp_path: Pa
     keys = {"keys": ["a", "b", "lost"]}
     answer = client.post("/api/v1/pipelines/claims/reconcile", json=keys).json()
     assert ([one["key"] for one in answer["refused"]], answer["missing"]) == (["a"], ["lost"])
+
+
+@pytest.mark.parametrize("levels", [66, 1_500, 200_000])
+def test_hostile_nesting_and_texts_are_answered_as_what_they_are(local: Any, levels: int) -> None:
+    """Nothing overflows, whatever is nested how deep, and wherever a text goes."""
+    deep = b"[" * levels + b"]" * levels
+    doors = (
+        ("pipelines/claims/items", b'{"payloads": [{"id": "x", "amount": %s}]}' % deep),
+        ("events", b'{"id":"1","source":"s","type":"t","specversion":"1.0","data":%s}' % deep),
+        ("dead-letters/redrive", b'{"letters": [1], "arguments": [%s]}' % deep),
+        ("reviews/1/decide", b'{"answer": %s, "digest": "12345678"}' % deep),
+        ("items/pause", b'{"items": ["claim-1"], "reason": "a\\u0000b"}'),
+        ("pipelines/claims/pause", b'{"reason": "a\\u0000b"}'),
+        ("events", b'{"id":"1","source":"s","type":"t","subject":"a\\u0000b","specversion":"1.0","data":1}'),
+    )
+    with local.client() as client:
+        for path, body in doors:
+            answer = client.post(f"/api/v1/{path}", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code in (400, 409, 422), (path, answer.status_code, answer.text[:300])
+        assert client.get("/api/v1/audit").status_code == 200

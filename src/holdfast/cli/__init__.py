@@ -19,7 +19,9 @@ from typing import Annotated
 import typer
 
 from holdfast.cli import (
+    alerts,
     artifacts,
+    audit,
     dead,
     demo,
     deploy,
@@ -74,6 +76,7 @@ demo.register(app)
 run.register(app)
 serve.register(app)
 look.register(app)
+audit.register(app)
 refused.register(app)
 items.register(app)
 find.register(app)
@@ -84,6 +87,7 @@ events.register(app)
 steps.register(app)
 replay.register(app)
 health.register(app)
+alerts.register(app)
 doctor.register(app)
 runbook.register(app)
 metrics.register(app)

@@ -14,8 +14,9 @@ import typer
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError
 from holdfast.inputs import Handed, Input, Refused, Skipped, rooted
+from holdfast.model.domain import cleaned
 from holdfast.model.ids import show
-from holdfast.model.item import REASON_LIMIT, SOURCE_LIMIT, Receipt, storable
+from holdfast.model.item import REASON_LIMIT, SOURCE_LIMIT, Receipt
 from holdfast.model.visible import one_line
 
 NAMED = 20
@@ -146,4 +147,4 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
 
 def skipped_json(one: Skipped) -> dict[str, str]:
     """Something that was skipped, as JSON."""
-    return {"path": storable(one.path, SOURCE_LIMIT), "reason": storable(one.reason, REASON_LIMIT)}
+    return {"path": cleaned(one.path, SOURCE_LIMIT), "reason": cleaned(one.reason, REASON_LIMIT)}

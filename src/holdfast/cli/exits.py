@@ -14,7 +14,7 @@ from signal import SIGINT, SIGTERM
 import typer
 
 from holdfast.cli.output import complain
-from holdfast.errors import HoldfastError, LedgerError, LedgerUnavailableError, WorkersError
+from holdfast.errors import ConflictError, HoldfastError, LedgerError, LedgerUnavailableError, WorkersError
 from holdfast.model.hiding import hidden
 from holdfast.model.secrets import redacted
 
@@ -29,6 +29,7 @@ def exit_code_of(error: BaseException) -> int:
     codes: list[tuple[type[BaseException] | tuple[type[BaseException], ...], int]] = [
         (WorkersError, WORKERS),
         (LedgerError, LEDGER),
+        (ConflictError, NOT_ACCEPTED),
         (HoldfastError, REFUSED),
         ((KeyboardInterrupt, typer.Abort), INTERRUPTED),
         (BrokenPipeError, DONE),

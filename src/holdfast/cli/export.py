@@ -16,7 +16,7 @@ def export_outputs(app: App, pipeline: str, folder: Path) -> int:
     Raises:
         InputError: the folder cannot be written.
     """
-    reads, store = app.reads(), app.store()
+    reads, store = app.reads(), app.stored()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         rows = reads.items(pipeline, "completed", 10_000_000)

@@ -30,8 +30,9 @@ def find(
 ) -> None:
     """Find items: `holdfast find state:dead error:timeout older:2h customer=ACME*`. The same conditions serve pause, cancel, restart, …"""
     app = App()
-    target, now = items_of(app, words) if words else Filter(), app.clock.now_ms()
+    target = items_of(app, words) if words else Filter()
     reads = app.reads()
+    now = app.clock.now_ms()
     if not isinstance(target, Filter):  # ids or keys
         rows = Rows(row for item in target for row in reads.search(Filter(item=show(item)), 1, now))
         print_json({"count": len(rows)}) if json and count else tell(len(rows)) if count else print_items(rows, json)

@@ -1,14 +1,15 @@
-"""``stuck``, ``alerts``, ``timeouts``, ``dependencies``: what hangs, and why."""
+"""``stuck``, ``timeouts``, ``dependencies``: what hangs, and why."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, shorten, tell
+from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, say_cut, shorten, tell
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.duration import seconds
 from holdfast.model.policy import Timeout
@@ -19,7 +20,6 @@ dependencies = typer.Typer(help="Dependencies that are unavailable: list, close.
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("stuck")(stuck)
-    app.command("alerts")(alerts)
     app.command("timeouts")(timeouts)
     app.add_typer(dependencies, name="dependencies")
 
@@ -29,37 +29,55 @@ def stuck(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Name every item that has not ended and is past its bound: why it waits, and what would move it. Exit 1 if there is one."""
+    """Name everything that stands still: items past their bound, what will never go on by itself (a wait that nothing can end, a dead item
+    without a dead letter, an item that its runner does not know), and every event that a pipeline has not taken: why, and what would move it.
+    Exit 1 if there is anything."""
     app = App()
-    rows = app.reads().stuck(app.clock.now_ms(), round(seconds(older) * 1000), row_limit(limit, json, 50))
-    print_list(
-        rows,
-        json,
-        ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
-        [
-            [row["item"], row["pipeline"], row["version"], shorten(row["key"], 40), row["state"], row["past_bound_s"], row["why"], row["remedy"]]
-            for row in rows
-        ],
-        "nothing is stuck",
-    )
-    if rows:
+    now, older_ms = app.clock.now_ms(), round(seconds(older) * 1000)
+    rows = app.stuck(older_ms, row_limit(limit, json, 50))
+    with closing(app.reads()) as reads:
+        events = reads.stuck_events(now, older_ms, row_limit(limit, json, 50))
+    if json:
+        print_json([*rows, *events])
+        say_cut(rows, json)
+        say_cut(events, json)
+    else:
+        print_list(
+            rows,
+            json,
+            ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
+            [
+                [
+                    row["item"],
+                    row["pipeline"],
+                    row["version"],
+                    shorten(row["key"], 40),
+                    row["state"],
+                    _past(row["past_bound_s"]),
+                    row["why"],
+                    row["remedy"],
+                ]
+                for row in rows
+            ],
+            "nothing is stuck" if not events else "no item is stuck",
+        )
+    if events and not json:
+        print_list(
+            events,
+            json,
+            ["delivery", "pipeline", "version", "event", "source", "waits, s", "why", "what would move it"],
+            [
+                [row["delivery"], row["pipeline"], row["version"], row["event"], row["source"], row["past_bound_s"], row["why"], row["remedy"]]
+                for row in events
+            ],
+            "",
+        )
+    if rows or events:
         raise typer.Exit(1)
 
 
-def alerts(
-    all: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
-    limit: Limit = None,
-    json: Json = False,
-) -> None:
-    """List alerts that are open: thresholds on dead letters, unserved versions, open breakers, stuck items. They close by themselves."""
-    rows = App().reads().alerts(all, row_limit(limit, json, 50))
-    print_list(
-        rows,
-        json,
-        ["alert", "kind", "subject", "since", "closed", "message"],
-        [[row["alert"], row["kind"], row["subject"], moment(row["opened_at"]), moment(row["closed_at"]), row["message"]] for row in rows],
-        "no alerts",
-    )
+def _past(seconds: float | None) -> str:
+    return "at once" if seconds is None else str(seconds)
 
 
 def timeouts(

@@ -1,20 +1,28 @@
-"""``ledger``: the ledger itself: moving it."""
+"""``ledger``: the ledger itself: moving it, going on with one that was restored, and keys that sign what it says."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import to_builtins
 
 from holdfast.app import App
-from holdfast.cli.output import Json, print_json, tell
+from holdfast.auditing import signing
+from holdfast.cli.exits import REFUSED
+from holdfast.cli.output import Json, complain, moment, print_json, print_table, tell
 from holdfast.errors import InputError
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.release import install
 from holdfast.stores.directory import DirectoryStore
 
-ledger = typer.Typer(help="Move a ledger.", no_args_is_help=True, rich_markup_mode=None)
+ledger = typer.Typer(
+    help="Move a ledger, go on with one that was restored, or make the key that signs the end of its audit log.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +53,7 @@ def copy(
     whose = (new.settings.schema, new.settings.project)
     ledger = SqliteLedger(str(path), old.settings.project)
     try:
+        new.open_ledger().close()  # artifacts are put for it, so it is there first
         artifacts = _copy_artifacts(Path(old.settings.artifacts_place), new, json)
         counts = copy_ledger(ledger, target, new.clock.now_ms(), lambda table, rows: _say(json, f"{table}: {rows} rows"), *whose)
         before, after = old.reads().audit(0), new.reads().audit(0)
@@ -64,11 +73,67 @@ def copy(
         raise typer.Exit(1)
 
 
+@ledger.command("accept-restore")
+def accept_restore(
+    reason: Annotated[str, typer.Option("--reason", help="Why: it is what the audit log will say. Without it, what is missing is only shown.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Though nothing is missing that this home remembers.")] = False,
+    json: Json = False,
+) -> None:
+    """Go on with a ledger that was restored from a backup, or that a failover has taken back in time.
+
+    Such a ledger does not know what it has acknowledged, so every runner refuses it. This says what may be lost or repeated, and, with
+    a reason, accepts that: runners begin anew.
+    """
+    app = App()
+    found = app.accept_restore(reason, force=force) if reason.strip() else app.restored()
+    if json:
+        print_json(to_builtins(found))
+    else:
+        tell(found.text() if found.missing or found.accepted else f"{found.ledger} knows everything that this home remembers of it")
+        if found.accepted:
+            tell("accepted; it is in the audit log. Start the runners.")
+    if found.missing and not found.accepted:
+        complain("nothing was changed: to go on with it as it is, give a reason with --reason")
+        raise typer.Exit(REFUSED)
+
+
+@ledger.command("restores")
+def restores(json: Json = False) -> None:
+    """List restores that were accepted, the newest first."""
+    with closing(App().reads()) as reads:
+        rows = reads.restores(100)
+    if json:
+        print_json(rows)
+        return
+    print_table(["at", "who", "reason"], [[moment(row["at"]), row["who"], row["reason"]] for row in rows], "none was accepted")
+
+
+@ledger.command("key")
+def key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; the public one goes to FILE.pub.")],
+    json: Json = False,
+) -> None:
+    """Make a key pair (Ed25519). The private key, which only its owner can read, signs heads of the audit log. With the public one anybody
+    verifies them.
+
+    Name it with HOLDFAST_SIGNING_KEY=FILE. To rotate it, make another and keep the old public keys: `holdfast verify` takes several.
+    """
+    public, name = signing().make_pair(file)
+    if json:
+        print_json({"key": name, "private": str(file), "public": str(public)})
+        return
+    tell(f"key {name}: private in {file} (keep it secret), public in {public}")
+    tell(f"set HOLDFAST_SIGNING_KEY={file}; holdfast audit --head HEAD signs; holdfast verify HEAD --key {public} verifies")
+
+
 def _copy_artifacts(folder: Path, new: App, json: bool) -> int:
-    """Put every artifact of the source into the target's store, unless that is the same place."""
-    if not folder.exists() or str(folder) == new.settings.artifacts_place:
+    """Put every artifact of the source into the target's store. Where that is the same place, they are the target's too from then on."""
+    if not folder.exists():
         return 0
     here, there = DirectoryStore(folder), new.store()
+    if str(folder) == new.settings.artifacts_place:
+        there.touch(tuple(here.digests()))
+        return 0
     count = 0
     for digest in here.digests():
         there.put(here.get(digest))

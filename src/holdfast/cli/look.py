@@ -1,18 +1,16 @@
-"""``status``, ``audit``, ``graph``: looking at what there is."""
+"""``status``, ``graph``: looking at what there is."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from holdfast.app import App
-from holdfast.cli.accepting import NOT_ACCEPTED
-from holdfast.cli.inputs import manifest_keys
 from holdfast.cli.loading import load_pipeline, load_pipelines
-from holdfast.cli.output import Json, print_json, print_table, safe, tell
+from holdfast.cli.output import Json, print_json, print_table, tell
 from holdfast.cli.topology import topology_mermaid, topology_of, topology_svg, topology_text
 from holdfast.errors import InputError
 from holdfast.model.drawing import mermaid, svg, text
@@ -29,7 +27,6 @@ class Format(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
     app.command("status")(status)
-    app.command("audit")(audit)
     app.command("graph")(graph)
 
 
@@ -53,61 +50,6 @@ def status(
     if steps:
         tell("")
         print_table(list(steps[0]), [list(step.values()) for step in steps], "no step has run")
-
-
-def audit(
-    manifest: Annotated[Path | None, typer.Option("--manifest", help="File with the keys you sent: one a line, or a JSON array.")] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="The pipeline that the manifest was sent to; needed if there are several.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Prove that nothing is lost: received = queued + running + … per pipeline, and every rule of the ledger. Exit 1 if not.
-
-    With --manifest, each key is received, refused (with the reason; exit 4), or missing (exit 1).
-    """
-    app = App()
-    reads = app.reads()
-    found = reads.audit(app.clock.now_ms())
-    if manifest is not None:
-        names = list(found["pipelines"])
-        pipeline = pipeline and reads.naming.pipeline(pipeline)
-        if pipeline is None and len(names) != 1:
-            raise InputError(f"say which pipeline the manifest was sent to with --pipeline: {', '.join(names)}")
-        reconciled = app.reconcile(pipeline or names[0], manifest_keys(manifest))
-        found["manifest"] = reconciled
-        found["balanced"] = found["balanced"] and not reconciled["missing"] and not reconciled["unexpected"]
-    if json:
-        print_json(found)
-    else:
-        _print_audit(found)
-    if not found["balanced"]:
-        raise typer.Exit(1)
-    if manifest is not None and found["manifest"]["refused"]:
-        raise typer.Exit(NOT_ACCEPTED)
-
-
-def _print_audit(found: dict[str, Any]) -> None:
-    for name, terms in found["pipelines"].items():
-        parts = " + ".join(f"{number} {state}" for state, number in terms.items() if state not in ("received", "balanced") and number)
-        sign = "=" if terms["balanced"] else "≠"
-        refused = found["refused"].get(name, {"open": 0, "accepted": 0})
-        beside = f"; beside them {refused['open']} refused inputs (`holdfast refused`)" if refused["open"] else ""
-        beside += f", {refused['accepted']} accepted later" if refused["accepted"] else ""
-        tell(f"{name}: {terms['received']} received {sign} {parts or '0'}{beside}")
-    for rule in found["broken"]:
-        rest = f" and {len(rule['items']) - 10:,} more (--json has all)" if len(rule["items"]) > 10 else ""
-        tell(f"broken: {rule['rule']}: {', '.join(rule['items'][:10])}{rest}")
-    if "manifest" in found:
-        reconciled = found["manifest"]
-        refused = f", {len(reconciled['refused'])} refused" if reconciled["refused"] else ""
-        tell(f"manifest: {reconciled['sent']} keys{refused}, {len(reconciled['missing'])} missing, {len(reconciled['unexpected'])} unexpected")
-        for one in reconciled["refused"]:
-            tell(f"  refused: {safe(one['key'])}: {safe(one['reason'])}")
-        for kind in ("missing", "unexpected"):
-            for key in reconciled[kind]:
-                tell(f"  {kind}: {safe(key)}")
-    tell("balanced" if found["balanced"] else "NOT balanced")
 
 
 def graph(

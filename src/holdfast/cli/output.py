@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from holdfast.errors import InputError
+from holdfast.model.moments import shown
 from holdfast.model.nearest import nearest
 from holdfast.model.rows import COUNTED, Rows, cut
 from holdfast.model.visible import one_line, visible
@@ -191,10 +191,7 @@ def complain(message: str) -> None:
 
 def moment(ms: int | None) -> str:
     """Unix milliseconds as a UTC time."""
-    try:
-        return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):  # beyond the year 9999
-        return f"{ms} ms"
+    return shown(ms)
 
 
 def shorten(value: Any, limit: int = 200) -> str:

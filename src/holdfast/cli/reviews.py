@@ -149,7 +149,7 @@ def review_of(app: App, word: str) -> int:
 
 def _shown(app: App, found: dict[str, Any]) -> list[Any]:
     value = found["shown"]
-    return list(jsonlib.loads(value if isinstance(value, bytes) else app.store().fetch(value)))
+    return list(jsonlib.loads(value if isinstance(value, bytes) else app.stored().fetch(value)))
 
 
 def _fields(schema: dict[str, Any]) -> dict[str, Any]:

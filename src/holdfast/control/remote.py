@@ -23,6 +23,7 @@ from holdfast.control.wire import (
     Finish,
     Hello,
     Hold,
+    Holds,
     Note,
     Publish,
     Purge,
@@ -30,6 +31,8 @@ from holdfast.control.wire import (
     Register,
     Reply,
     Request,
+    SendAgain,
+    Unsubscribe,
     error_of,
     framed,
     reachable,
@@ -38,7 +41,8 @@ from holdfast.control.wire import (
 from holdfast.errors import LedgerLockedError, LedgerUnavailableError, LedgerUnknownError
 from holdfast.ledger import Registered, VersionSpec
 from holdfast.model.changes import Change, Operation
-from holdfast.model.events import Event
+from holdfast.model.events import Event, Published, Unsubscribed
+from holdfast.model.holdings import Held
 from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.trail import Entry
 from holdfast.unshared import unshared
@@ -48,6 +52,9 @@ HELLO_S = 1.0
 
 REPLY_S = 1.25
 """Seconds for which an answer is awaited: the runner gives one after 0.8."""
+
+HELD_S = 5.0
+"""Seconds within which a runner whose loop turns says which items it holds."""
 
 UNDER_WAY_S = 10.0
 """Seconds for which an operation that has begun asks again, rather than stopping halfway."""
@@ -102,9 +109,9 @@ class RemoteLedger:
         decided: str = self._ask(Decide(review, answer, digest, who, roles), str)
         return decided
 
-    def publish(self, events: list[Event]) -> list[bool]:
+    def publish(self, events: list[Event]) -> list[Published]:
         """Keep events from outside."""
-        kept: list[bool] = self._ask(Publish(events), list[bool])
+        kept: list[Published] = self._ask(Publish(events), list[Published])
         return kept
 
     @property
@@ -145,6 +152,21 @@ class RemoteLedger:
         changed: list[int] = self._ask(Redeliver(deliveries), list[int])
         return changed
 
+    def send_again(self, events: list[int]) -> list[int]:
+        """Hand parked events on again."""
+        changed: list[int] = self._ask(SendAgain(events), list[int])
+        return changed
+
+    def unsubscribe(self, pipeline: str, version: str, types: list[str]) -> Unsubscribed:
+        """End what a version listens to."""
+        ended: Unsubscribed = self._ask(Unsubscribe(pipeline, version, types), Unsubscribed)
+        return ended
+
+    def held(self) -> Held:
+        """Which items the runner holds, if it says so within :data:`HELD_S`."""
+        held: Held = msgspec.msgpack.decode(self._answered(Command("", Holds()), HELD_S).answer, type=Held)
+        return held
+
     def close(self) -> None:
         """Hang up."""
         if self._socket is not None:
@@ -174,7 +196,7 @@ class RemoteLedger:
             return False  # not yet: it is asked again as long as there is patience
         return self._session != session
 
-    def _answered(self, command: Command) -> Reply:
+    def _answered(self, command: Command, within_s: float = REPLY_S) -> Reply:
         """Send one command and wait for its reply.
 
         Raises:
@@ -182,10 +204,12 @@ class RemoteLedger:
         """
         self._send(framed(command))
         try:
-            reply = msgspec.msgpack.decode(self._frame(REPLY_S), type=Reply)
+            reply = msgspec.msgpack.decode(self._frame(within_s), type=Reply)
         except (OSError, EOFError) as error:
             self.close()  # an answer that comes later belongs to nobody
             why = "has not answered in time" if isinstance(error, TimeoutError) else "hung up before it answered"
+            if isinstance(command.request, Holds):
+                raise LedgerUnavailableError(f"the runner {why}", 1.0) from None
             raise LedgerUnknownError(
                 f"the runner {why}: it is unknown whether it is written, or will be. {what_next(command.request)}", command.identity, 1.0
             ) from None

@@ -15,10 +15,11 @@ from typing import Any
 
 import msgspec
 
-from holdfast.control.wire import FRAME_LIMIT, LENGTH, Command, Hello, Reply, framed, perform, reachable, reply_of, what_next
+from holdfast.control.wire import FRAME_LIMIT, LENGTH, Command, Hello, Holds, Reply, Request, framed, perform, reachable, reply_of, what_next
 from holdfast.engine.committer import Desk
 from holdfast.errors import HoldfastError, InputError, LedgerUnavailableError, LedgerUnknownError
 from holdfast.ledger import Ledger
+from holdfast.model.holdings import Held
 from holdfast.unshared import unshared
 
 ANSWER_S = 0.8
@@ -85,11 +86,14 @@ class Counter:
         desk: the committer.
         now_ms: the ledger's time.
         backlog: most items that may wait to be claimed.
+        held: the items that the runner holds.
         trouble: why nothing is written at the moment, or None.
     """
 
-    def __init__(self, desk: Desk, now_ms: Callable[[], int], backlog: int, trouble: Callable[[], str | None]) -> None:
-        self._desk, self._now_ms, self._backlog, self._trouble = desk, now_ms, backlog, trouble
+    def __init__(
+        self, desk: Desk, now_ms: Callable[[], int], backlog: int, held: Callable[[], Held], trouble: Callable[[], str | None]
+    ) -> None:
+        self._desk, self._now_ms, self._backlog, self._held, self._trouble = desk, now_ms, backlog, held, trouble
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._waiting = 0
 
@@ -97,13 +101,16 @@ class Counter:
         """Carry a command out and answer; after :data:`ANSWER_S` in any case."""
         try:
             command = msgspec.msgpack.decode(frame, type=Command)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             return Reply(f"the runner did not understand the request ({error}): are both of one release?", kind=InputError.__name__)
+        request = command.request
+        if isinstance(request, Holds):  # the loop knows
+            return reply_of(self._held())
         ticket = self._tickets.get(command.identity)
         if ticket is None:
             if self._waiting >= MOST:
                 return reply_of(self._unavailable())
-            ticket = self._handed_in(command)
+            ticket = self._handed_in(command.identity, request)
         await asyncio.wait([ticket.answered], timeout=ANSWER_S)
         if ticket.answered.done():
             return reply_of(ticket.answered.result())
@@ -114,18 +121,18 @@ class Counter:
         return reply_of(
             LedgerUnknownError(
                 f"the ledger has taken this and not answered yet{self._why()}: it is unknown whether it is written, or will be. "
-                f"{what_next(command.request)}",
+                f"{what_next(request)}",
                 command.identity, SOON_S,
             )
         )  # fmt: skip
 
-    def _handed_in(self, command: Command) -> Ticket:
+    def _handed_in(self, identity: str, request: Request) -> Ticket:
         def verb(ledger: Ledger) -> Any:
-            return perform(ledger, command.request, self._now_ms(), self._backlog)
+            return perform(ledger, request, self._now_ms(), self._backlog)
 
-        ticket = self._tickets[command.identity] = Ticket(verb, asyncio.get_running_loop())
+        ticket = self._tickets[identity] = Ticket(verb, asyncio.get_running_loop())
         self._waiting += 1
-        ticket.answered.add_done_callback(lambda done: self._ended(command.identity, ticket))
+        ticket.answered.add_done_callback(lambda done: self._ended(identity, ticket))
         self._desk.call(ticket.run, ticket.told)
         return ticket
 
@@ -155,6 +162,7 @@ async def serve(
     now_ms: Callable[[], int],
     hint: Callable[[], None],
     backlog: int,
+    held: Callable[[], Held],
     trouble: Callable[[], str | None] = lambda: None,
 ) -> asyncio.AbstractServer:
     """Listen; every verb goes through the committer, and the runner looks for items after it.
@@ -165,10 +173,11 @@ async def serve(
         now_ms: the ledger's time.
         hint: called after each command.
         backlog: most items that may wait to be claimed.
+        held: the items that the runner holds.
         trouble: why nothing is written at the moment, or None.
     """
     path.unlink(missing_ok=True)
-    counter = Counter(desk, now_ms, backlog, trouble)
+    counter = Counter(desk, now_ms, backlog, held, trouble)
     hello = framed(Hello(secrets.token_hex(8), os.getpid()))
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -110,6 +110,20 @@ class Redeliver(msgspec.Struct, tag="redeliver", array_like=True):
     deliveries: list[int]
 
 
+class SendAgain(msgspec.Struct, tag="send-again", array_like=True):
+    """Hand parked events on again."""
+
+    events: list[int]
+
+
+class Unsubscribe(msgspec.Struct, tag="unsubscribe", array_like=True):
+    """End what a version listens to."""
+
+    pipeline: str
+    version: str
+    types: list[str]
+
+
 class Purge(msgspec.Struct, tag="purge", array_like=True):
     """Clear values."""
 
@@ -119,14 +133,18 @@ class Purge(msgspec.Struct, tag="purge", array_like=True):
     limit: int
 
 
-Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver
+class Holds(msgspec.Struct, tag="holds", array_like=True):
+    """Which items the runner holds. Answered by the loop itself, without the ledger."""
+
+
+Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver | SendAgain | Unsubscribe
 
 
 class Command(msgspec.Struct, array_like=True):
     """A verb, and which command it is: asked again under the same identity, it is answered, not carried out a second time."""
 
     identity: str
-    request: Request
+    request: Request | Holds
 
 
 class Hello(msgspec.Struct, array_like=True):
@@ -167,7 +185,7 @@ class Reply(msgspec.Struct, array_like=True):
 
 def what_next(request: Request) -> str:
     """What somebody does who does not know whether a command was carried out."""
-    if isinstance(request, Admit | Register | Publish | Decide | Redeliver | Purge):
+    if isinstance(request, Admit | Register | Publish | Decide | Redeliver | SendAgain | Unsubscribe | Purge):
         return "Ask again with the same keys or ids: what has been written is not written twice"
     return "Look whether it was done (`holdfast operations`) before you ask again"
 
@@ -226,6 +244,10 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.mail.decide(request.review, request.answer, request.digest, request.who, request.roles, now_ms)
     if isinstance(request, Publish):
         return ledger.mail.publish(request.events)
+    if isinstance(request, SendAgain):
+        return ledger.mail.send_again(request.events)
+    if isinstance(request, Unsubscribe):
+        return ledger.mail.unsubscribe(request.pipeline, request.version, request.types)
     return ledger.mail.redeliver(request.deliveries)
 
 

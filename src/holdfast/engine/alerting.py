@@ -1,15 +1,16 @@
-"""Looks now and then whether thresholds are passed, and tells those who want to be told."""
+"""Looks now and then whether thresholds are passed, and tells those who want to be told, each address by itself."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.committer import Desk
 from holdfast.ledger import Ledger
-from holdfast.model.alerts import Alert, Rule
+from holdfast.model.alerts import Address, Alert, Rule, Telling
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.prices import Prices
 
@@ -24,7 +25,11 @@ TELLING_MS = 60_000
 SAID = ("workers",)
 """Kinds that are logged where they are seen, at once."""
 
-Told = Callable[[bool], None]
+Told = Callable[[str], None]
+"""Told why an address did not take what was sent; empty: it did."""
+
+Tell = Callable[[str, list[Telling], Told], None]
+"""Delivers alerts to the address of a digest, beside the loop."""
 
 
 class Alerting:
@@ -36,7 +41,8 @@ class Alerting:
         clock: all time.
         prices: of compute.
         here: what this process sees of its own machine: disk, ledger.
-        tell: delivers alerts, beside the loop, and says whether it could; None: nobody wants to be told.
+        addresses: who is told.
+        tell: delivers alerts; None: nobody wants to be told.
     """
 
     def __init__(
@@ -46,41 +52,56 @@ class Alerting:
         clock: Clock,
         prices: Prices,
         here: Callable[[], list[Alert]] = list,
-        tell: Callable[[list[Alert], Told], None] | None = None,
+        addresses: Sequence[Address] = (),
+        tell: Tell | None = None,
     ) -> None:
         self._rules = {one.name: Rule(one.alerts, one.deadline, one.budget, prices) for one in pipelines}
-        self._desk, self._clock, self._here, self._tell = desk, clock, here, tell
-        self._next = clock.now_ms() + LOOK_MS
+        self._desk, self._clock, self._here, self._addresses, self._tell = desk, clock, here, tuple(addresses), tell
+        self._next = clock.monotonic() + LOOK_MS / 1000
+        self._known = False
 
     def due(self) -> None:
         """Something has changed: look at once."""
-        self._next = 0
+        self._next = float("-inf")
 
     def visit(self) -> None:
         """Look, if it is time."""
-        now = self._clock.now_ms()
-        if now < self._next:
+        if self._clock.monotonic() < self._next:
             return
-        self._next = now + LOOK_MS
-        seen, telling = self._here(), self._tell is not None
+        self._next = self._clock.monotonic() + LOOK_MS / 1000
+        now, seen, fresh = self._clock.now_ms(), self._here(), not self._known
 
-        def verb(ledger: Ledger) -> tuple[list[Alert], list[tuple[int, Alert]]]:
-            return ledger.health.watch(self._rules, seen, now), ledger.health.alerts_to_tell(now + TELLING_MS, now) if telling else []
+        def verb(ledger: Ledger) -> tuple[list[Alert], list[Telling]]:
+            if fresh and self._addresses:
+                ledger.health.know_addresses(self._addresses, now)
+            found = ledger.health.watch(self._rules, seen, now)
+            return found, ledger.health.alerts_to_tell(now + TELLING_MS, now, self._addresses) if self._addresses else []
 
         self._desk.call(verb, self._seen)
 
     def _seen(self, answer: Any) -> None:
         if isinstance(answer, Exception):
             return
+        self._known = True
         fresh, untold = answer
         for alert in fresh:
-            if alert.kind in SAID:
-                continue
-            log.warning("alert: %s", alert.message)
-        if untold and self._tell is not None:
-            numbers = [number for number, _ in untold]
-            self._tell([alert for _, alert in untold], lambda done: self._told(numbers, done))
+            if alert.kind not in SAID:
+                log.warning("alert: %s", alert.message)
+        for address in dict.fromkeys(one.address for one in untold):
+            tellings = [one for one in untold if one.address == address]
+            if self._tell is not None:
+                self._tell(address, tellings, partial(self._told, address, [one.number for one in tellings]))
 
-    def _told(self, numbers: list[int], done: bool) -> None:
-        if done:
-            self._desk.call(lambda ledger: ledger.health.alerts_told(numbers, self._clock.now_ms()), lambda answer: None)
+    def _told(self, address: str, alerts: list[int], trouble: str) -> None:
+        now = self._clock.now_ms()
+
+        def verb(ledger: Ledger) -> None:
+            if trouble:
+                ledger.health.alerts_not_told(alerts, address, trouble)
+            else:
+                ledger.health.alerts_told(alerts, address, now)
+
+        if trouble:
+            label = next((one.label for one in self._addresses if one.digest == address), address)
+            log.warning("alerts could not be delivered to %s, and are tried again later: %s", label, trouble)
+        self._desk.call(verb, lambda answer: None)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from holdfast.clock import Clock
-from holdfast.engine.advance import fails_over
+from holdfast.core.events import Unavailable
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import TaskKey
+from holdfast.engine.active import ActiveItems
 from holdfast.engine.committer import Desk
-from holdfast.engine.dispatch import Dispatch
-from holdfast.engine.flow import Advance
-from holdfast.engine.holding import Holding
-from holdfast.engine.outside import Keep, ask_about
-from holdfast.engine.passage import Passage, TaskKey
+from holdfast.engine.dispatch import Dispatch, fails_over
+from holdfast.engine.gates import Gates
 from holdfast.engine.serving import Loaded
-from holdfast.engine.settle import fail_without_attempt
 from holdfast.engine.timers import Timers
-from holdfast.errors import HoldfastError
-from holdfast.model.failure import Failure
-from holdfast.model.task import Transition
 
 
 class FailingOver:
@@ -28,78 +24,65 @@ class FailingOver:
         clock: all time.
         items: those in memory.
         timers: when tasks wake.
-        dispatch: knows what is unavailable.
+        dispatch: says why a task fails now.
+        gates: knows what is unavailable.
         loaded: the versions that are served.
-        follow: writes down what an event led to.
-        let_go: an item cannot go on.
-        keep: puts large values into the artifact store.
     """
 
     def __init__(
         self,
         desk: Desk,
         clock: Clock,
-        items: Holding,
+        items: ActiveItems,
         timers: Timers,
         dispatch: Dispatch,
+        gates: Gates,
         loaded: list[Loaded],
-        follow: Callable[[Passage, Advance, Transition], None],
-        let_go: Callable[[int, HoldfastError], None],
-        keep: Keep,
     ) -> None:
-        self._desk, self._clock, self._items, self._timers, self._dispatch = desk, clock, items, timers, dispatch
-        self._follow, self._let_go, self._keep = follow, let_go, keep
-        self._tried: list[tuple[Passage, TaskKey]] = []
+        self._desk, self._clock, self._items, self._timers = desk, clock, items, timers
+        self._dispatch, self._gates = dispatch, gates
+        self._tried: list[tuple[ItemRun, TaskKey]] = []
         self._tasks: dict[str, list[tuple[int, int]]] = {}
         for one in loaded:
             for node in one.pipeline.graph.steps():
                 if node.step.depends is not None and fails_over(one.pipeline.graph, node):
                     self._tasks.setdefault(node.step.depends.name, []).append((one.version, node.index))
 
-    def visit(self, now: int, draining: bool) -> None:
-        """Time passed: what is to fail over does so."""
-        opened, closed = self._dispatch.turned()
-        if opened or closed:
-            self._look_again(opened, closed, now)
-        tried, self._tried = self._tried, []
-        for passage, key in tried:
-            failure = self._dispatch.fails_now(passage, key, tried=True)
-            if draining or passage.closed or key not in passage.live:
-                continue
-            if failure is None or passage.held:
-                self._timers.set(passage, key)
-            else:
-                self.fail(passage, key, failure)
-
-    def expect(self, passage: Passage, key: TaskKey) -> None:
+    def expect(self, run: ItemRun, key: TaskKey) -> None:
         """Wake a task at its time; at once when it is to fail rather than wait for its dependency."""
-        live = passage.live[key]
-        if live.state == "retrying" and self._dispatch.fails_now(passage, key, tried=True) is not None:
+        live = run.live.get(key)
+        if live is None:
+            return
+        if live.state == "retrying" and self._dispatch.fails_now(run, key, tried=True) is not None:
             live.wake_at = self._clock.now_ms()
-            self._tried.append((passage, key))
+            self._tried.append((run, key))
         else:
-            self._timers.set(passage, key)
+            self._timers.set(run, key)
 
-    def fail(self, passage: Passage, key: TaskKey, failure: Failure) -> None:
-        """A task fails without an attempt."""
-        transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-        try:
-            advance = fail_without_attempt(passage, key, failure, transition)
-            if advance is None:
-                ask_about(passage, key, failure, transition, self._keep)
-            self._follow(passage, advance or Advance(), transition)
-        except HoldfastError as error:
-            self._let_go(passage.item, error)
+    def visit(self, at: int, draining: bool) -> Iterator[tuple[ItemRun, Unavailable]]:
+        """Tasks that fail now. ``at``: Unix milliseconds."""
+        opened, closed = self._gates.turned()
+        if opened or closed:
+            self._look_again(opened, closed, at)
+        tried, self._tried = self._tried, []
+        for run, key in tried:
+            if draining or run.closed or key not in run.live:
+                continue
+            failure = self._dispatch.fails_now(run, key, tried=True)
+            if failure is None or run.held:
+                self._timers.set(run, key)
+            else:
+                yield run, Unavailable(key, failure)
 
-    def _look_again(self, opened: set[str], closed: set[str], now: int) -> None:
+    def _look_again(self, opened: set[str], closed: set[str], at: int) -> None:
         """Breakers have opened or closed: what waits for a retry or for them fails over, or goes on, now."""
-        for passage in self._items.all():
-            for key, live in passage.live.items():
-                step = passage.graph.nodes[key[0]].step if live.state == "retrying" and not passage.closed else None
+        for run in self._items.all():
+            for key, live in run.live.items():
+                step = run.graph.nodes[key[0]].step if live.state == "retrying" and not run.closed else None
                 name = step.depends.name if step is not None and step.depends is not None else ""
-                if name in closed or (name in opened and self._dispatch.fails_now(passage, key) is not None):
-                    live.wake_at = now
-                    self._timers.set(passage, key)
+                if name in closed or (name in opened and self._dispatch.fails_now(run, key) is not None):
+                    live.wake_at = at
+                    self._timers.set(run, key)
         parked = [task for name in opened for task in self._tasks.get(name, ())]
         if parked:
-            self._desk.call(lambda ledger: ledger.health.wake_retrying(parked, now), lambda answer: None)
+            self._desk.ask(lambda ledger: ledger.health.wake_retrying(parked, at))

@@ -27,7 +27,7 @@ class Watchdog:
     """Looks whether the loop still turns; when one step has held it past that step's timeout, names it and calls for help.
 
     Args:
-        clock: monotonic time.
+        clock: monotonic time, and elapsed time for the lease.
         loop: the loop to watch.
         attempt_of: the attempt that an asyncio task runs, or None.
         stalled: called with the attempt once it has held the loop past its timeout.
@@ -50,7 +50,7 @@ class Watchdog:
         self._stalled = stalled
         self._renew = renew
         self._unsure = unsure
-        self._renewed = clock.monotonic()
+        self._renewed = clock.elapsed()
         self._beat = clock.monotonic()
         self._over = threading.Event()
         self._loop_thread = threading.get_ident()
@@ -62,7 +62,7 @@ class Watchdog:
         self._beat = self._clock.monotonic()
 
     def renewed(self, asked_at: float) -> None:
-        """The lease was renewed by a request of that monotonic time. Called from any thread."""
+        """The lease was renewed by a request of that elapsed time. Called from any thread."""
         self._renewed = asked_at
 
     def stop(self) -> None:
@@ -71,15 +71,15 @@ class Watchdog:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        asked = self._clock.monotonic()
+        asked = self._clock.elapsed()
         told = False
         reported: Invocation | None = None
         while not self._over.wait(TICK_S):
-            now = self._clock.monotonic()
-            if now - asked >= RENEW_S:
+            now, elapsed = self._clock.monotonic(), self._clock.elapsed()
+            if elapsed - asked >= RENEW_S:
                 self._renew()
-                asked = now
-            if now - self._renewed > SURE_S and not told:
+                asked = elapsed
+            if elapsed - self._renewed > SURE_S and not told:  # a lease goes on while the machine is suspended
                 told = True
                 self._unsure()
             held = asyncio.current_task(self._loop)

@@ -24,6 +24,7 @@ from holdfast.executors.worker import Message, Ready, Setup
 from holdfast.model.failure import Failure
 from holdfast.model.size import show_size
 from holdfast.modules.pipelines import Source, code_for
+from holdfast.store import StoreAddress
 
 log = logging.getLogger("holdfast")
 
@@ -62,7 +63,7 @@ class Crew:
         self,
         workers: int,
         availability: Availability,
-        artifacts: str,
+        artifacts: StoreAddress,
         clock: Clock,
         heard: Callable[[Slot, list[Message]], None],
         gone: Callable[[Slot, str], None],

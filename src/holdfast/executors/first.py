@@ -11,6 +11,7 @@ from holdfast.executors.memory import Upkeep
 from holdfast.executors.starting import Launched, launch, unusable
 from holdfast.executors.worker import Setup
 from holdfast.modules.pipelines import Source, code_for
+from holdfast.store import StoreAddress
 
 
 class FirstWorker:
@@ -25,7 +26,7 @@ class FirstWorker:
         WorkersError: no process can be started.
     """
 
-    def __init__(self, sources: list[Source], artifacts: str, upkeep: Upkeep = Upkeep()) -> None:
+    def __init__(self, sources: list[Source], artifacts: StoreAddress, upkeep: Upkeep = Upkeep()) -> None:
         self._sources = sources
         self._launched: Launched | None = None
         if any(one.needed for one in sources):

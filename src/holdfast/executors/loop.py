@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
@@ -161,6 +161,10 @@ class LoopExecutor(Places):
     def under_way(self) -> list[Invocation]:
         """The attempts that run here now."""
         return [attempt.invocation for attempt in list(self._attempts.values())]
+
+    def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
+        """The attempts that were started and not reported yet."""
+        return [attempt.invocation.attempted for attempt in self._attempts.values() if not attempt.over]
 
     def close(self) -> None:
         """Cancel all attempts and report nothing more."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -32,6 +32,7 @@ from holdfast.model.outcome import CANNOT_ISOLATE, UNISOLATED, Invocation, Outco
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING, Usage
 from holdfast.modules.pipelines import Source
+from holdfast.store import StoreAddress
 
 log = logging.getLogger("holdfast")
 
@@ -58,7 +59,7 @@ class ProcessExecutor:
         self,
         workers: int,
         modules: list[Source],
-        artifacts: str,
+        artifacts: StoreAddress,
         clock: Clock,
         report: Report,
         note: Note,
@@ -136,6 +137,11 @@ class ProcessExecutor:
         """The job that has an attempt. Cancellations are rare, so jobs are not kept by attempt."""
         held = (job for slot in self._crew.slots for job in slot.calls.values())
         return next((job for job in (*self._backlog, *held) if any(one.attempted == attempted for one in job.invocations)), None)
+
+    def attempts(self) -> Iterable[Attempted]:
+        """The attempts that were started and not reported yet."""
+        held = (job for slot in self._crew.slots for job in slot.calls.values())
+        return [one.attempted for job in (*self._backlog, *held) for one in job.invocations]
 
     def tick(self) -> None:
         """Keep the workers up, and kill what has run too long."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -91,6 +92,10 @@ class ThreadExecutor(Places):
     def under_way(self) -> list[Invocation]:
         """The attempts that run here now."""
         return [one.invocation for one in list(self._open)]
+
+    def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
+        """The attempts that were started and not reported yet."""
+        return [one.invocation.attempted for one in self._open if not one.over]
 
     def close(self) -> None:
         """Report nothing more; what runs does not keep the process."""

@@ -6,6 +6,7 @@ A body that hangs cannot be killed; its connection is cut instead, so that nothi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import Future
 
 from holdfast.clock import Clock
@@ -66,6 +67,10 @@ class TransactionExecutor(Places):
     def free(self) -> None:
         """The transaction is over: the place is free."""
         self._free += 1
+
+    def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
+        """The attempt that was started and not reported yet."""
+        return [] if self._open is None else [self._open[0].attempted]
 
     def close(self) -> None:
         """Cut the connection and report nothing more."""

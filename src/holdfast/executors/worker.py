@@ -36,6 +36,7 @@ from holdfast.model.task import Usage
 from holdfast.model.values import Value
 from holdfast.modules.guard import as_worker
 from holdfast.modules.pipelines import Source, apply_path, load_pipeline, unpacked
+from holdfast.store import StoreAddress
 from holdfast.stores.opening import open_store
 
 
@@ -50,7 +51,7 @@ class Setup(msgspec.Struct, array_like=True):
     """
 
     code: bytes
-    artifacts: str
+    artifacts: StoreAddress
     runner: int
     upkeep: Upkeep = Upkeep()
 
@@ -143,7 +144,7 @@ class Worker:
         code = unpacked(setup.code)
         apply_path(code)
         failed = self._load(code.sources)
-        self._store = open_store(setup.artifacts)
+        self._store = open_store(setup.artifacts.place, setup.artifacts.ledger)
         media.here(self._store)
         self._clean, self._wear = CleanState(self._standard), Wear(setup.upkeep)
         self._send(Ready(failed))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from holdfast.errors import InputError
 from holdfast.ledgers.refusals import refuse_for
 from holdfast.ledgers.rows import columns
-from holdfast.model.events import Event
+from holdfast.model.events import Event, check_identity
 from holdfast.model.ids import show
 from holdfast.model.item import Submission
 from holdfast.model.task import Asked, Beyond, Transition
@@ -53,11 +53,14 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
             ((generation,),) = run("generation_of", one.item)
             run("tell_cancelled_child", one.item, node, place, generation)
             run("end_wait", one.item, node, place)
+        if more.abandoned:
+            run("tell_children", one.item)
+            run("end_waits", one.item)
         for node, place, by, until in more.moved:
             for (asked,) in run("asked_of", one.item, node, place):
                 run("move_review", one.item, node, place, _encoder.encode(replace(_asked.decode(asked), by=by)), until)
         for event in more.events:
-            add_event(run, event)
+            keep_event(run, event, "emit_event")
         for effect in more.effects:
             run("add_effect", one.item, effect.node, effect.place, effect.label, one.at, effect.value)
         for part in more.parts:
@@ -81,6 +84,7 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
     Raises:
         InputError: its pipeline is not registered here.
     """
+    child.check()
     row = run(
         "add_child", mint(at), child.pipeline, child.version, child.key, *columns(child.payload), child.priority, at, child.due(at),
         child.parent or None, child.correlation or None, child.trace or None, child.digest or None,
@@ -99,11 +103,16 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
     return False
 
 
-def add_event(run: Run, event: Event) -> bool:
-    """Keep an event; False when its id was known."""
+def keep_event(run: Run, event: Event, query: str = "add_event") -> bool:
+    """Keep an event; False when its source and id were known. ``emit_event``: it is of this ledger, and its source says so.
+
+    Raises:
+        InputError: its id, name, source or key is none that every ledger can store.
+    """
+    check_identity(event)
     return bool(
         run(
-            "add_event", event.id, event.type, event.source, event.key, event.at, event.correlation, event.trace, int(event.outgoing),
-            *columns(event.data),
+            query, event.id, event.type, event.source, event.key, event.at, event.received_at or event.at, event.correlation, event.trace,
+            int(event.outgoing), *columns(event.data),
         )
     )  # fmt: skip

@@ -11,6 +11,9 @@ from holdfast.model.trail import Entry
 HOLDFAST = "holdfast"
 """Who does what no person does."""
 
+BUDGET = "budget"
+"""The rule under which a pipeline is paused here: it lifts no person's pause."""
+
 DAY_MIN = 24 * 60
 
 
@@ -32,14 +35,14 @@ def stop_spending(run: Run, alert: Alert, now_ms: int) -> None:
     """Pause the pipeline, once an alert: whoever resumes it is not contradicted."""
     for (number,) in run("pipeline_of", alert.subject):
         operation = own_operation(run, "pause", f"pipeline {alert.subject}", alert.message, now_ms)
-        changed = run("pause_pipeline", number, "", now_ms, operation)
+        changed = run("pause_by_rule", number, BUDGET, now_ms, operation)
         run("operation_changed", len(changed), operation)
 
 
 def go_on_spending(run: Run, pipeline: str, now_ms: int) -> None:
     """A new day: the pipeline goes on, if it was paused for its budget."""
     for (number,) in run("pipeline_of", pipeline):
-        if run("resume_if_paused_by", number, HOLDFAST):
+        if run("resume_by_rule", number, BUDGET):
             operation = own_operation(run, "resume", f"pipeline {pipeline}", "a new day, a new budget", now_ms)
             run("operation_changed", 1, operation)
 

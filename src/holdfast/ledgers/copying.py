@@ -18,7 +18,7 @@ TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
-    "measures", "trail", "refused_inputs",
+    "measures", "trail", "refused_inputs", "origin", "verdicts", "alert_addresses", "alert_deliveries", "meta",
 )  # fmt: skip
 """In the order of their references."""
 
@@ -38,6 +38,9 @@ _NUMBERED = (
     "alerts",
     "refused_inputs",
 )
+_MARKS = "update events set mark = coalesce((select r.id from receipts r where r.item <= mark order by r.item desc limit 1), 0)"
+"""An event's mark is an item on SQLite, and that item's receipt on PostgreSQL."""
+
 _EXTRA: dict[str, dict[str, Any]] = {"incarnations": {"place": "", "born": 0, "swept": False}}
 
 
@@ -70,10 +73,12 @@ def copy_ledger(
         if one(connection.execute("select count(*) from pipelines")):
             raise InputError("the target holds a ledger already: name an empty database, or another schema of it with HOLDFAST_SCHEMA")
         with connection.transaction():
-            connection.execute("delete from ledger_identity")  # it becomes the ledger that it is a copy of
+            for identity in ("ledger_identity", "origin"):
+                connection.execute(SQL("delete from {}").format(Identifier(identity)))  # it goes on as the ledger that it was
             for table in TABLES:
                 counts[table] = _copy_table(source, connection, table, now_ms, schema)
                 copied(table, counts[table])
+            connection.execute(_MARKS)
             for table in _NUMBERED:
                 last = one(connection.execute(SQL("select coalesce(max(id), 0) + 1 from {}").format(Identifier(table))))
                 connection.execute(
@@ -93,6 +98,8 @@ def _copy_table(source: SqliteLedger, connection: Connection, table: str, now_ms
     theirs = {row[0] for row in connection.execute(known, (schema, table))}
     columns = [name for name in ours if name in theirs]
     extra = _EXTRA.get(table, {})
+    if table == "meta":
+        connection.execute("delete from meta")  # it stays the same ledger, and its audit log ends where it ended
     names = SQL(", ").join(Identifier(name) for name in (*columns, *extra))
     count = 0
     with connection.cursor() as cursor, cursor.copy(SQL("copy {} ({}) from stdin").format(Identifier(table), names)) as copy:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 
-from holdfast.health import OpenBreaker
+from holdfast.health import TELLING_TRIES, OpenBreaker
 from holdfast.ledgers.beyond import Run, Transact
 from holdfast.ledgers.budgets import go_on_spending, stop_spending
 from holdfast.ledgers.measuring import compact
 from holdfast.ledgers.rows import value_of
-from holdfast.ledgers.thresholds import passed
-from holdfast.model.alerts import QUIET_MS, Alert, Rule
+from holdfast.ledgers.thresholds import events_waiting, passed
+from holdfast.model.alerts import QUIET_MS, SOMEBODY, Address, Alert, Rule, Telling
+from holdfast.model.domain import cleaned
 from holdfast.model.durations import Durations
 from holdfast.model.load import Load
 from holdfast.model.values import Value
@@ -18,8 +22,17 @@ from holdfast.model.values import Value
 MINUTELY = 2 * 24 * 60
 """Minutes for which measures are kept by the minute; before that, by the hour."""
 
-HERE = ("disk-full", "ledger-trouble", "memory-short")
+HERE = ("disk-full", "ledger-trouble", "memory-short", "clock", "broker-trouble", "internal")
 """Kinds that a runner sees of its own machine."""
+
+OURS = ("open-breaker", "unserved-version", "undelivered-events", "parked-events")
+"""Kinds that every runner sees alike."""
+
+WHY_LIMIT = 2_000
+"""Characters that are kept of why something is as it is."""
+
+RECENT_MS = 7 * 86_400_000
+"""An alert that was over for longer is told to nobody."""
 
 HEARD_MS = 1_500
 """Runners hear within a second that a breaker has opened or closed; what is woken sooner would be parked again."""
@@ -43,7 +56,7 @@ class LedgerHealth:
 
     def trip(self, name: str, why: str, probe_at: int, now_ms: int) -> None:
         """Open a breaker."""
-        self._transact(lambda run: run("trip", name, now_ms, probe_at, why))
+        self._transact(lambda run: run("trip", name, now_ms, probe_at, cleaned(why, WHY_LIMIT)))
 
     def probe(self, name: str, next_at: int, now_ms: int) -> bool:
         """Ask to send a probe."""
@@ -74,13 +87,18 @@ class LedgerHealth:
         """A success is known no longer."""
         self._transact(lambda run: run("forget_cached", digest))
 
-    def serve(self, incarnation: int, versions: list[int]) -> None:
+    def serve(self, incarnation: int, versions: dict[int, tuple[str, ...]]) -> None:
         """An incarnation serves these versions."""
 
         def work(run: Run) -> None:
             run("forget_serving", incarnation)
-            for version in sorted(versions):
+            run("events_again")
+            run("waits_again")
+            for version, types in sorted(versions.items()):
                 run("serve", incarnation, version)
+                for (kind,) in [] if run("served_by_others", version, incarnation) else run("subscriptions_of", version):
+                    if kind not in types:
+                        run("unsubscribe", version, kind)
 
         self._transact(work)
 
@@ -92,18 +110,51 @@ class LedgerHealth:
         """Say what an incarnation has in hand."""
         self._transact(lambda run: run("report_load", msgspec.json.encode(load).decode(), incarnation))
 
+    def hold(self, incarnation: int, held: bytes | None) -> None:
+        """Write down which items an incarnation holds."""
+
+        def work(run: Run) -> None:
+            run("drop_holdings")
+            run("hold", incarnation, held)
+
+        self._transact(work)
+
     def watch(self, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
         """Open and close alerts."""
         return self._transact(lambda run: self._watch(run, rules, seen, now_ms))
 
-    def alerts_to_tell(self, until_ms: int, now_ms: int) -> list[tuple[int, Alert]]:
-        """Open alerts that nobody has been told of."""
-        rows = self._transact(lambda run: run("alerts_to_tell", until_ms, now_ms))
-        return [(number, Alert(kind, subject, message)) for number, kind, subject, message, _ in sorted(rows)]
+    def know_addresses(self, addresses: Sequence[Address], now_ms: int) -> None:
+        """These are told of alerts."""
 
-    def alerts_told(self, alerts: list[int], now_ms: int) -> None:
+        def work(run: Run) -> None:
+            for one in sorted(addresses, key=lambda one: one.digest):
+                run("know_address", one.digest, one.label, now_ms)
+                run("revive_tellings", now_ms, one.digest)
+
+        self._transact(work)
+
+    def alerts_to_tell(self, until_ms: int, now_ms: int, addresses: Sequence[Address] = (SOMEBODY,)) -> list[Telling]:
+        """Alerts that are due for these addresses."""
+
+        def work(run: Run) -> list[Any]:
+            found = []
+            for one in sorted(addresses, key=lambda one: one.digest):
+                run("plan_tellings", one.digest, now_ms, now_ms - RECENT_MS)
+                run("give_up_tellings", one.digest, TELLING_TRIES, now_ms)
+                for alert, tries in sorted(run("claim_tellings", until_ms, one.digest, now_ms)):
+                    found += [(*row, one.digest, tries) for row in run("alert_of", alert)]
+            return found
+
+        rows = self._transact(work)
+        return [Telling(row[0], Alert(*row[1:4]), row[4], row[5], row[6], row[7]) for row in rows]
+
+    def alerts_told(self, alerts: Sequence[int], address: str, now_ms: int) -> None:
         """These have been delivered."""
-        self._transact(lambda run: [run("alert_told", now_ms, number) for number in sorted(alerts)])
+        self._transact(lambda run: [run("alert_told", now_ms, number, address) for number in sorted(alerts)])
+
+    def alerts_not_told(self, alerts: Sequence[int], address: str, reason: str) -> None:
+        """These could not be delivered."""
+        self._transact(lambda run: [run("alert_not_told", reason, TELLING_TRIES, number, address) for number in sorted(alerts)])
 
     def _learn(self, run: Run, fresh: dict[tuple[str, str], Durations], now_ms: int) -> dict[tuple[str, str], Durations]:
         if not fresh:
@@ -118,26 +169,32 @@ class LedgerHealth:
         return known
 
     def _watch(self, run: Run, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
-        found = seen + [alert for pipeline, rule in sorted(rules.items()) for alert in passed(run, pipeline, rule, now_ms)]
-        for pipeline, label in run("unserved", now_ms):
-            message = f"no runner serves version {label} of {pipeline}, and items wait for it: start one, or `holdfast deploy` to move them"
-            found.append(Alert("unserved-version", f"{pipeline} {label}", message))
-        for name, opened_at, probes, _, why in run("breakers"):
-            message = f"dependency {name} has been away for {(now_ms - opened_at) // 1000} s, {probes} probes failed: {why}"
-            found.append(Alert("open-breaker", name, message))
+        found = {(one.kind, one.subject): one for one in _found(run, rules, seen, now_ms)}
         known = set(run("open_alerts"))
-        ours = {"open-breaker", "unserved-version"}
-        for alert in found:
+        fresh = []
+        for alert in found.values():
             if (alert.kind, alert.subject) in known:
-                run("alert_seen", now_ms, alert.message, alert.kind, alert.subject)
-            else:
-                run("open_alert", alert.kind, alert.subject, alert.message, now_ms)
+                run("alert_seen", now_ms, cleaned(alert.message, WHY_LIMIT), alert.kind, alert.subject)
+            elif run("open_alert", alert.kind, alert.subject, cleaned(alert.message, WHY_LIMIT), now_ms):
+                fresh.append(alert)
                 if alert.kind == "budget":
                     stop_spending(run, alert, now_ms)
-        still = {(alert.kind, alert.subject) for alert in found}
-        for kind, subject in known - still:
-            if subject.split(" ")[0] in rules or kind in ours or kind in HERE:  # of a pipeline that another runner watches, that one decides
+        for kind, subject in known - set(found):
+            if subject.split(" ")[0] in rules or kind in OURS or kind in HERE:  # of a pipeline that another runner watches, that one decides
                 closed = run("close_alert", now_ms, kind, subject, now_ms - QUIET_MS)
                 if closed and kind == "budget":
                     go_on_spending(run, subject, now_ms)
-        return [alert for alert in found if (alert.kind, alert.subject) not in known]
+        return fresh
+
+
+def _found(run: Run, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
+    """What calls for an alert now."""
+    found = seen + [alert for pipeline, rule in sorted(rules.items()) for alert in passed(run, pipeline, rule, now_ms)]
+    found += events_waiting(run, now_ms)
+    for pipeline, label in run("unserved", now_ms):
+        message = f"no runner serves version {label} of {pipeline}, and items wait for it: start one, or `holdfast deploy` to move them"
+        found.append(Alert("unserved-version", f"{pipeline} {label}", message))
+    for name, opened_at, probes, _, why in run("breakers"):
+        message = f"dependency {name} has been away for {(now_ms - opened_at) // 1000} s, {probes} probes failed: {why}"
+        found.append(Alert("open-breaker", name, message))
+    return found

@@ -10,6 +10,7 @@ from holdfast.ledgers.rows import columns
 from holdfast.ledgers.verbs import Listed, cancel, leave, note, redrive
 from holdfast.lifecycle import Paused, Wished
 from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
+from holdfast.model.domain import check_name, check_text
 from holdfast.model.redriving import RedriveRule
 from holdfast.model.states import LIVE_ITEM_STATES
 from holdfast.model.trail import Entry
@@ -33,6 +34,7 @@ class LedgerLifecycle:
 
     def begin_operation(self, operation: Operation, now_ms: int) -> int:
         """Write down who asks for what."""
+        operation.check()
 
         def work(run: Run) -> int:
             note(run, Entry(now_ms, operation.who, operation.verb, operation.target, operation.reason))
@@ -42,6 +44,8 @@ class LedgerLifecycle:
 
     def note(self, entry: Entry) -> None:
         """Write down what somebody did."""
+        check_name("name of a person", entry.who)
+        check_text("reason", entry.reason)
         self._transact(lambda run: note(run, entry))
 
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
@@ -61,7 +65,7 @@ class LedgerLifecycle:
                 raise NotFoundError(f"there is no pipeline {pipeline!r} in this ledger: `holdfast status` lists them")
             (number,) = known[0]
             changed = run("pause_pipeline", number, step, now_ms, operation) if paused else run("resume_pipeline", number, step)
-            run("operation_changed", len(changed), operation)
+            run("operation_changed", int(bool(changed)), operation)
             return bool(changed)
 
         return self._transact(work, tell=True)

@@ -16,8 +16,6 @@ from holdfast.model.values import decode_reference
 Slot = tuple[str, str, int]
 """Pipeline, step (empty: whole items), and the first minute of the slot."""
 
-_STATES = ("succeeded", "skipped", "dead", "cancelled")
-
 
 class _Asks(Protocol):
     def _rows(self, query: str, *values: Any) -> list[Any]: ...
@@ -96,14 +94,15 @@ class MeasureReads:
         """Runners whose lease holds.
 
         Keys: ``runner``, ``host``, ``pid``, ``started_at``, ``expires_at``, ``items`` and ``bytes`` in hand, ``ready``: pipeline, step and
-        number of what waits for capacity, and ``pools``: pool, how many tasks run and how many wait.
+        number of what waits for capacity, ``pools``: pool, how many tasks run and how many wait, and ``clock_ahead_s``: by how much the
+        machine's clock is ahead of the ledger's time (0: little).
         """
         rows = []
         for number, host, pid, started, expires, load in self._rows("runners_now", now_ms):
             said = msgspec.json.decode(load, type=Load) if load else Load()
             rows.append(
                 {"runner": number, "host": host, "pid": pid, "started_at": started, "expires_at": expires, "items": said.items, "bytes": said.bytes,
-                 "ready": said.ready, "pools": said.pools}
+                 "ready": said.ready, "pools": said.pools, "clock_ahead_s": said.clock_ahead_s}
             )  # fmt: skip
         return rows
 
@@ -118,28 +117,3 @@ class MeasureReads:
         for value, artifact in self._rows("artifacts_by_field", *asked):
             found[value][1].stored += getattr(decode_reference(artifact), "size", 0)
         return found
-
-    def mismeasured(self: _Asks) -> list[tuple[str, str]]:
-        """Pipelines whose measures are not what the rows say, each with what differs."""
-        names = {number: name for name, number in self._rows("pipeline_numbers")}
-        truth: dict[int, dict[str, int]] = {number: {} for number in names}
-        for of, state, number, busy, cpu, gpu, cost in self._rows("recounted_tasks"):
-            _add(truth[of], {state: number, "busy": busy, "cpu": cpu, "gpu": gpu, "cost": cost})
-        for of, charged, number, busy, cpu, gpu, cost in self._rows("recounted_attempts"):
-            _add(truth[of], {"failed": charged, "excused": number - charged, "busy": busy, "cpu": cpu, "gpu": gpu, "cost": cost})
-        for of, number in self._rows("received_in_all"):
-            _add(truth[of], {"admitted": number})
-        said: dict[int, dict[str, int]] = {}
-        for of, *values in self._rows("measured_in_all"):
-            said[of] = dict(zip((*_STATES, "failed", "excused", "busy", "cpu", "gpu", "cost", "admitted"), values, strict=True))
-        return [
-            (names[of], what)
-            for of, counts in truth.items()
-            for what in sorted({*counts, *said.get(of, {})})
-            if counts.get(what, 0) != said.get(of, {}).get(what, 0)
-        ]
-
-
-def _add(counts: dict[str, int], more: dict[str, int]) -> None:
-    for name, number in more.items():
-        counts[name] = counts.get(name, 0) + number

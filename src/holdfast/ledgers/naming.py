@@ -15,6 +15,8 @@ from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.search import beyond
 from holdfast.ledgers.stuck import Names
 from holdfast.model.classes import ErrorClass
+from holdfast.model.domain import MOST, check_name, storable
+from holdfast.model.duration import LONGEST_S
 from holdfast.model.ids import is_id, parse, show
 from holdfast.model.nearest import last_part, nearest, one_step
 from holdfast.model.search import Exact, Filter, condition, number, parse_filter
@@ -127,14 +129,14 @@ class Naming:
         return {item: (rows[0][0], rows[0][1])} if rows and pipeline in ("", rows[0][0]) else {}
 
     def _by_key(self, key: str, pipeline: str) -> dict[int, tuple[str, str]]:
-        if not _storable(key):
+        if not storable(key):
             return {}
         if pipeline:
             return {item: (pipeline, key) for (item,) in self._rows("item_in_pipeline", pipeline, key)}
         return {item: (of, key) for item, of in self._rows("items_with_key", key)}
 
     def _by_beginning(self, start: str, pipeline: str) -> dict[int, tuple[str, str]]:
-        if not start or not _storable(start):
+        if not start or not storable(start):
             return {}
         rows = self._rows("items_with_keys_from", start, beyond(start), pipeline or None)
         return {item: (of, key) for item, of, key in rows}
@@ -213,6 +215,7 @@ class Naming:
             NotFoundError: a pipeline, version, step, flag, error, group, field, operation or item that is not there.
             InputError: a name that means several.
         """
+        _check_filter(wanted)
         given: dict[str, Any] = {}
         pipeline = None if wanted.pipeline is None else self.pipeline(wanted.pipeline)
         version = None if wanted.version is None else self.version(wanted.version, pipeline)
@@ -268,6 +271,19 @@ def _certain(text: str) -> bool:
     return kind.strip() == "item" or (kind.strip() == "key" and rest[:1] in ("'", '"'))
 
 
-def _storable(text: str) -> bool:
-    """Whether a ledger can hold it: UTF-8, without NUL."""
-    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+def _check_filter(wanted: Filter) -> None:
+    """Refuse what no ledger can be asked for.
+
+    Raises:
+        InputError: a text with NUL or a lone surrogate, or a time of more than a hundred years.
+    """
+    for name, value in wanted.fields:
+        check_name("name of a field", name)
+        check_name(f"value of {name!r}", value.text if isinstance(value, Exact) else value)
+    for name in wanted.__struct_fields__:
+        value = getattr(wanted, name)
+        text = value.text if isinstance(value, Exact) else value
+        if isinstance(text, str):
+            check_name(name, text)
+        elif isinstance(value, int | float) and not 0 <= value <= (MOST if name == "operation" else LONGEST_S):
+            raise InputError(f"{name}={value!r:.40} is not allowed: give a number from 0 to {LONGEST_S:,.0f}")

@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from holdfast.errors import NotFoundError
+from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.rows import value_of
 from holdfast.model.ids import is_id, parse, show
 from holdfast.model.nearest import nearest
 from holdfast.model.rows import Rows
-from holdfast.model.values import Chunk, decode_reference, digests, refers_to
 from holdfast.model.visible import as_meant
 
 T = TypeVar("T")
@@ -86,25 +85,40 @@ class PatternReads:
         return {"items": items, "events": events}
 
     def events(self, type: str | None, name: str | None, limit: int) -> Rows[dict[str, Any]]:
-        """Events, the newest first: ``event`` (its id), ``type``, ``source``, ``key``, ``at``, ``correlation``, ``trace``, ``data``, ``outgoing``,
-        ``deliveries``."""
-        keys = ("number", "event", "type", "source", "key", "at", "correlation", "trace", "data", "outgoing", "deliveries")
+        """Events, the newest first: ``number``, ``event`` (its id), ``type``, ``source``, ``key``, ``at`` (by its producer's clock), ``correlation``,
+        ``trace``, ``data``, ``outgoing``, ``deliveries``, ``received_at``, ``parked``."""
+        return self._listed("events", _event_row, type, name, limit=limit)
 
-        def shown(row: Any) -> dict[str, Any]:
-            return dict(zip(keys, (*row[:8], value_of(row[8], row[9]), bool(row[10]), row[11]), strict=True))
-
-        return self._listed("events", shown, type, name, limit=limit)
-
-    def event(self, text: str) -> dict[str, Any]:
+    def event(self, text: str, source: str = "") -> dict[str, Any]:
         """One event by its id, as it stands or as we show it, with its ``deliveries``.
+
+        Args:
+            text: its id.
+            source: its producer; needed when several have used the id.
 
         Raises:
             NotFoundError: there is none.
+            InputError: several producers have one.
         """
         for name in dict.fromkeys((text, text.strip(), text.strip().removeprefix("event:"), as_meant(text), as_meant(text.strip()))):
-            for found in self.events(None, name, 1) if "\x00" not in name else ():
-                return {**found, "deliveries": self.deliveries(found["number"], None, 1_000)}
-        raise NotFoundError(f"there is no event {text!r}: `holdfast events` lists them")
+            named = self.events(None, name, 100) if "\x00" not in name else []
+            found = [one for one in named if source in ("", one["source"])]
+            if len(found) > 1:
+                sources = ", ".join(sorted(one["source"] for one in found)[:10])
+                raise InputError(f"{len(found)} producers have an event {name!r}: say which one, by its source: {sources}")
+            for one in found:
+                return {**one, "deliveries": self.deliveries(one["number"], None, 1_000)}
+        raise NotFoundError(f"there is no event {text!r}{f' of {source}' if source else ''}: `holdfast events` lists them")
+
+    def outgoing(self, parked: bool, limit: int) -> Rows[dict[str, Any]]:
+        """Events that the broker has not got, parked ones first: ``number``, ``event``, ``source``, ``type``, ``parked``, ``tries``, ``again_at``,
+        ``reason``, ``received_at``."""
+        keys = ("number", "event", "source", "type", "parked", "tries", "again_at", "reason", "received_at")
+
+        def shown(row: Any) -> dict[str, Any]:
+            return dict(zip(keys, (*row[:4], row[4] == 2, *row[5:]), strict=True))
+
+        return self._listed("outgoing_listed", shown, 2 if parked else 1, limit=limit)
 
     def event_type(self, text: str) -> str:
         """The name of an event that has been emitted or received, or that some pipeline emits, awaits or listens to.
@@ -121,13 +135,37 @@ class PatternReads:
         raise NotFoundError(f"there is no event {text!r} here: {nearest(text, [*known, *(row[0] for row in self._rows('event_types'))])}")
 
     def deliveries(self, event: int | None, state: str | None, limit: int) -> Rows[dict[str, Any]]:
-        """Deliveries of events to pipelines: ``delivery``, ``pipeline``, ``state``, ``item``, ``reason``, ``event``, ``type``, ``at``."""
-        keys = ("delivery", "pipeline", "state", "item", "reason", "event", "type", "at")
+        """Deliveries of events to pipelines: ``delivery``, ``pipeline``, ``state``, ``item``, ``reason``, ``event``, ``type``, ``at``, ``source``,
+        ``tries``, ``again_at`` (of one that failed: when it is tried again), ``received_at``."""
+        keys = ("delivery", "pipeline", "state", "item", "reason", "event", "type", "at", "source", "tries", "again_at", "received_at")
 
         def shown(row: Any) -> dict[str, Any]:
             return dict(zip(keys, (*row[:3], None if row[3] is None else show(row[3]), *row[4:]), strict=True))
 
         return self._listed("event_deliveries", shown, event, state, limit=limit)
+
+    def stuck_events(self, now_ms: int, older_ms: int, limit: int) -> Rows[dict[str, Any]]:
+        """Events that a pipeline has not taken for so long: ``delivery``, ``pipeline``, ``version`` (the newest that listens), ``event``,
+        ``source``, ``type``, ``received_at``, ``tries``, ``past_bound_s``, ``why``, ``remedy``."""
+        keys = ("delivery", "pipeline", "version", "event", "source", "type", "received_at", "tries")
+
+        def shown(row: Any) -> dict[str, Any]:
+            found: dict[str, Any] = dict(zip(keys, row[:8], strict=True))
+            served, reason, of, version = row[8], row[9], found["pipeline"], found["version"]
+            if not served:
+                why = f"no runner serves version {version} of {of}, which listens to {found['type']}"
+                remedy = f"start one: holdfast runner MODULE; or: holdfast events unsubscribe {of} --version {version}"
+            elif reason:
+                why, remedy = (
+                    f"it failed {found['tries']} times: {reason}",
+                    f"it is tried again; at once: holdfast events redeliver {found['delivery']}",
+                )
+            else:
+                why, remedy = "it waits for its runner, behind others", "more runners"
+            past = round((now_ms - older_ms - found["received_at"]) / 1000, 1)
+            return {**found, "past_bound_s": past, "why": why, "remedy": remedy}
+
+        return self._listed("undelivered", shown, now_ms, now_ms - older_ms, limit=limit)
 
     def check_delivery(self, number: int) -> None:
         """Refuse the number of a delivery that is not there.
@@ -176,18 +214,6 @@ class PatternReads:
                     found.append({**row, "decided": decided})
         return found
 
-    def artifact_digests(self) -> set[str]:
-        """Every artifact that something in the ledger refers to."""
-        found: set[str] = set()
-        for (text,) in self._rows("artifact_references"):
-            found.update(digests(decode_reference(text)))
-        for (text,) in self._rows("part_references"):
-            chunk = msgspec.json.decode(text, type=Chunk)
-            found.update((chunk.digest, *chunk.refs))
-        for (value,) in self._rows("effect_values"):
-            found.update(refers_to(bytes(value)))
-        return found
-
     def _shares(self, version: int, node: int) -> list[dict[str, Any]]:
         rows = self._rows("decisions", version, node)
         total = sum(number for _, number in rows)
@@ -215,6 +241,11 @@ class PatternReads:
                 strict=True,
             )
         )  # fmt: skip
+
+
+def _event_row(row: Any) -> dict[str, Any]:
+    keys = ("number", "event", "type", "source", "key", "at", "correlation", "trace", "data", "outgoing", "deliveries", "received_at", "parked")
+    return dict(zip(keys, (*row[:8], value_of(row[8], row[9]), row[10] > 0, row[11], row[12], row[10] == 2), strict=True))
 
 
 def _until(shape: list[dict[str, Any]], refine: int) -> int:

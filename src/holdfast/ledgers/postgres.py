@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 
-from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerUnavailableError, LedgerUnknownError
+from holdfast.errors import (
+    BacklogFullError,
+    InputError,
+    LeaseLostError,
+    LedgerError,
+    LedgerRefusedError,
+    LedgerUnavailableError,
+    LedgerUnknownError,
+)
 from holdfast.health import Health
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
@@ -21,19 +29,34 @@ from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
+from holdfast.ledgers.measuring import Sums
 from holdfast.ledgers.postgres_commit import SQL, numbers, runner_of, write_group
-from holdfast.ledgers.postgres_connection import SCHEMA, Connection, Patience, check_server, one, open_connection, translated
+from holdfast.ledgers.postgres_connection import (
+    BEGIN,
+    SCHEMA,
+    Connection,
+    Patience,
+    check_durable,
+    check_server,
+    one,
+    open_connection,
+    translated,
+)
 from holdfast.ledgers.postgres_listening import listen
 from holdfast.ledgers.postgres_schema import add_partitions, kept_in, migrate
+from holdfast.ledgers.postgres_time import ServerTime, anchor, approach
 from holdfast.ledgers.presence import Presence, claim, is_gone, this_place
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
+from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
+from holdfast.model.domain import check_parameters, cleaned
 from holdfast.model.hiding import hidden
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Transition
 
 log = logging.getLogger("holdfast")
@@ -66,12 +89,16 @@ class PostgresLedger:
         self._url, self._schema = url, schema
         self._patience = Patience()
         self._unanswered: dict[int, int] = {}
+        self._sums = Sums()
         self._partitioned = time.monotonic()
-        self._connection: Connection | None = open_connection(url, schema=schema)
+        self._time, self._lease_ms = ServerTime(), 0
+        self._refused = ""
         self._presence: Presence | None = None
+        self._connection: Connection | None = open_connection(url, schema=schema)
         self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact_named, numbers)
         self.health: Health = LedgerHealth(self._transact_named)
+        self.restores = LedgerRestores(self._transact_named)
         try:
             with translated(url):
                 check_server(self._connection, url)
@@ -81,8 +108,15 @@ class PostgresLedger:
             self.close()
             raise
 
+    @property
+    def identity(self) -> str:
+        """Which ledger this is."""
+        return str(self._transact(lambda connection: one(connection.execute(SQL["ledger_identity"]))))
+
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
+
+        check_parameters((spec.pipeline, spec.label, *spec.listens))
 
         def work(connection: Connection) -> Registered:
             connection.execute(SQL["add_pipeline"], (spec.pipeline,))
@@ -92,9 +126,10 @@ class PostgresLedger:
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
-            connection.execute(SQL["unsubscribe"], (spec.pipeline,))
+            if spec.longest_s is not None:
+                connection.execute(SQL["allow_attempts"], (spec.longest_s, version))
             for event in spec.listens:
-                connection.execute(SQL["subscribe"], (spec.pipeline, event))
+                connection.execute(SQL["subscribe"], (version, event))
             bodies = {}
             for node, digest in spec.bodies.items():
                 connection.execute(SQL["add_body"], (digest,))
@@ -110,13 +145,24 @@ class PostgresLedger:
         self._presence = claim(_runner(number))
 
         def work(connection: Connection) -> int:
-            return int(one(connection.execute(SQL["begin_incarnation"], (host, pid, this_place(), number, lease_ms))))
+            self.restores.opened(runner_of(connection))
+            return int(one(connection.execute(SQL["begin_incarnation"], (cleaned(host), pid, this_place(), number, lease_ms))))
 
-        return self._transact(work)
+        incarnation, self._lease_ms = self._transact(work), lease_ms
+        self.restores.begun(incarnation, now_ms)
+        return incarnation
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease; once a day, make the partitions of the coming months."""
-        held = self._transact(lambda connection: one(connection.execute(SQL["renew_incarnation"], (incarnation, lease_ms))) is not None)
+
+        def work(connection: Connection) -> int | None:
+            self._look(connection)
+            beats: int | None = one(connection.execute(SQL["renew_incarnation"], (incarnation, lease_ms)))
+            return beats
+
+        beats = self._transact(work, always=True)
+        if beats is not None:
+            self.restores.renewed(incarnation, beats, now_ms)
         if time.monotonic() - self._partitioned > DAY_S:
             self._partitioned = time.monotonic()
             try:
@@ -124,7 +170,7 @@ class PostgresLedger:
                     add_partitions(self._connected())
             except (LedgerError, psycopg.Error) as error:
                 log.warning("partitions for the coming months could not be made (%s): rows go to the default partition meanwhile", error)
-        return held
+        return beats is not None
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
@@ -135,13 +181,18 @@ class PostgresLedger:
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
 
+        for given in submissions:
+            given.check()
+
         def work(connection: Connection) -> list[Receipt]:
             receipts = self._admit(connection, submissions, now_ms, backlog) if submissions else []
             close_refusals(runner_of(connection), submissions, receipts, now_ms)
             keep_refusals(runner_of(connection), refusals, now_ms)
             return receipts
 
-        return self._transact(work)
+        receipts = self._transact(work)
+        self.restores.accepted(receipts, now_ms)
+        return receipts
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
@@ -158,16 +209,37 @@ class PostgresLedger:
         self._unanswered.clear()
         return claimed
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+        """Take items anew that this incarnation owns, and does not know."""
+
+        def work(connection: Connection) -> list[Claimed]:
+            if one(connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
+                raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
+            owned = [row[0] for row in connection.execute(SQL["owned_of"], (incarnation, numbers(items))).fetchall()]
+            claimed: dict[int, Claimed] = {}
+            self._take(connection, incarnation, owned, claimed)
+            return list(claimed.values())
+
+        return self._transact(work)
+
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
         """Write a group of transitions.
 
         Raises:
             CommitUnknownError: the connection was lost; whether the group was written is not known.
         """
         try:
-            return self._transact(lambda connection: write_group(connection, incarnation, command, transitions), whole=True)
+            held = self._transact(
+                lambda connection: write_group(connection, incarnation, command, transitions, self._sums), whole=True
+            )
+            self.restores.wrote(incarnation, command)
+            return held
         except LedgerUnavailableError as error:
+            self._sums.forget()
             raise CommitUnknownError(str(error)) from error
+        except BaseException:
+            self._sums.forget()
+            raise
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Whether that group was written: commands of an incarnation only grow, and it had no other connection."""
@@ -193,6 +265,36 @@ class PostgresLedger:
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Hints by NOTIFY, on a connection and in a thread of their own."""
         return listen(self._url, hint, self._schema)
+
+    def anchor(self, moment: Moment) -> LedgerTime:
+        """The server's time, less what its clock was set ahead by; where no runner works, nothing is taken off any more."""
+        ahead, now = self._transact_named(lambda run: run("clock_ahead")[0])
+        if not ahead:
+            return LedgerTime(now, server=True)
+        connection = self._connected()
+        with translated(self._url), connection.transaction():
+            connection.execute("set local statement_timeout = 0")
+            run = runner_of(connection)
+            moved = anchor(run)
+            return LedgerTime(run("ledger_time")[0][0], server=True, moved_ms=moved)
+
+    def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
+        """The server's time; and whether it still keeps what it answers: these settings may change under a connection."""
+
+        def work(connection: Connection) -> int:
+            run = runner_of(connection)
+            ahead, now = run("clock_ahead")[0]
+            approach(run, incarnation, ahead)
+            return int(now)
+
+        self._refused = ""
+        try:
+            with translated(self._url):
+                check_durable(self._connected(), self._url)
+        except LedgerRefusedError as error:
+            self._refused = str(error)
+            raise LedgerUnavailableError(self._refused) from None
+        return LedgerTime(self._transact(work), server=True)
 
     def close(self) -> None:
         """Close."""
@@ -250,7 +352,8 @@ class PostgresLedger:
         return receipts
 
     def _claim(self, connection: Connection, incarnation: int, versions: list[int], limit: int, now_ms: int, picked: dict[int, int]) -> list[Claimed]:
-        if one(connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
+        lease = connection.execute(SQL["lease_of"], (incarnation,)).fetchone()
+        if lease is None or lease[0] <= self._time.steady(runner_of(connection), time.monotonic(), lease[1], self._lease_ms):
             raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
         served = numbers(versions)
         claimed: dict[int, Claimed] = {}
@@ -271,14 +374,18 @@ class PostgresLedger:
         for query, first in (("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
             if len(wanted) < limit:
                 wanted += [row[0] for row in connection.execute(SQL[query], (*first, served, limit - len(wanted))).fetchall()]
+        self._take(connection, incarnation, wanted, claimed)
+        picked |= {item: one_.fence for item, one_ in claimed.items()}
+        return list(claimed.values())
+
+    def _take(self, connection: Connection, incarnation: int, wanted: list[int], claimed: dict[int, Claimed]) -> None:
+        """Claim items by id, beside those that are claimed already, and read what is known of all of them."""
         if wanted:
             taken = {row[0]: claimed_of(row) for row in connection.execute(SQL["claim"], (incarnation, numbers(wanted))).fetchall()}
             claimed |= {item: taken[item] for item in wanted}
         again = numbers(item for item, one_ in claimed.items() if one_.fence > 1)  # a first claim has no tasks
         if again != "{}":
             add_tasks(claimed, lambda query: connection.execute(SQL[query], (again,)))
-        picked |= {item: one_.fence for item, one_ in claimed.items()}
-        return list(claimed.values())
 
     def _manifest(self, connection: Connection, name: str) -> int | None:
         if not name:
@@ -286,20 +393,23 @@ class PostgresLedger:
         connection.execute(SQL["add_manifest"], (name,))
         return int(one(connection.execute(SQL["manifest_id"], (name,))))
 
-    def _transact(self, work: Callable[[Connection], T], whole: bool = False) -> T:
+    def _transact(self, work: Callable[[Connection], T], whole: bool = False, always: bool = False) -> T:
         """BEGIN, work, COMMIT (unless ``whole``: the work does these itself), with a limit on how long the server may be silent.
+        ``always``: though the server does not keep what it answers now.
 
         Raises:
             LedgerUnavailableError: the server is away; nothing was written.
             LedgerUnknownError: COMMIT was sent and not answered: it may have been written.
         """
+        if self._refused and not always:
+            raise LedgerUnavailableError(self._refused)
         connection, sent = self._connected(), False
         try:
             with translated(self._url), self._patience.with_(connection):
                 try:
                     if whole:
                         return work(connection)
-                    connection.execute("begin")
+                    connection.execute(BEGIN)
                     result = work(connection)
                     sent = True
                     connection.execute("commit")
@@ -338,8 +448,26 @@ class PostgresLedger:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = open_connection(self._url, schema=self._schema)
+            try:
+                self._connection = open_connection(self._url, schema=self._schema)
+            except LedgerRefusedError as error:  # it worked before, and will again when somebody has seen to it
+                raise LedgerUnavailableError(str(error)) from None
+            with translated(self._url):
+                self._recognise(self._connection)
         return self._connection
+
+    def _recognise(self, connection: Connection) -> None:
+        """Another server may answer now, or the same one after a restore: does it know what was acknowledged?"""
+        try:
+            self.restores.recognise(runner_of(connection), self.path)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _look(self, connection: Connection) -> None:
+        """Was the server's clock set?"""
+        run = runner_of(connection)
+        self._time.steady(run, time.monotonic(), run("ledger_time")[0][0], self._lease_ms)
 
 
 def _runner(number: int) -> str:

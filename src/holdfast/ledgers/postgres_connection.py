@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Identifier
 from holdfast.errors import LedgerError, LedgerRefusedError, LedgerUnavailableError
 from holdfast.ledgers.postgres_pooling import is_pooled, refuse_shared_sessions
 from holdfast.model.hiding import hidden, scrubbed
+from holdfast.model.moments import FIRST_MS, LAST_MS, shown
 from holdfast.unshared import unshared
 
 log = logging.getLogger("holdfast")
@@ -34,31 +35,46 @@ CONNECT_S = 5
 SILENCE_S = 12.0
 """Seconds after which a verb without an answer is given up: a network may swallow packets and say nothing."""
 
+ISOLATION: LiteralString = "read committed"
+"""What every transaction of the ledger runs as, whatever the database or the user has by default."""
+
+BEGIN: LiteralString = f"begin isolation level {ISOLATION}"
+
+_SESSION = (
+    ("statement_timeout", f"{STATEMENT_S}s"),
+    ("lock_timeout", f"{LOCK_S}s"),
+    ("idle_in_transaction_session_timeout", f"{IDLE_S}s"),
+    ("default_transaction_isolation", ISOLATION),
+    ("enable_seqscan", "off"),  # with the lateral queries: a plan cannot flip on a young table
+    ("plan_cache_mode", "force_generic_plan"),
+)
+
+_DURABILITY = """select current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
+    current_setting('default_transaction_isolation')"""
+
 _UNAVAILABLE = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 """SQLSTATEs that pass: connection, read-only standby, idle timeout, serialization and deadlock, resources, locks, shutdown, I/O."""
 
 
-def open_connection(url: str, name: str = "holdfast", schema: str = SCHEMA) -> Connection:
-    """Connect with every timeout set, to a server that is primary, as a session of our own. No child keeps the connection.
+def open_connection(url: str, name: str = "holdfast", schema: str = SCHEMA, durable: bool = True) -> Connection:
+    """Connect with every timeout set, to a server that is primary and (when ``durable``) keeps what it answers, as a session of our own. No
+    child keeps the connection.
 
     Raises:
         LedgerUnavailableError: nobody answers, or a standby does.
-        LedgerRefusedError: the address cannot be read, or a pooler stands between that gives each transaction another session.
+        LedgerRefusedError: the address cannot be read, a commit is not durable there, or a pooler stands between that gives each transaction
+            another session.
     """
     connection = _connected(url, name)
     try:
         with translated(url):
             if is_pooled(connection):
                 refuse_shared_sessions(connection, partial(_connected, url, name), hidden(url))
-            for setting, value in (
-                ("statement_timeout", f"{STATEMENT_S}s"),
-                ("lock_timeout", f"{LOCK_S}s"),
-                ("idle_in_transaction_session_timeout", f"{IDLE_S}s"),
-                ("enable_seqscan", "off"),  # with the lateral queries: a plan cannot flip on a young table
-                ("plan_cache_mode", "force_generic_plan"),
-            ):
-                connection.execute(SQL("set {} = {}").format(Identifier(setting), value))
-            connection.execute(SQL("set search_path = {}").format(Identifier(schema)))
+            session = (*_SESSION, ("search_path", Identifier(schema).as_string(connection)))
+            calls = SQL(", ").join(SQL("set_config({}, {}, false)").format(setting, value) for setting, value in session)
+            connection.execute(SQL("select {}").format(calls))
+            if durable:
+                check_durable(connection, url)
     except BaseException:
         connection.close()
         raise
@@ -80,21 +96,37 @@ def _connected(url: str, name: str) -> Connection:
     return connection
 
 
-def check_server(connection: Connection, url: str) -> None:
-    """Refuse a server that may lose what it acknowledged; warn of a standby that may.
+def check_durable(connection: Connection, url: str) -> None:
+    """Refuse a server that may lose what it acknowledged, or that isolates transactions otherwise than every statement here expects.
+    Asked on each connection, and again now and then: these settings may change under a connection.
 
     Raises:
-        LedgerRefusedError: too old, or a commit is not durable there.
+        LedgerRefusedError: it must not be written to as it is; the message says what to do.
     """
+    row: Any = connection.execute(_DURABILITY).fetchone()
+    for setting, value in zip(("fsync", "full_page_writes", "synchronous_commit"), row, strict=False):
+        if value == "off":
+            how = "for this user with `alter role … set synchronous_commit = on`" if setting == "synchronous_commit" else "in postgresql.conf"
+            raise LedgerRefusedError(f"{hidden(url)} has {setting}=off, so a commit that it answered could be lost: set it on, {how}")
+    if row[3] != ISOLATION:
+        raise LedgerRefusedError(
+            f"{hidden(url)} runs transactions as {row[3]!r} though {ISOLATION!r} was asked for: something between here and the server changes "
+            f"sessions (a pooler, as a rule); connect to the server itself"
+        )
+
+
+def check_server(connection: Connection, url: str) -> None:
+    """Refuse a server that is too old, in another century, or may lose what it acknowledged; warn of a standby that may.
+
+    Raises:
+        LedgerRefusedError: it is.
+    """
+    check_durable(connection, url)
     if connection.info.server_version < 140000:
         raise LedgerRefusedError(f"{hidden(url)} is PostgreSQL {connection.info.server_version // 10000}: Holdfast needs 14 or newer")
-    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-        value = one(connection.execute(f"show {setting}"))
-        if value == "off":
-            raise LedgerRefusedError(
-                f"{hidden(url)} has {setting}=off, so a commit that it answered could be lost: set it on, or for this user with "
-                f"`alter role … set {setting} = on`"
-            )
+    first, last = (ms // 1000 for ms in (FIRST_MS, LAST_MS))
+    if not first < (now := one(connection.execute("select extract(epoch from clock_timestamp())::bigint"))) < last:
+        raise LedgerRefusedError(f"{hidden(url)} believes that it is {shown(now * 1000)} UTC: set the clock of the server (NTP)")
     standbys = connection.execute("select application_name from pg_stat_replication where sync_state = 'async'").fetchall()
     if standbys:
         names = ", ".join(str(row[0]) for row in standbys)

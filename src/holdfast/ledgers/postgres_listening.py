@@ -31,7 +31,7 @@ def listen(url: str, hint: Callable[[], None], schema: str = SCHEMA) -> Callable
     def run() -> None:
         while not over.is_set():
             try:
-                with open_connection(url, "holdfast listener", schema) as connection:
+                with open_connection(url, "holdfast listener", schema, durable=False) as connection:
                     connection.execute(SQL("listen {}").format(Identifier(channel_of(schema))))
                     while not over.is_set():
                         if list(connection.notifies(timeout=0.5, stop_after=1)):

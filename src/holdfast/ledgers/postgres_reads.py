@@ -25,7 +25,7 @@ def postgres_reads(url: str, schema: str = SCHEMA, project: str = DEFAULT) -> Le
         LedgerRefusedError: there is no ledger there, its schema is newer or older, or it belongs to another project.
         LedgerUnavailableError: nobody answers.
     """
-    connection = open_connection(url, "holdfast reads", schema)
+    connection = open_connection(url, "holdfast reads", schema, durable=False)
     try:
         with translated(url):
             connection.execute("set enable_seqscan = on")

@@ -82,7 +82,7 @@ def kept_in(connection: Connection, url: str, schema: str, project: str, write: 
         return None
     if write:
         connection.execute(QUERIES["add_identity"], (os.urandom(16).hex(), project))
-    row = connection.execute(QUERIES["identity"]).fetchone()
+    row = connection.execute(QUERIES["whose"]).fetchone()
     name = f"{hidden(url)}{in_schema(schema)}"
     return check_project(name, Kept(*row), project, ", or another schema of this database with HOLDFAST_SCHEMA") if row is not None else None
 

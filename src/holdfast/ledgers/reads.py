@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from holdfast.errors import NotFoundError
+from holdfast.ledgers.artifact_reads import ArtifactReads
+from holdfast.ledgers.audit_reads import AuditReads
+from holdfast.ledgers.auditing import RowAudit
 from holdfast.ledgers.measure_reads import MeasureReads
 from holdfast.ledgers.pattern_reads import PatternReads
 from holdfast.ledgers.queries import queries
@@ -15,10 +18,13 @@ from holdfast.ledgers.refused_reads import RefusedReads
 from holdfast.ledgers.rows import add_tasks, claimed_of, value_of
 from holdfast.ledgers.search import Ask
 from holdfast.ledgers.search_reads import SearchReads
+from holdfast.ledgers.timekeeping import Kept
 from holdfast.model.claimed import Claimed
+from holdfast.model.domain import check_parameters
 from holdfast.model.events import trace_of
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.prices import MICRO
 from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.states import ITEM_STATES
@@ -38,7 +44,7 @@ _LETTER = (
 )  # fmt: skip
 
 
-class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
+class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, ArtifactReads, AuditReads):
     """Questions to a ledger: the same SQL for each, run by the driver.
 
     Args:
@@ -51,8 +57,19 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
     def __init__(self, where: str, dialect: str, rows: Callable[[str, tuple[Any, ...]], list[Any]], close: Callable[[], None]) -> None:
         self.where, self.dialect = where, dialect
         self.close = close
-        self._query = rows
+        self._ask = rows
         self._sql = queries(dialect)
+
+    def time(self, moment: Moment) -> LedgerTime:
+        """The ledger's time, as its server says it, or as its writer last wrote it down."""
+        if self.dialect == "postgres":
+            return LedgerTime(self._rows("ledger_time")[0][0], server=True)
+        rows = self._rows("clock_kept")
+        return LedgerTime(Kept(*rows[0]).now_ms(moment) if rows and Kept(*rows[0]).moved_ms(moment) else moment.wall_ms)
+
+    def restores(self, limit: int) -> list[dict[str, Any]]:
+        """Restores that were accepted, the newest first: ``number``, ``at``, ``who``, ``reason``, ``report``."""
+        return [dict(zip(("number", "at", "who", "reason", "report"), row, strict=True)) for row in self._rows("restores", limit)]
 
     def status(self) -> list[dict[str, Any]]:
         """Per pipeline, what was received and the items in each state."""
@@ -204,22 +221,13 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
             self._rows("end_snapshot")
 
     def _audited(self, now_ms: int) -> dict[str, Any]:
-        pipelines = {name: {"received": number, **dict.fromkeys(ITEM_STATES, 0)} for name, number in self._rows("audit_received")}
-        for name, state, number in self._rows("audit_states"):
-            pipelines[name][state] = number
-        for terms in pipelines.values():
-            terms["balanced"] = terms["received"] == sum(terms[state] for state in ITEM_STATES)
-        broken = []
-        for query in sorted(self._sql):
-            if query.startswith("audit_") and query not in ("audit_received", "audit_states"):
-                found = [show(row[0]) for row in self._rows(query)]
-                if found:
-                    broken.append({"rule": query.removeprefix("audit_").replace("_", "-"), "items": found})
-        broken += [{"rule": f"measures-{what}", "items": [name]} for name, what in self.mismeasured()]
-        tampered = self.broken_trail()
-        broken += [{"rule": "trail-changed", "items": [f"entry {tampered}"]}] if tampered is not None else []
-        balanced = not broken and all(terms["balanced"] for terms in pipelines.values())
-        return {"pipelines": pipelines, "refused": self.refused_counts(), "broken": broken, "balanced": balanced, "at": now_ms}
+        audit = RowAudit(self._rows, self._versions())
+        broken = [one.row() for one in audit.run()]
+        balanced = not broken and all(terms["balanced"] for terms in audit.pipelines.values())
+        log = {"ledger": self.ledger_id(), **self.log_end()}
+        return {
+            "pipelines": audit.pipelines, "refused": self.refused_counts(), "broken": broken, "balanced": balanced, "at": now_ms, "audit_log": log,
+        }  # fmt: skip
 
     def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
         tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost", "gpu_ms")
@@ -271,6 +279,10 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads):
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         return self._query(self._sql[query], values)
+
+    def _query(self, text: str, values: tuple[Any, ...]) -> list[Any]:
+        check_parameters(values)
+        return self._ask(text, values)
 
     def _asking(self) -> Ask:
         return self._query

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +15,6 @@ from holdfast.model.durations import Durations
 from holdfast.model.ids import show
 from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.search import Filter
-from holdfast.model.trail import Entry, broken_at
 
 T = TypeVar("T")
 
@@ -155,6 +154,12 @@ class SearchReads:
         """Open alerts (or all), the newest first: ``alert``, ``kind``, ``subject``, ``message``, ``opened_at``, ``seen_at``, ``closed_at``."""
         return self._listed("alerts_all" if all else "alerts_open", lambda row: dict(zip(_ALERT, row, strict=True)), limit=limit)
 
+    def alert_deliveries(self, state: str | None, limit: int) -> Rows[dict[str, Any]]:
+        """To which address each alert was or is to be delivered, the newest alerts first: ``alert``, ``kind``, ``subject``, ``address`` (without
+        secrets), ``state`` (``due``, ``delivered``, ``failed``), ``tries``, ``again_at``, ``delivered_at``, ``error``."""
+        keys = ("alert", "kind", "subject", "address", "state", "tries", "again_at", "delivered_at", "error")
+        return self._listed("alert_deliveries", lambda row: dict(zip(keys, row, strict=True)), state, limit=limit)
+
     def durations(self) -> dict[tuple[str, str], Durations]:
         """How long attempts took, by pipeline and step."""
         return {(pipeline, step): msgspec.json.decode(sketch, type=Durations) for pipeline, step, sketch in self._rows("durations")}
@@ -171,18 +176,6 @@ class SearchReads:
         """What people did, the newest first: ``entry``, ``at``, ``who``, ``action``, ``target``, ``reason``, ``digest``."""
         names = ("entry", "at", "who", "action", "target", "reason", "digest")
         return self._listed("newest_of_trail", lambda row: dict(zip(names, row, strict=True)), limit=limit)
-
-    def broken_trail(self) -> int | None:
-        """The first entry of the trail that is not what was written, or None."""
-
-        def entries() -> Iterator[tuple[int, str, Entry]]:
-            after = 0
-            while rows := self._rows("trail", after, 10_000):
-                for number, at, who, action, target, reason, digest in rows:
-                    yield number, digest, Entry(at, who, action, target, reason)
-                after = rows[-1][0]
-
-        return broken_at(entries())
 
     def pauses(self) -> list[dict[str, Any]]:
         """What is paused: ``pipeline``, ``step`` (empty: all), ``at``, ``who``, ``reason``."""

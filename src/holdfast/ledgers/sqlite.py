@@ -18,8 +18,10 @@ from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
+from holdfast.ledgers.measuring import Sums
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
+from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
@@ -27,10 +29,13 @@ from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import connect_writer, gather, kept_in, set_up, transaction, translated
 from holdfast.ledgers.sqlite_lock import WriterLock
 from holdfast.ledgers.sqlite_rows import numbers
+from holdfast.ledgers.timekeeping import Kept, anchor, keep, worth_keeping
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
+from holdfast.model.domain import check_parameters, cleaned
 from holdfast.model.ids import Minter
 from holdfast.model.item import Receipt, Refusal, Submission, room_in_s
+from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Transition
 from holdfast.settings import make_folder
 
@@ -74,9 +79,17 @@ class SqliteLedger:
             self._release()
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
+        self._sums = Sums()
+        self._kept: Kept | None = None
         self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
+        self.restores = LedgerRestores(self._transact)
+
+    @property
+    def identity(self) -> str:
+        """Which ledger this is."""
+        return str(self._one("ledger_identity")[0])
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
@@ -90,9 +103,10 @@ class SqliteLedger:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
-            self._run("unsubscribe", spec.pipeline)
+            if spec.longest_s is not None:
+                self._run("allow_attempts", spec.longest_s, version)
             for event in spec.listens:
-                self._run("subscribe", spec.pipeline, event)
+                self._run("subscribe", version, event)
             bodies = {}
             for node, digest in spec.bodies.items():
                 self._run("add_body", digest)
@@ -102,8 +116,9 @@ class SqliteLedger:
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation. Holding the writer lock, it ends every earlier one."""
         with self._transaction():
-            (incarnation,) = self._one("begin_incarnation", host, pid, now_ms, now_ms + lease_ms) or (0,)
+            (incarnation,) = self._one("begin_incarnation", cleaned(host), pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
+        self.restores.begun(incarnation, now_ms)
         if self._lock is not None:
             self._lock.started()
         return int(incarnation)
@@ -111,9 +126,10 @@ class SqliteLedger:
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease."""
         with self._transaction():
-            self._run("renew_incarnation", now_ms + lease_ms, incarnation)
-            held = self.connection.changes() == 1
-        return held
+            renewed = self._one("renew_incarnation", now_ms + lease_ms, incarnation)
+        if renewed is not None:
+            self.restores.renewed(incarnation, renewed[0], now_ms)
+        return renewed is not None
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
@@ -122,6 +138,8 @@ class SqliteLedger:
 
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
+        for one in submissions:
+            one.check()
         receipts = []
         with self._transaction():
             known: dict[tuple[str, str], tuple[int, int]] = {}
@@ -153,6 +171,7 @@ class SqliteLedger:
             if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
                 (oldest,) = self._one("foremost_item") or (now_ms,)
                 raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, created))
+        self.restores.accepted(receipts, now_ms)
         return receipts
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
@@ -165,18 +184,37 @@ class SqliteLedger:
                 if len(wanted) < limit:
                     rows = self._run(query, *first, numbers(versions), limit - len(wanted))
                     wanted.extend(row[0] for row in rows)
-            claimed = {}
-            for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
-                claimed[row[0]] = claimed_of(row)
+            return self._take(incarnation, wanted)
+
+    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+        """Take items anew that this incarnation owns, and does not know."""
+        with self._transaction():
+            if not self._alive(incarnation):
+                raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
+            owned = [row[0] for row in self._run("owned_of", incarnation, numbers(items))]
+            return self._take(incarnation, owned)
+
+    def _take(self, incarnation: int, wanted: list[int]) -> list[Claimed]:
+        """Claim items by id, and read what is known of them, in the caller's transaction."""
+        claimed = {}
+        for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
+            claimed[row[0]] = claimed_of(row)
         again = [item for item, one in claimed.items() if one.fence > 1]  # a first claim has no tasks
         if again:
             add_tasks(claimed, lambda query: self._run(query, numbers(again)))
         return [claimed[item] for item in wanted]
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
         """Write a group of transitions."""
-        with self._transaction():
-            held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint)
+        try:
+            with self._transaction():
+                held = write_group(
+                    self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums
+                )
+        except BaseException:
+            self._sums.forget()
+            raise
+        self.restores.wrote(incarnation, command)
         return held
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
@@ -201,6 +239,17 @@ class SqliteLedger:
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Nobody else writes: the runner's socket hints after each verb that it takes."""
         return lambda: None
+
+    def anchor(self, moment: Moment) -> LedgerTime:
+        """From now on the ledger's time is this process's."""
+        told, self._kept = self._transact(lambda run: anchor(run, moment))
+        return told
+
+    def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
+        """Write the time down, when that says more than what is written."""
+        if worth_keeping(self._kept, now_ms, moment):
+            self._kept = self._transact(lambda run: keep(run, now_ms, moment))
+        return None
 
     def close(self) -> None:
         """Close and release the writer lock."""
@@ -251,9 +300,11 @@ class SqliteLedger:
             self._lock = None
 
     def _run(self, query: str, *values: Any) -> Any:
+        check_parameters(values)
         return self.connection.execute(SQL[query], values)
 
     def _all(self, query: str, *values: Any) -> list[Any]:
+        check_parameters(values)
         rows: list[Any] = self.connection.execute(SQL[query], values).fetchall()
         return rows
 

@@ -61,6 +61,7 @@ def set_up(connection: apsw.Connection, path: str) -> None:
         _check_file(connection, path)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
+        check_durable(connection, path)
         connection.execute("pragma wal_autocheckpoint = 4000")
         connection.execute("pragma cache_size = -32768")
         migrate(connection, path)
@@ -80,7 +81,7 @@ def kept_in(connection: apsw.Connection, path: str, project: str, write: bool = 
         with transaction(connection, path):
             connection.execute(sql["add_identity"], (os.urandom(16).hex(), project))
     with translated(path):
-        row = connection.execute(sql["identity"]).fetchone()
+        row = connection.execute(sql["whose"]).fetchone()
     return check_project(path, Kept(*row), project) if row is not None else None
 
 
@@ -127,6 +128,23 @@ def _check_reader(connection: apsw.Connection, path: str) -> None:
                 f"{path} has schema {_version(connection)} of an older release, and this Holdfast reads {newest}: `holdfast runner`, `run` or "
                 f"`submit` brings it up to date (make a copy first: the older release cannot open it then)"
             )
+
+
+def check_durable(connection: apsw.Connection, path: str) -> None:
+    """See that what was asked for is in force: some file systems cannot have it, and SQLite says so only when it is asked.
+
+    Raises:
+        LedgerRefusedError: a commit that was answered could be lost.
+    """
+    (mode,) = next(connection.execute("pragma journal_mode"))
+    (level,) = next(connection.execute("pragma synchronous"))
+    if mode not in ("wal", "memory"):  # in memory: of tests
+        raise LedgerRefusedError(
+            f"{path} is in journal mode {mode}, not wal: its file system cannot share memory (a network share, as a rule). Put the "
+            f"ledger on a local disk, or set HOLDFAST_LEDGER=postgresql://…"
+        )
+    if level < 2:
+        raise LedgerRefusedError(f"{path} has synchronous = {level}, so a commit that was answered could be lost: install another SQLite")
 
 
 def migrate(connection: apsw.Connection, path: str) -> None:

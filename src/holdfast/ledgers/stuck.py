@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.model.ids import show
+from holdfast.model.moments import shown
 from holdfast.model.task import NEVER
 
 Rows = Callable[..., list[Any]]
@@ -136,4 +136,4 @@ class _Context:
 def _moment(ms: int) -> str:
     if ms >= NEVER:
         return "it is woken"
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return shown(ms)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from holdfast.ledgers.beyond import Run
@@ -11,6 +13,12 @@ from holdfast.model.duration import seconds
 from holdfast.model.ids import admitted_ms, first_id
 
 HOUR_MS = 3_600_000
+
+EVENT_WAITS_MS = 60_000
+"""An event that a pipeline has not taken for so long is an alert."""
+
+EVENTS = 1_000
+"""Most events that are counted for an alert."""
 
 
 def passed(run: Run, pipeline: str, watched: Rule, now_ms: int) -> list[Alert]:
@@ -33,6 +41,38 @@ def passed(run: Run, pipeline: str, watched: Rule, now_ms: int) -> list[Alert]:
         found.append(Alert("stuck-items", pipeline, message))
     over = overspent(run, pipeline, watched, now_ms)
     return found + ([] if over is None else [over]) + _late(run, pipeline, watched, now_ms) + _at_steps(run, pipeline, rule, now_ms)
+
+
+def events_waiting(run: Run, now_ms: int) -> list[Alert]:
+    """Events that pipelines have not taken, that the broker has not taken, or that could not be handed out."""
+    found = []
+    unserved: Counter[tuple[str, str]] = Counter()
+    failing: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
+    for _, pipeline, version, _, _, _, _, tries, served, reason in run("undelivered", now_ms, now_ms - EVENT_WAITS_MS, EVENTS):
+        if not served:
+            unserved[pipeline, version or "?"] += 1
+        elif tries:
+            failing[pipeline] += 1
+            reasons.setdefault(pipeline, reason or "")
+    for (pipeline, version), number in sorted(unserved.items()):
+        message = (
+            f"{number} events wait for version {version} of {pipeline}, which listens and has no runner: start one, or "
+            f"`holdfast events unsubscribe {pipeline} --version {version}`"
+        )
+        found.append(Alert("unserved-version", f"{pipeline} {version}", message))
+    for pipeline, number in sorted(failing.items()):
+        message = f"{number} events fail at pipeline {pipeline} and are tried again: {reasons[pipeline]}; `holdfast events deliveries --state open`"
+        found.append(Alert("undelivered-events", pipeline, message))
+    ((parked,),) = run("parked_events", EVENTS)
+    if parked:
+        message = f"the broker did not take {parked} events, which are parked: `holdfast events outgoing`, then `holdfast events resend`"
+        found.append(Alert("parked-events", "broker", message))
+    ((aside,),) = run("aside_events", EVENTS)
+    if aside:
+        message = f"{aside} events could not be handed out and are set aside: the runner's log says why; a runner that starts tries them again"
+        found.append(Alert("parked-events", "mailroom", message))
+    return found
 
 
 def _at_steps(run: Run, pipeline: str, rule: Alerts, now_ms: int) -> list[Alert]:

@@ -76,7 +76,8 @@ ALERTS = instance(Alerts, "a number of open dead letters (alerts=10)")
 
 KINDS = (
     "dead-letters", "dead-letter-rate", "dead-letter-age", "stuck-items", "deadline-risk", "queue-growth", "unserved-version", "open-breaker",
-    "budget", "disk-full", "ledger-trouble", "workers", "memory-short",
+    "budget", "disk-full", "ledger-trouble", "workers", "memory-short", "clock", "undelivered-events", "parked-events", "broker-trouble",
+    "internal",
 )  # fmt: skip
 """Every kind of alert that ships, on from the start."""
 
@@ -105,3 +106,44 @@ class Alert(msgspec.Struct, frozen=True):
     kind: str
     subject: str
     message: str
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where alerts go.
+
+    Attributes:
+        digest: names it in the ledger, which never holds the address itself: it may have a password in it.
+        label: how it is shown, without secrets.
+    """
+
+    digest: str
+    label: str
+
+
+SOMEBODY = Address("", "")
+"""Whoever is told where no addresses are named."""
+
+
+class Telling(msgspec.Struct, frozen=True):
+    """An alert on its way to an address.
+
+    Attributes:
+        number: the alert's number in the ledger.
+        alert: what it says.
+        opened_at: since when it is so, Unix milliseconds.
+        closed_at: until when it was so, or None: it still is.
+        address: digest of where it goes.
+        tries: which try this is, from 1.
+    """
+
+    number: int
+    alert: Alert
+    opened_at: int
+    closed_at: int | None
+    address: str
+    tries: int
+
+    @property
+    def id(self) -> str:
+        """Names this occurrence of the alert: the same message may come twice, under the same id."""
+        return f"holdfast-alert-{self.number}-{self.opened_at}"

@@ -22,10 +22,9 @@ from uuid import UUID
 
 import msgspec
 
-Many = Callable[[list[Any]], bool]
+from holdfast.model.domain import NESTING
 
-NESTING = 200
-"""Levels that a value may be nested: every reader, however deep its own stack, has room for as many."""
+Many = Callable[[list[Any]], bool]
 
 _EXACT: frozenset[type] = frozenset({str, int, bool, type(None), bytes, UUID, date, timedelta})
 """Types whose instances come back by their type alone. (A text or a number that JSON cannot carry fails when it is written.)"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.model.domain import check_name, check_text
 from holdfast.model.values import Value
 
 
@@ -82,3 +83,13 @@ class Operation(msgspec.Struct, frozen=True):
     target: str
     who: str
     reason: str = ""
+
+    def check(self) -> None:
+        """Refuse what not every ledger can store.
+
+        Raises:
+            InputError: the name of a person, the reason, or the target.
+        """
+        check_name("name of a person", self.who)
+        check_text("reason", self.reason)
+        check_text("target", self.target)

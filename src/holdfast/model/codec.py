@@ -18,6 +18,8 @@ from holdfast.errors import DefinitionError, InputError, LedgerError, StoreError
 from holdfast.model import media
 from holdfast.model.certain import check_of
 from holdfast.model.differences import culprit, difference, name_of, not_finite, remedy
+from holdfast.model.domain import NESTING
+from holdfast.model.nesting import may_be_deep, too_deep
 from holdfast.model.values import refers_to
 
 T = TypeVar("T")
@@ -141,9 +143,9 @@ def decode(data: bytes, kind: Any) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _check(kind: Any) -> Callable[[Any], bool] | None:
+def _check(kind: Any) -> tuple[Callable[[Any], bool] | None, bool]:
     decoder(kind)
-    return check_of(kind)
+    return check_of(kind), may_be_deep(kind)
 
 
 def keep(value: Any, kind: Any) -> bytes:
@@ -153,16 +155,22 @@ def keep(value: Any, kind: Any) -> bytes:
         ValueError: there are none; the message says where in the value (``$`` is the whole), and why.
         DefinitionError: no ``kind`` can be read back.
     """
-    check = _check(kind)
+    check, deep = _check(kind)
     try:
         data = _encoder.encode(value)  # first: what contains itself fails here
-        if check is None or not check(value):
+        certain = check is not None and check(value)
+        if deep and not (certain and kind is Any) and too_deep(data):  # plain data that are certain have fewer levels
+            raise _Differs(_TOO_DEEP)
+        if not certain:
             _compare(value, data, kind)
         return data
     except (*_OURS, DefinitionError):
         raise
     except Exception as error:
         raise ValueError(_why(error, value)) from error
+
+
+_TOO_DEEP = f"$ is nested deeper than {NESTING} levels"
 
 
 class _Differs(ValueError):
@@ -205,6 +213,21 @@ def _why(error: Exception, value: Any) -> str:
         return f"{where} is of type {name_of(type(inner))}, which JSON has no keys of: use text, or a list of pairs"
     said = "text with a lone surrogate, which UTF-8 cannot carry" if isinstance(error, UnicodeEncodeError) else str(error) or type(error).__name__
     return f"{where} is of type {name_of(type(inner))}: {said}"
+
+
+def check_json(data: bytes) -> bytes:
+    """Return JSON from outside as it is, if every reader takes it.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, or has a number that no reader has.
+    """
+    try:
+        msgspec.json.decode(data)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if too_deep(data):
+        raise ValueError(_TOO_DEEP)
+    return data
 
 
 def plainly(value: Any) -> bytes:

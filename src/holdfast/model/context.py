@@ -13,6 +13,7 @@ import msgspec
 
 from holdfast.errors import InputError, ResultError
 from holdfast.model.codec import decode, describe, encode, keep
+from holdfast.model.domain import is_name
 from holdfast.model.events import traceparent
 from holdfast.model.failure import clean, failure_of
 from holdfast.model.prices import MICRO
@@ -82,7 +83,7 @@ class Context(msgspec.Struct, frozen=True):
         generation: the item's passage, from 1; a redrive begins the next.
         idempotency_key: equal for all attempts of this task and for no other task: hand it to services that
             deduplicate. It is the SHA-256 of item, node and place, in hexadecimal.
-        deadline: Unix time in seconds after which the item is given up, or None.
+        deadline: Unix time in seconds, by this machine's clock, after which the item is given up, or None.
         correlation: shared by everything that one item set off: its children, and what its events started.
         trace: W3C trace id (32 hexadecimal digits), shared likewise.
     """
@@ -119,7 +120,7 @@ class Context(msgspec.Struct, frozen=True):
         if not 0 <= usd < 1e9:
             raise ValueError(f"ctx.cost({usd!r}): say dollars, 0 or more")
         if self.recorder is not None:
-            self.recorder.spent += round(usd * MICRO)
+            self.recorder.spent = min(self.recorder.spent + round(usd * MICRO), _MOST_COST)
 
     @overload
     def once(self, label: str, fn: Callable[[], Awaitable[T]], kind: Any = ...) -> Awaitable[T]: ...
@@ -168,13 +169,16 @@ class Context(msgspec.Struct, frozen=True):
         return _known(label, recorder.known[label], kind)
 
 
+_MOST_COST = 1_000_000_000 * MICRO
+"""Most that is kept of what an attempt cost: a thousand million dollars, of which a ledger can add up thousands."""
+
 _LABEL = 500
 """Characters of a label, at most."""
 
 
 def _check_label(label: Any) -> None:
     """Refuse a label that no ledger keeps, while the effect has not been had."""
-    if not isinstance(label, str) or not 0 < len(label) <= _LABEL or clean(label) != label:
+    if not is_name(label, _LABEL, 1):
         raise InputError(f"ctx.once({label!r:.100}): give a text of 1 to {_LABEL} characters without NUL and lone surrogates, which names the effect")
 
 

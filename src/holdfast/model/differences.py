@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from holdfast.model import media
-from holdfast.model.certain import NESTING
+from holdfast.model.domain import NESTING
 
 _LOST = object()
 """Stands for a field that was not read back."""

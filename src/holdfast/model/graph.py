@@ -83,6 +83,8 @@ class Node(msgspec.Struct):
         joins: one of these waits for other nodes too.
         last: the highest number of a node inside it.
         reads: what it and the nodes inside it refer to that lies outside.
+        whole: one of its inputs is the tuple of a gather, read as a whole.
+        follower: the one node that it leads to, if that is a step that needs nothing else; else -1.
     """
 
     index: int
@@ -106,6 +108,8 @@ class Node(msgspec.Struct):
     joins: bool = False
     last: int = -1
     reads: tuple[Ref, ...] = ()
+    whole: bool = False
+    follower: int = -1
 
 
 class Region(msgspec.Struct):
@@ -120,12 +124,13 @@ class Region(msgspec.Struct):
 
 
 class Graph(msgspec.Struct):
-    """A traced pipeline: node ``k`` is ``nodes[k]``, the root region is ``regions[0]``."""
+    """A traced pipeline: node ``k`` is ``nodes[k]``, the root region is ``regions[0]``. ``cached``: some step is."""
 
     nodes: list[Node]
     regions: list[Region]
     input_type: Any
     output_type: Any
+    cached: bool = False
 
     def steps(self) -> Iterator[Node]:
         """The nodes of kind ``step``, in trace order."""
@@ -159,6 +164,7 @@ class Graph(msgspec.Struct):
 
     def link(self) -> None:
         """Fill in ``needs``, ``dependents`` and ``rank`` once every node is there."""
+        self.cached = any(node.step.cached for node in self.steps())
         dependents: dict[int, list[int]] = {node.index: [] for node in self.nodes}
         for node in self.nodes:
             if node.kind == "each" and node.inputs[0].node >= 0 and not node.inputs[0].path and not node.inputs[0].element:
@@ -170,9 +176,12 @@ class Graph(msgspec.Struct):
             for need in needs:
                 dependents[need].append(node.index)
         for node in self.nodes:
+            node.follower = self._follower(node, dependents[node.index])
+        for node in self.nodes:
             node.last = self._last(node)
             node.reads = tuple(dict.fromkeys(ref for ref in self._references(node) if not node.index <= ref.node <= node.last))
             node.dependents = tuple(dependents[node.index])
+            node.whole = any(self._is_join(ref) for ref in node.inputs)
             node.joins = any(len(self.nodes[dependent].needs) > 1 for dependent in node.dependents)
             owner = self.regions[node.region].owner
             node.rank = max([self.nodes[n].rank + 1 for n in node.needs] + [self.nodes[owner].rank + 1 if owner >= 0 else 0])
@@ -184,6 +193,19 @@ class Graph(msgspec.Struct):
             yield self.regions[region].result
             for inner in self.regions[region].nodes:
                 yield from self._references(self.nodes[inner])
+
+    def _follower(self, node: Node, dependents: list[int]) -> int:
+        if len(dependents) != 1:
+            return -1
+        only = self.nodes[dependents[0]]
+        simple = only.kind == "step" and len(only.needs) == 1 and not any(self._is_join(ref) for ref in only.inputs)
+        return only.index if simple else -1
+
+    def _is_join(self, ref: Ref) -> bool:
+        """Whether a reference may lead to the tuple of a gather, as a whole: also by way of the branch that ran."""
+        if ref.node < 0 or ref.path or ref.element:
+            return ref.element  # what is in an element, or the feedback of a refine, may be one
+        return self.nodes[ref.node].kind in ("gather", "route", "first_ok", "refine", "each")
 
     def _last(self, node: Node) -> int:
         inner = [self.nodes[index] for region in node.regions for index in self.regions[region].nodes]

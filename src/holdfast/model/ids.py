@@ -9,6 +9,7 @@ _VALUE = {letter: number for number, letter in enumerate(_ALPHABET)}
 EPOCH_MS = 1_577_836_800_000
 """Unix milliseconds from which ids count: 2020-01-01."""
 _LENGTH = 13
+_LAST_MS = (1 << 41) - 1
 
 
 class Minter:
@@ -23,7 +24,7 @@ class Minter:
 
     def mint(self, now_ms: int) -> int:
         """Return the next id; ``now_ms`` is the Unix time in milliseconds."""
-        self._last = max(self._last + 1, max(now_ms - EPOCH_MS, 0) << 22)
+        self._last = max(self._last + 1, first_id(now_ms))
         return self._last
 
 
@@ -34,7 +35,7 @@ def admitted_ms(item: int) -> int:
 
 def first_id(ms: int) -> int:
     """The lowest id of what is minted from then on (Unix milliseconds)."""
-    return max(ms - EPOCH_MS, 0) << 22
+    return min(max(ms - EPOCH_MS, 0), _LAST_MS) << 22
 
 
 def show(number: int) -> str:

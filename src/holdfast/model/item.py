@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from holdfast.errors import InputError
+from holdfast.model.domain import check_name, cleaned
 from holdfast.model.values import Value
 
 
@@ -45,6 +45,20 @@ class Submission(msgspec.Struct, frozen=True):
     fields: tuple[tuple[str, str], ...] = ()
     digest: str = ""
     source: str = ""
+
+    def check(self) -> None:
+        """Refuse what not every ledger can store.
+
+        Raises:
+            InputError: a key, a name or a searchable value.
+        """
+        check_name("key", self.key, least=1)
+        check_name("name of a manifest", self.manifest)
+        for name, value in self.fields:
+            check_name("searchable field", name)
+            check_name(f"value of the searchable field {name!r}", value)
+        check_name("correlation", self.correlation)
+        check_name("trace", self.trace)
 
     def due(self, now_ms: int) -> int | None:
         """Unix milliseconds by which an item admitted now must have ended, or None."""
@@ -131,8 +145,8 @@ allow; a line or document is no JSON; it is not of the pipeline's type; the key 
 
 def refusal(pipeline: str, source: str, reason: str, kind: str, key: str = "", manifest: str = "", item: int = 0) -> Refusal:
     """A refusal whose texts any ledger can store: bounded, without NUL; what is not UTF-8 in a path is written as ``\\xff``."""
-    return Refusal(pipeline, identity_of(source), storable(source, SOURCE_LIMIT), storable(reason, REASON_LIMIT), kind,
-                   storable(key, SOURCE_LIMIT), manifest, item)  # fmt: skip
+    return Refusal(pipeline, identity_of(source), cleaned(source, SOURCE_LIMIT), cleaned(reason, REASON_LIMIT), kind,
+                   cleaned(key, SOURCE_LIMIT), manifest, item)  # fmt: skip
 
 
 def identity_of(source: str) -> str:
@@ -154,38 +168,3 @@ def portable(source: str) -> str:
 def unnamed(key: str, digest: str) -> str:
     """The source of a payload that was read nowhere that has a name: its key and the beginning of its content's digest."""
     return f"payload with key {key!r} and content {digest[:12]}"
-
-
-NAME_LIMIT = 512
-"""Characters of a name that a client gives: a manifest's, an event's key or id."""
-
-
-def check_name(what: str, name: str) -> None:
-    """Refuse a name that not every ledger can store.
-
-    Raises:
-        InputError: it is too long, or has NUL or a lone surrogate (bytes that are not UTF-8).
-    """
-    try:
-        name.encode()
-        fits = len(name) <= NAME_LIMIT and "\x00" not in name
-    except UnicodeEncodeError:
-        fits = False
-    if not fits:
-        raise InputError(f"the {what} {name[:80]!r} is not allowed: give UTF-8 text of at most {NAME_LIMIT} characters, without NUL")
-
-
-def storable(text: str, limit: int | None = None) -> str:
-    """A text as any ledger can store it, and any answer carry it: at most so many characters."""
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if _escaped(text) else text
-    shown = shown.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
-    return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
-
-
-def _escaped(text: str) -> bool:
-    """Whether a text is a name whose bytes are not UTF-8, as Python reads them from the file system."""
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text)

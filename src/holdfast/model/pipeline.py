@@ -15,6 +15,7 @@ from holdfast.model.alerts import ALERTS, Alerts
 from holdfast.model.arguments import Declared, checked, instance, placed, refusal, refuse
 from holdfast.model.bodies import of_a_pipeline
 from holdfast.model.codec import decode
+from holdfast.model.domain import NAME_LIMIT, is_name
 from holdfast.model.duration import KEEPING, Duration, OptionalSpan, seconds
 from holdfast.model.failure import said
 from holdfast.model.kinds import Kind, UnfitError, function, several, shown, text
@@ -26,20 +27,9 @@ from holdfast.model.where import caller, caller_names, decorated
 A = TypeVar("A")
 T = TypeVar("T")
 
-KEY_LIMIT = 512
-
 
 class KeyRefusedError(InputError):
     """A payload fits its type, and the key function gives no key for it."""
-
-
-def storable(text: str) -> bool:
-    """Whether a text is Unicode: lone surrogates stand for bytes of a name that are none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -173,11 +163,10 @@ class Pipeline(Generic[A, T]):
             raise
         except BaseException as error:  # a library written in another language may panic
             raise KeyRefusedError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {said(error)}") from error
-        if not isinstance(key, str) or not 0 < len(key) <= KEY_LIMIT or "\x00" in key or not storable(key):
+        if not is_name(key, least=1):
             given = f"{key!r:.100}" if isinstance(key, str) else f"a {type(key).__name__}"
-            raise KeyRefusedError(
-                f"the key function of pipeline {self.name!r} gave {given}: give a text of 1 to {KEY_LIMIT} characters without NUL and lone surrogates"
-            )
+            wanted = f"a text of 1 to {NAME_LIMIT} characters without NUL and lone surrogates"
+            raise KeyRefusedError(f"the key function of pipeline {self.name!r} gave {given}: give {wanted}")
         return str(key)
 
     def bodies(self) -> dict[str, str]:
@@ -225,7 +214,7 @@ def pipeline(
     search: Annotated[
         str | Iterable[str],
         several(
-            text(re.compile(r"\w+(\.\w+)*").fullmatch, "a path of field names, such as 'customer.name'"),
+            text(re.compile(r"(?=.{1,200}\Z)\w+(\.\w+)*").fullmatch, "a path of field names, such as 'customer.name', of at most 200 characters"),
             "a path of field names, such as 'customer.name', or several",
         ),
     ] = (),

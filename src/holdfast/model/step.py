@@ -53,6 +53,7 @@ class Step:
         learns: its timeout is learned.
         cached: its successes are kept.
         depends: what it calls, or None.
+        simple: it is called for one task at a time, and depends on nothing.
         gpus: GPUs that an attempt holds.
         memory: bytes of resident memory that its worker and its children may hold; 0: no limit.
     """
@@ -65,6 +66,7 @@ class Step:
         self.body = body
         self._names = names
         self._instance: Any = None
+        self._body_hash = ""
         function = body if kind == "function" else getattr(body, "__call__")  # noqa: B004 - the class's method, not callable()
         self.is_async = inspect.iscoroutinefunction(function)
         self.runs: Runs = ("loop" if self.is_async else "process") if policy.runs == "auto" else policy.runs
@@ -75,6 +77,7 @@ class Step:
         self.timeout_s = policy.timeout.seconds
         # looked at for every attempt
         self.learns, self.cached, self.depends, self.gpus = policy.timeout.learn, policy.cache, policy.depends, policy.gpus
+        self.simple = policy.batch is None and policy.depends is None
         self.memory = self._memory_limit()
         self._read_signature(function)
 
@@ -154,12 +157,14 @@ class Step:
         return typing.cast(Callable[..., Any], self._instance)
 
     def body_hash(self) -> str:
-        """SHA-256 of the body's source (of its name where there is none), recorded with every attempt."""
-        try:
-            text = inspect.getsource(self.body)
-        except (OSError, TypeError):
-            text = f"{self.body.__module__}.{self.name}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the body's source (of its name where there is none), recorded with every attempt. It is read once."""
+        if not self._body_hash:
+            try:
+                text = inspect.getsource(self.body)
+            except (OSError, TypeError):
+                text = f"{self.body.__module__}.{self.name}"
+            self._body_hash = hashlib.sha256(text.encode()).hexdigest()
+        return self._body_hash
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         active = tracer()

@@ -38,8 +38,10 @@ class Deploy(Body):
 class Collect(Body):
     """A collection of orphans."""
 
-    grace: str = Field(default="1d", max_length=20, description="How old an orphan must be: longer than any attempt takes.")
+    grace: str = Field(default="1d", max_length=20, description="How old an orphan must be; at least as long as any attempt takes.")
+    unknown: bool = Field(default=False, description="Also what an earlier release wrote, for a ledger that is not known.")
     dry_run: bool = False
+    reason: str = Field(default="", max_length=1_000, description="Why; it is kept.")
 
 
 class Keys(Body):
@@ -116,8 +118,8 @@ def purge(here: Here, person: Operator) -> dict[str, int]:
 
 @router.post("/artifacts/collect")
 def collect(here: Here, person: Operator, body: Collect) -> dict[str, Any]:
-    """Remove artifacts that no row refers to."""
-    return dict(msgspec.to_builtins(here.app.collect(_seconds(body.grace), body.dry_run)))
+    """Remove artifacts that this ledger has put and that no row of it refers to. Those of other ledgers stay."""
+    return dict(msgspec.to_builtins(here.app.collect(_seconds(body.grace), body.dry_run, body.unknown, body.reason, person.name)))
 
 
 @router.get("/doctor")

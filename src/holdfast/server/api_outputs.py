@@ -32,7 +32,7 @@ def item_output(here: Here, item: ItemName, pipeline: Of = "") -> Response:
         if known["state"] != "completed":
             raise NotFoundError(f"item {known['item']} has not completed: it has no output")
         found = reads.item_output(known["item"])
-    return Response(_json(found, here.app.store()), media_type="application/json")
+    return Response(_json(found, here.app.stored()), media_type="application/json")
 
 
 @router.get("/pipelines/{name}/outputs", response_class=StreamingResponse)
@@ -45,7 +45,7 @@ def outputs(
         name = known(reads, name)
         if after:
             reads.naming.item(after, name)  # refused now: an answer that has begun cannot be
-    store, wanted = here.app.store(), Filter(pipeline=name, states=("completed",))
+    store, wanted = here.app.stored(), Filter(pipeline=name, states=("completed",))
 
     def lines() -> Iterator[bytes]:
         last, left = after, limit
@@ -71,7 +71,7 @@ def item(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
     """
     with here.reads() as reads:
         found = reads.item(reads.naming.item(item, pipeline))
-    store = here.app.store()
+    store = here.app.stored()
     found["cost"] = item_cost(found, here.app.settings.prices)
     for name in ("payload", "output"):
         found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from starlette.convertors import register_url_convertor
 
 from holdfast.errors import InputError
@@ -144,7 +144,7 @@ def review(here: Here, review: Number) -> dict[str, Any]:
     """One review, with what is shown to who decides it."""
     with here.reads() as reads:
         found = reads.review(reads.naming.review(review))
-    found["shown"], found["shown_whole"] = whole(found["shown"], here.app.store(), WHOLE)
+    found["shown"], found["shown_whole"] = whole(found["shown"], here.app.stored(), WHOLE)
     return dict(plain(found))
 
 
@@ -155,11 +155,18 @@ def alerts(here: Here, all: bool = False, limit: Limit = 100) -> dict[str, Any]:
         return listed(reads.alerts(all, limit))
 
 
+@router.get("/alerts/deliveries")
+def alert_deliveries(here: Here, state: Literal["due", "delivered", "failed"] | None = None, limit: Limit = 100) -> dict[str, Any]:
+    """To which address each alert was delivered, what is tried again, and what was given up."""
+    with here.reads() as reads:
+        return listed(reads.alert_deliveries(state, limit))
+
+
 @router.get("/stuck")
 def stuck(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
-    """Items past their bound: why they wait, and what would move them."""
-    with here.reads() as reads:
-        return listed(reads.stuck(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))
+    """Everything that stands still: items past their bound, and what will never go on by itself: why, and what would move it."""
+    with here.auditing:
+        return listed(here.app.stuck(round(seconds(older) * 1000), limit))
 
 
 @router.get("/operations")
@@ -193,9 +200,24 @@ def trail(here: Here, limit: Limit = 100) -> dict[str, Any]:
 
 @router.get("/audit")
 def audit(here: Here) -> dict[str, Any]:
-    """Prove that nothing is lost, that measures are what the rows say, and that the trail is whole. Reads the whole ledger."""
-    with here.auditing, here.reads() as reads:
-        return reads.audit(here.app.clock.now_ms())
+    """Prove that nothing is lost, that artifacts exist, runners know their items, measures are what the rows say, and the audit log is whole.
+    Reads the whole ledger."""
+    with here.auditing:
+        return here.app.audit()
+
+
+@router.get("/audit/head")
+def audit_head(here: Here) -> Response:
+    """The signed head of the audit log, after an audit: keep it, and compare later with `holdfast audit --against FILE`."""
+    with here.auditing:
+        return Response(here.app.signed_head(here.app.audit()), media_type="application/json")
+
+
+@router.get("/audit/groups")
+def audit_groups(here: Here, by: Literal["manifest", "hour"] = "hour") -> dict[str, Any]:
+    """What was received and what became of it, by manifest or by hour."""
+    with here.auditing:
+        return listed(here.app.audit_groups(by))
 
 
 @router.get("/events")
@@ -206,10 +228,28 @@ def events(here: Here, type: str | None = None, limit: Limit = 50) -> dict[str, 
 
 
 @router.get("/events/one")
-def event(here: Here, id: Annotated[str, Query(max_length=500, description="The event's id.")]) -> dict[str, Any]:
+def event(
+    here: Here,
+    id: Annotated[str, Query(max_length=1_000, description="The event's id.")],
+    source: Annotated[str, Query(max_length=1_000, description="Its producer, where several have used the id.")] = "",
+) -> dict[str, Any]:
     """One event, and what became of it at each pipeline that listens."""
     with here.reads() as reads:
-        return dict(plain(reads.event(id)))
+        return dict(plain(reads.event(id, source)))
+
+
+@router.get("/events/outgoing")
+def outgoing(here: Here, parked: bool = False, limit: Limit = 50) -> dict[str, Any]:
+    """Events that the broker has not got, parked ones first, with how often it did not take them and why."""
+    with here.reads() as reads:
+        return listed(reads.outgoing(parked, limit))
+
+
+@router.get("/events/stuck")
+def stuck_events(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
+    """Events that a pipeline that listens has not taken: why, and what would move them."""
+    with here.reads() as reads:
+        return listed(reads.stuck_events(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))
 
 
 @router.get("/events/deliveries")

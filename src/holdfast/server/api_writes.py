@@ -31,6 +31,22 @@ class Deliveries(Body):
     deliveries: list[Annotated[int, Field(ge=1, le=1 << 62)] | Annotated[str, Field(max_length=40)]] = Field(min_length=1, max_length=1_000)
 
 
+class Resend(Body):
+    """An event that the broker did not take, by its id and (where several producers have used it) its source."""
+
+    id: str = Field(max_length=1_000)
+    source: str = Field(default="", max_length=1_000)
+
+
+class Unsubscribe(Body):
+    """What a version of a pipeline is to listen to no more: one event, or without one all."""
+
+    pipeline: str = Field(max_length=200)
+    version: str = Field(max_length=200)
+    event: str = Field(default="", max_length=200)
+    reason: str = Field(default="", max_length=1_000)
+
+
 class Decision(Body):
     """A person's decision: the answer, and the digest of what was shown (eight characters or more)."""
 
@@ -56,7 +72,8 @@ def decide(here: Here, person: Reviewer, review: Number, body: Decision) -> dict
 
 @router.post("/events", status_code=201)
 def publish(here: Here, person: Submitter, body: Publication, idempotency_key: Annotated[str, Header(max_length=200)] = "") -> dict[str, bool]:
-    """Publish an event, once for its ``id`` (or the header ``Idempotency-Key``); ``new`` is false when it was known."""
+    """Publish an event, once for its ``id`` (or the header ``Idempotency-Key``) and you, its producer; ``new`` is false when it was known. Under an
+    id of yours that another event has, nothing is kept."""
     return {"new": here.app.publish(body.type, body.data, body.key, body.id or idempotency_key, f"api/{person.name}")}
 
 
@@ -65,3 +82,16 @@ def redeliver(here: Here, person: Operator, body: Deliveries) -> dict[str, list[
     """Offer refused deliveries of events to their pipelines again; those that were refused."""
     numbers = [number(str(one), "delivery", "GET /api/v1/events/deliveries lists them") for one in body.deliveries]
     return {"reopened": here.app.redeliver(numbers)}
+
+
+@router.post("/events/resend")
+def resend(here: Here, person: Operator, body: Resend) -> dict[str, bool]:
+    """Hand an event on to the broker again that it did not take; ``resent`` is false when it has not failed."""
+    return {"resent": here.app.send_again(body.id, body.source, person.name)}
+
+
+@router.post("/events/unsubscribe")
+def unsubscribe(here: Here, person: Operator, body: Unsubscribe) -> dict[str, Any]:
+    """End what a version of a pipeline listens to, whose runners will not come back; events that wait for it alone are closed."""
+    ended = here.app.unsubscribe(body.pipeline, body.version, body.event, body.reason, person.name)
+    return {"ended": ended.types, "closed_deliveries": ended.deliveries}

@@ -126,7 +126,7 @@ def item(request: Request, here: Here, item: ItemName, pipeline: Of = "") -> Res
         found = reads.item(number)
         lineage, takes = reads.lineage(number), sources_of(reads.shape(found["pipeline"], found["version"]))
         letters = [reads.letter(one["letter"]) for one in found["letters"] if one["state"] == "open"][:20]
-    store = here.app.store()
+    store = here.app.stored()
     found["cost"] = item_cost(found, here.app.settings.prices)
     for name in ("payload", "output"):
         found[name], found[f"{name}_whole"] = whole(found[name], store, WHOLE)
@@ -162,7 +162,7 @@ def letter(request: Request, here: Here, letter: Number) -> Response:
     with here.reads() as reads:
         found = reads.letter(reads.naming.letter(letter))
         whole_item = reads.item(parse(found["item"]))
-    payload, complete = whole(whole_item["payload"], here.app.store(), WHOLE)
+    payload, complete = whole(whole_item["payload"], here.app.stored(), WHOLE)
     inputs, version = _inputs(here, found), whole_item["version"]
     return page(request, "letter.html", letter=plain(found), payload=payload, payload_whole=complete, version=version, inputs=inputs)
 
@@ -194,7 +194,7 @@ def review(request: Request, here: Here, review: Number) -> Response:
     """One review: the form beside what it is about."""
     with here.reads() as reads:
         found = reads.review(reads.naming.review(review))
-    shown, complete = whole(found["shown"], here.app.store(), WHOLE)
+    shown, complete = whole(found["shown"], here.app.stored(), WHOLE)
     return page(request, "review.html", review=plain({**found, "shown": shown}), complete=complete, fields=forms.fields_of(found["form"]))
 
 
@@ -244,8 +244,8 @@ def audit(request: Request, here: Here, prove: bool = False) -> Response:
     """Who did what; on request, the proof that nothing is lost."""
     found = None
     if prove:
-        with here.auditing, here.reads() as reads:
-            found = reads.audit(here.app.clock.now_ms())
+        with here.auditing:
+            found = here.app.audit()
     with here.reads() as reads:
         operations, trail = reads.operations(100), reads.trail(100)
         hidden = {"operations": cut_of(operations), "trail": cut_of(trail)}
@@ -258,7 +258,7 @@ def artifact(here: Here, digest: Annotated[str, Path(max_length=80)], media_type
     digest = digest.strip().lower().removeprefix("sha256:")
     if not _DIGEST.fullmatch(digest):
         raise NotFoundError("an artifact is named by the 64 hexadecimal digits of its digest")
-    data = here.app.store().get(digest)
+    data = here.app.stored().get(digest)
     headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, max-age=86400, immutable"}
     if media_type not in IMAGES:
         media_type, headers["Content-Disposition"] = "application/octet-stream", f'attachment; filename="{digest[:16]}"'

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from holdfast.errors import (
     RETRY_AFTER_S,
     BacklogFullError,
+    ConflictError,
     DefinitionError,
     HoldfastError,
     InputError,
@@ -53,6 +54,8 @@ def refusal(error: HoldfastError) -> Refused:
         return Refused(503, title, str(error), {"Retry-After": str(max(round(error.retry_after), 1))})
     if isinstance(error, LedgerError):
         return Refused(503, "The ledger cannot serve", str(error), {"Retry-After": str(round(RETRY_AFTER_S))})
+    if isinstance(error, ConflictError):
+        return Refused(409, "Conflict", str(error))
     if isinstance(error, InputError | DefinitionError):
         return Refused(422, "Refused", str(error))
     if isinstance(error, StoreError):

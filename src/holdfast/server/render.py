@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from holdfast.model.media import KEY
+from holdfast.model.moments import shown
 from holdfast.model.search import equal, exactly
 from holdfast.model.visible import visible
 from holdfast.release import VERSION
@@ -60,7 +60,7 @@ def remember(answer: Response, key: str, state: State) -> None:
 
 def when(ms: int | None) -> str:
     """Unix milliseconds as a UTC time."""
-    return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return shown(ms)
 
 
 def lasting(seconds: float | None) -> str:

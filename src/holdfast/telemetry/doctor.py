@@ -13,11 +13,14 @@ from typing import Any
 import msgspec
 
 from holdfast.app import App
+from holdfast.clock import skew_ms
 from holdfast.errors import HoldfastError
+from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.sqlite_file import check_sqlite, sqlite_version
+from holdfast.model.moments import JUMP_MS, skew_in_words
 from holdfast.notices import FULL, Notices
 
-SKEW_MS = 300_000
+NEWER_MS = 300_000
 """Milliseconds by which the newest row may be ahead of this machine's clock."""
 
 
@@ -89,6 +92,8 @@ def _places(app: App) -> Iterator[Finding]:
 
 def _secrets(app: App) -> Iterator[Finding]:
     files = [("tokens", app.settings.tokens_path), ("webhook secrets", app.settings.webhook_secrets), ("alert addresses", app.settings.notify)]
+    if app.settings.signing_key and not app.settings.signing_key.startswith("env:"):
+        files.append(("signing key", Path(app.settings.signing_key)))
     for name, path in files:
         if path is None or not path.exists():
             continue
@@ -107,12 +112,8 @@ def _ledger(app: App) -> Iterator[Finding]:
     try:
         yield Finding("ledger", "ok", app.settings.ledger_name)
         yield from _server(reads.server(), now)
-        newest = max([row["admitted_at"] for row in reads.items(None, None, 1)] or [now])
-        if newest > now + SKEW_MS:
-            yield Finding("clock", "bad", f"the newest item is {(newest - now) / 1000:.0f} s ahead of this machine's clock", "set the clock (NTP)")
-        else:
-            yield Finding("clock", "ok", "not behind the ledger")
         runners = reads.runners(now)
+        yield from _clocks(app, reads, runners, now)
         waiting = sum(states.get(name, (0, 0))[0] for states in reads.live_items().values() for name in ("queued", "waiting", "running"))
         if waiting and not runners:
             yield Finding(
@@ -149,16 +150,33 @@ def _server(server: dict[str, Any] | None, now_ms: int) -> Iterator[Finding]:
     if server["idle_transaction_s"] > IDLE_S:
         found = f"somebody has held a transaction open, idle, for {server['idle_transaction_s']} s: nothing is vacuumed meanwhile"
         yield Finding("idle transaction", "warning", found, "see pg_stat_activity; set idle_in_transaction_session_timeout")
-    skew = (now_ms - server["now"]) / 1000
-    if abs(skew) * 1000 > SKEW_MS:
-        yield Finding("server's clock", "bad", f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} this machine's", "set the clocks (NTP)")
+    ahead = server["now"] - now_ms
+    if abs(ahead) > JUMP_MS:
+        found = f"it is {skew_in_words(ahead)} the ledger's time: it was set while runners worked, and no wait is longer or shorter for it"
+        yield Finding("server's clock", "warning", found, "set it, if it is not right (NTP); the ledger's time approaches it by itself")
+
+
+def _clocks(app: App, reads: LedgerReads, runners: list[dict[str, Any]], now_ms: int) -> Iterator[Finding]:
+    """This machine's clock, and those of the runners."""
+    newest, off = max([row["admitted_at"] for row in reads.items(None, None, 1)] or [now_ms]), skew_ms(app.clock)
+    if abs(off) > JUMP_MS:
+        found = f"this machine's clock is {skew_in_words(off)} the ledger's time; no item minds"
+        yield Finding("clock", "bad", found, "set the clock (NTP)")
+    elif newest > now_ms + NEWER_MS:
+        yield Finding("clock", "bad", f"the newest item is {(newest - now_ms) / 1000:.0f} s ahead of this machine's clock", "set the clock (NTP)")
+    else:
+        yield Finding("clock", "ok", "as the ledger's")
+    for one in runners:
+        if one["clock_ahead_s"]:
+            found = f"it is {skew_in_words(one['clock_ahead_s'] * 1000)} the ledger's time; no item minds"
+            yield Finding(f"clock of {one['host']}", "bad", found, "set that host's clock (NTP)")
 
 
 def _alerts(app: App) -> Iterator[Finding]:
     if app.settings.notify is None:
         yield Finding("alert delivery", "warning", "nobody is told of alerts", "name a file of Apprise addresses in HOLDFAST_NOTIFY")
     else:
-        yield Finding("alert delivery", "ok", f"to {Notices(app.settings).number} addresses")
+        yield Finding("alert delivery", "ok", f"to {len(Notices(app.settings).addresses)} addresses")
 
 
 CHECKS: list[Callable[[App], Iterator[Finding]]] = [_software, _places, _secrets, _ledger, _alerts]

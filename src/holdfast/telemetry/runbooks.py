@@ -73,7 +73,9 @@ def runbooks(of: Subject) -> list[Runbook]:
         _step(of),
         _machine(of),
         _workers(of),
+        _events(of),
         _memory(of),
+        _clock(of),
         _alert(of),
     ]
 
@@ -288,6 +290,39 @@ def _machine(of: Subject) -> Runbook:
     )
 
 
+def _events(of: Subject) -> Runbook:
+    name = shlex.quote(of.pipeline)
+    return Runbook(
+        "events-wait",
+        "Events wait: a pipeline or the broker does not take them",
+        "what was received or emitted is kept, and does not arrive",
+        ("undelivered-events", "parked-events", "broker-trouble"),
+        (
+            Step("What waits, for how long, and what would move it.", ("holdfast stuck || true",), "/alerts"),
+            Step(
+                "A pipeline's `where` or `key` fails, or a store does: the reason is there. After it has been put right, "
+                "`holdfast events redeliver DELIVERY` tries it at once; it is tried again by itself within 5 minutes.",
+                ("holdfast events deliveries --state open",),
+            ),
+            Step(
+                f"A version of {of.pipeline} listens and has no runner: start one. If it will not come back, end its subscriptions: "
+                f"`holdfast events unsubscribe {name} --version LABEL`."
+            ),
+            Step(
+                "The broker did not take an event, ten times: the reason is there. After it has been put right, "
+                "`holdfast events resend EVENT` hands it on again.",
+                ("holdfast events outgoing",),
+            ),
+            Step(
+                "The broker cannot be reached, or its stream would discard unread messages: the runner's log and the alert say which limit, and "
+                "what to set. Events wait in the ledger meanwhile, and nothing of them is lost.",
+                ("holdfast alerts",),
+                "/alerts",
+            ),
+        ),
+    )
+
+
 def _workers(of: Subject) -> Runbook:
     return Runbook(
         "workers-cannot-start",
@@ -320,6 +355,26 @@ def _memory(of: Subject) -> Runbook:
                 "If it is not the workers that hold the memory, end what does, or add memory. Then send the dead letters back: "
                 "`holdfast dead redrive error:memory`."
             ),
+        ),
+    )
+
+
+def _clock(of: Subject) -> Runbook:
+    return Runbook(
+        "clock",
+        "A clock is wrong or was set",
+        "a runner says that its machine's clock is ahead of the ledger's time, or behind it",
+        ("clock",),
+        (
+            Step(
+                "Whose clock, and by how much? No item is harmed: waits, deadlines and leases go by the ledger's time.", ("holdfast doctor || true",)
+            ),
+            Step("Set the clock of the host that the alert names, and keep it right with NTP. No restart is needed."),
+            Step(
+                "If its clock was put right while an SQLite runner worked: the ledger's time approaches it by 3 minutes an hour, or takes it up at "
+                "once when the runner is started again. What waits is moved along."
+            ),
+            Step(f"See that nothing of {of.pipeline} hangs.", ("holdfast stuck --older 1h || true", "holdfast audit"), "/audit"),
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +32,7 @@ class FaultyLedger:
         self.rate = rate
         self.faults = 0
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
         """Commit, or one of two faults."""
         drawn = self._rng.random()
         if drawn < self.rate:
@@ -73,6 +73,7 @@ class FaultyExecutor:
         self._rates, self._checked, self._free = rates, checked, slots
         self.report: Callable[[list[Outcome]], None] = lambda outcomes: None
         self._open: dict[tuple[int, int, str], int] = {}
+        self._started: set[tuple[int, int, str, int, int]] = set()
         self.dead = False
 
     unavailable: Mapping[tuple[str, str], str] = MappingProxyType({})
@@ -99,6 +100,7 @@ class FaultyExecutor:
         for invocation in invocations:
             self._checked(invocation)
             self._open[invocation.task] = invocation.attempt
+            self._started.add(invocation.attempted)
         outcomes = self._outcomes(step, invocations)
         self._later(self._rng.choice((0, 1, 5, 50, 400)) * self._rng.random(), lambda: self._end(outcomes))
 
@@ -109,6 +111,10 @@ class FaultyExecutor:
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Cancelled attempts report nothing useful: their fence has moved on."""
         self._open.pop((item, node, place), None)
+
+    def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
+        """Attempts that were started and not reported yet."""
+        return list(self._started)
 
     def tick(self) -> None:
         """Nothing to kill: hangs are drawn with their end."""
@@ -168,6 +174,7 @@ class FaultyExecutor:
             self._free += 1
             for outcome in outcomes:
                 self._open.pop(outcome.invocation.task, None)
+                self._started.discard(outcome.invocation.attempted)
         elif self._rng.random() < 0.5:
             return
         self.report(outcomes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from holdfast.errors import StoreError
+from holdfast.store import Collected
 from holdfast.stores.chunks import ChunkedStore
 
 
@@ -33,3 +34,16 @@ class MemoryStore(ChunkedStore):
     def part(self, digest: str, at: int, length: int) -> bytes:
         """Some of the bytes of a digest."""
         return self.get(digest)[at : at + length]
+
+    def touch(self, digests: tuple[str, ...]) -> None:
+        """Nothing is collected here but what nothing refers to."""
+        for digest in digests:
+            self.get(digest)
+
+    def collect(self, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, unknown: bool = False) -> Collected:
+        """Forget what nothing refers to: all of it is old enough."""
+        orphans = self._data.keys() - referenced
+        found = Collected(len(self._data), len(self._data) - len(orphans), len(orphans), sum(len(self._data[one]) for one in orphans))
+        for one in orphans if not dry_run else ():
+            del self._data[one]
+        return found

@@ -24,6 +24,7 @@ class SharedLedger(SqliteLedger):
         """Begin an incarnation beside the others."""
         now = self._clock.now_ms()
         (incarnation,) = self._one("begin_incarnation", host, pid, now, now + lease_ms) or (0,)
+        self.restores.begun(incarnation, now)
         return int(incarnation)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from holdfast.errors import DefinitionError
 from holdfast.model.arguments import checked, refuse
 from holdfast.model.codec import decoder, describe
+from holdfast.model.domain import is_name
 from holdfast.model.duration import OptionalSpan, seconds
 from holdfast.model.forms import form_schema
 from holdfast.model.kinds import several, shown, text
@@ -28,7 +29,7 @@ NAMES = several(
 def review(
     form: type[T],
     *,
-    title: Annotated[str, text(lambda title: len(title) <= 500, "a text of at most 500 characters")] = "",
+    title: Annotated[str, text(lambda title: is_name(title, 500), "a text of at most 500 characters, without NUL")] = "",
     by: Annotated[str | Iterable[str], NAMES] = (),
     within: OptionalSpan = None,
     escalate: Annotated[str | Iterable[str], NAMES] = (),

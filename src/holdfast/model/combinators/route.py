@@ -13,6 +13,7 @@ from holdfast.errors import DefinitionError
 from holdfast.model.arguments import checked, refuse
 from holdfast.model.bodies import BRANCH
 from holdfast.model.codec import decode, describe, encode
+from holdfast.model.domain import is_name
 from holdfast.model.edge_types import fits
 from holdfast.model.kinds import Kind, UnfitError
 from holdfast.model.tracing import either, tracer
@@ -38,8 +39,13 @@ class Case(Generic[K, Unpack[Ts], T]):
 def _case_key(value: Any) -> Any:
     if not isinstance(value, str | int | float | bool | Enum | None) or value != value:
         raise UnfitError(f"give {CASE_KEY.expects}")
+    if not is_name(str(value.value if isinstance(value, Enum) else value), CASE_LIMIT):
+        raise UnfitError(f"give text of at most {CASE_LIMIT} characters, without NUL")
     return value
 
+
+CASE_LIMIT = 200
+"""Characters of a case's key: it is counted under it how many items took it."""
 
 CASE_KEY = Kind("text, a number, True, False, None, or an enum member", _case_key)
 

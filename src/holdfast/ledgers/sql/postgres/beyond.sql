@@ -14,6 +14,15 @@ where w.item = $1 and w.node = $2 and w.place = $3 and w.kind = 'child' and w.st
 update waits set state = case state when 'answered' then 'closed' else 'withdrawn' end, fresh = 0
 where item = $1 and node = $2 and place = $3 and state in ('open', 'answered');
 
+-- name: tell_children of an item that is given up
+insert into mail (kind, item)
+select 'cancel', c.id from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
+where w.item = $1 and w.kind = 'child' and w.state = 'open' and c.state in ('queued', 'running', 'waiting', 'paused');
+
+-- name: end_waits
+update waits set state = case state when 'answered' then 'closed' else 'withdrawn' end, fresh = 0
+where item = $1 and state in ('open', 'answered');
+
 -- name: move_review
 update waits set asked = $4, due = $5 where item = $1 and node = $2 and place = $3 and state = 'open';
 
@@ -24,9 +33,9 @@ select asked from waits where item = $1 and node = $2 and place = $3 and state =
 select generation from items where id = $1;
 
 -- name: add_child
-insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, parent, correlation, trace, digest)
-select (($1::bigint - 1577836800000) << 22) | nextval('item_ids'), v.pipeline, v.id, $4::text, $5::bytea, $6::text, $7::int, $8::bigint,
-    $9::bigint, $10::bigint, $11::text, $12::text, $13::text
+insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, allowed_ms, parent, correlation, trace, digest)
+select (least(greatest($1::bigint - 1577836800000, 0), 2199023255551) << 22) | nextval('item_ids'), v.pipeline, v.id, $4::text, $5::bytea, $6::text, $7::int, $8::bigint,
+    $9::bigint, $9::bigint - $8::bigint, $10::bigint, $11::text, $12::text, $13::text
 from versions v join pipelines p on p.id = v.pipeline where p.name = $2 and v.label = $3
 on conflict (pipeline, key) do nothing returning id, pipeline;
 
@@ -37,8 +46,13 @@ select i.id, i.digest from items i join pipelines p on p.id = i.pipeline where p
 insert into mail (kind, item) values ($1, $2);
 
 -- name: add_event
-insert into events (name, type, source, key, at, correlation, trace, outgoing, data, artifact)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (name) do nothing returning id;
+insert into events (name, type, source, key, at, received_at, mark, correlation, trace, outgoing, data, artifact)
+values ($1, $2, $3, $4, $5, $6, (select coalesce(max(id), 0) from receipts), $7, $8, $9, $10, $11) on conflict (name, source) do nothing returning id;
+
+-- name: emit_event its source names this ledger
+insert into events (name, type, source, key, at, received_at, mark, correlation, trace, outgoing, data, artifact)
+values ($1, $2, $3::text || '/' || (select id from origin), $4, $5, $6, (select coalesce(max(id), 0) from receipts), $7, $8, $9, $10, $11)
+on conflict (name, source) do nothing returning id;
 
 -- name: add_effect
 insert into effects (item, node, place, label, at, value) values ($1, $2, $3, $4, $5, $6) on conflict (item, node, place, label) do nothing;

@@ -8,7 +8,7 @@ select distinct item from each_parts where item = any ($1::bigint[]);
 
 -- name: next_generations
 update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
-    deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end,
+    deadline = $1 + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = any ($2::bigint[]);
 

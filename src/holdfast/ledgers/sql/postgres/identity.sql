@@ -3,7 +3,7 @@
 -- name: has_identity
 select to_regclass('ledger_identity')::text;
 
--- name: identity
+-- name: whose
 select id, project, created_at from ledger_identity;
 
 -- name: add_identity when there is none

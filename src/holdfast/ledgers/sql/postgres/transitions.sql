@@ -24,7 +24,7 @@ insert into incarnations (host, pid, place, born, started_at, expires_at) values
 select id, pid, born from incarnations where not swept and ended_at is null and place = $1 and place <> '' and born > 0 and id <> $2;
 
 -- name: renew_incarnation
-update incarnations set expires_at = now_ms() + $2 where id = $1 and ended_at is null returning id;
+update incarnations set expires_at = now_ms() + $2, beats = beats + 1 where id = $1 and ended_at is null returning beats, now_ms();
 
 -- name: end_incarnation
 update incarnations set expires_at = now_ms(), ended_at = coalesce(ended_at, now_ms()) where id = $1;
@@ -40,16 +40,16 @@ select id from incarnations where not swept and ended_at is not null order by id
 -- name: mark_swept only when nothing runs under it, in whatever version
 update incarnations set swept = true where id = $1 and not exists (select from items where state = 'running' and due = $1);
 
--- name: incarnation_alive
-select id from incarnations where id = $1 and ended_at is null and expires_at > now_ms() for share;
+-- name: lease_of whether it is over, and the time, before anything goes by it
+select expires_at, now_ms() from incarnations where id = $1 and ended_at is null for share;
 
 -- name: version_of
 select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline where p.name = $1 and v.label = $2;
 
 -- name: add_items in the order given; a known key is left out
-insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, digest)
-select (($1::bigint - 1577836800000) << 22) | nextval('item_ids'), w.pipeline, w.version, w.key, w.payload, w.artifact, w.priority, $1,
-    w.deadline, w.digest
+insert into items (id, pipeline, version, key, payload, artifact, priority, admitted_at, deadline, allowed_ms, digest)
+select (least(greatest($1::bigint - 1577836800000, 0), 2199023255551) << 22) | nextval('item_ids'), w.pipeline, w.version, w.key, w.payload, w.artifact, w.priority, $1,
+    w.deadline, w.deadline - $1, w.digest
 from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bytea[], $6::text[], $7::int[], $8::bigint[], $9::text[])
     with ordinality as w (pipeline, version, key, payload, artifact, priority, deadline, digest, position)
 order by w.position
@@ -105,6 +105,9 @@ returning id, fence, version, key, generation, payload, artifact, admitted_at, d
 select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish
 from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
 
+-- name: owned_of those of some items that an incarnation owns
+select id from items where id = any ($2::bigint[]) and due = $1 and state = 'running';
+
 -- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item = any ($1::bigint[])
@@ -143,9 +146,12 @@ select item, node, place, part, last, generation, chunk, failed from each_parts 
 select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
 from live_tasks where item = any ($1::bigint[]);
 
--- name: fences locks the rows in the order given
+-- name: fences locks the rows in the order given; one that somebody else holds is left out
 select i.id, i.fence, i.version, i.admitted_at from unnest($1::bigint[]) as w (id)
-cross join lateral (select id, fence, version, admitted_at from items where id = w.id and state = 'running' for no key update) i;
+cross join lateral (select id, fence, version, admitted_at from items where id = w.id and state = 'running' for no key update skip locked) i;
+
+-- name: fences_now of items whose rows are not to be locked
+select id, fence from items where id = any ($1::bigint[]) and state = 'running';
 
 -- name: all_fences
 select id, fence from items where id = any ($1::bigint[]);
@@ -162,6 +168,13 @@ delete from live_tasks where item = any ($1::bigint[]);
 -- name: write_live
 insert into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
 select * from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[], $9::bigint[], $10::bigint[])
+on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
+    crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
+
+-- name: start_tasks first attempts
+insert into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+select item, node, place, 'running', 1, 0, 0, 0, started_at, 0
+from unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[]) as w (item, node, place, started_at)
 on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
     crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
 
@@ -222,7 +235,7 @@ where d.state = 'open' and d.id = any ($1::bigint[]) order by d.id for update;
 
 -- name: next_generation
 update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
-    deadline = case when deadline is null then null else $1 + (deadline - admitted_at) end,
+    deadline = $1 + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = $2;
 

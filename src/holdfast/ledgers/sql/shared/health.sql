@@ -86,7 +86,8 @@ and not exists (
 select kind, subject from alerts where closed_at is null;
 
 -- name: open_alert
-insert into alerts (kind, subject, message, opened_at, seen_at) values ($1, $2, $3, $4, $4);
+insert into alerts (kind, subject, message, opened_at, seen_at) values ($1, $2, $3, $4, $4)
+on conflict (kind, subject) where closed_at is null do nothing returning id;
 
 -- name: alert_seen
 update alerts set seen_at = $1, message = $2 where kind = $3 and subject = $4 and closed_at is null;
@@ -100,9 +101,44 @@ select count(*) from (
     where i.state in ('queued', 'running', 'waiting', 'paused') and p.name = $1 and i.id < $2 limit 1
 ) old;
 
--- name: alerts_to_tell
-update alerts set telling_until = $1 where notified_at is null and closed_at is null and coalesce(telling_until, 0) < $2
-returning id, kind, subject, message, opened_at;
+-- name: parked_events
+select count(*) from (select 1 from events where outgoing = 2 limit $1) parked;
+
+-- name: aside_events
+select count(*) from (select 1 from events where fresh = 2 limit $1) aside;
+
+-- name: know_address
+insert into alert_addresses (address, label, since) values ($1, $2, $3) on conflict (address) do update set label = excluded.label;
+
+-- name: revive_tellings of alerts that are still open
+update alert_deliveries set state = 'due', tries = 0, due = $1
+where address = $2 and state = 'failed' and alert in (select id from alerts where closed_at is null);
+
+-- name: plan_tellings of what is open, and of what has closed since the address is known (notified_at: told by an older release)
+insert into alert_deliveries (alert, address, due) select a.id, cast($1 as text), cast($2 as bigint) from alerts a
+where a.notified_at is null
+and (a.closed_at is null or a.closed_at >= coalesce((select k.since from alert_addresses k where k.address = $1), $2))
+and (a.closed_at is null or a.closed_at > $3)
+and not exists (select 1 from alert_deliveries d where d.alert = a.id and d.address = $1)
+on conflict (alert, address) do nothing;
+
+-- name: give_up_tellings
+update alert_deliveries set state = 'failed' where address = $1 and state = 'due' and tries >= $2 and due <= $3;
+
+-- name: claim_tellings each try waits twice as long for the next, up to an hour; one that is due later than any try: a clock was set
+update alert_deliveries set tries = tries + 1, due = $1 + case when tries >= 6 then 3540000 else 60000 * ((1 << tries) - 1) end
+where address = $2 and state = 'due' and (due <= $3 or due > $3 + 7200000) returning alert, tries;
+
+-- name: alert_of
+select id, kind, subject, message, opened_at, closed_at from alerts where id = $1;
 
 -- name: alert_told
-update alerts set notified_at = $1 where id = $2;
+update alert_deliveries set state = 'delivered', delivered_at = $1, error = null where alert = $2 and address = $3;
+
+-- name: alert_not_told
+update alert_deliveries set error = $1, state = case when tries >= $2 then 'failed' else 'due' end where alert = $3 and address = $4 and state = 'due';
+
+-- name: alert_deliveries the newest alerts first
+select d.alert, a.kind, a.subject, coalesce(k.label, ''), d.state, d.tries, case when d.state = 'due' then d.due end, d.delivered_at, d.error
+from alert_deliveries d join alerts a on a.id = d.alert left join alert_addresses k on k.address = d.address
+where cast($1 as text) is null or d.state = $1 order by d.alert desc, d.address limit $2;

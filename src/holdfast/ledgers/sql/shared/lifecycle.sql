@@ -73,21 +73,27 @@ delete from restarts where item = $1;
 insert into edits (item, node, place, arguments) values ($1, $2, $3, $4)
 on conflict (item, node, place) do update set arguments = excluded.arguments;
 
--- name: pause_pipeline
-insert into pauses (pipeline, step, at, who, reason) select cast($1 as bigint), cast($2 as text), cast($3 as bigint), o.who, o.reason from operations o where o.id = $4
-on conflict (pipeline, step) do nothing returning pipeline;
+-- name: pause_pipeline by a person
+insert into pauses (pipeline, step, origin, at, who, reason)
+select cast($1 as bigint), cast($2 as text), 'person', cast($3 as bigint), o.who, o.reason from operations o where o.id = $4
+on conflict (pipeline, step, origin) do nothing returning pipeline;
 
--- name: resume_pipeline
+-- name: pause_by_rule beside what people have paused
+insert into pauses (pipeline, step, origin, at, who, reason)
+select cast($1 as bigint), '', cast($2 as text), cast($3 as bigint), o.who, o.reason from operations o where o.id = $4
+on conflict (pipeline, step, origin) do nothing returning pipeline;
+
+-- name: resume_pipeline a person lifts every pause
 delete from pauses where pipeline = $1 and step = $2 returning pipeline;
 
--- name: resume_if_paused_by
-delete from pauses where pipeline = $1 and step = '' and who = $2 returning pipeline;
+-- name: resume_by_rule a rule lifts its own pause alone
+delete from pauses where pipeline = $1 and step = '' and origin = $2 returning pipeline;
 
 -- name: pipeline_of
 select id from pipelines where name = $1;
 
 -- name: pauses
-select p.name, x.step from pauses x join pipelines p on p.id = x.pipeline;
+select distinct p.name, x.step from pauses x join pipelines p on p.id = x.pipeline;
 
 -- name: wishes
 select id, fence, wish from items where state = 'running' and due = $1;

@@ -23,17 +23,17 @@ select m.minute, m.version, m.node, m.admitted, m.succeeded, m.skipped, m.dead, 
     m.excused, m.busy_ms, m.cpu_ms, m.gpu_ms, m.cost, m.stored, m.peak_kib, m.durations, m.errors
 from measures m where m.minute >= $1 and m.minute < $2 order by m.minute;
 
--- name: recounted_tasks
+-- name: recounted_tasks of items above $1 and at most $2
 select i.pipeline, t.state, count(*), cast(coalesce(sum(case when t.state = 'succeeded' and t.attempt > 0 then t.ended_at - t.started_at else 0 end), 0) as bigint),
     cast(coalesce(sum(case when t.state = 'succeeded' then t.cpu_ms else 0 end), 0) as bigint),
     cast(coalesce(sum(case when t.state = 'succeeded' then t.gpu_ms else 0 end), 0) as bigint),
     cast(coalesce(sum(case when t.state = 'succeeded' then t.cost else 0 end), 0) as bigint)
-from tasks t join items i on i.id = t.item where t.incarnation > 0 group by i.pipeline, t.state;
+from tasks t join items i on i.id = t.item where t.item > $1 and t.item <= $2 and t.incarnation > 0 group by i.pipeline, t.state;
 
 -- name: recounted_attempts
 select i.pipeline, cast(sum(a.charged) as bigint), count(*), cast(sum(a.ended_at - a.started_at) as bigint), cast(coalesce(sum(a.cpu_ms), 0) as bigint),
     cast(coalesce(sum(a.gpu_ms), 0) as bigint), cast(coalesce(sum(a.cost), 0) as bigint)
-from attempts a join items i on i.id = a.item group by i.pipeline;
+from attempts a join items i on i.id = a.item where a.item > $1 and a.item <= $2 group by i.pipeline;
 
 -- name: measured_in_all of all steps of a pipeline, and its admitted items
 select v.pipeline, cast(sum(m.succeeded * m.of_step) as bigint), cast(sum(m.skipped * m.of_step) as bigint),
@@ -72,9 +72,6 @@ update items set cost = $1 where id = $2;
 
 -- name: pipeline_numbers
 select name, id from pipelines order by name;
-
--- name: received_in_all
-select pipeline, count(*) from receipts group by pipeline;
 
 -- name: live_items by version, also of dead ones: how many, and the oldest (ids are in the order of admission)
 select version, state, count(*), min(id) from items where state in ('queued', 'running', 'waiting', 'paused', 'dead') group by version, state;

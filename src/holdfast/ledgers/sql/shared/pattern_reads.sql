@@ -13,19 +13,35 @@ select node, place, kind, state, name, key, opened_at, due, answered_at, answere
 
 -- name: events
 select id, name, type, source, key, at, correlation, trace, data, artifact, outgoing,
-    (select count(*) from deliveries d where d.event = events.id)
+    (select count(*) from deliveries d where d.event = events.id), received_at
 from events where (cast($1 as text) is null or type = $1) and (cast($2 as text) is null or name = $2) order by id desc limit $3;
 
 -- name: event_deliveries
-select d.id, p.name, d.state, d.item, d.reason, e.name, e.type, e.at
+select d.id, p.name, d.state, d.item, d.reason, e.name, e.type, e.at, e.source, d.tries, nullif(d.due, 0), e.received_at
 from deliveries d join pipelines p on p.id = d.pipeline join events e on e.id = d.event
 where (cast($1 as bigint) is null or d.event = $1) and (cast($2 as text) is null or d.state = $2) order by d.id desc limit $3;
+
+-- name: outgoing_listed
+select id, name, source, type, outgoing, send_tries, nullif(send_due, 0), send_error, received_at from events
+where outgoing >= $1 and outgoing in (1, 2) order by outgoing desc, id limit $2;
+
+-- name: undelivered by the newest version that listens; served: whether a runner serves any version that does
+select d.id, p.name, (
+    select o.label from versions o join subscriptions t on t.version = o.id and t.type = e.type where o.pipeline = d.pipeline order by o.id desc limit 1
+), e.name, e.source, e.type, e.received_at, d.tries, case when exists (
+    select 1 from versions v join subscriptions s on s.version = v.id and s.type = e.type
+    join serving g on g.version = v.id join incarnations n on n.id = g.incarnation
+    where v.pipeline = d.pipeline and n.ended_at is null and n.expires_at > $1
+    and not exists (select 1 from verdicts x where x.delivery = d.id and x.version = v.id)
+) then 1 else 0 end, d.reason
+from deliveries d join pipelines p on p.id = d.pipeline join events e on e.id = d.event
+where d.state = 'open' and e.received_at < $2 order by d.id limit $3;
 
 -- name: has_delivery
 select 1 from deliveries where id = $1;
 
 -- name: listeners
-select p.name, s.type from subscriptions s join pipelines p on p.id = s.pipeline order by s.type, p.name;
+select distinct p.name, s.type from subscriptions s join versions v on v.id = s.version join pipelines p on p.id = v.pipeline order by s.type, p.name;
 
 -- name: choices
 select c.node, c.minute, c.choice, cast(sum(c.number) as bigint) from choices c
@@ -55,21 +71,6 @@ select id, name, type, key, source, at from events where correlation = $1 and co
 
 -- name: started_by an event
 select d.item from deliveries d where d.pipeline in (select id from pipelines) and d.event = $1 and d.item is not null;
-
--- name: artifact_references every value that lies in the artifact store
-select artifact from items where artifact is not null
-union all select output_artifact from items where output_artifact is not null
-union all select artifact from tasks where artifact is not null
-union all select shown_artifact from waits where shown_artifact is not null
-union all select answer_artifact from waits where answer_artifact is not null
-union all select artifact from events where artifact is not null
-union all select artifact from cache where artifact is not null;
-
--- name: part_references
-select chunk from each_parts;
-
--- name: effect_values
-select value from effects union all select arguments from edits union all select output from cache where output is not null;
 
 -- name: has_event_type
 select 1 from events where type = $1 limit 1;

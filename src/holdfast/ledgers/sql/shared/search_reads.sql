@@ -30,8 +30,9 @@ select id, kind, subject, message, opened_at, seen_at, closed_at from alerts whe
 -- name: alerts_all
 select id, kind, subject, message, opened_at, seen_at, closed_at from alerts order by id desc limit $1;
 
--- name: pauses_with_reason
-select p.name, x.step, x.at, x.who, x.reason from pauses x join pipelines p on p.id = x.pipeline order by p.name, x.step;
+-- name: pauses_with_reason one of each; where a person and a rule have paused it, the person's
+select p.name, x.step, x.at, x.who, x.reason from pauses x join pipelines p on p.id = x.pipeline
+where x.origin = (select max(o.origin) from pauses o where o.pipeline = x.pipeline and o.step = x.step) order by p.name, x.step;
 
 -- name: all_bodies
 select hash, id from bodies;

@@ -3,7 +3,7 @@
 -- name: has_identity
 select 1 from sqlite_schema where name = 'ledger_identity';
 
--- name: identity
+-- name: whose
 select id, project, created_at from ledger_identity;
 
 -- name: add_identity when there is none

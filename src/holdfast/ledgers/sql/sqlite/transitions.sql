@@ -21,7 +21,7 @@ insert into incarnations (host, pid, started_at, expires_at) values (?, ?, ?, ?)
 update incarnations set expires_at = ?1, ended_at = coalesce(ended_at, ?1) where id <> ?2 and ended_at is null;
 
 -- name: renew_incarnation
-update incarnations set expires_at = ? where id = ? and ended_at is null;
+update incarnations set expires_at = ?, beats = beats + 1 where id = ? and ended_at is null returning beats;
 
 -- name: end_incarnation
 update incarnations set expires_at = ?1, ended_at = ?1 where id = ?2;
@@ -36,8 +36,8 @@ select v.id, v.pipeline from versions v join pipelines p on p.id = v.pipeline wh
 select id, state, digest from items where pipeline = ? and key = ?;
 
 -- name: add_item
-insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, digest)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?10)
+insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, allowed_ms, digest)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?9 - ?8, ?10)
 on conflict (pipeline, key) do nothing;
 
 -- name: waiting_items how many wait, counted no further than a limit
@@ -67,6 +67,9 @@ select id from items where state = 'queued' and version in (select value from ca
 -- name: claim
 update items set state = 'running', due = ?, fence = fence + 1 where id in (select value from carray(?))
 returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish;
+
+-- name: owned_of those of some items that an incarnation owns
+select id from items where id in (select value from carray(?2)) and due = ?1 and state = 'running';
 
 -- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
@@ -114,6 +117,13 @@ select id, fence from items where id in (select value from carray(?));
 
 -- name: drop_live
 delete from live_tasks where (item, node, place) in (values (?, ?, ?));
+
+-- name: drop_task_of many items
+delete from live_tasks where item in (select value from carray(?3)) and node = ?1 and place = ?2;
+
+-- name: start_tasks the first attempt of one task of many items
+insert or replace into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+select value, ?1, ?2, 'running', 1, 0, 0, 0, ?3, 0 from carray(?4);
 
 -- name: drop_all_live
 delete from live_tasks where item in (values (?));
@@ -179,7 +189,7 @@ where d.state = 'open' and d.id in (select value from carray(?)) order by d.id;
 
 -- name: next_generation
 update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
-    deadline = case when deadline is null then null else ? + (deadline - admitted_at) end,
+    deadline = ? + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
     output_node = null, output_place = null, output = null, output_artifact = null
 where id = ?;
 
