@@ -146,9 +146,9 @@ class Ledger(Protocol):
         """
         ...
 
-    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+    def adopt(self, incarnation: int, versions: list[int], items: list[int], now_ms: int) -> list[Claimed]:
         """Take those of these items anew, under a new fence each, that an incarnation owns already: it does not know them, since
-        the answer to its claim was lost.
+        the answer to its claim was lost. Those of other versions than these are queued again.
 
         Raises:
             LeaseLostError: the incarnation is over.

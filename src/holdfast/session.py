@@ -170,6 +170,7 @@ class Session:
             if self._messenger is not None:
                 self._messenger.close()
             self.runner.leave()
+            self._visit_alerts()
             self.runner.tally.close()
             await loop.run_in_executor(self._ours, self._leave)
             self._ours.shutdown()
@@ -181,9 +182,7 @@ class Session:
             raise error
         return self._now or self.runner.draining
 
-    async def _work(
-        self, feeding: asyncio.Task[None], relay: Relay | None, until_idle: bool, each_tick: Callable[[], None]
-    ) -> None:
+    async def _work(self, feeding: asyncio.Task[None], relay: Relay | None, until_idle: bool, each_tick: Callable[[], None]) -> None:
         """Until it is idle (if asked to), drained, stopped or lost. Turns are taken whenever the bell is rung, and here."""
         while not (self._now or self.lost):
             self._bell.strike()
@@ -240,10 +239,7 @@ class Session:
         self.remembering.visit(self._clock.monotonic())
         self.retention.visit()
         self.redriving.visit()
-        if (waiting := self._processes.alerts()) != self._waiting:
-            self._waiting = waiting
-            self.alerting.due()
-        self.alerting.visit()
+        self._visit_alerts()
         self.reporting.visit()
         if self._surroundings.look():
             self._catch_signals(asyncio.get_running_loop())
@@ -254,6 +250,13 @@ class Session:
             if action == "drain":
                 self.runner.drain()
             self.lost = self.lost or action == "end"  # what still runs goes on uncharged in the new process
+
+    def _visit_alerts(self) -> None:
+        """What is wrong here, and was not before, is an alert at once; thresholds are looked at now and then."""
+        if (waiting := self._processes.alerts() + self.runner.alerts()) != self._waiting:
+            self._waiting = waiting
+            self.alerting.due()
+        self.alerting.visit()
 
     def _idle(self, relay: Relay | None) -> bool:
         """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""

@@ -115,9 +115,7 @@ def test_until_it_is_buried() -> None:
     committer.hand_over([entry(13), entry(13, final=True), entry(6)])
     committer.stop()
     answers = [(one.plan.item, answer.behind if isinstance(answer, Refused) else answer) for one, answer in committer.answers()]
-    assert sorted(map(str, answers)) == sorted(
-        map(str, [(13, False), (13, True), (5, "held"), (13, True), (13, False), (6, "held")])
-    )
+    assert sorted(map(str, answers)) == sorted(map(str, [(13, False), (13, True), (5, "held"), (13, True), (13, False), (6, "held")]))
     assert ledger.written == [5, 6], "this ledger takes nothing of item 13, not even its end"
 
 

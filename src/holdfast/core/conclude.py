@@ -30,7 +30,7 @@ def conclude(run: ItemRun, plan: Plan) -> None:
         _end(run, plan)
     elif run.budget is not None and run.spent >= run.budget and _over_budget(run, plan):
         finish(run, "dead", plan)
-    elif run.earlier and not run.wanted:
+    elif run.earlier and not (run.wanted or run.closed):
         _drop_earlier(run, plan)
     if run.loaded and not run.wanted:
         run.loaded.clear()

@@ -12,10 +12,10 @@ from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan, TaskKey, WantKey
 from holdfast.core.progress import Scope, outer
 from holdfast.core.settle import call_off_task, fail_node, flag, note_decision, refuse
-from holdfast.core.values import NODE, Absent, DataError, arguments, resolve, unwant, want
+from holdfast.core.values import NODE, Absent, DataError, arguments, content, resolve, unwant, want
 from holdfast.core.waits import doubt, emit, lose
 from holdfast.model.failure import Failure
-from holdfast.model.graph import TASKS, Node
+from holdfast.model.graph import TASKS, Node, Ref
 from holdfast.model.outcome import Argument
 from holdfast.model.task import LiveTask, SettledTask
 from holdfast.model.values import Value
@@ -205,7 +205,8 @@ def scope_done(run: ItemRun, scope: Scope, plan: Plan) -> None:
     try:
         result = resolve(run, region.result, scope.path)
         if owner.kind == "refine" and scope.region == owner.regions[0]:
-            resolve(run, owner.spec.verdict, scope.path)  # the feedback of the next iteration
+            content(run, resolve(run, Ref(owner.spec.until), scope.path))  # what it reads of this iteration
+            resolve(run, owner.spec.verdict, scope.path)
     except Absent as absent:
         want(run, "scope", owner.index, scope.path, absent.need, plan, scope.region)
         return

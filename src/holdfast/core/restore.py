@@ -13,8 +13,8 @@ from holdfast.model.claimed import Claimed
 from holdfast.model.pipeline import Pipeline
 
 
-def restore(claimed: Claimed, pipeline: Pipeline[Any, Any]) -> ItemRun:
-    """The run of a claimed item with every settled task at hand, not begun yet."""
+def fresh(claimed: Claimed, pipeline: Pipeline[Any, Any]) -> ItemRun:
+    """The run of a claimed item, of which nothing is known yet but what identifies it."""
     run = ItemRun(
         claimed.item,
         claimed.fence,
@@ -33,8 +33,13 @@ def restore(claimed: Claimed, pipeline: Pipeline[Any, Any]) -> ItemRun:
     )
     run.budget, run.cached = pipeline.budget.item_usd, pipeline.graph.cached
     run.held = "paused" if claimed.pause else ""
+    return run
+
+
+def restore(run: ItemRun, claimed: Claimed) -> None:
+    """Take up what earlier claims left behind."""
     if claimed.fence == 1:
-        return run  # nothing of it has begun
+        return  # nothing of it has begun
     run.restored = {(task.node, task.place): task for task in claimed.settled}
     run.earlier = {(live.node, live.place): live for live in claimed.live}
     run.redriven = claimed.redriven
@@ -43,7 +48,6 @@ def restore(claimed: Claimed, pipeline: Pipeline[Any, Any]) -> ItemRun:
         run.parts.setdefault((part.node, part.place), []).append(part)
     for effect in claimed.effects:
         run.effects.setdefault((effect.node, effect.place), []).append(effect)
-    return run
 
 
 def begin(run: ItemRun, at: int) -> Plan:

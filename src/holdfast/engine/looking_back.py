@@ -8,7 +8,7 @@ from holdfast.core.apply import apply
 from holdfast.core.events import ValueLoaded
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
-from holdfast.core.restore import begin, restore
+from holdfast.core.restore import begin, fresh, restore
 from holdfast.core.values import Absent, arguments
 from holdfast.engine.values import content, provide
 from holdfast.errors import InputError
@@ -36,7 +36,8 @@ def given(claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: st
     """
     named = {one.name: one for one in pipeline.graph.steps()}
     node = named[one_step(step, named, f"pipeline {pipeline.name!r}")]
-    run = restore(claimed, pipeline)
+    run = fresh(claimed, pipeline)
+    restore(run, claimed)
     # What died is about to run again, so that what it is in is open.
     run.restored = {(one.node, one.place): one for one in claimed.settled if one.state in ("succeeded", "skipped")}
     run.earlier, run.edits, run.redriven = {}, claimed.edits, claimed.redriven

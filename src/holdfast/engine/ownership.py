@@ -45,13 +45,14 @@ class Ownership:
 
     Args:
         incarnation: for which.
+        versions: the ledger's numbers of what is served.
         desk: the committer.
         clock: all time.
         poll_ms: longest time between two visits.
     """
 
-    def __init__(self, incarnation: int, desk: Desk, clock: Clock, poll_ms: int) -> None:
-        self._incarnation, self._desk, self._clock, self._poll_ms = incarnation, desk, clock, poll_ms
+    def __init__(self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, poll_ms: int) -> None:
+        self._incarnation, self._versions, self._desk, self._clock, self._poll_ms = incarnation, versions, desk, clock, poll_ms
         self._asked: Question | None = None
         self._adopting: Question | None = None
         self._unknown: set[int] = set()
@@ -100,8 +101,8 @@ class Ownership:
         if not unknown or self._adopting is not None:
             return
         log.warning("%d items are owned by this runner and not held by it: they are taken up again", len(unknown))
-        incarnation, now = self._incarnation, self._clock.now_ms()
-        self._adopting = self._desk.ask(lambda ledger: ledger.adopt(incarnation, unknown, now))
+        incarnation, versions, now = self._incarnation, self._versions, self._clock.now_ms()
+        self._adopting = self._desk.ask(lambda ledger: ledger.adopt(incarnation, versions, unknown, now))
 
     def adopted(self, active: ActiveItems) -> tuple[list[Claimed], int]:
         """Items that were taken up again."""

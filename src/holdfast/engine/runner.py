@@ -30,7 +30,7 @@ from holdfast.core.events import (
 )
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan, TaskKey
-from holdfast.core.restore import begin, restore
+from holdfast.core.restore import begin, fresh, restore
 from holdfast.engine.active import ActiveItems
 from holdfast.engine.arrivals import Arrivals
 from holdfast.engine.claims import Claims
@@ -117,7 +117,7 @@ class Runner:
         self._lookups = Lookups(desk, self._pool)
         self._claims = Claims(incarnation, list(self._loaded), desk, clock, limits)
         self._mail = Mail(incarnation, desk, clock, limits.poll_ms)
-        self._ownership = Ownership(incarnation, desk, clock, limits.poll_ms)
+        self._ownership = Ownership(incarnation, list(self._loaded), desk, clock, limits.poll_ms)
         self._inbox = Inbox(self._items, arrivals, self._mail, self._pool)
         self._reconciling = Reconciling(executors)
         self._ends = Ends(desk, clock, self._items, self._dispatch, self._claims, self._leaving, self.tally)
@@ -266,7 +266,7 @@ class Runner:
             self._leaving.hold(claimed, sequence)
             return  # an attempt of its earlier run is being stopped: two never run at once
         loaded = self._loaded[claimed.version]
-        run = restore(claimed, loaded.pipeline)
+        run = fresh(claimed, loaded.pipeline)
         run.bodies, run.claimed_by = loaded.bodies, sequence
         run.incarnation, run.relays = self.incarnation, self._limits.relays
         if claimed.used is not NOTHING:
@@ -279,6 +279,7 @@ class Runner:
             self._bury(run, unreadable(run, claimed.broken, at))
             return
         try:
+            restore(run, claimed)
             plan = begin(run, at)
             for answer in claimed.answers:
                 self._inbox.check(run, answer)

@@ -209,15 +209,18 @@ class PostgresLedger:
         self._unanswered.clear()
         return claimed
 
-    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+    def adopt(self, incarnation: int, versions: list[int], items: list[int], now_ms: int) -> list[Claimed]:
         """Take items anew that this incarnation owns, and does not know."""
 
         def work(connection: Connection) -> list[Claimed]:
             if one(connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
                 raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
-            owned = [row[0] for row in connection.execute(SQL["owned_of"], (incarnation, numbers(items))).fetchall()]
+            owned = connection.execute(SQL["owned_of"], (incarnation, numbers(items))).fetchall()
+            for item, version in owned:
+                if version not in versions:
+                    connection.execute(SQL["release_item"], (item, "queued", 0))
             claimed: dict[int, Claimed] = {}
-            self._take(connection, incarnation, owned, claimed)
+            self._take(connection, incarnation, [item for item, version in owned if version in versions], claimed)
             return list(claimed.values())
 
         return self._transact(work)
@@ -229,9 +232,7 @@ class PostgresLedger:
             CommitUnknownError: the connection was lost; whether the group was written is not known.
         """
         try:
-            held = self._transact(
-                lambda connection: write_group(connection, incarnation, command, transitions, self._sums), whole=True
-            )
+            held = self._transact(lambda connection: write_group(connection, incarnation, command, transitions, self._sums), whole=True)
             self.restores.wrote(incarnation, command)
             return held
         except LedgerUnavailableError as error:

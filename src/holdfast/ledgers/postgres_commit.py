@@ -35,9 +35,7 @@ def words(values: Iterable[str]) -> str:
     return '{"' + '","'.join(values) + '"}'
 
 
-def write_group(
-    connection: Connection, incarnation: int, command: int, transitions: list[Transition], sums: Sums
-) -> list[bool | None]:
+def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition], sums: Sums) -> list[bool | None]:
     """Write all transitions whose fence holds, in a transaction; return which. BEGIN and COMMIT travel with their neighbours: three
     round trips in all.
 

@@ -113,9 +113,7 @@ class PostgresTransaction:
                 return None
         held = held_of([transition], running, group) == [True]
         shard = apart(incarnation)  # the committer knows the sums of its own groups by heart
-        measured = {
-            minute: self._connection.execute(SQL["measures_now"], (minute, shard)).fetchall() for minute in minutes_of([transition])
-        }
+        measured = {minute: self._connection.execute(SQL["measures_now"], (minute, shard)).fetchall() for minute in minutes_of([transition])}
         write_rows(self._connection, group, measure(group, shard, measured))
         return held
 

@@ -249,9 +249,7 @@ class Group:
             self.finished.append((one.item, one.state, one.at, *result))
 
 
-def held_of(
-    transitions: list[Transition], running: Iterable[Row], group: Group, busy: Mapping[int, int] = MappingProxyType({})
-) -> list[bool | None]:
+def held_of(transitions: list[Transition], running: Iterable[Row], group: Group, busy: Mapping[int, int] = MappingProxyType({})) -> list[bool | None]:
     """Put the transitions whose fence holds into the group; which ones those are.
 
     Args:

@@ -28,7 +28,7 @@ from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import connect_writer, gather, kept_in, set_up, transaction, translated
 from holdfast.ledgers.sqlite_lock import WriterLock
-from holdfast.ledgers.sqlite_rows import numbers
+from holdfast.ledgers.sqlite_rows import numbers, write_rows
 from holdfast.ledgers.timekeeping import Kept, anchor, keep, worth_keeping
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
@@ -186,13 +186,16 @@ class SqliteLedger:
                     wanted.extend(row[0] for row in rows)
             return self._take(incarnation, wanted)
 
-    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+    def adopt(self, incarnation: int, versions: list[int], items: list[int], now_ms: int) -> list[Claimed]:
         """Take items anew that this incarnation owns, and does not know."""
         with self._transaction():
             if not self._alive(incarnation):
                 raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
-            owned = [row[0] for row in self._run("owned_of", incarnation, numbers(items))]
-            return self._take(incarnation, owned)
+            owned = self._all("owned_of", incarnation, numbers(items))
+            for item, version in owned:
+                if version not in versions:
+                    write_rows(self.connection, "release_item", [(item, "queued", 0)])
+            return self._take(incarnation, [item for item, version in owned if version in versions])
 
     def _take(self, incarnation: int, wanted: list[int]) -> list[Claimed]:
         """Claim items by id, and read what is known of them, in the caller's transaction."""
@@ -208,9 +211,7 @@ class SqliteLedger:
         """Write a group of transitions."""
         try:
             with self._transaction():
-                held = write_group(
-                    self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums
-                )
+                held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums)
         except BaseException:
             self._sums.forget()
             raise

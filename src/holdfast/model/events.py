@@ -206,4 +206,3 @@ def _trace(text: str) -> str:
     parts = text.split("-")
     found = parts[1].lower() if len(parts) == 4 else ""
     return found if len(found) == 32 and all(letter in "0123456789abcdef" for letter in found) else ""
-

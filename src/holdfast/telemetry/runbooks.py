@@ -76,6 +76,7 @@ def runbooks(of: Subject) -> list[Runbook]:
         _events(of),
         _memory(of),
         _clock(of),
+        _internal(of),
         _alert(of),
     ]
 
@@ -375,6 +376,24 @@ def _clock(of: Subject) -> Runbook:
                 "once when the runner is started again. What waits is moved along."
             ),
             Step(f"See that nothing of {of.pipeline} hangs.", ("holdfast stuck --older 1h || true", "holdfast audit"), "/audit"),
+        ),
+    )
+
+
+def _internal(of: Subject) -> Runbook:
+    return Runbook(
+        "a-fault-of-holdfast",
+        "Items were buried by a fault of Holdfast's own",
+        "dead letters of class internal; after twenty alike in a minute the pipeline is paused by `holdfast`",
+        ("internal",),
+        (
+            Step("Which items? The traceback of each says where it failed.", ("holdfast dead find error:internal",), "/dead"),
+            Step("Is the pipeline paused, and since when?", ("holdfast operations",), "/audit"),
+            Step("Report it with one of the tracebacks. Nothing that had succeeded is lost, and every other item goes on."),
+            Step(
+                f"With a version that mends it: `holdfast resume --pipeline {shlex.quote(of.pipeline)}`, and send the dead letters back: "
+                "`holdfast dead redrive error:internal`. No step runs again that had succeeded."
+            ),
         ),
     )
 

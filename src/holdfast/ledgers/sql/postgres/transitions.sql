@@ -106,7 +106,7 @@ select id, fence, version, key, generation, payload, artifact, admitted_at, dead
 from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
 
 -- name: owned_of those of some items that an incarnation owns
-select id from items where id = any ($2::bigint[]) and due = $1 and state = 'running';
+select id, version from items where id = any ($2::bigint[]) and due = $1 and state = 'running';
 
 -- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
