@@ -27,7 +27,7 @@ from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
 from holdfast.model.arguments import checked
 from holdfast.model.display import table
-from holdfast.model.item import Receipt, Submission
+from holdfast.model.item import OnConflict, Receipt, Submission
 from holdfast.model.kinds import whole
 from holdfast.model.marks import Mark
 from holdfast.model.pipeline import PAYLOADS, PIPELINE, PIPELINES, Pipeline
@@ -35,7 +35,9 @@ from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
 from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
+from holdfast.revising import Revising, revised
 from holdfast.session import Session
+from holdfast.settings import current_user
 from holdfast.store import StoreAddress
 from holdfast.stores.opening import open_store
 
@@ -60,6 +62,7 @@ class RunResult:
     Attributes:
         received: items newly accepted.
         known: payloads whose key was known, with the same content.
+        revised: payloads whose key was known with other content, and whose item begins anew.
         conflicts: payloads whose key was known, with other content; none of them was accepted.
         refused: payloads that were not accepted for another reason.
         stopped: it was stopped before everything had ended.
@@ -69,6 +72,7 @@ class RunResult:
 
     received: int = 0
     known: int = 0
+    revised: int = 0
     conflicts: int = 0
     refused: int = 0
     stopped: bool = False
@@ -79,6 +83,7 @@ class RunResult:
         """Count a receipt."""
         self.received += receipt.status == "new"
         self.known += receipt.status == "same"
+        self.revised += receipt.status == "revised"
         self.conflicts += receipt.status == "conflict"
         self.refused += receipt.status == "refused"
 
@@ -89,7 +94,8 @@ class RunResult:
             told(one)
 
     def _repr_html_(self) -> str:
-        counts = [("received", self.received), ("known", self.known), ("conflicts", self.conflicts), ("refused", self.refused)]
+        counts = [("received", self.received), ("known", self.known), ("revised", self.revised), ("conflicts", self.conflicts)]
+        counts += [("refused", self.refused)]
         return table([*counts, ("stopped early", "yes" if self.stopped else "no")])
 
 
@@ -109,10 +115,15 @@ class App(Operations):
         manifest: str = "",
         priority: Annotated[int, PRIORITY] = 0,
         refused: OnRefused = "raise",
+        on_conflict: OnConflict = "fail",
+        repeat_effects: bool = False,
+        reason: str = "",
+        who: str = "",
     ) -> Iterator[Receipt]:
         """Accept payloads durably; yields a receipt for each once it is durable. A live runner of an SQLite file is handed them over its socket.
 
-        A key that is known with other content is a receipt with the status ``conflict``: nothing of that payload was accepted.
+        A key that is known with other content is a receipt with the status ``conflict``: nothing of that payload was accepted. With
+        ``on_conflict="revise"`` it is ``revised`` instead: attempts of its item are stopped, and its next generation begins with the new payload.
 
         Args:
             pipeline: for which.
@@ -121,13 +132,17 @@ class App(Operations):
             priority: items of a higher one are claimed first, from -1000 to 1000.
             refused: what becomes of a payload that does not fit: ``raise`` ends with an error; ``keep`` keeps it as a refused input,
                 yields a receipt with the status ``refused``, and goes on.
+            on_conflict: what becomes of an item whose key comes with other content: ``fail`` leaves it as it is; ``revise`` begins it anew.
+            repeat_effects: revise also items for whose old payload effects have happened (unsafe and transactional steps, ``ctx.once``).
+            reason: of a revision, why.
+            who: of a revision, who asks; by default the user who is logged in.
 
         Raises:
             InputError: a payload does not fit the pipeline's type; those before it are accepted, and their receipts were yielded.
             BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
         """
         self._check_transactional(pipeline)
-        writer = self.writer()
+        writer, wish = self.writer(), _revising(on_conflict, repeat_effects, reason, who)
         try:
             door = self.door()
             for one in with_children([pipeline]):
@@ -138,6 +153,7 @@ class App(Operations):
                 submissions, refusals = parted(batch)
                 receipts = writer.admit(submissions, self.clock.now_ms(), limit, refusals)
                 judged = door.judged({pipeline.name: pipeline}, submissions, receipts)
+                judged = revised(writer, wish, judged, submissions, self.clock.now_ms())
                 if judged.known or judged.refusals:
                     writer.admit(judged.known, self.clock.now_ms(), 0, judged.refusals)
                 yield from receipts_of(batch, judged.receipts)
@@ -174,6 +190,10 @@ class App(Operations):
         receipt: Callable[[Receipt], None] = lambda receipt: None,
         wait: bool = False,
         refused: OnRefused = "raise",
+        on_conflict: OnConflict = "fail",
+        repeat_effects: bool = False,
+        reason: str = "",
+        who: str = "",
     ) -> RunResult:
         """Be the runner: accept payloads and drive every item of these pipelines.
 
@@ -189,6 +209,7 @@ class App(Operations):
             receipt: called with each receipt once it is durable.
             wait: wait for a ledger that is away when the run begins; one that goes away later is waited for in any case.
             refused: of a payload that does not fit: ``raise`` ends the run; ``keep`` keeps it as a refused input and goes on.
+            on_conflict, repeat_effects, reason, who: as for :meth:`submit`.
 
         Raises:
             LedgerLockedError: another runner has this ledger.
@@ -202,7 +223,7 @@ class App(Operations):
         address = self._address_of_a_run(wait)
         store = self._waited(partial(open_store, address.place, address.ledger), wait)
         door, result, over = Door(store, self.reads), RunResult(), threading.Event()
-        upkeep = upkeep_of(self.settings)
+        upkeep, wish = upkeep_of(self.settings), _revising(on_conflict, repeat_effects, reason, who)
         with FirstWorker(sources, address, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
 
@@ -210,7 +231,7 @@ class App(Operations):
 
             def session() -> Session:
                 transactions = open_transactions(self.settings)
-                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door)
+                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door, wish)
                 sessions.append(session)
                 return session
 
@@ -322,6 +343,11 @@ class App(Operations):
                 time.sleep(RETRY_S)
 
 
+def _revising(on_conflict: OnConflict, repeat_effects: bool, reason: str, who: str) -> Revising | None:
+    """Who asks for revisions; None: nobody does."""
+    return Revising(who or current_user(), reason, repeat_effects) if on_conflict == "revise" else None
+
+
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
     """These pipelines and those that they call as items of their own, children of children included. Several versions of one may be
     among them.
@@ -348,7 +374,12 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
     bodies = {node.index: node.step.body_hash() for node in graph.steps()}
     longest_s = max((node.step.policy.timeout.seconds for node in graph.steps()), default=0.0)
     listens = tuple(one.event for one in pipeline.listeners)
-    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, longest_s)
+    effects = {
+        node.index: "transaction" if node.step.runs == "transaction" else "unsafe"
+        for node in graph.steps()
+        if node.step.runs == "transaction" or node.step.policy.effects == "unsafe"
+    }
+    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, longest_s, effects)
 
 
 async def _drive(

@@ -49,6 +49,11 @@ class Executor(Protocol):
         Unknown ones are ignored."""
         ...
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item runs here, or may begin, reported or not: one that was cancelled is over when it has ended, or, where
+        it cannot be stopped, when it was given up."""
+        ...
+
     def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
         """The attempts that were started and not reported yet, as :attr:`Invocation.attempted` names them."""
         ...

@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.control import reach_writer
-from holdfast.engine.fitting import Misfit
+from holdfast.engine.fitting import NAMED, Misfit
 from holdfast.errors import InputError, LedgerError, NotFoundError
 from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger, open_reads
@@ -26,7 +26,8 @@ from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
 from holdfast.model.kinds import shown
-from holdfast.model.search import Filter
+from holdfast.model.pipeline import Pipeline
+from holdfast.model.search import Filter, fields_of
 from holdfast.modules.guard import refuse_while_importing
 from holdfast.remembering import Memory
 from holdfast.restoring import Restored, accept, look
@@ -71,7 +72,8 @@ class Changed(msgspec.Struct, frozen=True):
         operation: its number: ``holdfast operations``.
         changed: how many items or dead letters it changed.
         looked_at: how many it looked at; those that it did not change were so already, or may not be changed so.
-        unfit: of a move whose values were checked, how many do not fit and stay where they are.
+        unfit: how many were refused: of a move whose values were checked, those that do not fit and stay where they are; of a restart or a
+            redrive, those that need what retention has cleared; of another payload, those whose effects would be repeated.
         misfits: the first of these, with why.
     """
 
@@ -129,9 +131,15 @@ class Handling:
         reason: str = "",
         who: str = "",
         told: Told | None = None,
+        repeat_effects: bool = False,
+        pipeline: Pipeline[Any, Any] | None = None,
     ) -> Changed:
         """These items begin their next generation: from the start (with another payload, if one is given), or from a step and all that
-        depends on it. Their open dead letters are closed; what discarded or archived items were is over.
+        depends on it. Their open dead letters are closed; what archived items were is over, and what discarded ones were unless another
+        payload is given. ``repeat_effects``: take another payload though effects have happened for the old one. ``pipeline``: whose payload it
+        is; the item is found by its fields then.
+
+        What cannot be restarted so, since retention has cleared what the step needs, or since effects would be repeated, is named in the answer.
 
         Raises:
             InputError: a payload together with a step.
@@ -140,7 +148,10 @@ class Handling:
         if step and payload is not None:
             raise InputError("another payload means from the start: leave out the step")
         nodes = self._nodes_of(step) if step else {}
-        change = Restart(nodes) if payload is None else Restart(nodes, self.store().keep(payload), content_digest(payload))
+        change = Restart(nodes)
+        if payload is not None:
+            fields = None if pipeline is None else fields_of(payload, pipeline.search, pipeline.input_type)
+            change = Restart(nodes, self.store().keep(payload), content_digest(payload), repeat_effects, fields)
         return self._change("restart", items, change, reason, who, told, f" from {step}" if step else "", rate)
 
     def redrive(
@@ -300,7 +311,8 @@ class Handling:
     ) -> Changed:  # fmt: skip
         """One operation: begin, change batch by batch, end; stopped midway it has done what it has done, and may be given again."""
         writer, reads = self.writer(), self.reads()
-        changed = looked_at = 0
+        changed = looked_at = unfit = 0
+        misfits: tuple[Misfit, ...] = ()
         try:
             number = writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), self.clock.now_ms())
             self._begun(number)
@@ -312,6 +324,8 @@ class Handling:
                         wanted = change(part) if callable(change) else change
                         ids = writer.lifecycle.change(number, wanted, part, self.clock.now_ms())
                         done(ids)
+                        refused = _refused(writer, wanted, part, ids)
+                        unfit, misfits = unfit + len(refused), (*misfits, *refused)[:NAMED]
                         changed += len(ids)
                         looked_at += len(part)
                         if told is not None:
@@ -330,7 +344,7 @@ class Handling:
         finally:
             reads.close()
             writer.close()
-        return Changed(number, changed, looked_at)
+        return Changed(number, changed, looked_at, unfit, misfits)
 
     def _resolved(self, wanted: Filter) -> Filter:
         """A filter whose names are those of the ledger, before anything is changed: afterwards a flag, say, may be gone."""
@@ -385,6 +399,12 @@ class Handling:
                 for one in reads.versions(pipeline["pipeline"])
             }
         return {number: nodes for number, nodes in found.items() if nodes}
+
+
+def _refused(writer: Any, change: Change, targets: list[int], changed: list[int]) -> list[Misfit]:
+    """Which of these were not changed since something stands in the way, and what."""
+    left = sorted(set(targets) - set(changed)) if isinstance(change, Restart | Redrive) else []
+    return [Misfit(show(one.item), one.key, one.why) for one in writer.lifecycle.obstacles(change, left)] if left else []
 
 
 def named(items: Target, what: str, suffix: str = "") -> str:

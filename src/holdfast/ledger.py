@@ -39,6 +39,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
         bodies: for each step node, the SHA-256 of its body.
         listens: names of the events that start the pipeline.
         longest_s: seconds that the longest attempt may take; None: it is not known.
+        effects: nodes whose steps have effects outside: ``unsafe``, or ``transaction``.
     """
 
     pipeline: str
@@ -48,6 +49,7 @@ class VersionSpec(msgspec.Struct, frozen=True):
     bodies: dict[int, str]
     listens: tuple[str, ...] = ()
     longest_s: float | None = None
+    effects: dict[int, str] = {}
 
 
 class Registered(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from holdfast.model.changes import Change, Operation
+from holdfast.model.changes import Change, Obstacle, Operation
 from holdfast.model.redriving import RedriveRule
 from holdfast.model.trail import Entry
 
@@ -43,6 +43,20 @@ class Lifecycle(Protocol):
         Raises:
             InputError: no such operation.
         """
+        ...
+
+    def obstacles(self, change: Change, targets: list[int]) -> list[Obstacle]:
+        """Of items (or dead letters) that a change left as they are, those to which something stands in the way that a person can do
+        something about: values that retention has cleared, effects that would be repeated, an item that is over for good."""
+        ...
+
+    def stopping(self, incarnation: int) -> list[int]:
+        """Items that were taken from an incarnation while an attempt of them ran (cancelled, restarted, moved, revised): nobody claims
+        one of them before the incarnation has said that it is :meth:`stopped`, or has ended itself."""
+        ...
+
+    def stopped(self, incarnation: int, items: list[int]) -> None:
+        """No attempt of these items runs any more under this incarnation: whoever serves them may claim them."""
         ...
 
     def end_operation(self, operation: int, state: str, now_ms: int) -> None:

@@ -62,6 +62,7 @@ from holdfast.modules.pipelines import sources_of
 from holdfast.notices import Messenger, Notices, watcher
 from holdfast.relay import Relay
 from holdfast.remembering import Memory, Remembering
+from holdfast.revising import Revising
 from holdfast.settings import Settings
 from holdfast.store import Store, StoreAddress
 from holdfast.transaction import OpenTransactions
@@ -89,6 +90,7 @@ class Session:
         transactions: connects for transactional steps; None where the ledger cannot share a transaction.
         worker: the first worker, which the session takes over.
         door: what payloads came in by: it judges conflicts; by default one to this store and ledger.
+        revising: that items are revised whose key comes with other content, or None.
     """
 
     def __init__(
@@ -103,9 +105,10 @@ class Session:
         transactions: OpenTransactions | None = None,
         worker: FirstWorker | None = None,
         door: Door | None = None,
+        revising: Revising | None = None,
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
-        self._door = door or Door(store, partial(open_reads, settings))
+        self._door, self._revising = door or Door(store, partial(open_reads, settings)), revising
         self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
         self._rng = rng
         self._recycle = recycle
@@ -209,7 +212,7 @@ class Session:
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, self._bell.ring)
         served = {one.pipeline.name: one.pipeline for one in self.loaded}
-        self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours)
+        self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours, self._revising)
         self._build(learned, durations)
         self._executors_loop.watch(loop)
         self._replacing = Replacing(self._clock.monotonic())

@@ -70,7 +70,7 @@ class Accepting:
 
     def told(self) -> str:
         """The counts, in brackets behind a line."""
-        names = {"new": "new", "same": "known", "conflict": "in conflict", "refused": "refused"}
+        names = {"new": "new", "same": "known", "revised": "revised", "conflict": "in conflict", "refused": "refused"}
         shown = [f"{self.counts[status]} {name}" for status, name in names.items() if self.counts[status] or status in ("new", "same")]
         return ", ".join(shown)
 
@@ -82,7 +82,7 @@ class Accepting:
         if self.not_accepted > NAMED:
             complain(f"and {self.not_accepted - NAMED} more that were not accepted: `holdfast refused` lists all of them")
         if self.not_accepted:
-            accepted = self.counts["new"] + self.counts["same"]
+            accepted = self.counts["new"] + self.counts["same"] + self.counts["revised"]
             complain(
                 f"accepted {accepted}, not accepted {self.not_accepted} ({self.told()}). `holdfast refused` says why. Put them right and give "
                 f"the same command again: what was accepted is not taken twice"
@@ -127,7 +127,7 @@ class Accepting:
         file = shlex.quote(given) if given.isprintable() and given else "FILE"  # what a terminal would not show cannot be copied from it
         return (
             f". Compare: `holdfast items show {item}`. To run that item again with this input: "
-            f"`holdfast restart {item} --input {file} -m {self._target}`"
+            f"`holdfast restart {item} --input {file} -m {self._target}`, or give the same command with --on-conflict revise"
         )
 
     def _alone(self, source: str) -> str:

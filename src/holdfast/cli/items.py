@@ -79,6 +79,8 @@ def show_item(
     tell(f"payload: {safe(shorten(found['payload']))}")
     if found["output"] is not None:
         tell(f"output: {safe(shorten(found['output'], 1000))}")
+    for one in found["revisions"]:
+        _print_revision(one)
     tell("")
     print_table(["at", "step", "place", "attempt", "state", "seconds", "cpu_s", "what"], [_row(one) for one in found["timeline"]], "no step has run")
     for wait in found["waits"]:
@@ -99,6 +101,19 @@ def export(
     app = App()
     written = export_outputs(app, app.reads().naming.pipeline(pipeline), output)
     print_json({"written": written, "folder": str(output)}) if json else tell(f"wrote {written} outputs to {output}")
+
+
+def _print_revision(one: dict[str, Any]) -> None:
+    """A payload that the item had before."""
+    why = f": {safe(shorten(one['reason'], 200))}" if one["reason"] else ""
+    tell(f"revised at {moment(one['at'])} by {safe(one['who'])} (generation {one['generation']} began; it was {one['state']}){why}")
+    tell(f"  payload before ({(one['digest_before'] or 'digest not kept')[:12]}): {safe(shorten(one['payload']))}")
+    if one["cleared_at"]:
+        tell(f"  its output was cleared by retention at {moment(one['cleared_at'])}")
+    elif one["output"] is not None:
+        tell(f"  its output: {safe(shorten(one['output'], 1000))}")
+    for effect in one["effects"]:
+        tell(f"  its effect {safe(effect['label'])!r} of step {effect['step']} at {moment(effect['at'])}")
 
 
 def _print_lineage(found: dict[str, list[dict[str, Any]]], item: str) -> None:

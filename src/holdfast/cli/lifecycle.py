@@ -63,6 +63,9 @@ def restart(
         str, typer.Option("--input", metavar="INPUT", help="Another payload for one item, from the start: what `holdfast run` takes, with its key.")
     ] = "",
     target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Reads the input; needed with it.")] = "",
+    repeat_effects: Annotated[
+        bool, typer.Option("--repeat-effects", help="With --input: though effects of the old payload have happened; they may happen again.")
+    ] = False,
     reason: Reason = "",
     who: Who = "",
     yes: Yes = False,
@@ -72,7 +75,7 @@ def restart(
     app = App()
     chosen = items_of(app, words)
     if given:
-        _restart_with(app, chosen, given, target, step, reason, who, yes, json)
+        _restart_with(app, chosen, given, target, step, repeat_effects, reason, who, yes, json)
         return
     sure(app, "restart", chosen, yes)
     with progress("restarting", json) as told:
@@ -168,7 +171,7 @@ def _hold(paused: bool, words: list[str] | None, pipeline: str | None, step: str
         tell(f"{what} was {'paused' if paused else 'going'} already (operation {done.operation})")
 
 
-def _restart_with(app: App, chosen: Target, given: str, target: str, step: str, reason: str, who: str, yes: bool, json: bool) -> None:
+def _restart_with(app: App, chosen: Target, given: str, target: str, step: str, repeat: bool, reason: str, who: str, yes: bool, json: bool) -> None:
     """Restart one item with another payload, and close what was refused of it."""
     if not target:
         raise InputError("--input needs --module MODULE:PIPELINE, which says what an input is")
@@ -190,7 +193,7 @@ def _restart_with(app: App, chosen: Target, given: str, target: str, step: str, 
         )
     sure(app, "restart", items, yes)
     with progress("restarting", json) as told:
-        done = app.restart(items, step, data, None, reason, who, told)
+        done = app.restart(items, step, data, None, reason, who, told, repeat, pipeline)
     if done.changed:
         list(app.submit(pipeline, [one]))  # known by now, with this content: that closes an earlier refusal of the same source
     say(app, "restarted", done, "items", json)

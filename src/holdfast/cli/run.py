@@ -20,12 +20,28 @@ from holdfast.cli.traces import tracing
 from holdfast.errors import HoldfastError
 from holdfast.executors.logs import log_to_stderr
 from holdfast.model.ids import show
-from holdfast.model.item import Receipt
+from holdfast.model.item import OnConflict, Receipt
 from holdfast.session import Session
 from holdfast.settings import read_settings
 
 Priority = Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Items of a higher one are claimed first.")]
 Manifest = Annotated[str, typer.Option("--manifest", help="Your name for the list of these items; `holdfast audit` reconciles by it.")]
+
+
+Conflict = Annotated[
+    OnConflict,
+    typer.Option(
+        "--on-conflict",
+        help="Of an input whose key is known with other content: fail leaves its item as it is and exits with 4; revise stops that item's "
+        "attempts and begins it anew with this input.",
+    ),
+]
+RepeatEffects = Annotated[
+    bool,
+    typer.Option("--repeat-effects", help="With --on-conflict revise: also where effects of the old input have happened; they may happen again."),
+]
+Why = Annotated[str, typer.Option("--reason", help="With --on-conflict revise: why; it is kept.")]
+Who = Annotated[str, typer.Option("--as", help="With --on-conflict revise: who asks; by default the user who is logged in.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +81,10 @@ def run(
     ],
     manifest: Manifest = "",
     priority: Priority = 0,
+    on_conflict: Conflict = "fail",
+    repeat_effects: RepeatEffects = False,
+    reason: Why = "",
+    who: Who = "",
     json: Json = False,
 ) -> None:
     """Accept the inputs, drive them (and whatever else of this pipeline is under way) to the end, and say what became of them."""
@@ -75,7 +95,10 @@ def run(
     accepting = Accepting(target, inputs, keep=json)
     with accepting.broken_off(), tracing(holdfast) as traced, Progress(quiet=json) as progress:
         payloads = ((pipeline, one) for one in accepting.reading(read_payloads(pipeline, inputs, holdfast.settings)))
-        result = holdfast.run([pipeline], payloads, True, manifest, priority, both(progress, traced), recycle, accepting.receipt, refused="keep")
+        result = holdfast.run(
+            [pipeline], payloads, True, manifest, priority, both(progress, traced), recycle, accepting.receipt, refused="keep",
+            on_conflict=on_conflict, repeat_effects=repeat_effects, reason=reason, who=who,
+        )  # fmt: skip
     _report(holdfast, [pipeline.name], result, json, accepting)
 
 
@@ -102,6 +125,10 @@ def submit(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="As for `holdfast run`.")],
     manifest: Manifest = "",
     priority: Priority = 0,
+    on_conflict: Conflict = "fail",
+    repeat_effects: RepeatEffects = False,
+    reason: Why = "",
+    who: Who = "",
     json: Json = False,
 ) -> None:
     """Accept the inputs durably and return; a runner drives them. Each line of the answer is a receipt."""
@@ -112,7 +139,7 @@ def submit(
     handed = accepting.reading(read_payloads(pipeline, inputs, holdfast.settings))
     try:
         with accepting.broken_off():
-            for receipt in holdfast.submit(pipeline, handed, manifest, priority, refused="keep"):
+            for receipt in holdfast.submit(pipeline, handed, manifest, priority, "keep", on_conflict, repeat_effects, reason, who):
                 accepting.receipt(receipt)
                 if json:
                     answers.append(receipt_json(receipt))
@@ -137,7 +164,7 @@ def _report(holdfast: App, names: list[str], result: RunResult, json: bool, acce
     taken = "0 new, 0 known" if accepting is None else accepting.told()
     if json:
         named = {} if accepting is None else accepting.as_json()
-        said = {"received": result.received, "known": result.known, "stopped": result.stopped}
+        said = {"received": result.received, "known": result.known, "revised": result.revised, "stopped": result.stopped}
         print_json({**said, **named, "status": rows, "dead": causes})
     else:
         for row in rows:
@@ -181,6 +208,8 @@ def _answer(receipt: Receipt) -> str:
     """What became of a payload that was handed in; a dead item's key is answered with where its dead letter is shown."""
     if receipt.status == "new":
         return "accepted"
+    if receipt.status == "revised":
+        return f"revised, {receipt.state}"
     if receipt.status == "same":
         return "known, dead: `holdfast items show` says why" if receipt.state == "dead" else f"known, {receipt.state}"
     return f"{receipt.status}: {safe(receipt.reason)}"

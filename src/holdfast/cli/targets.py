@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.app import App
-from holdfast.cli.output import complain, print_json, print_table, shorten, tell
+from holdfast.cli.output import complain, print_json, print_table, safe, shorten, tell
 from holdfast.engine.fitting import Misfit
 from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import COUNTED, Changed
@@ -129,7 +129,7 @@ def say(app: App, what: str, done: Changed, of: str, json: bool) -> None:
             if not reads.runners(app.clock.now_ms()):
                 complain("no runner is alive: `holdfast runner MODULE --until-idle` goes on with them")
     if done.unfit:
-        raise typer.Exit(1)
+        raise typer.Exit(1 if what == "moved" else 2)
 
 
 def say_misfits(unfit: int, of: str, misfits: Iterable[Misfit]) -> None:
@@ -147,5 +147,10 @@ def _say(what: str, done: Changed, of: str, left: int) -> None:
     rest = f"; {left} unchanged: they were so already, or are in a state that does not allow it" if left else ""
     tell(f"{what} {done.changed} {of}{rest} (operation {done.operation})")
     if done.unfit:
-        tell(f"{done.unfit} stay where they are: their stored values do not fit the new version")
-        say_misfits(done.unfit, "", done.misfits)
+        if what == "moved":
+            tell(f"{done.unfit} stay where they are: their stored values do not fit the new version")
+            say_misfits(done.unfit, "", done.misfits)
+        else:
+            tell(f"{done.unfit} were not {what}:")
+            for one in done.misfits:
+                tell(f"  item {one.item}, key {safe(shorten(one.key, 40))}: {safe(one.why)}")

@@ -24,6 +24,7 @@ from holdfast.control.wire import (
     Hello,
     Hold,
     Holds,
+    Look,
     Note,
     Publish,
     Purge,
@@ -40,7 +41,7 @@ from holdfast.control.wire import (
 )
 from holdfast.errors import LedgerLockedError, LedgerUnavailableError, LedgerUnknownError
 from holdfast.ledger import Registered, VersionSpec
-from holdfast.model.changes import Change, Operation
+from holdfast.model.changes import Change, Obstacle, Operation
 from holdfast.model.events import Event, Published, Unsubscribed
 from holdfast.model.holdings import Held
 from holdfast.model.item import Receipt, Refusal, Submission
@@ -132,6 +133,11 @@ class RemoteLedger:
         """Change items or dead letters."""
         changed: list[int] = self._ask(Apply(operation, change, targets), list[int], UNDER_WAY_S)
         return changed
+
+    def obstacles(self, change: Change, targets: list[int]) -> list[Obstacle]:
+        """What stands in the way of a change."""
+        found: list[Obstacle] = self._ask(Look(change, targets), list[Obstacle])
+        return found
 
     def end_operation(self, operation: int, state: str, now_ms: int) -> None:
         """End an operation."""

@@ -90,9 +90,7 @@ class Counter:
         trouble: why nothing is written at the moment, or None.
     """
 
-    def __init__(
-        self, desk: Desk, now_ms: Callable[[], int], backlog: int, held: Callable[[], Held], trouble: Callable[[], str | None]
-    ) -> None:
+    def __init__(self, desk: Desk, now_ms: Callable[[], int], backlog: int, held: Callable[[], Held], trouble: Callable[[], str | None]) -> None:
         self._desk, self._now_ms, self._backlog, self._held, self._trouble = desk, now_ms, backlog, held, trouble
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._waiting = 0

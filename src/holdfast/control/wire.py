@@ -59,6 +59,13 @@ class Apply(msgspec.Struct, tag="apply", array_like=True):
     targets: list[int]
 
 
+class Look(msgspec.Struct, tag="look", array_like=True):
+    """What stands in the way of a change."""
+
+    change: Change
+    targets: list[int]
+
+
 class Finish(msgspec.Struct, tag="finish", array_like=True):
     """End an operation."""
 
@@ -137,7 +144,7 @@ class Holds(msgspec.Struct, tag="holds", array_like=True):
     """Which items the runner holds. Answered by the loop itself, without the ledger."""
 
 
-Request = Admit | Register | Note | Begin | Apply | Finish | Hold | Close | Purge | Decide | Publish | Redeliver | SendAgain | Unsubscribe
+Request = Admit | Register | Note | Begin | Apply | Look | Finish | Hold | Close | Purge | Decide | Publish | Redeliver | SendAgain | Unsubscribe
 
 
 class Command(msgspec.Struct, array_like=True):
@@ -232,6 +239,8 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
         return ledger.lifecycle.note(request.entry)
     if isinstance(request, Apply):
         return ledger.lifecycle.change(request.operation, request.change, request.targets, now_ms)
+    if isinstance(request, Look):
+        return ledger.lifecycle.obstacles(request.change, request.targets)
     if isinstance(request, Finish):
         return ledger.lifecycle.end_operation(request.operation, request.state, now_ms)
     if isinstance(request, Hold):

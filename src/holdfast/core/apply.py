@@ -97,6 +97,8 @@ def _answered(run: ItemRun, event: Answered, plan: Plan) -> None:
     live = run.live.get(key)
     if live is None or live.state != "waiting":
         return  # heard before
+    if event.generation and event.round != live.attempt:
+        return  # what it answers was asked by an earlier attempt
     node = run.graph.nodes[key[0]]
     if event.failure is not None:
         dead_or_none(run, key, bury(run, key, event.failure, plan))

@@ -9,8 +9,9 @@ from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
 from holdfast.core.regions import follow_up
 from holdfast.core.settle import call_off_task, fail_node, overspent
-from holdfast.core.values import Absent, DataError, result_of, want
+from holdfast.core.values import Absent, DataError, lost, result_of, want
 from holdfast.core.waits import ask, begin_timer
+from holdfast.model.failure import Failure
 from holdfast.model.prices import DEAR_USD, MICRO
 from holdfast.model.task import LiveTask
 
@@ -104,6 +105,9 @@ def _end(run: ItemRun, plan: Plan) -> None:
     if run.ending == "dead":
         finish(run, "dead", plan)
         return
+    if run.cleared and (gone := lost(run, (run.graph.regions[0].result,), "")) is not None:
+        lose_result(run, gone, plan)
+        return
     try:
         result = result_of(run)
     except Absent as absent:
@@ -111,6 +115,14 @@ def _end(run: ItemRun, plan: Plan) -> None:
         return
     plan.output = result
     finish(run, "completed", plan)
+
+
+def lose_result(run: ItemRun, failure: Failure, plan: Plan) -> None:
+    """The item's result cannot be had: it is dead."""
+    ref = run.graph.regions[0].result
+    key = (max(ref.node, 0), "")
+    fail_node(run, run.graph.nodes[key[0]], "", failure, plan)
+    finish(run, "dead", plan)
 
 
 def finish(run: ItemRun, state: str, plan: Plan) -> None:

@@ -133,6 +133,7 @@ class Answered(msgspec.Struct):
 
     key: TaskKey
     generation: int = 0
+    round: int = 0
     value: Value | None = None
     failure: Failure | None = None
     verdict: str = ""

@@ -84,6 +84,8 @@ class ItemRun:
         forgets: values inside what is done are dropped (not when one looks back at them, in a replay).
         budget: dollars that it may spend, or None.
         spent: dollars so far.
+        revision: how often its payload was replaced: idempotency keys are made with it.
+        cleared: tasks whose results retention has cleared.
         claimed_by: the number of the ledger's verb that claimed it.
     """
 
@@ -145,6 +147,8 @@ class ItemRun:
     budget: float | None = None
     spent: float = 0.0
     claimed_by: int = 0
+    revision: int = 0
+    cleared: set[TaskKey] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.size = 2_000 + weight(self.payload)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.core.attempts import dead_or_none, failed, keep_success
 from holdfast.core.combinators import each
-from holdfast.core.conclude import conclude, finish, release
+from holdfast.core.conclude import conclude, lose_result, release
 from holdfast.core.digests import digest_of
 from holdfast.core.events import CacheAnswered, Failed, Succeeded, ValueLoaded
 from holdfast.core.item_run import ItemRun
@@ -74,7 +74,7 @@ def value_loaded(run: ItemRun, event: ValueLoaded, plan: Plan) -> None:
     elif want_key.purpose == "scope":
         give_scope_up(run, node, want_key, event.failure, plan)
     elif want_key.purpose == "result":
-        _result_is_lost(run, event.failure, plan)
+        lose_result(run, event.failure, plan)
     else:
         _cannot_go_on(run, key, event.failure, plan)
     run.cursor = None
@@ -121,13 +121,6 @@ def _cannot_go_on(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> N
     cancel_waiting(run, node, key[1], plan)
     if key in run.eaches:
         each.look(run, node, key[1], progress, plan)
-
-
-def _result_is_lost(run: ItemRun, failure: Failure, plan: Plan) -> None:
-    ref = run.graph.regions[0].result
-    key = (max(ref.node, 0), "")
-    fail_node(run, run.graph.nodes[key[0]], "", failure, plan)
-    finish(run, "dead", plan)
 
 
 def _store_is_away(run: ItemRun, event: ValueLoaded, plan: Plan) -> None:

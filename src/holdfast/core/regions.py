@@ -12,7 +12,7 @@ from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan, TaskKey, WantKey
 from holdfast.core.progress import Scope, outer
 from holdfast.core.settle import call_off_task, fail_node, flag, note_decision, refuse
-from holdfast.core.values import NODE, Absent, DataError, arguments, content, resolve, unwant, want
+from holdfast.core.values import NODE, Absent, DataError, arguments, check_there, content, lost, resolve, unwant, want
 from holdfast.core.waits import doubt, emit, lose
 from holdfast.model.failure import Failure
 from holdfast.model.graph import TASKS, Node, Ref
@@ -105,6 +105,7 @@ def enter(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
         elif node.kind in TASKS:
             _enter_task(run, node, path, plan)
         else:
+            check_there(run, node, path)
             run.combinators[node.kind].start(run, node, path, plan)
     except Absent as absent:
         want(run, "start", node.index, path, absent.need, plan)
@@ -123,6 +124,7 @@ def _enter_step(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
         return
     if run.restored and _restore(run, node, path, plan):
         return
+    check_there(run, node, path)
     if node.whole:
         arguments(run, node, path)  # a join is read as a whole: it must be at hand at every attempt
     earlier = run.earlier.pop(key, None) if run.earlier else None
@@ -151,6 +153,7 @@ def _enter_task(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     key = node.index, path
     if run.restored and _restore(run, node, path, plan):
         return
+    check_there(run, node, path)
     if node.kind == "emit":
         event = emit(run, node, path, plan)
         plan.beyond().events += (event,)
@@ -187,6 +190,8 @@ def _restore(run: ItemRun, node: Node, path: str, plan: Plan) -> bool:
 def _take_up(run: ItemRun, node: Node, path: str, row: SettledTask, plan: Plan) -> None:
     well = row.state in ("succeeded", "skipped")
     if well:
+        if row.output is None:
+            run.cleared.add((node.index, path))
         run.keep((node.index, path), b"null" if row.output is None else row.output)
         if row.flag:
             flag(run, row.flag, plan)
@@ -202,9 +207,13 @@ def scope_done(run: ItemRun, scope: Scope, plan: Plan) -> None:
         return
     owner = run.graph.nodes[region.owner]
     path = outer(scope.path, owner.depth)
+    judged = owner.kind == "refine" and scope.region == owner.regions[0]
+    if judged and run.cleared and (gone := lost(run, (Ref(owner.spec.until), owner.spec.verdict), scope.path)) is not None:
+        _give_up(run, owner, scope, gone, plan)
+        return
     try:
         result = resolve(run, region.result, scope.path)
-        if owner.kind == "refine" and scope.region == owner.regions[0]:
+        if judged:
             content(run, resolve(run, Ref(owner.spec.until), scope.path))  # what it reads of this iteration
             resolve(run, owner.spec.verdict, scope.path)
     except Absent as absent:
@@ -219,8 +228,11 @@ def scope_done(run: ItemRun, scope: Scope, plan: Plan) -> None:
 
 def give_scope_up(run: ItemRun, owner: Node, key: WantKey, failure: Failure, plan: Plan) -> None:
     """The result of a scope cannot be had: the scope fails."""
-    scope = run.scopes[key.number, key.path]
-    refuse(run, (owner.index, outer(key.path, owner.depth)), failure, plan)
+    _give_up(run, owner, run.scopes[key.number, key.path], failure, plan)
+
+
+def _give_up(run: ItemRun, owner: Node, scope: Scope, failure: Failure, plan: Plan) -> None:
+    refuse(run, (owner.index, outer(scope.path, owner.depth)), failure, plan)
     scope.failed, scope.culprit = True, owner.index
     _failed(run, scope, plan)
 

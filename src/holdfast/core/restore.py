@@ -32,6 +32,7 @@ def fresh(claimed: Claimed, pipeline: Pipeline[Any, Any]) -> ItemRun:
         admitted_at=claimed.admitted_at,
     )
     run.budget, run.cached = pipeline.budget.item_usd, pipeline.graph.cached
+    run.revision = claimed.revision
     run.held = "paused" if claimed.pause else ""
     return run
 

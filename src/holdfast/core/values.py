@@ -100,6 +100,31 @@ def _element(run: ItemRun, node: Node, ref: Ref, path: str) -> Argument:
     return Argument(value, ref.node, True, ref.path)
 
 
+def lost(run: ItemRun, refs: tuple[Ref, ...], path: str) -> Failure | None:
+    """Why what these refer to cannot be read: retention has cleared it. None: it is there. A value that was cleared is never ``null``."""
+    for ref in refs:
+        source = run.graph.nodes[ref.node] if ref.node >= 0 and not ref.element else None
+        if source is None:
+            continue
+        at = outer(path, source.depth) if path else path
+        inside = range(source.index, source.last + 1)
+        gone = (source.index, at) in run.cleared if source.kind in TASKS else any(node in inside for node, _ in run.cleared)
+        if gone:
+            why = f"the result of {source.name!r} was cleared by retention: restart the item from {source.name!r} or from an earlier step"
+            return Failure("bad-input", "ValueCleared", why)
+    return None
+
+
+def check_there(run: ItemRun, node: Node, path: str) -> None:
+    """What a node is given has not been cleared by retention.
+
+    Raises:
+        DataError: it has.
+    """
+    if run.cleared and (gone := lost(run, node.inputs, path)) is not None:
+        raise DataError(gone)
+
+
 def _whole(run: ItemRun, key: TaskKey, members: tuple[Argument, ...]) -> Value:
     """The tuple of a join, read as a whole."""
     known = run.joined.get(key)

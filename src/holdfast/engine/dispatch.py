@@ -306,6 +306,7 @@ class Dispatch:
             {one.label: one.value for one in run.effects[key]} if run.effects and key in run.effects else None,
             run.correlation,
             run.trace,
+            run.revision,
         )
 
     def _where(self, run: ItemRun, key: TaskKey, step: Step) -> tuple[str, bool]:

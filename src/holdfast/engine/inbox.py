@@ -57,7 +57,10 @@ class Inbox:
     def check(self, run: ItemRun, answer: Answer) -> None:
         """Have one answer checked, once."""
         key = answer.node, answer.place
-        if key not in run.checking and (key not in run.live or run.live[key].state == "waiting"):
+        live = run.live.get(key)
+        if answer.generation and (answer.generation != run.generation or (live is not None and answer.round != live.attempt)):
+            return  # what it answers was asked in an earlier generation, or by an earlier attempt
+        if key not in run.checking and (live is None or live.state == "waiting"):
             run.checking.add(key)
             self._pool.check(run, answer)
 

@@ -9,7 +9,7 @@ from holdfast.core.events import ValueLoaded
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
 from holdfast.core.restore import begin, fresh, restore
-from holdfast.core.values import Absent, arguments
+from holdfast.core.values import Absent, arguments, lost
 from holdfast.engine.values import content, provide
 from holdfast.errors import InputError
 from holdfast.model.claimed import Claimed
@@ -43,6 +43,8 @@ def given(claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: st
     run.earlier, run.edits, run.redriven = {}, claimed.edits, claimed.redriven
     run.forgets = False
     _follow(run, begin(run, 0), store)
+    if run.cleared and (gone := lost(run, node.inputs, path)) is not None:
+        raise InputError(f"step {step!r} has no input any more: {gone.message}")
     try:
         return node, arguments(run, node, path)
     except (LookupError, ValueError, Absent):

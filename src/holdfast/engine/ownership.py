@@ -25,11 +25,12 @@ log = logging.getLogger("holdfast")
 
 
 class News(msgspec.Struct, frozen=True):
-    """What the ledger says of the items that this runner owns, of pauses, and of breakers."""
+    """What the ledger says of the items that this runner owns, of pauses, of breakers, and of items whose attempts it is to stop."""
 
     items: dict[int, Wished]
     paused: list[Paused]
     breakers: list[OpenBreaker]
+    stopping: list[int] = []
 
     def stopped(self) -> set[str]:
         """Pipelines that are paused as a whole."""
@@ -122,4 +123,5 @@ class Ownership:
 
     def _ask(self, ledger: Ledger) -> News:
         wished = {one.item: one for one in ledger.lifecycle.wishes(self._incarnation)}
-        return News(wished, ledger.lifecycle.paused(), ledger.health.breakers())
+        stopping = ledger.lifecycle.stopping(self._incarnation)
+        return News(wished, ledger.lifecycle.paused(), ledger.health.breakers(), stopping)

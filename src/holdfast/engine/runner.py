@@ -50,6 +50,7 @@ from holdfast.engine.outcomes import Outcomes
 from holdfast.engine.ownership import Ownership
 from holdfast.engine.reconciling import Reconciling
 from holdfast.engine.serving import Limits, Loaded, Tally, load_of
+from holdfast.engine.stopping import Stopping
 from holdfast.engine.timers import Timers
 from holdfast.executor import Executor
 from holdfast.model.alerts import Alert
@@ -73,8 +74,7 @@ class Runner:
     """One incarnation's work.
 
     Args:
-        incarnation: its number in the ledger.
-        loaded: the versions that it serves.
+        incarnation, loaded: its number in the ledger, and the versions that it serves.
         executors: by where a step runs.
         desk: the committer.
         clock: all time.
@@ -120,6 +120,7 @@ class Runner:
         self._ownership = Ownership(incarnation, list(self._loaded), desk, clock, limits.poll_ms)
         self._inbox = Inbox(self._items, arrivals, self._mail, self._pool)
         self._reconciling = Reconciling(executors)
+        self._stopping = Stopping(incarnation, desk, self._items, executors, self.hint)
         self._ends = Ends(desk, clock, self._items, self._dispatch, self._claims, self._leaving, self.tally)
         self._failing_over = FailingOver(
             desk, clock, self._items, self._timers, self._dispatch, self._gates, loaded
@@ -193,6 +194,7 @@ class Runner:
         for run, unavailable in self._failing_over.visit(at, self.draining):
             self.step(run, unavailable, at)
         self._learning.visit()
+        self._stopping.visit()
         self.tally.visit()
         if not self.draining:
             for run in self._items.overdue(at):
@@ -367,7 +369,7 @@ class Runner:
         quiet = not (
             self._hinted or self._items or self._leaving or self._entries or self._uncommitted or self._arrivals.outcomes or self._handed_out
         )
-        return quiet and self._claims.idle() and self._mail.idle() and self._ownership.idle()
+        return quiet and self._claims.idle() and self._mail.idle() and self._ownership.idle() and self._stopping.idle()
 
     def drained(self) -> bool:
         """Draining, and every attempt has ended and is settled."""
@@ -472,6 +474,7 @@ class Runner:
         self._claims.serve([version for version, one in self._loaded.items() if one.pipeline.name not in stopped])
         for run in self._ownership.lost(news, sequence, self._items):
             self._ends.abandon(run)
+        self._stopping.asked(news.stopping)
         if not self.draining:
             self._ownership.adopt(news, self._items, self._leaving)
         yield from self._inbox.asked(news)

@@ -60,7 +60,7 @@ def checked(answer: Answer, node: Node, store: Store) -> Answered:
     """
     key: TaskKey = answer.node, answer.place
     if answer.failure is not None or answer.value is None:
-        return Answered(key, answer.generation, failure=answer.failure or Failure("child", "NoAnswer", "there is no answer"))
+        return Answered(key, answer.generation, answer.round, failure=answer.failure or Failure("child", "NoAnswer", "there is no answer"))
     media.here(store)
     data = answer.value if isinstance(answer.value, bytes) else store.fetch(answer.value)
     if node.kind == "step":
@@ -69,8 +69,8 @@ def checked(answer: Answer, node: Node, store: Store) -> Answered:
         decode(data, node.type)
     except Exception as error:
         why = _misfit(error, f"the answer to {node.name!r} does not fit")
-        return Answered(key, answer.generation, failure=why)
-    return Answered(key, answer.generation, value=answer.value)
+        return Answered(key, answer.generation, answer.round, failure=why)
+    return Answered(key, answer.generation, answer.round, value=answer.value)
 
 
 def _decision(answer: Answer, data: bytes, node: Node) -> Answered:
@@ -79,13 +79,13 @@ def _decision(answer: Answer, data: bytes, node: Node) -> Answered:
     try:
         decided = decode(data, Uncertain)
         if decided.verdict != "done":
-            return Answered(key, answer.generation, verdict=decided.verdict)
+            return Answered(key, answer.generation, answer.round, verdict=decided.verdict)
         value = encode(decided.value)
         decode(value, node.step.returns)
     except Exception as error:
         why = _misfit(error, f"the decision about {node.name!r} does not fit")
-        return Answered(key, answer.generation, failure=why)
-    return Answered(key, answer.generation, value=value, verdict="done")
+        return Answered(key, answer.generation, answer.round, failure=why)
+    return Answered(key, answer.generation, answer.round, value=value, verdict="done")
 
 
 def _misfit(error: Exception, what: str) -> Failure:

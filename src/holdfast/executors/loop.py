@@ -121,6 +121,10 @@ class LoopExecutor(Places):
             if one.invocation.attempted == (item, node, place, fence, attempt):
                 self._stop(running, one, why)
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item runs here; one that was written off does not count."""
+        return any(one.invocation.item == item and not one.over for one in self._attempts.values())
+
     def tick(self) -> None:
         """Cancel what is over its timeout; write off what does not end though it was cancelled."""
         now = self._clock.monotonic()

@@ -138,6 +138,10 @@ class ProcessExecutor:
         held = (job for slot in self._crew.slots for job in slot.calls.values())
         return next((job for job in (*self._backlog, *held) if any(one.attempted == attempted for one in job.invocations)), None)
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item waits here, or is with a worker."""
+        return any(attempted[0] == item for attempted in self.attempts())
+
     def attempts(self) -> Iterable[Attempted]:
         """The attempts that were started and not reported yet."""
         held = (job for slot in self._crew.slots for job in slot.calls.values())

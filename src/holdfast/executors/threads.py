@@ -80,6 +80,11 @@ class ThreadExecutor(Places):
             if one.invocation.attempted == (item, node, place, fence, attempt):
                 self._give_up(one, Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item runs here. One that was given up counts until its timeout: its thread runs on."""
+        now = self._clock.monotonic()
+        return any(one.invocation.item == item and (not one.over or now - one.began <= one.invocation.timeout_s) for one in list(self._open))
+
     def tick(self) -> None:
         """Give up what is over its timeout."""
         now = self._clock.monotonic()

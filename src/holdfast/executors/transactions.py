@@ -58,6 +58,10 @@ class TransactionExecutor(Places):
         if self._open is not None and self._open[0].attempted == (item, node, place, fence, attempt):
             self._give_up(Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item runs here; one that was given up can commit nothing."""
+        return self._open is not None and self._open[0].item == item
+
     def tick(self) -> None:
         """Give up what is over its timeout."""
         if self._open is not None and self._clock.monotonic() - self._open[1] > self._open[0].timeout_s:

@@ -15,7 +15,7 @@ from holdfast.ledgers.rows import columns
 from holdfast.model.events import Event, check_identity
 from holdfast.model.ids import show
 from holdfast.model.item import Submission
-from holdfast.model.task import Asked, Beyond, Transition
+from holdfast.model.task import Asked, Beyond, ForChild, Transition, Wait
 
 Run = Callable[..., list[Any]]
 """Runs a named query with values in order; returns all rows."""
@@ -42,9 +42,13 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
     """Write all of it, inside the caller's transaction; choices of all transitions together."""
     choices: Counter[tuple[int, int, str, int]] = Counter()
     for one, more in transitions:
-        fresh = {child.key: add_child(run, mint, child, one.at, -incarnation) for child in more.children}
+        asked = {wait.key: wait.generation for wait in more.waits if wait.kind == "child"}
+        known = {
+            child.key: child for child in more.children if not add_child(run, mint, child, one.at, -incarnation, asked.get(child.key))
+        }  # fmt: skip
         for wait in more.waits:
-            fresh_now = int(wait.kind == "event" or not fresh.get(wait.key, True))
+            wait = _for_known(wait, known.get(wait.key), one.at) if wait.kind == "child" else wait
+            fresh_now = int(wait.kind == "event" or (wait.shown is not None and wait.kind == "child"))
             run(
                 "open_wait", one.item, wait.node, wait.place, wait.generation, wait.round, wait.kind, fresh_now, wait.name, wait.key,
                 one.at, wait.due, wait.asked, wait.digest or None, *columns(wait.shown),
@@ -77,9 +81,18 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
         run("add_choice", item, node, minute, choice, incarnation, number)
 
 
-def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) -> bool:
-    """Admit an item with what set it off, and its receipt; False when its key was known. What is given under a key that has other
+def _for_known(wait: Wait, child: Submission | None, at: int) -> Wait:
+    """A wait for a child that was there before: what it gives it now, so that the mail room can compare."""
+    if child is None:
+        return wait
+    asked = _encoder.encode(ForChild(child.version, child.due(at), child.fields))
+    return replace(wait, asked=asked, shown=child.payload, digest=child.digest)
+
+
+def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0, generation: int | None = None) -> bool:
+    """Admit an item with what set it off, and its receipt; False when its key was known. What an event gives under a key that has other
     content is kept as a refused input. ``shard``: the incarnation under which it is measured; none that also writes measures of steps.
+    ``generation``: of its parent, which asks for it.
 
     Raises:
         InputError: its pipeline is not registered here.
@@ -87,7 +100,7 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
     child.check()
     row = run(
         "add_child", mint(at), child.pipeline, child.version, child.key, *columns(child.payload), child.priority, at, child.due(at),
-        child.parent or None, child.correlation or None, child.trace or None, child.digest or None,
+        child.parent or None, child.correlation or None, child.trace or None, child.digest or None, generation,
     )  # fmt: skip
     if row:
         run("add_receipt_of", row[0][0], row[0][1], at)
@@ -98,8 +111,9 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0) 
     known = run("child_known", child.pipeline, child.key)
     if not known:
         raise InputError(f"pipeline {child.pipeline!r} version {child.version!r} is not registered here: load it beside its parent")
-    ((item, digest),) = known
-    refuse_for(run, item, digest, child, child.source or f"item {show(child.parent)}, as its child {child.key}", at)
+    ((item, digest, parent),) = known
+    if not child.parent or parent != child.parent:
+        refuse_for(run, item, digest, child, child.source or f"item {show(child.parent)}, as its child {child.key}", at)
     return False
 
 

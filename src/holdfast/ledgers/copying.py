@@ -18,7 +18,7 @@ TABLES = (
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
-    "measures", "trail", "refused_inputs", "origin", "verdicts", "alert_addresses", "alert_deliveries", "meta",
+    "measures", "trail", "refused_inputs", "revisions", "past_effects", "origin", "verdicts", "alert_addresses", "alert_deliveries", "meta",
 )  # fmt: skip
 """In the order of their references."""
 
@@ -37,6 +37,7 @@ _NUMBERED = (
     "operations",
     "alerts",
     "refused_inputs",
+    "revisions",
 )
 _MARKS = "update events set mark = coalesce((select r.id from receipts r where r.item <= mark order by r.item desc limit 1), 0)"
 """An event's mark is an item on SQLite, and that item's receipt on PostgreSQL."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from holdfast.errors import InputError, NotFoundError
+from holdfast.ledgers import generations
 from holdfast.ledgers.beyond import Run, Transact
+from holdfast.ledgers.generations import Asking, Content, redrive
 from holdfast.ledgers.health import HEARD_MS
 from holdfast.ledgers.redriving import redrive_by_rule
-from holdfast.ledgers.rows import columns
-from holdfast.ledgers.verbs import Listed, cancel, leave, note, redrive
+from holdfast.ledgers.verbs import Listed, cancel, note
 from holdfast.lifecycle import Paused, Wished
-from holdfast.model.changes import Cancel, Change, Discard, Move, Operation, Pause, Redrive, Restart, Resume
+from holdfast.model.changes import Cancel, Change, Discard, Move, Obstacle, OfItems, Operation, Pause, Redrive, Restart, Resume, Revise
 from holdfast.model.domain import check_name, check_text
 from holdfast.model.redriving import RedriveRule
 from holdfast.model.states import LIVE_ITEM_STATES
@@ -17,8 +18,6 @@ from holdfast.model.trail import Entry
 
 PARKED_MS = 5_000
 """Items that wait for a probe wake within so long after it; see ``SPREAD_MS`` of ``engine/gates.py``."""
-
-_RESTARTABLE = ("completed", "dead", "cancelled", *LIVE_ITEM_STATES)
 
 
 class LedgerLifecycle:
@@ -51,6 +50,18 @@ class LedgerLifecycle:
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
         """Change items or dead letters."""
         return self._transact(lambda run: self._change(run, operation, change, targets, now_ms), tell=True)
+
+    def obstacles(self, change: Change, targets: list[int]) -> list[Obstacle]:
+        """What stands in the way."""
+        return self._transact(lambda run: [one for target in sorted(targets) for one in _obstacles(run, change, target)])
+
+    def stopping(self, incarnation: int) -> list[int]:
+        """Items whose attempts an incarnation is to stop."""
+        return [item for (item,) in self._transact(lambda run: run("stopping_here", incarnation))]
+
+    def stopped(self, incarnation: int, items: list[int]) -> None:
+        """They are stopped."""
+        self._transact(lambda run: [run("stopped", item, incarnation) for item in sorted(items)], tell=True)
 
     def end_operation(self, operation: int, state: str, now_ms: int) -> None:
         """The operation has ended."""
@@ -104,10 +115,9 @@ class LedgerLifecycle:
             run("lock_items", self._listed(sorted(targets)))  # in the order in which commits lock them too
             changed = []
             for item in sorted(targets):
-                concerned = self._change_item(run, change, item, now_ms)
-                for one in concerned:
-                    run("note_operated", operation, one, 0)
-                changed += [item] if concerned else []
+                if self._change_item(run, operation, change, item, now_ms):
+                    run("note_operated", operation, item, 0)
+                    changed.append(item)
         run("operation_changed", len(changed), operation)
         return changed
 
@@ -130,45 +140,35 @@ class LedgerLifecycle:
         run("note_operated_letters", operation, self._listed(changed))
         return changed
 
-    def _change_item(self, run: Run, change: Pause | Resume | Cancel | Restart | Move, item: int, now_ms: int) -> list[int]:
-        """The items that it changed: this one, and with a restart its children; empty when it changed nothing."""
+    def _change_item(self, run: Run, operation: int, change: OfItems, item: int, now_ms: int) -> bool:
+        """Whether it changed the item."""
         known = run("item_now", item)
         if not known:
-            return []
+            return False
         _, state, version, generation, fence, wish = known[0]
-        if isinstance(change, Restart):
-            return self._restart(run, change, item, state, version, generation, now_ms)
+        if isinstance(change, Restart) and change.payload is None:
+            return generations.restart(run, item, change.nodes.get(version, ()) if change.nodes else (-1,), now_ms)
+        if isinstance(change, Restart | Revise):
+            return self._revise(run, operation, change, item, now_ms)
         if isinstance(change, Pause):
-            done = bool(run("pause_item", item) or run("wish_pause", item))
-        elif isinstance(change, Resume):
-            done = state == "paused" or (wish is not None and bool(run("forget_wish", item)))
+            return bool(run("pause_item", item) or run("wish_pause", item))
+        if isinstance(change, Resume):
             if state == "paused":
                 run("queue_item", item)
-        elif isinstance(change, Cancel):
-            done = cancel(run, item, now_ms)
-        else:
-            done = self._move(run, change, item, state, version, generation, fence, now_ms)
-        return [item] if done else []
+            return state == "paused" or (wish is not None and bool(run("forget_wish", item)))
+        if isinstance(change, Cancel):
+            return cancel(run, item, now_ms)
+        return self._move(run, change, item, state, version, generation, fence, now_ms)
 
-    def _restart(self, run: Run, change: Restart, item: int, state: str, version: int, generation: int, now_ms: int) -> list[int]:
-        nodes = change.nodes.get(version, ()) if change.nodes else (-1,)
-        if state not in _RESTARTABLE or not nodes:
-            return []
-        changed = [item]
-        leave(run, item)
-        run("close_letters_of", now_ms, "restarted", item)
-        for node in nodes:
-            run("void_results", item, node, generation + 1)
-        run("drop_all_parts", item)
-        run("drop_edits_of", item)
-        if change.payload is not None:
-            run("new_payload", *columns(change.payload), change.digest or None, item)
-        if not change.nodes:
-            for child, child_state in run("children_now", item):
-                ((_, _, of, number, _, _),) = run("item_now", child)
-                changed += self._restart(run, Restart(), child, child_state, of, number, now_ms)
-        run("next_generation", now_ms, item)
-        return changed
+    def _revise(self, run: Run, operation: int, change: Restart | Revise, item: int, now_ms: int) -> bool:
+        """Replace the item's payload, unless it is this one already, or effects of the old one forbid it."""
+        content = _content(run, change, item)
+        if isinstance(change, Revise) and generations.has_payload(run, item, content):
+            return False
+        if generations.unrevisable(run, item, change.repeat_effects):
+            return False
+        ((who, reason),) = run("who_asks", operation)
+        return generations.revise(run, item, content, Asking(who, reason, operation), now_ms)
 
     def _move(self, run: Run, change: Move, item: int, state: str, version: int, generation: int, fence: int, now_ms: int) -> bool:
         same = change.same.get(version)
@@ -181,7 +181,7 @@ class LedgerLifecycle:
             run("move_item", change.to, item)
             return True
         results = {(row[0], row[1]): row for row in rows}  # the newest of each task
-        leave(run, item)
+        generations.stop(run, item, now_ms)
         run("close_letters_of", now_ms, "moved to another version", item)
         run("note_move", item, generation + 1, version)
         run("move_item", change.to, item)
@@ -203,6 +203,41 @@ class LedgerLifecycle:
         else:
             run("next_generation", now_ms, item)
         return True
+
+
+def _content(run: Run, change: Restart | Revise, item: int) -> Content:
+    assert change.payload is not None
+    if isinstance(change, Restart):
+        return Content(change.payload, change.digest, fields=change.fields)
+    version: int | None = None
+    if change.version:
+        found = run("version_labelled", item, change.version)
+        if not found:
+            raise InputError(f"the item's pipeline has no version {change.version!r} here: `holdfast deploy` registers one")
+        ((version,),) = found
+    return Content(change.payload, change.digest, version, change.fields)
+
+
+def _obstacles(run: Run, change: Change, target: int) -> list[Obstacle]:
+    """What stands in the way of one item, or of the item of a dead letter."""
+    item = target
+    nodes: tuple[int, ...] = ()
+    if isinstance(change, Redrive):
+        found = run("letter_item", target)
+        if not found:
+            return []
+        ((item, node),) = found
+        nodes = (node,)
+    if not (known := run("item_now", item)):
+        return []
+    if isinstance(change, Revise) or (isinstance(change, Restart) and change.payload is not None):
+        same = isinstance(change, Revise) and generations.has_payload(run, item, _content(run, change, item))
+        why = "" if same else generations.unrevisable(run, item, change.repeat_effects)
+    elif isinstance(change, Restart):
+        why = generations.obstacle(run, item, change.nodes.get(known[0][2], ()))
+    else:
+        why = generations.obstacle(run, item, nodes) if isinstance(change, Redrive) else ""
+    return [Obstacle(item, run("key_of", item)[0][0], why)] if why else []
 
 
 def _take_effects_along(run: Run, item: int, named: dict[int, int]) -> None:

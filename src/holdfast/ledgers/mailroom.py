@@ -9,9 +9,11 @@ import msgspec
 
 from holdfast.errors import InputError, LeaseLostError, LedgerLockedError, LedgerRefusedError, LedgerUnavailableError, NotFoundError
 from holdfast.ledgers.beyond import Mint, Run, Transact, add_child, keep_event
+from holdfast.ledgers.children import Asked as AskedFor
+from holdfast.ledgers.children import answer_by_child, look_at_child
 from holdfast.ledgers.refusals import keep_refusals
 from holdfast.ledgers.rows import value_of
-from holdfast.ledgers.verbs import Listed, cancel, note, redrive
+from holdfast.ledgers.verbs import Listed, cancel, note
 from holdfast.model.codec import plainly
 from holdfast.model.content import same_content
 from holdfast.model.domain import check_name, cleaned
@@ -20,7 +22,6 @@ from holdfast.model.failure import Failure
 from holdfast.model.forms import check_form
 from holdfast.model.ids import show
 from holdfast.model.item import Submission, refusal
-from holdfast.model.states import LIVE_ITEM_STATES
 from holdfast.model.task import Answer, Asked
 from holdfast.model.trail import Entry
 
@@ -165,10 +166,10 @@ class LedgerMailroom:
     def _distribute(self, run: Run, fresh: Fresh, now_ms: int) -> int:
         events, waits, mail = fresh.events, fresh.waits, fresh.mail
         answering = {event: run("waits_for_event", kind, key, mark) if key else [] for event, kind, key, mark in events}
-        ended = {item: run("wait_of_child", item) for _, kind, item in mail if kind == "ended"}
+        ended = {item: run("wait_of_child", item) for _, kind, item, _ in mail if kind == "ended"}
         items = {item for found in (*answering.values(), *ended.values()) for _, item in found}
-        items |= {item for _, item, _, _, _ in waits} | {item for _, kind, item in mail if kind == "cancel"}
-        children = {wait: run("child_of_wait", name, key) for wait, _, kind, name, key in waits if kind == "child"}
+        items |= {row[1] for row in waits} | {item for _, kind, item, _ in mail if kind == "cancel"}
+        children = {wait: run("child_of_wait", name, key) for wait, _, kind, name, key, _, _ in waits if kind == "child"}
         items |= {child for found in children.values() for (child,) in found}
         for item in sorted(items):  # the order in which commits lock them too
             run("lock_item", item)
@@ -177,42 +178,20 @@ class LedgerMailroom:
                 self._woken(run, run("answer_by_event", wait, event, now_ms), now_ms)
             run("deliver_event", event, kind)
             run("event_handed_out", event)
-        for wait, item, kind, name, key in waits:
+        for wait, item, kind, name, key, node, generation in waits:
             if kind == "event":
                 for (event,) in run("event_for_wait", name, key, item):
                     self._woken(run, run("answer_by_event", wait, event, now_ms), now_ms)
             for (child,) in children.get(wait, []):
-                self._look_at_child(run, wait, child, now_ms)
+                self._woken(run, look_at_child(run, self._listed, AskedFor(wait, item, node, generation), child, now_ms), now_ms)
             run("wait_looked_at", wait)
-        for number, kind, item in mail:
-            if kind == "cancel":
-                cancel(run, item, now_ms)
+        for number, kind, item, generation in mail:
+            if kind == "cancel" and (generation is None or run("asked_in", item)[0][0] <= generation):
+                cancel(run, item, now_ms)  # not: its parent has asked for it again meanwhile
             for wait, _ in ended.get(item, []) if kind == "ended" else []:
-                self._answer_by_child(run, wait, item, now_ms)
+                self._woken(run, answer_by_child(run, wait, item, now_ms, generation), now_ms)
             run("drop_mail", number)
         return len(events) + len(waits) + len(mail)
-
-    def _look_at_child(self, run: Run, wait: int, child: int, now_ms: int) -> None:
-        """A child from an earlier generation: its result is taken; a dead one is sent back, a cancelled one begins again."""
-        state = run("child_state", child)[0][1]
-        if state == "dead":
-            redrive(run, self._listed, [row[0] for row in run("open_letters_of", child)], now_ms)
-        elif state == "cancelled":
-            run("next_generation_of", now_ms, child)
-        elif state in ("completed", "discarded", "archived"):
-            self._answer_by_child(run, wait, child, now_ms)
-
-    def _answer_by_child(self, run: Run, wait: int, child: int, now_ms: int) -> None:
-        _, state, inline, artifact, node, place, _ = run("child_state", child)[0]
-        if state in LIVE_ITEM_STATES:
-            return  # it was sent back meanwhile, and will end again
-        if state != "completed":
-            failure = Failure("child", "ChildEnded", f"its item {show(child)} is {state}")
-            self._woken(run, run("answer_wait", wait, now_ms, "child", None, None, msgspec.json.encode(failure).decode()), now_ms)
-            return
-        if node is not None:
-            ((inline, artifact),) = run("output_of", child, node, place)
-        self._woken(run, run("answer_wait", wait, now_ms, "child", inline, artifact, None), now_ms)
 
     def _woken(self, run: Run, answered: list[Any], now_ms: int) -> None:
         for (item,) in answered:
@@ -254,7 +233,7 @@ class LedgerMailroom:
             return False  # another runner was faster
         run("forget_verdicts", delivery)
         add_child(run, self._mint, submission, now_ms)
-        ((item, _),) = run("child_known", submission.pipeline, submission.key)
+        ((item, _, _),) = run("child_known", submission.pipeline, submission.key)
         run("note_delivered", delivery, item)
         return True
 
@@ -282,9 +261,9 @@ class Fresh(msgspec.Struct, frozen=True):
             run("event_aside", row[0])
         for row in self.waits:
             run("wait_aside", row[0])
-        for number, kind, item in self.mail:
+        for number, kind, item, generation in self.mail:
             run("drop_mail", number)
-            run("tell", kind, item)
+            run("tell_again", kind, item, generation)
 
 
 def _publish(run: Run, event: Event) -> Published:
@@ -319,8 +298,9 @@ def _unsubscribe(run: Run, pipeline: str, version: str, types: list[str]) -> Uns
 
 def answer_of(row: Any) -> Answer:
     """A row of ``answers_here``."""
-    item, node, place, inline, artifact, failure, fence = row
-    return Answer(item, node, place, value_of(inline, artifact), None if failure is None else _failure.decode(failure), fence)
+    item, node, place, inline, artifact, failure, generation, round_, fence = row
+    why = None if failure is None else _failure.decode(failure)
+    return Answer(item, node, place, value_of(inline, artifact), why, fence, generation, round_)
 
 
 def event_of(row: Any) -> Event:

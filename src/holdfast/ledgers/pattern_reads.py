@@ -58,6 +58,28 @@ class PatternReads:
         keys = ("step", "place", "kind", "state", "name", "key", "opened_at", "due", "answered_at", "answered_by", "wait")
         return [dict(zip(keys, (names[row[0]], *row[1:]), strict=True)) for row in self._rows("waits_of", item)]
 
+    def revisions(self, item: int) -> list[dict[str, Any]]:
+        """The payloads that an item had before, the oldest first, and what became of it under each: ``generation`` (the one that began with
+        the replacement), ``at``, ``operation``, ``who``, ``reason``, ``version``, ``state``, ``flags``, ``digest_before``, ``digest_after``,
+        ``payload``, ``output``, ``cleared_at`` (when retention cleared the output) and ``effects`` (``step``, ``place``, ``label``, ``at``: what
+        ``ctx.once`` had recorded)."""
+        keys = ("revision", "generation", "at", "operation", "who", "reason", "version", "state", "flags", "digest_before", "digest_after")
+        effects = self._rows("past_effects_of", item)
+        shapes = {(pipeline, label): shape for pipeline, label, shape in self._versions().values()}
+        found = []
+        for row in self._rows("revisions_of", item):
+            one = dict(zip(keys, row, strict=False))
+            shape = shapes[row[16], one["version"]]
+            one["flags"] = one["flags"].split("\n") if one["flags"] else []
+            one |= {"payload": value_of(row[11], row[12]), "output": value_of(row[13], row[14]), "cleared_at": row[15]}
+            one["effects"] = [
+                {"step": shape[node]["name"], "place": place, "label": label, "at": at}
+                for revision, node, place, label, at in effects
+                if revision == one["revision"]
+            ]
+            found.append(one)
+        return found
+
     def children(self, item: int) -> list[dict[str, Any]]:
         """The items that are children of an item: ``item``, ``pipeline``, ``key``, ``state``."""
         return [{"item": show(row[0]), "pipeline": row[1], "key": row[2], "state": row[3]} for row in self._rows("children_of", item)]

@@ -121,13 +121,15 @@ class PostgresLedger:
         def work(connection: Connection) -> Registered:
             connection.execute(SQL["add_pipeline"], (spec.pipeline,))
             shape = msgspec.json.encode(spec.shape).decode()
-            connection.execute(SQL["add_version"], (spec.pipeline, spec.label, spec.fingerprint, shape, now_ms))
+            new = connection.execute(SQL["add_version"], (spec.pipeline, spec.label, spec.fingerprint, shape, now_ms))
             known: Any = connection.execute(SQL["version_known"], (spec.pipeline, spec.label)).fetchone()
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
             if spec.longest_s is not None:
                 connection.execute(SQL["allow_attempts"], (spec.longest_s, version))
+            if spec.effects or new.rowcount == 0:
+                connection.execute(SQL["note_version_effects"], (msgspec.json.encode(spec.effects).decode(), version))
             for event in spec.listens:
                 connection.execute(SQL["subscribe"], (version, event))
             bodies = {}
@@ -146,6 +148,7 @@ class PostgresLedger:
 
         def work(connection: Connection) -> int:
             self.restores.opened(runner_of(connection))
+            connection.execute(SQL["drop_stopping"])
             return int(one(connection.execute(SQL["begin_incarnation"], (cleaned(host), pid, this_place(), number, lease_ms))))
 
         incarnation, self._lease_ms = self._transact(work), lease_ms

@@ -127,6 +127,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         found["output"] = self._output(item, row)
         found["timeline"] = self._timeline(item, names)
         found["operations"] = self.operations(100, item)
+        found["revision"], found["revisions"] = row[22], self.revisions(item) if row[22] else []
         found["waits"] = self.waits(item)
         found["children"] = self.children(item)
         found["parent"] = show(row[19]) if row[19] is not None else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.budgets import own_operation
+from holdfast.ledgers.generations import redrive
 from holdfast.ledgers.thresholds import nodes_named
-from holdfast.ledgers.verbs import Listed, redrive
+from holdfast.ledgers.verbs import Listed
 from holdfast.model.duration import seconds
 from holdfast.model.redriving import RedriveRule
 

@@ -15,6 +15,7 @@ def purge(run: Run, pipeline: str, intermediates_before: int | None, outputs_bef
     if outputs_before is not None:
         for (item,) in run("archivable", pipeline, outputs_before, limit):
             run("archive_item", item, now_ms)
+            run("clear_revisions", now_ms, item)
             _clear(run, item, now_ms)
             number += 1
     return number

@@ -30,7 +30,9 @@ def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
 
 def claimed_of(row: Row) -> Claimed:
     """A row of ``claim`` as an item without its tasks."""
-    item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish = row
+    (
+        item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish, revision,
+    ) = row  # fmt: skip
     broken = ""
     try:
         value = value_of(payload, artifact)
@@ -41,7 +43,7 @@ def claimed_of(row: Row) -> Claimed:
         value, broken = b"null", broken or "it has no payload"
     return Claimed(
         item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "",
-        pause=wish == "pause", broken=broken,
+        pause=wish == "pause", revision=revision, broken=broken,
     )  # fmt: skip
 
 
@@ -77,9 +79,9 @@ def _redriven(one: Claimed, row: Row) -> None:
 
 
 def _answer(one: Claimed, row: Row) -> None:
-    item, node, place, output, artifact, failure = row
+    item, node, place, output, artifact, failure, generation, round_ = row
     why = None if failure is None else msgspec.json.decode(failure, type=Failure)
-    one.answers.append(Answer(item, node, place, value_of(output, artifact), why))
+    one.answers.append(Answer(item, node, place, value_of(output, artifact), why, generation=generation, round=round_))
 
 
 def _effect(one: Claimed, row: Row) -> None:

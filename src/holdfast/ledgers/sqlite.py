@@ -105,6 +105,8 @@ class SqliteLedger:
                     raise InputError(difference(spec, msgspec.json.decode(shape)))
             if spec.longest_s is not None:
                 self._run("allow_attempts", spec.longest_s, version)
+            if spec.effects or known is not None:
+                self._run("note_version_effects", msgspec.json.encode(spec.effects).decode(), version)
             for event in spec.listens:
                 self._run("subscribe", version, event)
             bodies = {}
@@ -118,6 +120,7 @@ class SqliteLedger:
         with self._transaction():
             (incarnation,) = self._one("begin_incarnation", cleaned(host), pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
+            self._run("drop_stopping")
         self.restores.begun(incarnation, now_ms)
         if self._lock is not None:
             self._lock.started()

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from holdfast.ledgers.beyond import Run
 from holdfast.model.trail import Entry, seal
+
+_effects = msgspec.json.Decoder(dict[int, str])
 
 Listed = Callable[[list[int]], Any]
 """Makes one value of a list of numbers, for queries over many."""
@@ -22,6 +26,7 @@ def note(run: Run, entry: Entry) -> None:
 
 def cancel(run: Run, item: int, now_ms: int) -> bool:
     """End an item as cancelled, and tell its children and its parent; False when it has ended."""
+    stop_attempts(run, item, now_ms)
     if not run("cancel_item", now_ms, item):
         return False
     run("tell_children_of", item)
@@ -30,19 +35,14 @@ def cancel(run: Run, item: int, now_ms: int) -> bool:
     return True
 
 
-def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[int]:
-    """Close open letters as redriven, and queue their items' next generation; returns those that it changed."""
-    rows = [row for row in run("open_letters", listed(letters)) if row[2] in ("dead", "completed")]
-    if not rows:
-        return []
-    items = listed(sorted({row[1] for row in rows}))
-    run("redriven_now", now_ms, listed([row[0] for row in rows]))
-    stretched = {item for (item,) in run("parts_among", items)}
-    for _, item, _, node, place in rows:
-        if item in stretched:
-            run("drop_parts", item, node, place)
-    run("next_generations", now_ms, items)
-    return [row[0] for row in rows]
+def stop_attempts(run: Run, item: int, now_ms: int) -> None:
+    """Attempts of an item that runs are to end before anybody claims it again. Those of unsafe steps have begun, and may have taken effect:
+    that is kept."""
+    run("stop_attempts", now_ms, item)
+    for (effects,) in run("effects_now", item):
+        for node, kind in _effects.decode(effects).items():
+            if kind == "unsafe":
+                run("note_stopped", now_ms, item, node)
 
 
 def leave(run: Run, item: int) -> None:

@@ -1,4 +1,4 @@
-"""What people ask of items, as values: pause, resume, cancel, restart, move, redrive, discard; and the operation that it is part of."""
+"""What people ask of items, as values: pause, resume, cancel, restart, revise, move, redrive, discard; and the operation that it is part of."""
 
 from __future__ import annotations
 
@@ -25,13 +25,35 @@ class Restart(msgspec.Struct, frozen=True, tag="restart"):
 
     Attributes:
         nodes: of each version, the numbers of the nodes whose results no longer count; empty: none counts.
-        payload: another payload, or None for the item's own. Only from the start.
+        payload: another payload, or None for the item's own. Only from the start: it is a revision then.
         digest: of that payload, see :mod:`holdfast.model.content`.
+        repeat_effects: replace the payload though effects have happened for the old one.
+        fields: with a payload, (name, value) by which the item is found from now on; None: as it was.
     """
 
     nodes: dict[int, tuple[int, ...]] = {}
     payload: Value | None = None
     digest: str = ""
+    repeat_effects: bool = False
+    fields: tuple[tuple[str, str], ...] | None = None
+
+
+class Revise(msgspec.Struct, frozen=True, tag="revise"):
+    """The item's next generation begins with another payload; nothing that was made of the old one is used again.
+
+    Attributes:
+        payload: the value.
+        digest: of it, see :mod:`holdfast.model.content`; empty: not known.
+        version: label of the version under which the item goes on; empty: as it does.
+        fields: (name, value) by which it is found from now on; None: as it was.
+        repeat_effects: though effects have happened for the old payload: they may happen again.
+    """
+
+    payload: Value
+    digest: str = ""
+    version: str = ""
+    fields: tuple[tuple[str, str], ...] | None = None
+    repeat_effects: bool = False
 
 
 class Move(msgspec.Struct, frozen=True, tag="move"):
@@ -64,16 +86,24 @@ class Discard(msgspec.Struct, frozen=True, tag="discard"):
     """Open dead letters are closed; an item that has none left is discarded."""
 
 
-OfItems = Pause | Resume | Cancel | Restart | Move
+OfItems = Pause | Resume | Cancel | Restart | Revise | Move
 OfLetters = Redrive | Discard
 Change = OfItems | OfLetters
+
+
+class Obstacle(msgspec.Struct, frozen=True, array_like=True):
+    """Why an item was not changed: its id and key, and what stands in the way."""
+
+    item: int
+    key: str
+    why: str
 
 
 class Operation(msgspec.Struct, frozen=True):
     """Who asks what of which, and why: kept for ever.
 
     Attributes:
-        verb: ``pause``, ``resume``, ``cancel``, ``restart``, ``move``, ``redrive``, ``discard``, ``edit``, ``pause-pipeline``, …
+        verb: ``pause``, ``resume``, ``cancel``, ``restart``, ``revise``, ``move``, ``redrive``, ``discard``, ``edit``, ``pause-pipeline``, …
         target: the items or letters, or the filter, as text.
         who: the person or program.
         reason: why.

@@ -72,17 +72,21 @@ def room_in_s(waiting: int, oldest_ms: int, now_ms: int, wanted: int) -> float:
     return round(min(max((now_ms - oldest_ms) / 1000 * wanted / max(waiting, 1), 1.0), 300.0), 1)
 
 
-Status = Literal["new", "same", "conflict", "refused"]
+Status = Literal["new", "same", "revised", "conflict", "refused"]
 """What became of something that was handed in."""
+
+OnConflict = Literal["fail", "revise"]
+"""What becomes of an item whose key is handed in with other content: nothing, or its next generation begins with the new payload."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What became of a payload. ``new`` and ``same`` prove that it was accepted.
+    """What became of a payload. ``new``, ``same`` and ``revised`` prove that it was accepted.
 
     Attributes:
         item: the id of its item; 0 when it was refused.
         key: its key; empty when it was refused before it had one.
-        status: ``new``; ``same``: the key was known, with this content; ``conflict``: the key was known, with other content, and
+        status: ``new``; ``same``: the key was known, with this content; ``revised``: it was known with other content, and its item
+            begins anew with this one; ``conflict``: the key was known, with other content, and
             nothing was accepted; ``refused``: it is no input of the pipeline, and nothing was accepted.
         state: the item's state; empty when it was refused.
         source: of what was not accepted, where it was read.
@@ -98,8 +102,8 @@ class Receipt(msgspec.Struct, frozen=True):
 
     @property
     def accepted(self) -> bool:
-        """Whether the payload is in the ledger: its status is ``new`` or ``same``."""
-        return self.status in ("new", "same")
+        """Whether the payload is in the ledger: its status is ``new``, ``same`` or ``revised``."""
+        return self.status in ("new", "same", "revised")
 
     @property
     def created(self) -> bool:

@@ -45,6 +45,7 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
         effects: sub-effects of earlier attempts and generations: JSON by label, or None.
         correlation: of what set the item off, or empty.
         trace: W3C trace id of what set the item off, or empty.
+        revision: how often the item's payload was replaced.
     """
 
     item: int
@@ -63,6 +64,7 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
     effects: dict[str, bytes] | None = None
     correlation: str = ""
     trace: str = ""
+    revision: int = 0
 
     @property
     def task(self) -> tuple[int, int, str]:

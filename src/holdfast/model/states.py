@@ -18,7 +18,7 @@ ITEM_TRANSITIONS: Final[dict[str, frozenset[str]]] = {
     "paused": frozenset({"queued", "cancelled"}),
     "completed": frozenset({"queued", "archived"}),  # queued: a redrive begins the next generation
     "dead": frozenset({"queued", "discarded"}),
-    "discarded": frozenset({"archived"}),
+    "discarded": frozenset({"queued", "archived"}),  # queued: its input was revised
     "cancelled": frozenset({"queued", "archived"}),
     "archived": frozenset(),
 }

@@ -117,8 +117,8 @@ class Wait(msgspec.Struct, frozen=True):
         name: of a review its title, else the event's or the pipeline's name.
         key: of an event what it is about, of a child the item's key.
         due: Unix milliseconds of its deadline, or 0.
-        asked: of a review, what is asked: see :class:`Asked`.
-        shown: of a review, the values that the person sees, as a JSON array.
+        asked: of a review, what is asked: see :class:`Asked`; of such a child, see :class:`ForChild`.
+        shown: of a review, the values that the person sees, as a JSON array; of a child that was there before, what it is given now.
         digest: SHA-256 of what is asked and shown.
     """
 
@@ -151,9 +151,33 @@ class Asked(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class ForChild(msgspec.Struct, frozen=True):
+    """What a wait keeps of a child that was there before, beside the payload that it gives it.
+
+    Attributes:
+        version: label of the version of the child's pipeline.
+        deadline: Unix milliseconds by which it must have ended, or None.
+        fields: (name, value) by which it is found.
+    """
+
+    version: str
+    deadline: int | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """What somebody or something outside answered a waiting task: a value, or why there is none. ``generation``: of the item,
-    to which the wait belongs; 0: not said."""
+    """What somebody or something outside answered a waiting task: a value, or why there is none.
+
+    Attributes:
+        item: the item's id.
+        node: the task's node.
+        place: its element path.
+        value: the answer.
+        failure: why there is none.
+        fence: under which the item is driven.
+        generation: of the item, in which the task asked; an answer to another one changes nothing. 0: not said.
+        round: the attempt after which it asked.
+    """
 
     item: int
     node: int
@@ -162,6 +186,7 @@ class Answer(msgspec.Struct, frozen=True):
     failure: Failure | None = None
     fence: int = 0
     generation: int = 0
+    round: int = 0
 
 
 class Effect(msgspec.Struct, frozen=True, array_like=True):

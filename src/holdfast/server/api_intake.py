@@ -9,11 +9,12 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from holdfast.model.ids import show
-from holdfast.model.item import Receipt
+from holdfast.model.item import OnConflict, Receipt
 from holdfast.model.search import number
+from holdfast.server.api_operations import Reason
 from holdfast.server.api_reads import After, Here, Limit, Name, listed
 from holdfast.server.api_writes import Body, Submitter
-from holdfast.server.problems import problem
+from holdfast.server.problems import Refused, problem
 from holdfast.server.rights import needs
 
 router = APIRouter(prefix="/api/v1", tags=["do"])
@@ -25,6 +26,11 @@ class Submission(Body):
     payloads: list[Any] = Field(min_length=1, max_length=1_000)
     manifest: str = Field(default="", max_length=200)
     priority: int = Field(default=0, ge=-1000, le=1000)
+    on_conflict: OnConflict = Field(
+        default="fail", description="Of a key that is known with other content: revise begins its item anew. It needs the right to operate."
+    )
+    repeat_effects: bool = Field(default=False, description="Revise though effects have happened for the old payload; they may happen again.")
+    reason: Reason = ""
 
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -38,10 +44,17 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 def submit(here: Here, person: Submitter, name: Name, body: Submission) -> Response:
     """Accept payloads durably; each is answered on its own, in order, by a receipt with a ``status``.
 
-    ``new``: accepted. ``same``: accepted before, with the same content, so that a request may be sent again. ``conflict``: its key has
+    ``new``: accepted. ``same``: accepted before, with the same content, so that a request may be sent again. ``revised`` (with
+    ``"on_conflict": "revise"``): its key had an item with other content, which begins anew with this one. ``conflict``: its key has
     an item with other content. ``refused``: it does not fit. Of the last two nothing was accepted, and the receipt has a ``reason``.
     """
-    receipts = list(here.app.submit(here.pipeline(name), body.payloads, body.manifest, body.priority, refused="keep"))
+    if body.on_conflict == "revise" and not person.may("operate"):
+        raise Refused(403, "Not allowed", f"a {person.role} may not revise items: it needs the right to operate")
+    receipts = list(
+        here.app.submit(
+            here.pipeline(name), body.payloads, body.manifest, body.priority, "keep", body.on_conflict, body.repeat_effects, body.reason, person.name
+        )
+    )
     shown = [answer(one) for one in receipts]
     accepted = sum(one.accepted for one in receipts)
     if accepted == len(receipts):
@@ -50,7 +63,8 @@ def submit(here: Here, person: Submitter, name: Name, body: Submission) -> Respo
         return JSONResponse({"receipts": shown}, 207)
     conflict = next((one for one in receipts if one.status == "conflict"), None)
     if conflict is not None:
-        detail = f"{conflict.reason}: nothing was accepted. Restart that item with this payload, or send it under another key"
+        how = "repeat effects (repeat_effects)" if body.on_conflict == "revise" else "revise that item (on_conflict)"
+        detail = f"{conflict.reason}: nothing was accepted. Say that it may {how}, or send it under another key"
         return problem(409, "Conflict", detail, item=show(conflict.item), receipts=shown)
     return problem(422, "Refused", "; ".join(one.reason for one in receipts[:5]), receipts=shown)
 

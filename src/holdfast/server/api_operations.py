@@ -37,7 +37,7 @@ class Done(BaseModel):
 
 
 class Misfit(BaseModel):
-    """An item that was not moved, and which of its values does not fit."""
+    """An item that was not changed, and why."""
 
     item: str
     key: str
@@ -45,7 +45,8 @@ class Misfit(BaseModel):
 
 
 class Moved(Done):
-    """A move that left items where they are, since their stored values do not fit the version."""
+    """An operation that left items as they are, since something stands in the way: stored values that do not fit a version, or that
+    retention has cleared; effects that would be repeated."""
 
     unfit: int
     misfits: list[Misfit] = Field(description="The first of these, with why.")
@@ -77,6 +78,7 @@ class Restart(Items):
     rate: Rate = None
     pipeline: str = Field(default="", max_length=200, description="Whose payload it is, where one is given.")
     payload: Any = Field(default=None, description="Another payload of one item, from the start.")
+    repeat_effects: bool = Field(default=False, description="Take it though effects have happened for the old payload; they may happen again.")
 
 
 class Move(Items):
@@ -162,14 +164,18 @@ def cancel(here: Here, person: Operator, body: Items, response: Response) -> Don
 
 
 @router.post("/items/restart", responses=GOES_ON)
-def restart(here: Here, person: Operator, body: Restart, response: Response) -> Done:
-    """These items begin their next generation, from the start (one item also with another payload) or from a step."""
-    target, payload = body.target(here), None
+def restart(here: Here, person: Operator, body: Restart, response: Response) -> Moved | Done:
+    """These items begin their next generation, from the start (one item also with another payload) or from a step. What cannot, since
+    retention has cleared what the step needs, or since effects would be repeated, is named in ``misfits``."""
+    target, payload, served = body.target(here), None, None
     if body.payload is not None:
         if not body.pipeline or len(body.items) != 1:
             raise InputError("another payload belongs to one item: name it by its id, and the pipeline that says what a payload must be")
-        payload = check_payload(body.payload, here.pipeline(body.pipeline).input_type)
-    return answered(here, response, lambda app: app.restart(target, body.step, payload, body.rate, body.reason, person.name))
+        served = here.pipeline(body.pipeline)
+        payload = check_payload(body.payload, served.input_type)
+    return answered(
+        here, response, lambda app: app.restart(target, body.step, payload, body.rate, body.reason, person.name, None, body.repeat_effects, served)
+    )
 
 
 @router.post("/items/move", responses=GOES_ON)
@@ -187,7 +193,7 @@ def move(here: Here, person: Operator, body: Move, response: Response) -> Moved 
 
 
 @router.post("/dead-letters/redrive", responses=GOES_ON)
-def redrive(here: Here, person: Operator, body: Letters, response: Response) -> Done:
+def redrive(here: Here, person: Operator, body: Letters, response: Response) -> Moved | Done:
     """Send dead letters back: their items begin the next generation and reuse what is settled."""
     if body.arguments is not None and len(body.letters) != 1:
         raise InputError("arguments belong to one dead letter: name it by its number")

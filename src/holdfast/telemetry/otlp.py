@@ -52,7 +52,7 @@ def spans_of(item: dict[str, Any]) -> list[ReadableSpan]:
         )
     ]
     for (step, place), attempts in _tasks(item["timeline"]).items():
-        task = _context(trace, "", idempotency_key(ident, step, place)[:16])  # what ctx.traceparent names
+        task = _context(trace, "", idempotency_key(ident, step, place, item["revision"])[:16])  # what ctx.traceparent names
         last = attempts[-1]
         labels = {"holdfast.step": step, "holdfast.place": place, "holdfast.state": last["state"]}
         failed = last["state"] in ("failed", "dead")

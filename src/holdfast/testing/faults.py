@@ -112,6 +112,10 @@ class FaultyExecutor:
         """Cancelled attempts report nothing useful: their fence has moved on."""
         self._open.pop((item, node, place), None)
 
+    def holds(self, item: int) -> bool:
+        """Whether an attempt of an item is under way."""
+        return any(task[0] == item for task in self._open)
+
     def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
         """Attempts that were started and not reported yet."""
         return list(self._started)

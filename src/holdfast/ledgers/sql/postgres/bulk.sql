@@ -34,3 +34,6 @@ begin isolation level repeatable read, read only;
 
 -- name: end_snapshot
 rollback;
+
+-- name: purged_among
+select id from items where id = any ($1::bigint[]) and purged_at is not null;

@@ -4,13 +4,16 @@
 select id, type, key, mark from events where fresh = 1 order by id limit $1 for update skip locked;
 
 -- name: fresh_waits
-select id, item, kind, name, key from waits where fresh = 1 order by id limit $1;
+select id, item, kind, name, key, node, generation from waits where fresh = 1 order by id limit $1;
 
 -- name: take_mail
-select id, kind, item from mail order by id limit $1 for update skip locked;
+select id, kind, item, generation from mail order by id limit $1 for update skip locked;
 
 -- name: drop_mail
 delete from mail where id = $1;
+
+-- name: tell_again what was set aside
+insert into mail (kind, item, generation) values ($1, $2, $3);
 
 -- name: lock_item
 select id from items where id = $1 for no key update;
@@ -51,15 +54,16 @@ insert into deliveries (pipeline, event) select distinct v.pipeline, cast($1 as 
 where s.type = $2 on conflict (pipeline, event) do nothing;
 
 -- name: child_state
-select c.id, c.state, c.output, c.output_artifact, c.output_node, c.output_place, c.parent
-from items c where c.id = $1;
+select c.id, c.state, c.output, c.output_artifact, c.output_node, c.output_place, c.parent,
+    c.generation, coalesce(c.parent_generation, 1), c.digest, c.purged_at from items c where c.id = $1;
 
 -- name: child_of_wait
 select c.id from items c join pipelines p on p.id = c.pipeline where p.name = $1 and c.key = $2;
 
--- name: wait_of_child
+-- name: wait_of_child one that is fresh is looked at by itself
 select w.id, w.item from items c join pipelines p on p.id = c.pipeline
-join waits w on w.item = c.parent and w.kind = 'child' and w.state = 'open' and w.name = p.name and w.key = c.key where c.id = $1;
+join waits w on w.item = c.parent and w.kind = 'child' and w.state = 'open' and w.name = p.name and w.key = c.key
+    and w.fresh = 0 where c.id = $1;
 
 -- name: answer_wait
 update waits set state = 'answered', fresh = 0, answered_at = $2, answered_by = $3, answer = $4, answer_artifact = $5, failure = $6
@@ -72,8 +76,8 @@ update items set due = $2 where id = $1 and state = 'waiting';
 select id from dead_letters where item = $1 and state = 'open';
 
 -- name: tell_children_of
-insert into mail (kind, item)
-select 'cancel', c.id from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
+insert into mail (kind, item, generation)
+select 'cancel', c.id, w.generation from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
 where w.item = $1 and w.kind = 'child' and w.state = 'open' and c.state in ('queued', 'running', 'waiting', 'paused');
 
 -- name: withdraw_waits
@@ -83,10 +87,10 @@ update waits set state = 'withdrawn', fresh = 0 where item = $1 and state in ('o
 delete from live_tasks where item = $1;
 
 -- name: tell_parent_of
-insert into mail (kind, item) select 'ended', id from items where id = $1 and parent is not null;
+insert into mail (kind, item, generation) select 'ended', id, generation from items where id = $1 and parent is not null;
 
 -- name: answers_here for items that this incarnation drives
-select w.item, w.node, w.place, w.answer, w.answer_artifact, w.failure, i.fence
+select w.item, w.node, w.place, w.answer, w.answer_artifact, w.failure, w.generation, w.round, i.fence
 from waits w join items i on i.id = w.item where w.state = 'answered' and i.state = 'running' and i.due = $1 limit $2;
 
 -- name: review

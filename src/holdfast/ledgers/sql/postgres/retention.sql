@@ -2,7 +2,7 @@
 
 -- name: purgeable
 select i.id from items i join pipelines p on p.id = i.pipeline
-where p.name = $1 and i.state in ('completed', 'discarded', 'cancelled') and i.purged_at is null and i.ended_at < $2
+where p.name = $1 and i.state in ('completed', 'discarded', 'cancelled') and (i.purged_at is null or i.purged_at < i.ended_at) and i.ended_at < $2
 and not exists (select 1 from dead_letters d where d.item = i.id and d.state = 'open')
 order by i.id limit $3 for no key update of i skip locked;
 

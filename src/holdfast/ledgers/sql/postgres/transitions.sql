@@ -91,18 +91,22 @@ cross join lateral (
     select id, due from items where state = 'waiting' and version = v.version and due <= $1 order by due, id limit $3 for update skip locked
 ) i order by i.due, i.id limit $3;
 
--- name: claimable_queued
+-- name: claimable_queued but what somebody else must stop first
 select i.id from unnest($1::bigint[]) as v (version)
 cross join lateral (
-    select id, priority from items where state = 'queued' and version = v.version order by priority desc, id limit $2 for update skip locked
+    select id, priority from items where state = 'queued' and version = v.version
+    and id <> all (array(
+        select s.item from stopping s where s.item > 0 and (select n.ended_at from incarnations n where n.id = s.incarnation) is null
+    ))
+    order by priority desc, id limit $2 for update skip locked
 ) i order by i.priority desc, i.id limit $2;
 
 -- name: claim
 update items set state = 'running', due = $1, fence = fence + 1 where id = any ($2::bigint[])
-returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish;
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish, revision;
 
 -- name: claimed_before what an unanswered COMMIT of a claim may have given this incarnation
-select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish
+select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish, revision
 from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
 
 -- name: owned_of those of some items that an incarnation owns
@@ -124,17 +128,19 @@ and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.n
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by item, generation;
 
--- name: redriven_letters and, as if they were such, results that a restart has made void
-select item, node, place, generation from dead_letters where item = any ($1::bigint[]) and state = 'redriven'
+-- name: redriven_letters and, as if they were such, results that a restart has made void; none of before a restart from the start
+select item, node, place, generation from dead_letters d where item = any ($1::bigint[]) and state = 'redriven'
+    and not exists (select 1 from restarts r where r.item = d.item and r.node = -1 and d.generation < r.generation)
 union all
-select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and (r.node = t.node or r.node = -1)
+select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and r.node = t.node
     and t.generation < r.generation where r.item = any ($1::bigint[]);
 
 -- name: edits_of
 select item, node, place, arguments from edits where item = any ($1::bigint[]);
 
 -- name: answers_of
-select item, node, place, answer, answer_artifact, failure from waits where item = any ($1::bigint[]) and state = 'answered';
+select item, node, place, answer, answer_artifact, failure, generation, round from waits
+where item = any ($1::bigint[]) and state = 'answered';
 
 -- name: effects_of
 select item, node, place, label, value from effects where item = any ($1::bigint[]);

@@ -22,11 +22,13 @@ union all select artifact from tasks where artifact is not null
 union all select shown_artifact from waits where shown_artifact is not null
 union all select answer_artifact from waits where answer_artifact is not null
 union all select artifact from events where artifact is not null
-union all select artifact from cache where artifact is not null;
+union all select artifact from cache where artifact is not null
+union all select artifact from revisions where artifact is not null
+union all select output_artifact from revisions where output_artifact is not null;
 
 -- name: part_references
 select chunk from each_parts;
 
 -- name: values_in_rows that may refer to artifacts though they lie in their rows
-select value from effects union all select arguments from edits union all select output from cache where output is not null
+select value from effects union all select value from past_effects union all select arguments from edits union all select output from cache where output is not null
 union all select answer from waits where answer is not null union all select proposed from waits where proposed is not null;

@@ -55,15 +55,18 @@ where n.ended_at is null and n.expires_at > $1 and exists (select 1 from items i
 select item, node, place, generation, artifact from tasks where (item, node, place, generation) > ($1, $2, $3, $4)
 order by item, node, place, generation limit $5;
 
--- name: item_references
+-- name: item_references what items have and give, and had and gave under payloads that were replaced
 select id, artifact, output_artifact from items
-where id > $1 and id <= $2 and (artifact is not null or output_artifact is not null) order by id;
+where id > $1 and id <= $2 and (artifact is not null or output_artifact is not null)
+union all select item, artifact, output_artifact from revisions
+where item > $1 and item <= $2 and (artifact is not null or output_artifact is not null) order by 1;
 
 -- name: kept_references of items: stretches of eaches, recorded effects, corrected inputs
 select item, chunk, cast(null as text) from each_parts where item > $1 and item <= $2;
 
 -- name: effect_references
 select item, value from effects where item > $1 and item <= $2
+union all select item, value from past_effects where item > $1 and item <= $2
 union all select item, arguments from edits where item > $1 and item <= $2;
 
 -- name: wait_references

@@ -33,7 +33,7 @@ from tasks t join items i on i.id = t.item where t.item > $1 and t.item <= $2 an
 -- name: recounted_attempts
 select i.pipeline, cast(sum(a.charged) as bigint), count(*), cast(sum(a.ended_at - a.started_at) as bigint), cast(coalesce(sum(a.cpu_ms), 0) as bigint),
     cast(coalesce(sum(a.gpu_ms), 0) as bigint), cast(coalesce(sum(a.cost), 0) as bigint)
-from attempts a join items i on i.id = a.item where a.item > $1 and a.item <= $2 group by i.pipeline;
+from attempts a join items i on i.id = a.item where a.incarnation > 0 and a.item > $1 and a.item <= $2 group by i.pipeline;
 
 -- name: measured_in_all of all steps of a pipeline, and its admitted items
 select v.pipeline, cast(sum(m.succeeded * m.of_step) as bigint), cast(sum(m.skipped * m.of_step) as bigint),

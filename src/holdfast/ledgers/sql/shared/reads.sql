@@ -20,7 +20,7 @@ order by i.id desc limit $3;
 
 -- name: item
 select i.id, p.name, v.label, i.key, i.state, i.generation, i.admitted_at, i.ended_at, i.flags, i.version, i.fence, i.due, i.deadline,
-    i.payload, i.artifact, i.output_node, i.output_place, i.output, i.output_artifact, i.parent, i.correlation, i.trace
+    i.payload, i.artifact, i.output_node, i.output_place, i.output, i.output_artifact, i.parent, i.correlation, i.trace, i.revision
 from items i join pipelines p on p.id = i.pipeline join versions v on v.id = i.version where i.id = $1;
 
 -- name: item_by_key
@@ -61,7 +61,8 @@ select i.key from receipts r join items i on i.id = r.item join pipelines p on p
 where p.name = $1 and (cast($2 as text) is null or m.name = $2) order by r.id;
 
 -- name: claimed_item
-select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish from items where id = $1;
+select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish,
+    revision from items where id = $1;
 
 -- name: stored_item
 select id, key, version, state, generation, payload, artifact from items where id = $1;

@@ -5,8 +5,8 @@ insert into waits (item, node, place, generation, round, kind, fresh, name, key,
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) on conflict (item, node, place, generation, round) do nothing;
 
 -- name: tell_cancelled_child of a wait that ends without an answer
-insert into mail (kind, item)
-select 'cancel', c.id from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
+insert into mail (kind, item, generation)
+select 'cancel', c.id, w.generation from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
 where w.item = ?1 and w.node = ?2 and w.place = ?3 and w.kind = 'child' and w.state = 'open' and w.generation = ?4
     and c.state in ('queued', 'running', 'waiting', 'paused');
 
@@ -34,16 +34,16 @@ select generation from items where id = ?1;
 
 -- name: add_child
 insert into items (id, pipeline, version, key, payload, artifact, priority, due, admitted_at, deadline, allowed_ms, parent, correlation, trace,
-    digest)
-select ?1, v.pipeline, v.id, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?9 - ?8, ?10, ?11, ?12, ?13
+    digest, parent_generation)
+select ?1, v.pipeline, v.id, ?4, ?5, ?6, ?7, -?7, ?8, ?9, ?9 - ?8, ?10, ?11, ?12, ?13, ?14
 from versions v join pipelines p on p.id = v.pipeline where p.name = ?2 and v.label = ?3
 on conflict (pipeline, key) do nothing returning id, pipeline;
 
 -- name: child_known
-select i.id, i.digest from items i join pipelines p on p.id = i.pipeline where p.name = ?1 and i.key = ?2;
+select i.id, i.digest, i.parent from items i join pipelines p on p.id = i.pipeline where p.name = ?1 and i.key = ?2;
 
 -- name: tell
-insert into mail (kind, item) values (?1, ?2);
+insert into mail (kind, item, generation) select ?1, id, generation from items where id = ?2;
 
 -- name: add_event
 insert into events (name, type, source, key, at, received_at, mark, correlation, trace, outgoing, data, artifact)

@@ -34,3 +34,6 @@ begin;
 
 -- name: end_snapshot
 rollback;
+
+-- name: purged_among
+select id from items where id in (select value from carray(?1)) and purged_at is not null;

@@ -61,12 +61,13 @@ select id from items where state = 'running' and due < ? and version in (select 
 -- name: claimable_waiting
 select id from items where state = 'waiting' and due <= ? and version in (select value from carray(?)) order by due, id limit ?;
 
--- name: claimable_queued
-select id from items where state = 'queued' and version in (select value from carray(?)) order by due, id limit ?;
+-- name: claimable_queued but what somebody else must stop first
+select id from items where state = 'queued' and version in (select value from carray(?))
+and id not in (select s.item from stopping s join incarnations n on n.id = s.incarnation and n.ended_at is null) order by due, id limit ?;
 
 -- name: claim
 update items set state = 'running', due = ?, fence = fence + 1 where id in (select value from carray(?))
-returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish;
+returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish, revision;
 
 -- name: owned_of those of some items that an incarnation owns
 select id, version from items where id in (select value from carray(?2)) and due = ?1 and state = 'running';
@@ -87,17 +88,19 @@ and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.n
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by item, generation;
 
--- name: redriven_letters and, as if they were such, results that a restart has made void
-select item, node, place, generation from dead_letters where item in (select value from carray(?1)) and state = 'redriven'
+-- name: redriven_letters and, as if they were such, results that a restart has made void; none of before a restart from the start
+select item, node, place, generation from dead_letters d where item in (select value from carray(?1)) and state = 'redriven'
+    and not exists (select 1 from restarts r where r.item = d.item and r.node = -1 and d.generation < r.generation)
 union all
-select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and (r.node = t.node or r.node = -1)
+select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and r.node = t.node
     and t.generation < r.generation where r.item in (select value from carray(?1));
 
 -- name: edits_of
 select item, node, place, arguments from edits where item in (select value from carray(?));
 
 -- name: answers_of
-select item, node, place, answer, answer_artifact, failure from waits where item in (select value from carray(?)) and state = 'answered';
+select item, node, place, answer, answer_artifact, failure, generation, round from waits
+where item in (select value from carray(?)) and state = 'answered';
 
 -- name: effects_of
 select item, node, place, label, value from effects where item in (select value from carray(?));
