@@ -28,8 +28,11 @@ from holdfast.model.ids import show
 from holdfast.testing.postgres import LocalPostgres
 
 BACKLOG = 120
-HOLDERS = {"held_loop": 40, "held_thread": 16, "held_process": 6}
-"""How many items try to occupy a slot of each executor: more than it has."""
+HOLDERS = {"held_loop": 20, "held_thread": 8, "held_process": 2}
+"""Slots of each executor, as it is started here: twice as many items try to occupy one."""
+
+OCCUPIED_S = 30.0
+"""Seconds in which an idle runner must have occupied its slots, on a busy machine too."""
 
 OPEN = ("queued", "running", "waiting", "paused")
 MB = 1_000_000
@@ -222,17 +225,15 @@ class Campaign:
         return Measured(process.pid, slots, process.num_fds(), process.memory_info().rss)
 
     def _occupy(self, kind: str, number: int) -> int:
-        """How many of so many items can occupy a slot at the same time."""
+        """How many items occupy a slot at the same time, at most so many."""
         before = len(held(self.notebook))
         self.release.unlink(missing_ok=True)
-        self.hand_in([Drawn(kind, Case(f"{kind}-{self.made}-{n}"), "", "completed") for n in range(number)])
+        self.hand_in([Drawn(kind, Case(f"{kind}-{self.made}-{n}"), "", "completed") for n in range(2 * number)])
         self.made += 1
-        seen, since, began = 0, time.monotonic(), time.monotonic()
-        while time.monotonic() - since < 1.5 and time.monotonic() - began < 20:
-            now = len(held(self.notebook)) - before
-            if now != seen or not now:
-                seen, since = now, time.monotonic()
-            time.sleep(0.05)
+        seen, until = 0, time.monotonic() + OCCUPIED_S
+        while seen < number and time.monotonic() < until:
+            time.sleep(0.1)
+            seen = len(held(self.notebook)) - before
         self.release.touch()
         self.settle(20)
         return seen

@@ -134,7 +134,7 @@ batched_step = step.batched(Batched, batch=Batch(size=4, wait="20ms"), retry=_TW
 
 
 @step(retry=_OFTEN, timeout=_LONG)
-async def follow(ctx: Context, given: Any) -> int:
+async def follow(ctx: Context, given: object) -> int:
     """What comes after it: its input was stored, and read again."""
     return len(str(given)[:1_000])
 
