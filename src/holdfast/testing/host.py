@@ -10,8 +10,7 @@ from holdfast.engine.leases import LEASE_MS, RENEW_S, SURE_S
 from holdfast.engine.listening import Listening
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits
-from holdfast.errors import HoldfastError, LedgerUnavailableError
-from holdfast.ledger import CommitUnknownError
+from holdfast.errors import HoldfastError, LedgerError
 from holdfast.model.task import Transition
 from holdfast.testing.faults import FaultyExecutor, FaultyLedger
 
@@ -88,7 +87,7 @@ class SimulatedDesk:
         if group:
             try:
                 held = self._writer.write([transition for transition, _ in group])
-            except (LedgerUnavailableError, CommitUnknownError):
+            except LedgerError:  # of any kind: a re-read may fail otherwise than the write did
                 self._host.later(500, lambda: self._write(group, calls))
                 return
             answers = [(then, answer) for (_, then), answer in zip(group, held, strict=True)]
@@ -98,6 +97,8 @@ class SimulatedDesk:
                 answers.append((then, verb(self._ledger)))
             except HoldfastError as error:
                 answers.append((then, error))
+            except Exception as error:
+                answers.append((then, LedgerError(f"{type(error).__name__}: {error}")))
         self._host.later(self._world.rng.random() * 2, lambda: self._answer(answers))
 
     def _answer(self, answers: list[tuple[Callable[[Any], None], Any]]) -> None:
@@ -123,6 +124,8 @@ class Host:
         self.clock: Any = SkewedClock(world, skew_ms) if skew_ms else world.clock
         self.executors: dict[str, FaultyExecutor] = {}
         self._paused_until = 0.0
+        self.stopped = False
+        """Whether this process is over, and not started again."""
 
     def later(self, ms: float, what: Callable[[], None]) -> None:
         """Schedule an event of this process; while it is paused, its events wait."""
@@ -143,12 +146,7 @@ class Host:
         self.incarnation = world.real.begin("simulated", 1, self.clock.now_ms(), LEASE_MS)
         self._renewed = self._asked = self.clock.monotonic()
         self.desk = SimulatedDesk(self, world.ledger, self.incarnation)
-        self.executors = {
-            kind: FaultyExecutor(
-                kind, world.graphs, world.store, world.rng, self.later, world.rates, lambda invocation: world.check_start(self, invocation), slots
-            )
-            for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))
-        }
+        self.executors = {kind: world.executor(self, kind, slots) for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))}
         executors: Any = self.executors
         self.runner = Runner(
             self.incarnation, world.loaded, executors, self.desk, self.clock, world.rng, world.store,
@@ -196,10 +194,18 @@ class Host:
     def die(self) -> None:
         """The process dies between two events and is started again: what was not committed is gone, what runs is never heard
         of, or only by a runner that cannot use it."""
-        self.desk.dead = True
         old = self.executors
-        for executor in old.values():
-            executor.close()
+        self._end()
         self.start()
         for kind, executor in old.items():
             executor.report = self.executors[kind].report  # a zombie's outcome reaches the next runner
+
+    def stop(self) -> None:
+        """The process is over, and is not started again."""
+        self.stopped = True
+        self._end()
+
+    def _end(self) -> None:
+        self.desk.dead = True
+        for executor in self.executors.values():
+            executor.close()

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -27,7 +27,7 @@ from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import Transition
 from holdfast.store import Store
 from holdfast.testing.clock import FakeClock
-from holdfast.testing.faults import FaultyLedger
+from holdfast.testing.faults import FaultyExecutor, FaultyLedger
 from holdfast.testing.host import Host
 from holdfast.testing.memory_store import MemoryStore
 from holdfast.testing.operators import operate
@@ -133,11 +133,7 @@ class World:
         self.later(60_000, self._heal)
         self.later(100, self._outside)
         while self._queue:
-            at, _, what = heapq.heappop(self._queue)
-            self.clock.advance(max(at - self.clock.monotonic() * 1000, 0))
-            what()
-            self.result.events += 1
-            self._trace.update(f"{at:.3f} {what.__qualname__}".encode())
+            self._step()
             if self.healing and all(host.idle() for host in self.hosts) and not self._open_items():
                 break
             if self.result.events > limit:
@@ -149,7 +145,25 @@ class World:
         self.real.connection.close()
         return self.result
 
-    def broken(self, rule: str, what: str) -> None:
+    def _step(self) -> None:
+        """The next event."""
+        at, _, what = heapq.heappop(self._queue)
+        self.clock.advance(max(at - self.clock.monotonic() * 1000, 0))
+        self.happen(what)
+        self.result.events += 1
+        self._trace.update(f"{at:.3f} {what.__qualname__}".encode())
+
+    def happen(self, what: Callable[[], None]) -> None:
+        """One event."""
+        what()
+
+    def executor(self, host: Host, kind: str, slots: int) -> FaultyExecutor:
+        """What runs attempts of a host."""
+        return FaultyExecutor(
+            kind, self.graphs, self.store, self.rng, host.later, self.rates, lambda invocation: self.check_start(host, invocation), slots
+        )
+
+    def broken(self, rule: str, what: str) -> NoReturn:
         """Report a violation."""
         raise InvariantBroken(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
 
@@ -200,8 +214,9 @@ class World:
 
     def _tick(self, host: Host, ms: float = 50) -> None:
         def tick() -> None:
-            host.tick()
-            self._tick(host)
+            if not host.stopped:
+                host.tick()
+                self._tick(host)
 
         host.later(ms, tick)
 
