@@ -33,10 +33,8 @@ def main() -> int:
     broken = 0
     for seed in seeds:
         try:
-            if arguments.hostile:
-                result = simulate_hostile(seed, arguments.runners, inject)
-            else:
-                result = simulate(seed, ALL, payloads, arguments.runners)
+            hostile = arguments.hostile
+            result = simulate_hostile(seed, arguments.runners, inject) if hostile else simulate(seed, ALL, payloads, arguments.runners)
         except InvariantBroken as error:
             print(f"broken: {error}", file=sys.stderr)
             if not arguments.keep_going:

@@ -40,19 +40,32 @@ class HostileLedger(FaultyLedger):
         """An item and a node of it whose success the ledger refuses, for ever: its value is none that it stores."""
         self.locked: dict[int, float] = {}
         """Items whose rows somebody else has, and until when (seconds of the clock)."""
+        self.delayed: Callable[[int, float], None] = lambda item, seconds: None
+        """Told when an item's rows are written that had to wait for another item's: for how many seconds."""
+        self._since: dict[int, float] = {}
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Commit, or refuse, or find a row locked, or one of the faults."""
         now = self._clock.monotonic()
+        locked = [one.item for one in transitions if self.locked.get(one.item, 0.0) > now]
+        if locked:
+            for one in transitions:
+                self._since.setdefault(one.item, now)
+            raise LedgerUnavailableError(f"simulated: somebody has the row of item {locked[0]}")
         for one in transitions:
-            if self.locked.get(one.item, 0.0) > now:
-                raise LedgerUnavailableError(f"simulated: somebody has the row of item {one.item}")
             if self.refused is not None and any((one.item, task.node) == self.refused and task.output is not None for task in one.settled):
                 self._strikes.items.add(one.item)
                 raise ValueError("simulated: this value cannot be stored")
         if self._fails():
+            if len(transitions) == 1:
+                self._strikes.note("ledger commit", transitions[0].item)
             raise self._strikes.alien()
-        return super().commit(incarnation, command, transitions)
+        held = super().commit(incarnation, command, transitions)
+        for one in transitions:
+            since = self._since.pop(one.item, now)
+            if one.item not in self.locked:
+                self.delayed(one.item, now - since)
+        return held
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._ledger, name)

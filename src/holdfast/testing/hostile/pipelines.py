@@ -19,7 +19,7 @@ from holdfast.model.declaring import step
 from holdfast.model.pipeline import Pipeline, pipeline
 from holdfast.model.policy import Retry
 
-_OFTEN = Retry(attempts=8, base="100ms", cap="2s")
+_OFTEN = Retry(attempts=10, base="100ms", cap="2s")
 
 
 class Given(msgspec.Struct, frozen=True):

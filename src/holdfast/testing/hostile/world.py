@@ -8,6 +8,8 @@ What is checked besides the simulator's own rules:
 - I21 repeated: a body that has succeeded does not run again in the same generation, while no runner dies.
 - I23 late: once the world has healed, everything ends within minutes.
 - I24 beside itself: no task runs under two fences at the same time in one runner.
+- I25 bounded: a row that somebody else has locked delays its own item alone.
+- I26 readable: whatever was reported, the item can be shown.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from holdfast.model.outcome import Invocation
 from holdfast.model.pipeline import Pipeline
@@ -45,6 +47,10 @@ seconds; ``operators``: restarts, other payloads, cancellations, retention; ``un
 Payloads = Callable[[random.Random], list[tuple[str, Any]]]
 
 LATE_S = 900.0
+
+BOUND_S = 3.0
+"""Longest time that somebody's lock of one row may delay another item."""
+
 JUMPS_MS = (-3_600_000, -60_000, -500, 500, 60_000, 3_600_000, 86_400_000)
 
 
@@ -75,13 +81,14 @@ class HostileWorld(World):
         super().__init__(seed, pipelines, payloads or partial(drawn_payloads, unfit="unfit" in self.injections), runners, self._people)
         self.steady = rng.random() < 0.5 if steady is None else steady
         self.exact = rng.random() < 0.8
-        """Whether steps fail by themselves alone, so that every end is known."""
+        """Whether steps fail by themselves, or in passing, so that every end is known."""
         self.operators = False
         if self.exact:
-            self.rates = dict.fromkeys(self.rates, 0.0) | {"twice": 0.05}
+            self.rates = dict.fromkeys(self.rates, 0.0) | {"transient": rng.choice((0.0, 0.05, 0.2)), "twice": 0.05}
         self.strikes = Strikes(rng, rng.choice((1, 3, 8)) if "raising" in self.injections else 0)
         self.store = self._store()
         self.ledger: HostileLedger = HostileLedger(self.real, self.rng, self.ledger.rate, self.strikes, self.clock)
+        self.ledger.delayed = self.delayed
         self.ledger.verbs = rng.choice((0.02, 0.1)) if "verbs" in self.injections else 0.0
         self.executors_raise, self.spoils = "executors" in self.injections, "outcomes" in self.injections
         self.given: dict[int, tuple[str, bytes]] = {}
@@ -116,7 +123,7 @@ class HostileWorld(World):
 
     # -- what happens ----------------------------------------------------------------------------------------
 
-    def run(self, limit: int = 200_000) -> SimulationResult:
+    def run(self, limit: int = 50_000) -> SimulationResult:
         """Run with faults, then heal, until every item has ended."""
         for wanted, what, least in (
             ("store", self._outage, 200),
@@ -227,6 +234,11 @@ class HostileWorld(World):
         with self._calm():
             super().check_start(host, invocation)
 
+    def delayed(self, item: int, seconds: float) -> None:
+        """A write of an item has waited for the row of another one."""
+        if seconds > BOUND_S and self.steady and not self.healing:
+            self.broken("I25 bounded", f"a locked row has delayed item {item}, which is another one, by {seconds:.1f} s ({self._wounds()})")
+
     def ran(self, invocation: Invocation) -> None:
         """A body has succeeded."""
         task = invocation.item, invocation.generation, invocation.node, invocation.place
@@ -250,16 +262,22 @@ class HostileWorld(World):
         """Every item that nothing struck has the end that plain Python gives it."""
         family = dict(self.real.connection.execute("select id, parent from items where parent is not null"))
         struck = {*self.strikes.items, *(family.get(item, item) for item in self.strikes.items)}
-        struck |= {child for child, parent in family.items() if parent in struck}  # type: ignore[misc]
+        struck |= {child for child, parent in family.items() if parent in struck}
         wrong = []
         for item, (name, data) in sorted(self.given.items()):
-            row = self.reads.item(item)
+            row = self._row(item)
             found = self._json(row["output"]) if row["state"] == "completed" else None
             if found != plain_end(name, data) and item not in struck:
                 errors = [(one["step"], one["error_class"], one["error"]) for one in row["letters"] if one["state"] == "open"]
                 wrong.append(f"{name} {item} is {row['state']} {found!r:.60} {errors}, plain Python gives {plain_end(name, data)!r:.60}")
         if len(wrong) > self.strikes.unknown:
             self.broken("I19 unaffected", f"{'; '.join(wrong)} ({self._wounds()})")
+
+    def _row(self, item: int) -> dict[str, Any]:
+        try:
+            return self.reads.item(item)
+        except Exception as error:
+            return self.broken("I26 readable", f"item {item} cannot be shown: {type(error).__name__}: {error} ({self._wounds()})")
 
     def _json(self, value: Value | None) -> bytes | None:
         return value if value is None or isinstance(value, bytes) else self.store.fetch(value)
@@ -268,7 +286,7 @@ class HostileWorld(World):
         refused = f", success of {self.ledger.refused} refused" if self.ledger.refused is not None else ""
         return f"injected: {', '.join(sorted(self.injections))}{refused}; struck: {', '.join(self.strikes.where[-6:]) or 'nobody'}"
 
-    def broken(self, rule: str, what: str) -> Any:
+    def broken(self, rule: str, what: str) -> NoReturn:
         """Report a violation."""
         runners = f" --runners {len(self.hosts)}" if len(self.hosts) > 1 else ""
         raise InvariantBroken(f"{rule}: {what} (`python -m holdfast.testing --hostile --seed {self.seed}{runners}` replays it)")
