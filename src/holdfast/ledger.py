@@ -120,8 +120,18 @@ class Ledger(Protocol):
         """
         ...
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
-        """Write a group of transitions in one transaction; False for each whose fence no longer holds (it changed nothing).
+    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+        """Take those of these items anew, under a new fence each, that an incarnation owns already: it does not know them, since
+        the answer to its claim was lost.
+
+        Raises:
+            LeaseLostError: the incarnation is over.
+        """
+        ...
+
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
+        """Write a group of transitions in one transaction. For each: True, False where its fence no longer holds (it changed
+        nothing), or None where somebody else holds the item's row just now (it changed nothing either; hand it in again).
 
         Raises:
             CommitUnknownError: whether it was written is not known.

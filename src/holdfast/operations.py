@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast.engine.fitting import Fitting, Sieve
-from holdfast.engine.rebuild import given
+from holdfast.engine.looking_back import contents, given
 from holdfast.engine.retention import purge_limits
 from holdfast.errors import InputError, NotFoundError
 from holdfast.handling import Changed, Handling, Target, Told, named
@@ -88,8 +88,8 @@ class Operations(Handling):
         if goes_under != (pipeline.name, pipeline.version):
             raise InputError(f"the item goes under {' '.join(goes_under)}, and the code at hand is {pipeline.name} {pipeline.version}")
         with media.using(store):
-            passage, _, arguments = given(claimed, pipeline, store.fetch, step, place)
-            return join([passage.json(one) for one in arguments])
+            _, arguments = given(claimed, pipeline, store, step, place)
+            return join(contents(arguments, pipeline, store))
 
     def reviews(self, pipeline: str | None = None, state: str = "open", limit: int = 20) -> list[dict[str, Any]]:
         """Reviews, the oldest first: rows as :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes them."""

@@ -17,11 +17,13 @@ from typing import Any
 
 from holdfast.buses.opening import open_bus
 from holdfast.clock import Clock
+from holdfast.bell import Bell
 from holdfast.control import serve
 from holdfast.door import Door, Entry
 from holdfast.engine.alerting import Alerting
 from holdfast.engine.committer import Committer
-from holdfast.engine.decide import SUSPECT
+from holdfast.core.decide import SUSPECT
+from holdfast.engine.arrivals import Arrivals
 from holdfast.engine.intake import Intake
 from holdfast.engine.learning import Of
 from holdfast.engine.leases import LEASE_MS, SURE_S, Watchdog
@@ -108,8 +110,12 @@ class Session:
         self._worker = worker
         self._now = False
         self._ours = DaemonPool(4, "holdfast-aside")
+        self._io = DaemonPool(4, "holdfast-values")
+        self._bell = Bell()
+        self._arrivals = Arrivals(self._bell.ring)
         self._idle_since = clock.monotonic()
         self._waiting: list[Alert] = []
+        self._next_visit = 0.0
         self.lost = False
         """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
         self.begun = False
@@ -127,6 +133,7 @@ class Session:
         """Work until idle (if asked to), drained, stopped or lost; True when it was stopped early."""
         loop = asyncio.get_running_loop()
         self._catch_signals(loop)
+        self._bell.hang(loop)
         self._begin(loop)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
@@ -139,13 +146,13 @@ class Session:
         sys.setswitchinterval(SWITCH_S)
         try:
             while not (self._now or self.lost):
-                self._visit()
-                each_tick()
+                if self._turn():
+                    each_tick()
                 if feeding.done() and feeding.exception() is not None:
                     self.runner.drain()
                 if self.runner.drained() or (until_idle and feeding.done() and self._idle(relay)):
                     break
-                await asyncio.sleep(TICK_S)
+                await self._bell.wait(TICK_S)
                 self.lost = self.lost or self.committer.lost
         finally:
             sys.setswitchinterval(usual)
@@ -167,6 +174,7 @@ class Session:
             self.runner.tally.close()
             await loop.run_in_executor(self._ours, self._leave)
             self._ours.shutdown()
+            self._io.shutdown()
         if self._recycle is not None and self._replacing.due and not self._now:
             log.error("restarting the runner, in whose event loop an attempt could not be stopped; nothing counts as an attempt for that")
             self._recycle(self.intake_open)
@@ -180,7 +188,7 @@ class Session:
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
         self._ledger.health.serve(self._incarnation, [one.version for one in self.loaded])
         learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
-        self.committer = Committer(self._ledger, self._incarnation, loop.call_soon_threadsafe)
+        self.committer = Committer(self._ledger, self._incarnation, self._bell.ring)
         served = {one.pipeline.name: one.pipeline for one in self.loaded}
         self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours)
         self._build(learned, durations)
@@ -190,10 +198,21 @@ class Session:
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
 
-    def _visit(self) -> None:
-        """One turn: whoever has something to do now does it."""
+    def _turn(self) -> bool:
+        """One turn of the runner; whether it was time for everybody else, too."""
         self._watchdog.beat()
-        self.runner.tick()
+        self.runner.turn()
+        now = self._clock.monotonic()
+        if now < self._next_visit:
+            return False
+        self._next_visit = now + TICK_S
+        self._visit()
+        return True
+
+    def _visit(self) -> None:
+        """Whoever else has something to do now does it."""
+        if self.runner.handed_out():
+            self.listening.due()
         self.listening.visit()
         self.retention.visit()
         self.redriving.visit()
@@ -246,14 +265,7 @@ class Session:
         graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
         sources = sources_of([one.pipeline for one in self.loaded])
 
-        def report(outcomes: Any) -> None:
-            if not self.lost:
-                self.runner.report(outcomes)
-
-        def note(invocation: Invocation, label: str, value: bytes, then: Callable[[bool], None]) -> None:
-            if not self.lost:
-                self.runner.note(invocation, label, value, then)
-
+        report, note = self._arrivals.report, self._arrivals.note
         self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
         self._processes = ProcessExecutor(
             self._settings.worker_count, sources, self._settings.artifacts_place, self._clock, report, note,
@@ -275,11 +287,20 @@ class Session:
             self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024, relays=bool(self._settings.bus), prices=self._settings.prices
         )
         self.runner = Runner(
-            self._incarnation, self.loaded, self._executors, self.committer, self._clock, self._rng, self._store, limits, learned=learned,
+            self._incarnation,
+            self.loaded,
+            self._executors,
+            self.committer,
+            self._clock,
+            self._rng,
+            self._store,
+            self._arrivals,
+            self._io,
+            limits,
+            learned=learned,
             durations=durations,
-        )  # fmt: skip
+        )
         self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
-        self.runner.handed_out = self.listening.due
         self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
         self.alerting = Alerting(
@@ -293,13 +314,14 @@ class Session:
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
         machine = watcher(self._settings, lambda: self.committer.trouble)()
-        return machine + self._processes.alerts() + self._processes.memory_alerts()
+        return machine + self._processes.alerts() + self._processes.memory_alerts() + self.runner.alerts()
 
     @property
     def trouble(self) -> str | None:
         """Why something stands still here, or None: the ledger is not written, or workers cannot run a pipeline."""
         waiting = self._processes.alerts() if self.begun else []
-        return self.committer.trouble or (waiting[0].message if waiting else None)
+        stored = self.runner.trouble if self.begun else None
+        return self.committer.trouble or stored or (waiting[0].message if waiting else None)
 
     def _teller(self, notices: Notices) -> Callable[[list[Alert], Callable[[bool], None]], None]:
         """Delivers alerts beside the loop, and says afterwards whether it could."""
@@ -346,7 +368,8 @@ class Session:
         """Called by the watchdog's thread: nobody may work on what others may claim soon."""
         if self._ledger.shared:
             log.error("the lease could not be renewed for %g s: stopping every attempt before it ends", SURE_S)
-            self.lost = True  # first: what these kills do to attempts is nobody's fault, and is not heard
+            self._arrivals.close()  # first: what these kills do to attempts is nobody's fault, and is not heard
+            self.lost = True
             self._processes.kill_all()
 
     def _stalled(self, attempt: Invocation) -> None:
@@ -359,7 +382,7 @@ class Session:
         now = self._clock.now_ms()
         if self._executors_loop.outstanding(attempt):
             suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
-            self.committer.commit(Transition(attempt.item, attempt.fence, now, live=(suspect,)), lambda held: None)
+            self.committer.write(Transition(attempt.item, attempt.fence, now, live=(suspect,)))
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
         self._processes.kill_all()

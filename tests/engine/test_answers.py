@@ -1,42 +1,48 @@
-"""What a person says of an uncertain step, as one transition."""
+"""What a person says of an uncertain step, as one plan."""
 
 from __future__ import annotations
 
 import pytest
 
-from holdfast.engine.advance import begin
-from holdfast.engine.answers import settle_answer
-from holdfast.engine.outside import ask_about
-from holdfast.engine.passage import Passage
+from holdfast.core.apply import apply
+from holdfast.core.combinators import COMBINATORS
+from holdfast.core.events import Answered, Failed
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import Plan
+from holdfast.core.restore import begin
 from holdfast.model.codec import encode
 from holdfast.model.failure import Failure
-from holdfast.model.task import Answer, LiveTask, Transition
+from holdfast.model.task import LiveTask
 from tests.pattern_samples import Claim, wired
 
 
 @pytest.fixture
-def passage() -> Passage:
+def run() -> ItemRun:
     """A claim whose unsafe step is in doubt."""
-    made = Passage(1, 1, wired.graph, "wired", "1", "a", 1, encode(Claim("a")), lambda reference: b"")
-    begin(made)
+    made = ItemRun(1, 1, wired.graph, "wired", "1", "a", 1, encode(Claim("a")), COMBINATORS)
+    begin(made, 0)
     made.live[0, ""] = LiveTask(0, "", "running", 1)
-    asked = Transition(1, 1, 1000)
-    ask_about(made, (0, ""), Failure("crash", "E", "died"), asked, lambda data: data)
-    assert [(one.state, one.wake_at) for one in asked.live] == [("waiting", 0)]
+    made.running.add((0, ""))
+    plan = apply(made, Failed((0, ""), 1, Failure("crash", "E", "died")), Plan(1, 1, 1000))
+    assert [(one.state, one.wake_at) for one in plan.live] == [("waiting", 0)]
     return made
 
 
-def test_again_is_written_with_the_end_of_the_wait(passage: Passage) -> None:
+def test_again_is_written_with_the_end_of_the_wait(run: ItemRun) -> None:
     """A kill campaign found items that waited for ever: the wait was over in the ledger, and the task still waited."""
-    transition = Transition(1, 1, 5000)
-    assert settle_answer(passage, (0, ""), Answer(1, 0, "", b'{"verdict":"retry"}'), transition) is None
-    assert transition.more is not None
-    assert transition.more.ended == ((0, ""),)
-    assert [(one.state, one.wake_at) for one in transition.live] == [("retrying", 5000)]
+    plan = apply(run, Answered((0, ""), verdict="retry"), Plan(1, 1, 5000))
+    assert plan.more is not None
+    assert plan.more.ended == ((0, ""),)
+    assert [(one.state, one.wake_at) for one in plan.live] == [("retrying", 5000)]
+    assert plan.ready == ((0, ""),)
 
 
-def test_done_settles_it_with_the_value(passage: Passage) -> None:
-    transition = Transition(1, 1, 5000)
-    advance = settle_answer(passage, (0, ""), Answer(1, 0, "", b'{"verdict":"done","value":"x"}'), transition)
-    assert advance is not None
-    assert (advance.finished, transition.settled[0].output) == ("completed", b'"x"')
+def test_done_settles_it_with_the_value(run: ItemRun) -> None:
+    plan = apply(run, Answered((0, ""), value=b'"x"', verdict="done"), Plan(1, 1, 5000))
+    assert (plan.state, plan.settled[0].output) == ("completed", b'"x"')
+
+
+def test_an_answer_to_an_earlier_generation_changes_nothing(run: ItemRun) -> None:
+    plan = apply(run, Answered((0, ""), generation=7, value=b'"x"', verdict="done"), Plan(1, 1, 5000))
+    assert not plan.anything
+    assert run.live[0, ""].state == "waiting"

@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
-from holdfast.engine.committer import Committer, GroupWriter
+from holdfast.core.combinators import COMBINATORS
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import Plan
+from holdfast.engine.committer import Committer, GroupWriter, Refused
+from holdfast.engine.entries import Entry
 from holdfast.errors import LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError
+from holdfast.model.graph import Graph
 from holdfast.model.task import Transition
 
 
@@ -36,6 +41,12 @@ class Scripted:
         return [True] * len(group) if {one.item for one in group} <= set(self.written) else None
 
 
+def entry(item: int, **given: Any) -> Entry:
+    """A plan of an item on its way."""
+    run = ItemRun(item, 1, Graph([], [], int, int), "p", "1", str(item), 1, b"1", COMBINATORS)
+    return Entry(run, Plan(item, 1), **given)
+
+
 def group(*items: int) -> list[Transition]:
     return [Transition(item, 1) for item in items]
 
@@ -45,7 +56,7 @@ def test_a_lost_answer_is_re_read_not_written_twice() -> None:
     writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
     with pytest.raises(CommitUnknownError):
         writer.write(group(1, 2))
-    assert writer.write(group(1, 2)) == [True, True]
+    assert writer.write(group(1, 2)) == ["held", "held"]
     assert ledger.written == [1, 2]
 
 
@@ -61,10 +72,11 @@ def test_a_re_read_that_fails_in_its_own_way_does_not_end_the_committer() -> Non
 
     ledger.confirm = confirm_later  # type: ignore[method-assign, assignment]
     answered = threading.Event()
-    committer = Committer(ledger, 1, lambda tell: tell())  # type: ignore[arg-type]
-    committer.commit(group(1)[0], lambda held: answered.set())
+    committer = Committer(ledger, 1, answered.set)  # type: ignore[arg-type]
+    committer.hand_over([entry(1)])
     assert answered.wait(60)
     committer.stop()
+    assert [answer for _, answer in committer.answers()] == ["held"]
     assert (ledger.written, len(asked)) == ([1], 2)
 
 
@@ -73,13 +85,73 @@ def test_a_full_disk_is_tried_again() -> None:
     writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
     with pytest.raises(LedgerUnavailableError):
         writer.write(group(1))
-    assert writer.write(group(1)) == [True]
+    assert writer.write(group(1)) == ["held"]
     assert ledger.written == [1]
 
 
 def test_a_group_with_a_culprit_is_halved_until_it_stands_alone() -> None:
     ledger = Scripted()
     writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
-    assert writer.write(group(1, 2, 13, 4, 5)) == [True, True, False, True, True]
+    answers = writer.write(group(1, 2, 13, 4, 5))
+    assert [isinstance(one, Refused) for one in answers] == [False, False, True, False, False]
     assert ledger.written == [1, 2, 4, 5]
     assert ledger.commands == sorted(set(ledger.commands)), "each transaction has a command of its own"
+
+
+def test_what_follows_refused_rows_of_an_item_is_held_back() -> None:
+    ledger = Scripted()
+    writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
+    answers = writer.write(group(1, 13, 2, 13))
+    assert [one.behind if isinstance(one, Refused) else one for one in answers] == ["held", False, "held", True]
+    assert ledger.written == [1, 2]
+
+
+def test_until_it_is_buried() -> None:
+    ledger, answered = Scripted(), threading.Event()
+    committer = Committer(ledger, 1, answered.set)  # type: ignore[arg-type]
+    committer.hand_over([entry(13), entry(13), entry(5)])
+    assert answered.wait(60)
+    answered.clear()
+    committer.hand_over([entry(13), entry(13, final=True), entry(6)])
+    committer.stop()
+    answers = [(one.plan.item, answer.behind if isinstance(answer, Refused) else answer) for one, answer in committer.answers()]
+    assert sorted(map(str, answers)) == sorted(
+        map(str, [(13, False), (13, True), (5, "held"), (13, True), (13, False), (6, "held")])
+    )
+    assert ledger.written == [5, 6], "this ledger takes nothing of item 13, not even its end"
+
+
+class Locked(Scripted):
+    """A ledger in which somebody holds the row of item 7 for a while."""
+
+    def commit(self, incarnation: int, command: int, group: list[Transition]) -> list[Any]:
+        self.commands.append(command)
+        held = [None if one.item == 7 and len(self.commands) < 4 else True for one in group]
+        self.written += [one.item for one, answer in zip(group, held, strict=True) if answer]
+        return held
+
+
+def test_an_item_whose_row_is_held_waits_alone_and_keeps_its_order() -> None:
+    ledger, answered = Locked(), threading.Semaphore(0)
+    committer = Committer(ledger, 1, answered.release)  # type: ignore[arg-type]
+    first, second, other = entry(7), entry(7), entry(8)
+    committer.hand_over([first, other, second])
+    written: list[Entry] = []
+    while len(written) < 3:
+        assert answered.acquire(timeout=60)
+        written += [one for one, answer in committer.answers() if answer == "held"]
+    committer.stop()
+    assert written == [other, first, second]
+    assert ledger.written == [8, 7, 7]
+
+
+def test_questions_are_answered_after_what_was_handed_over_before_them() -> None:
+    ledger, answered = Scripted(), threading.Semaphore(0)
+    committer = Committer(ledger, 1, answered.release)  # type: ignore[arg-type]
+    committer.hand_over([entry(1)])
+    question = committer.ask(lambda ledger: list(ledger.written))  # type: ignore[attr-defined]
+    while not question.done:
+        assert answered.acquire(timeout=60)
+        committer.answers()
+    committer.stop()
+    assert (question.answer, question.sequence) == ([1], 1)

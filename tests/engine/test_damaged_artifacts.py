@@ -1,7 +1,8 @@
-"""An item whose artifacts are missing is let go and tried again later; it neither hangs nor takes others along."""
+"""An item whose artifacts are missing is dead, and says which; it neither hangs nor takes others along, and goes on when they are back."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,20 +24,20 @@ def counted(numbers: Numbers) -> int:
     return added(each(odd)(numbers.values))
 
 
-def test_an_item_without_its_artifact_waits_and_the_others_end(app: App) -> None:
+def test_an_item_without_its_artifact_is_dead_and_goes_on_when_it_is_back(app: App) -> None:
     list(app.submit(counted, [Numbers("large", [1] * 50_000), Numbers("small", [1, 2])]))
     (artifact,) = Path(app.settings.artifacts_place).glob("??/*")
+    kept = artifact.read_bytes()
     artifact.unlink()
-    ticks = 0
-
-    def tick(session: object) -> None:
-        nonlocal ticks
-        ticks += 1
-        if ticks > 40:
-            session.stop_now()  # type: ignore[attr-defined]
-
-    app.run([counted], until_idle=False, each_tick=tick)
-    reads = app.reads()
-    assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {"large": "waiting", "small": "completed"}
-    assert reads.item(reads.item_by_key("large") or 0)["wake_at"] > app.clock.now_ms(), "it is claimed again by itself"
-    assert reads.audit(0)["balanced"]
+    app.run([counted])
+    with closing(app.reads()) as reads:
+        assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {"large": "dead", "small": "completed"}
+        (letter,) = reads.letters(None, "open", 9)
+        assert letter["error_class"] == "bad-input"
+        assert artifact.parent.name + artifact.name in letter["message"]
+        assert reads.audit(0)["balanced"]
+    artifact.write_bytes(kept)
+    app.redrive([letter["letter"]])
+    app.run([counted])
+    with closing(app.reads()) as reads:
+        assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {"large": "completed", "small": "completed"}

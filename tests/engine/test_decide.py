@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from holdfast.engine.decide import decide
+from holdfast.core.decide import decide
 from holdfast.model.classes import ErrorClass
 from holdfast.model.failure import Failure
 from holdfast.model.policy import Policy, Retry

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holdfast import App, Dependency
 from holdfast.engine.breaker import Breaker
+from holdfast.engine.committer import Answer
+from holdfast.engine.entries import Entry, Question
 from holdfast.engine.gates import Gates
 from holdfast.errors import DefinitionError
 from holdfast.health import OpenBreaker
@@ -60,13 +64,20 @@ class Nothing:
     """A desk that keeps what it is asked."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked: list[Question] = []
+
+    def ask(self, verb: Any) -> Question:
+        self.asked.append(Question(verb))
+        return self.asked[-1]
+
+    def hand_over(self, entries: Sequence[Entry]) -> None:
+        raise AssertionError
 
     def call(self, verb: object, then: object) -> None:
-        self.asked += 1
-
-    def commit(self, transition: object, then: object) -> None:
         raise AssertionError
+
+    def answers(self) -> list[tuple[Entry, Answer]]:
+        return []
 
 
 def test_only_one_task_is_the_probe() -> None:
@@ -82,8 +93,9 @@ def test_only_one_task_is_the_probe() -> None:
     clock.advance(1_500)
     assert gates.until("calling", step, 1, (1, 0, "")) is not None  # type: ignore[arg-type]
     assert gates.until("calling", step, 1, (2, 0, "")) is not None  # type: ignore[arg-type]
-    assert desk.asked == 1, "the ledger is asked once for the permit"
-    gates._asked(opened, now + 9_000, True)
+    (question,) = desk.asked  # the ledger is asked once for the permit
+    question.answer, question.done = True, True
+    gates.visit()
     assert gates.until("calling", step, 1, (2, 0, "")) is None  # type: ignore[arg-type]
     assert gates.until("calling", step, 1, (2, 0, "")) is None, "the probe stays the probe while it waits for capacity"  # type: ignore[arg-type]
     assert gates.until("calling", step, 1, (1, 0, "")) is not None  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import App, DefinitionError, branch, gather
-from holdfast.engine.patterns.gather import verdict
+from holdfast.core.combinators.gather import verdict
 from holdfast.model.specs import GatherSpec
 from tests.pattern_samples import Claim, all_of, by_deadline, by_rule, late_ones, quick, two_of
 from tests.patterns.conftest import Patterns

@@ -44,7 +44,7 @@ class Progress:
         """Show where the session is."""
         now = time.monotonic()
         if self._live is not None:
-            if now - self._said > 0.2 or not session.runner.passages():
+            if now - self._said > 0.2 or not session.runner.runs():
                 self._said = now
                 self._live.update(self._table(session))
         elif not self._quiet and (now - self._said > PLAIN_S):
@@ -64,7 +64,7 @@ class Progress:
         trouble = f" · {safe(session.trouble)}" if session.trouble else ""
         return (
             f"{done}{of} items ended: {ended.get('completed', 0)} completed, {ended.get('dead', 0)} dead · "
-            f"{len(session.runner.passages())} in flight{trouble}"
+            f"{len(session.runner.runs())} in flight{trouble}"
         )
 
     def _table(self, session: Session) -> Table:
@@ -72,7 +72,7 @@ class Progress:
         table.add_column("step", min_width=24)
         for column in ("running", "waiting", "done", "retried", "skipped", "dead"):
             table.add_column(column, justify="right")
-        tally, live = session.runner.tally.tasks, counted(session.runner.passages())
+        tally, live = session.runner.tally.tasks, counted(session.runner.runs())
         for loaded in session.loaded:
             for node in loaded.pipeline.graph.steps():
                 counts = [tally.get((loaded.pipeline.name, node.index, state), 0) for state in ("succeeded", "retried", "skipped", "dead")]

@@ -10,7 +10,7 @@ import typer
 from holdfast.app import App
 from holdfast.cli.loading import find_item, load_pipeline
 from holdfast.cli.output import Json, complain, print_json, safe_lines, tell
-from holdfast.engine.rebuild import given
+from holdfast.engine.looking_back import given
 from holdfast.executors.attempt import call_of, checked_output, read_arguments
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model import media
@@ -41,7 +41,7 @@ def replay(
     claimed, place = reads.claimed(found), place or _place(reads, found, step)
     store = app.store()
     media.otherwise(store)
-    _, node, arguments = given(claimed, pipeline, store.fetch, step, place)
+    node, arguments = given(claimed, pipeline, store, step, place)
     step = node.name
     invocation = Invocation(
         claimed.item, claimed.fence, pipeline.name, pipeline.version, node.index, place, 1, claimed.generation, claimed.key, arguments, 0.0, None

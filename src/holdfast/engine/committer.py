@@ -1,7 +1,8 @@
 """Group commit: one thread owns the ledger; each transaction takes whatever has gathered while the last one ran.
 
-A group that fails is halved until the culprit stands alone. A commit whose answer was lost is re-read by command id.
-While the disk is full or failing, groups wait and are tried again; nothing is started and nothing acknowledged meanwhile.
+A group that fails is halved until the culprit stands alone. A commit whose answer was lost is re-read by command id. While
+the disk is full or failing, groups wait and are tried again; nothing is started and nothing acknowledged meanwhile. An item
+whose row somebody else holds waits alone.
 """
 
 from __future__ import annotations
@@ -9,33 +10,64 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
+import msgspec
+
+from holdfast.engine.entries import Entry, Question
 from holdfast.errors import HoldfastError, LeaseLostError, LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, Ledger
 from holdfast.model.ids import show
 from holdfast.model.task import Transition
+from holdfast.transaction import OpenTransaction
 
 log = logging.getLogger("holdfast")
 
 RETRY_S = 0.5
 """Seconds between tries while the ledger is unavailable."""
 
-Then = Callable[[bool], None]
+BUSY_S = 0.05
+"""Seconds between tries of an item whose row somebody else holds."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The ledger does not take these rows, or not before others of the same item that it has not taken; why."""
+
+    error: str
+    behind: bool = False
+
+
+class Unsettled(msgspec.Struct, frozen=True):
+    """The transaction of a step could not be settled; why."""
+
+    error: str
+
+
+Answer = Literal["held", "stale", "busy"] | Refused | Unsettled
+"""``held``: written. ``stale``: the fence no longer holds, nothing was written. ``busy``: try again later."""
+
 Call = tuple[Callable[[Ledger], Any], Callable[[Any], None]]
 
 
 class Desk(Protocol):
-    """What the engine sees of the committer: hand in, be told when it is durable."""
+    """What the engine sees of the committer: hand in, and hear later what became of it."""
 
-    def commit(self, transition: Transition, then: Then) -> None:
-        """Write a transition; ``then(held)`` is called in the loop once it is durable, or its fence no longer held."""
+    def hand_over(self, entries: Sequence[Entry]) -> None:
+        """Write these plans, in order."""
+        ...
+
+    def ask(self, verb: Callable[[Ledger], Any]) -> Question:
+        """Run a verb on the ledger, after the entries that were handed over before it; its answer is in the question."""
         ...
 
     def call(self, verb: Callable[[Ledger], Any], then: Callable[[Any], None]) -> None:
-        """Run a verb on the ledger; ``then`` gets what it returned, or the :class:`HoldfastError` that it raised."""
+        """As :meth:`ask`; ``then`` gets what the verb returned, or the :class:`HoldfastError` that it raised."""
+        ...
+
+    def answers(self) -> list[tuple[Entry, Answer]]:
+        """What became of entries since this was last asked, in the order in which they were executed. Questions that were
+        answered before them know it by then."""
         ...
 
 
@@ -55,50 +87,59 @@ class GroupWriter:
         self.lost = False
         """Whether the ledger said that this incarnation is over."""
 
-    def write(self, group: list[Transition]) -> list[bool]:
+    def write(self, group: Sequence[Transition]) -> list[Answer]:
         """Write a group, or find out that it was written. After an error, call it again with the same group.
 
         Raises:
             LedgerUnavailableError, CommitUnknownError: nothing is known yet.
         """
         if self._unknown:
-            held = self._ledger.confirm(self._incarnation, self._unknown, group)
+            held = self._ledger.confirm(self._incarnation, self._unknown, list(group))
             self._unknown = 0
             if held is not None:
-                return held
+                return [_ANSWERS[one] for one in held]
         self._command += 1
         try:
-            return self._ledger.commit(self._incarnation, self._command, group)
+            written = self._ledger.commit(self._incarnation, self._command, list(group))
+            return [_ANSWERS[one] for one in written]
         except (LedgerUnavailableError, CommitUnknownError):
             self._unknown = self._command
             raise
         except LeaseLostError:
             self.lost = True
-            return [False] * len(group)
+            return ["stale"] * len(group)
         except Exception as error:
             if len(group) == 1:
-                log.error("the ledger refused a transition of item %s: %s: %s", show(group[0].item), type(error).__name__, error)
-                return [False]
+                why = f"{type(error).__name__}: {error}"
+                log.error("the ledger refused rows of item %s: %s", show(group[0].item), why)
+                return [Refused(why)]
         return self._halves(group)
 
-    def _halves(self, group: list[Transition]) -> list[bool]:
-        """The group was refused as a whole: halve it until the culprit stands alone."""
-        held: list[bool] = []
+    def _halves(self, group: Sequence[Transition]) -> list[Answer]:
+        """The group was refused as a whole: halve it until the culprit stands alone. What follows on the culprit's item builds
+        on what was refused, and is held back."""
+        answers: list[Answer] = []
+        refused: set[int] = set()
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            while True:
-                try:
-                    held += self.write(half)
-                    break
-                except (LedgerUnavailableError, CommitUnknownError) as error:
-                    log.warning("%s", error)
-                    threading.Event().wait(RETRY_S)
-        return held
+            written = iter(self._patiently([one for one in half if one.item not in refused]))
+            for one in half:
+                answer = Refused("rows before these were refused", behind=True) if one.item in refused else next(written)
+                if isinstance(answer, Refused):
+                    refused.add(one.item)
+                answers.append(answer)
+        return answers
+
+    def _patiently(self, group: list[Transition]) -> list[Answer]:
+        while group:
+            try:
+                return self.write(group)
+            except (LedgerUnavailableError, CommitUnknownError) as error:
+                log.warning("%s", error)
+                threading.Event().wait(RETRY_S)
+        return []
 
 
-def _tell(answers: list[tuple[Callable[[Any], None], Any]]) -> None:
-    """In the loop: pass on what became durable, and what verbs returned."""
-    for then, answer in answers:
-        then(answer)
+_ANSWERS: dict[bool | None, Answer] = {True: "held", False: "stale", None: "busy"}
 
 
 class Committer:
@@ -107,34 +148,65 @@ class Committer:
     Args:
         ledger: the ledger; used by this thread alone from now on.
         incarnation: under which transitions are written.
-        post: runs a callable in the runner's loop (``loop.call_soon_threadsafe``).
+        ring: called from the thread when there are answers.
     """
 
-    def __init__(self, ledger: Ledger, incarnation: int, post: Callable[[Callable[[], None]], Any]) -> None:
+    def __init__(self, ledger: Ledger, incarnation: int, ring: Callable[[], None]) -> None:
         self._ledger = ledger
+        self._incarnation = incarnation
         self._writer = GroupWriter(ledger, incarnation)
-        self._post = post
+        self._ring = ring
         self._wake = threading.Event()
-        self._transitions: deque[tuple[Transition, Then]] = deque()  # appended by the loop, taken by the thread: both atomic
-        self._calls: deque[Call] = deque()
+        self._entries: deque[Entry] = deque()  # appended by the loop, taken by the thread: both atomic
+        self._questions: deque[Question | Call] = deque()
+        self._outbox: deque[tuple[Any, Any]] = deque()
+        self._delayed: list[Entry] = []
+        self._refused: set[int] = set()
         self._asleep = False
         self._stopping = False
+        self._sequence = 0
         self.trouble: str | None = None
         """Why nothing is committed at the moment, or None."""
         self._thread = threading.Thread(target=self._run, name="holdfast-committer", daemon=True)
         self._thread.start()
 
-    def commit(self, transition: Transition, then: Then) -> None:
-        """Queue a transition for the next group."""
-        self._transitions.append((transition, then))
+    def hand_over(self, entries: Sequence[Entry]) -> None:
+        """Queue plans for the next group."""
+        self._entries.extend(entries)
         if self._asleep:
             self._wake.set()
 
-    def call(self, verb: Callable[[Ledger], Any], then: Callable[[Any], None]) -> None:
-        """Queue a verb; it runs after the transitions handed in before it."""
-        self._calls.append((verb, then))
+    def ask(self, verb: Callable[[Ledger], Any]) -> Question:
+        """Queue a verb; it runs after the entries handed over before it."""
+        question = Question(verb)
+        self._questions.append(question)
         if self._asleep:
             self._wake.set()
+        return question
+
+    def call(self, verb: Callable[[Ledger], Any], then: Callable[[Any], None]) -> None:
+        """Queue a verb; ``then`` is called in the loop with its answer."""
+        self._questions.append((verb, then))
+        if self._asleep:
+            self._wake.set()
+
+    def write(self, transition: Transition) -> Question:
+        """Write one transition that belongs to no plan; for what must be written from another thread."""
+        return self.ask(lambda ledger: self._writer.write([transition]))
+
+    def answers(self) -> list[tuple[Entry, Answer]]:
+        """Called in the loop: what became of entries; questions are told, and callers called, on the way."""
+        written: list[tuple[Entry, Answer]] = []
+        outbox = self._outbox
+        while outbox:
+            what, answer = outbox.popleft()
+            if type(what) is Entry:
+                written.append((what, answer))
+            elif type(what) is Question:
+                what.answer, what.done = answer, True
+            else:
+                what(answer)
+        return written
 
     @property
     def lost(self) -> bool:
@@ -150,36 +222,89 @@ class Committer:
     def _run(self) -> None:
         while True:
             self._asleep = True
-            while not (self._transitions or self._calls or self._stopping):
-                self._wake.wait()
+            while not (self._entries or self._questions or self._stopping):
+                if not self._wake.wait(BUSY_S if self._delayed else None):
+                    break  # somebody may have let go of a row meanwhile
                 self._wake.clear()
             self._asleep = False
-            calls = [self._calls.popleft() for _ in range(len(self._calls))]  # first: their transitions were handed in before them
-            group = [self._transitions.popleft() for _ in range(len(self._transitions))]
-            if not group and not calls:
+            # Questions first: the entries handed over before them are there by then.
+            questions = [self._questions.popleft() for _ in range(len(self._questions))]
+            fresh = [self._entries.popleft() for _ in range(len(self._entries))]
+            if not (fresh or questions) and self._stopping:
+                self._outbox.extend((entry, "stale") for entry in self._delayed)
                 return
-            done: list[tuple[Callable[[Any], None], Any]] = []
+            group = self._select(fresh)
             if group:
-                held = self._write([transition for transition, _ in group])
-                done.extend((then, answer) for (_, then), answer in zip(group, held, strict=True))
-            for verb, then in calls:
-                done.append((then, self._answer(verb)))
-            self._post(partial(_tell, done))
+                self._write(group)
+            for one in questions:
+                self._answer(one)
+            self._ring()
 
-    def _write(self, group: list[Transition]) -> list[bool]:
+    def _select(self, fresh: list[Entry]) -> list[Entry]:
+        """What is written next: entries of an item whose row was held come first, and keep their order."""
+        delayed, self._delayed = self._delayed, []
+        if not self._refused:
+            return delayed + fresh if delayed else fresh
+        group = []
+        for entry in [*delayed, *fresh]:
+            if entry.plan.item in self._refused and not entry.final:
+                self._outbox.append((entry, Refused("rows before these were refused", behind=True)))
+            else:
+                self._refused.discard(entry.plan.item)
+                group.append(entry)
+        return group
+
+    def _write(self, group: list[Entry]) -> None:
+        """Write entries in order; the plan of a transactional step goes into the step's own transaction."""
+        at = 0
+        for number, entry in enumerate(group):
+            if entry.transaction is not None:
+                self._write_together(group[at:number])
+                self._outbox.append((entry, self._settle(entry.transaction, entry)))
+                at = number + 1
+        self._write_together(group[at:] if at else group)
+
+    def _write_together(self, group: list[Entry]) -> None:
+        if not group:
+            return
+        busy: set[int] = set()
+        for entry, answer in zip(group, self._patiently([entry.plan for entry in group]), strict=True):
+            if answer == "busy" or entry.plan.item in busy:
+                busy.add(entry.plan.item)
+                self._delayed.append(entry)
+                continue
+            if isinstance(answer, Refused):
+                self._refused.add(entry.plan.item)
+            self._outbox.append((entry, answer))
+
+    def _patiently(self, group: list[Transition]) -> list[Answer]:
         while True:
             try:
-                held = self._writer.write(group)
+                answers = self._writer.write(group)
                 self.trouble = None
-                return held
+                return answers
             except LedgerError as error:  # of any kind: a re-read may fail otherwise than the write did, and this thread must live
                 self.trouble = str(error)
                 log.warning("%s", error)
             if self._stopping:
-                return [False] * len(group)  # not acknowledged: the next incarnation does it again
+                return ["stale"] * len(group)  # not acknowledged: the next incarnation does it again
             self._wake.wait(RETRY_S)
 
-    def _answer(self, verb: Callable[[Ledger], Any]) -> Any:
+    def _settle(self, transaction: OpenTransaction, entry: Entry) -> Answer:
+        try:
+            return "held" if transaction.settle(self._incarnation, entry.plan) else "stale"
+        except Exception as error:
+            return Unsettled(f"{type(error).__name__}: {error}")
+
+    def _answer(self, one: Question | Call) -> None:
+        self._sequence += 1
+        if isinstance(one, Question):
+            one.sequence = self._sequence
+            self._outbox.append((one, self._perform(one.verb)))
+        else:
+            self._outbox.append((one[1], self._perform(one[0])))
+
+    def _perform(self, verb: Callable[[Ledger], Any]) -> Any:
         try:
             return verb(self._ledger)
         except HoldfastError as error:

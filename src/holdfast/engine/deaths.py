@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from holdfast.clock import Clock
-from holdfast.engine.passage import Passage
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import Plan
 from holdfast.model.ids import show
-from holdfast.model.task import Transition
 
 log = logging.getLogger("holdfast")
 
@@ -32,7 +32,7 @@ class Deaths:
         self._clock = clock
         self._began, self._told, self._more = clock.monotonic(), 0, 0
 
-    def tell(self, passage: Passage, transition: Transition) -> None:
+    def tell(self, run: ItemRun, plan: Plan) -> None:
         """An item has died of what its last transition says.
 
         Args:
@@ -45,13 +45,13 @@ class Deaths:
             self._more += 1
             return
         cause = "an earlier dead letter"
-        if transition.letters:
-            letter = transition.letters[-1]
-            step, failure = passage.graph.nodes[letter.node].name, letter.failure
+        if plan.letters:
+            letter = plan.letters[-1]
+            step, failure = run.graph.nodes[letter.node].name, letter.failure
             where = f"step {step}{f' at element {letter.place}' if letter.place else ''}"
             cause = f"{where}: {failure.error_class}: {failure.error}: {' '.join(failure.message.split())[:_MESSAGE]}"
-        item = show(passage.item)
-        log.warning("item %s died (pipeline %s, key %s): %s; `holdfast items show %s`", item, passage.pipeline, passage.key, cause, item)
+        item = show(run.item)
+        log.warning("item %s died (pipeline %s, key %s): %s; `holdfast items show %s`", item, run.pipeline, run.key, cause, item)
 
     def visit(self) -> None:
         """Time passed: at the end of a span, say how many more have died in it."""

@@ -1,33 +1,59 @@
-"""Which ready task starts next: deeper steps first, as far as capacity reaches. A start is committed before it runs."""
+"""Which ready task starts next: deeper steps first, as far as capacity reaches. A start is committed before it runs.
+
+It decides, and keeps the queues; it writes nothing. What must not start now comes back as an event for its item.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import count
 
-from msgspec.structs import replace
-
 from holdfast.clock import Clock
-from holdfast.engine.advance import fails_over
+from holdfast.core.decide import SUSPECT
+from holdfast.core.events import Deferred, Unavailable
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import TaskKey
+from holdfast.core.values import arguments
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
-from holdfast.engine.decide import SUSPECT
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
-from holdfast.engine.passage import Passage, TaskKey
-from holdfast.engine.settle import call_off
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
+from holdfast.model.graph import Graph, Node
 from holdfast.model.outcome import Invocation
 from holdfast.model.step import Step
-from holdfast.model.task import LiveTask, Transition
 
-Ready = tuple[Passage, TaskKey]
+Ready = tuple[ItemRun, TaskKey]
 
 UNAVAILABLE = "DependencyUnavailable"
 """The error of a task that was not started, since its dependency is unavailable."""
+
+
+class Call:
+    """One call of a step: a single task, or a batch over several items. It runs when every start is durable.
+
+    Args:
+        step: the step.
+        tasks: what it is for.
+    """
+
+    __slots__ = ("held", "step", "tasks", "waiting")
+
+    def __init__(self, step: Step, tasks: list[Ready]) -> None:
+        self.step, self.tasks = step, tasks
+        self.waiting = len(tasks)
+        self.held: list[Ready] = []
+
+    def answered(self, task: Ready, held: bool) -> bool:
+        """The start of one of its tasks was written, or not; whether that was the last one."""
+        self.waiting -= 1
+        if held and not task[0].closed and task[1] in task[0].live:
+            self.held.append(task)
+        return self.waiting == 0
 
 
 class Dispatch:
@@ -35,255 +61,217 @@ class Dispatch:
 
     Args:
         executors: by where a step runs: ``loop``, ``process``, ``threads``.
-        desk: where starts are committed.
-        clock: for start times and batch waits.
+        desk: where batch sizes that fit are kept.
+        clock: for batch waits.
         learned: batch sizes that fit.
         gates: what must not start now.
         learning: how long attempts may run.
     """
 
     def __init__(
-        self, executors: dict[str, Executor], desk: Desk, clock: Clock, learned: Mapping[str, float], gates: Gates, learning: Learning
+        self,
+        executors: Mapping[str, Executor],
+        desk: Desk,
+        clock: Clock,
+        learned: Mapping[str, float],
+        gates: Gates,
+        learning: Learning,
     ) -> None:
         self.executors = executors
-        self._desk = desk
-        self._clock = clock
-        self._queues: dict[str, list[tuple[int, int, Passage, TaskKey]]] = {name: [] for name in executors}
+        self._desk, self._clock, self._learned, self._gates, self._learning = desk, clock, learned, gates, learning
+        self._queues: dict[str, list[tuple[int, int, ItemRun, TaskKey]]] = {name: [] for name in executors}
         self._gatherings: dict[Step, Gathering[Ready]] = {}
         self._order = count()
-        self.lost: Callable[[Passage], None] = lambda passage: None
-        """Told when a start was refused: the item's fence no longer holds."""
-        self._learned = learned
-        self._gates, self._learning = gates, learning
-        self._lacking = False  # whether some executor cannot run some pipeline, when last looked: it hands back what comes meanwhile
-        self.rest: Callable[[Passage, TaskKey, int], None] = lambda passage, key, until: None
-        """Told of a task that must wait until a time, for what it depends on."""
+        self._lacking = False  # whether some executor cannot run some pipeline, when last looked
+        self._restricted = False  # whether that, or a paused step, must be looked at for every task
+        self.draining = False
+        self.turned_away: deque[tuple[ItemRun, Deferred | Unavailable]] = deque()
+        """What must wait, or fails, instead of starting."""
 
-    def offer(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
-        """A task is ready: start it under this transition when there is capacity now, else queue it."""
-        step: Step = passage.graph.nodes[key[0]].step
-        if (step.depends is not None or self._gates.paused or self._lacking) and self._must_wait(passage, key, step):
+    def offer(self, run: ItemRun, keys: tuple[TaskKey, ...]) -> list[TaskKey]:
+        """Tasks are ready. Those for which there is capacity now are granted, and come back; the others queue."""
+        granted = []
+        for key in keys:
+            if self.draining or run.held:
+                run.ready.add(key)
+                continue
+            step: Step = run.graph.nodes[key[0]].step
+            if (step.depends is not None or self._restricted) and self._must_wait(run, key, step):
+                continue
+            if run.suspects:
+                where, alone = self._where(run, key, step)
+            else:
+                where, alone = step.runs, False
+            if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, alone):
+                granted.append(key)
+            else:
+                self._line_up(run, key)
+        return granted
+
+    def pump(self) -> Iterator[Call]:
+        """Calls for which there is capacity now; their slots are reserved."""
+        self._lacking = any(executor.unavailable for executor in self.executors.values())
+        self._restricted = self._lacking or bool(self._gates.paused)
+        if self.draining:
             return
-        where, alone = (step.runs, False) if not passage.suspects else self._where(passage, key, step)
-        if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, alone):
-            self._begin(passage, key, transition)
-            passage.starting.append(key)
-        else:
-            self._line_up(passage, key)
+        for queue in self._queues.values():
+            while queue:
+                _, _, run, key = queue[0]
+                step: Step = run.graph.nodes[key[0]].step
+                if run.closed or run.held or key not in run.ready:
+                    heapq.heappop(queue)
+                    continue
+                if self._shut(run, step) and self._must_wait(run, key, step):
+                    heapq.heappop(queue)
+                    continue
+                if not self.reserve(run, key, step):
+                    break
+                heapq.heappop(queue)
+                run.ready.discard(key)
+                yield Call(step, [(run, key)])
+        yield from self._batches()
 
-    def queue(self, passage: Passage, key: TaskKey) -> None:
-        """A task is ready and waits for capacity."""
-        if not self._must_wait(passage, key, passage.graph.nodes[key[0]].step):
-            self._line_up(passage, key)
-
-    def _must_wait(self, passage: Passage, key: TaskKey, step: Step) -> bool:
-        where = self._where(passage, key, step)[0]
-        if self._lacking and self._unavailable(passage, where):
-            self.rest(passage, key, self._clock.now_ms() + round(self.executors[where].next_try_s() * 1000))
-            return True
-        if step.depends is None and not self._gates.paused:
-            return False
-        live = passage.live.get(key)
-        until = self._gates.until(passage.pipeline, step, 1 + (live.failures if live is not None else 0), (passage.item, *key))
-        if until is not None:
-            self.rest(passage, key, until if self.fails_now(passage, key) is None else self._clock.now_ms())
-        return until is not None
-
-    def _unavailable(self, passage: Passage, where: str) -> bool:
-        """Whether an executor can run nothing of this pipeline now."""
-        unavailable = self.executors[where].unavailable
-        return bool(unavailable) and (passage.pipeline, passage.version) in unavailable
-
-    def _shut(self, passage: Passage, key: TaskKey, step: Step) -> bool:
-        """Whether a task that waited for capacity must look again."""
-        return self._gates.shut(passage.pipeline, step) or (self._lacking and self._unavailable(passage, self._where(passage, key, step)[0]))
-
-    def fails_now(self, passage: Passage, key: TaskKey, tried: bool = False) -> Failure | None:
-        """Why a task fails now, without an attempt: its dependency is unavailable, and it is declared not to wait for that.
-        ``tried``: it has just failed, and is not to be the next probe."""
-        node = passage.graph.nodes[key[0]]
-        opened = self._gates.unavailable(passage.pipeline, node.step, None if tried else (passage.item, *key))
-        if opened is None or not fails_over(passage.graph, node):
-            return None
-        since = datetime.fromtimestamp(opened.opened_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return Failure("transient", UNAVAILABLE, f"dependency {opened.name} is unavailable since {since} UTC: {opened.why}"[:500])
-
-    def turned(self) -> tuple[set[str], set[str]]:
-        """Dependencies that became unavailable, and those that became available, since this was last asked."""
-        return self._gates.turned()
-
-    def _line_up(self, passage: Passage, key: TaskKey) -> None:
-        node = passage.graph.nodes[key[0]]
-        step: Step = node.step
-        passage.ready.add(key)
-        if step.policy.batch is not None:
-            self._gathering(step).add((passage, key), self._clock.monotonic())
-        else:
-            heapq.heappush(self._queues[self._where(passage, key, step)[0]], (-node.rank, next(self._order), passage, key))
+    def _batches(self) -> Iterator[Call]:
+        now = self._clock.monotonic()
+        for step, gathering in self._gatherings.items():
+            while gathering.due(now) and self.executors[step.runs].reserve(step):
+                taken = dict.fromkeys(gathering.take())  # once each: what was held meanwhile has been gathered again
+                tasks = [(run, key) for run, key in taken if not (run.closed or run.held) and key in run.ready]
+                tasks = [(run, key) for run, key in tasks if not (self._shut(run, step) and self._must_wait(run, key, step))]
+                for run, key in tasks:
+                    run.ready.discard(key)
+                if tasks:
+                    yield Call(step, tasks)
+                else:
+                    self.executors[step.runs].release(step)
 
     def waiting(self) -> int:
         """How many ready tasks wait for capacity (batches that gather do not)."""
         return sum(map(len, self._queues.values()))
 
+    def fails_now(self, run: ItemRun, key: TaskKey, tried: bool = False) -> Failure | None:
+        """Why a task fails now, without an attempt: its dependency is unavailable, and it is declared not to wait for that.
+        ``tried``: it has just failed, and is not to be the next probe."""
+        node = run.graph.nodes[key[0]]
+        if node.step is None or node.step.depends is None:
+            return None
+        opened = self._gates.unavailable(run.pipeline, node.step, None if tried else (run.item, *key))
+        if opened is None or not fails_over(run.graph, node):
+            return None
+        since = datetime.fromtimestamp(opened.opened_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        what = f"dependency {opened.name} is unavailable since {since} UTC: {opened.why}"
+        return Failure("transient", UNAVAILABLE, what[:500])
+
     def bisect(self, tasks: list[Ready], failure: Failure | None) -> None:
         """A batch failed as a whole: its halves run again; one that did not fit into memory is not tried at that size again."""
-        if tasks:
-            step: Step = tasks[0][0].graph.nodes[tasks[0][1][0]].step
-            for passage, key in tasks:
-                passage.ready.add(key)
-            gathering = self._gathering(step)
-            gathering.bisect(tasks)
-            if failure is not None and failure.error_class == "memory":
-                gathering.shrink(len(tasks))
-                self._desk.call(lambda ledger: ledger.mail.learn(batch_name(step), gathering.size, self._clock.now_ms()), lambda answer: None)
-
-    def stop(self, passage: Passage, keys: list[TaskKey]) -> None:
-        """Stop attempts, wherever they run."""
-        for key in keys:
-            live = passage.live.get(key)
-            if live is not None:
-                for executor in self.executors.values():
-                    executor.cancel(passage.item, *key, passage.fence, live.attempt)
-
-    def call_off(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
-        """A task no longer matters: what runs is stopped."""
-        passage.ready.discard(key)
-        if key in passage.running:
-            passage.running.discard(key)
-            self.stop(passage, [key])
-        call_off(passage, key, transition)
-
-    def pump(self) -> None:
-        """Start what capacity allows."""
-        self._lacking = any(executor.unavailable for executor in self.executors.values())
-        for queue in self._queues.values():
-            while queue:
-                _, _, passage, key = queue[0]
-                step: Step = passage.graph.nodes[key[0]].step
-                if passage.closed or passage.held or key not in passage.ready:
-                    heapq.heappop(queue)
-                    continue
-                if self._shut(passage, key, step) and self._must_wait(passage, key, step):
-                    heapq.heappop(queue)
-                    continue
-                if not self._reserve(passage, key, step):
-                    break
-                heapq.heappop(queue)
-                self._start([(passage, key)], step)
-        now = self._clock.monotonic()
-        for step, gathering in self._gatherings.items():
-            while gathering.due(now) and self.executors[step.runs].reserve(step):
-                taken = dict.fromkeys(gathering.take())  # once each: what was held meanwhile has been gathered again
-                tasks = [(p, key) for p, key in taken if not (p.closed or p.held) and key in p.ready]
-                tasks = [one for one in tasks if not (self._shut(*one, step) and self._must_wait(*one, step))]
-                if tasks:
-                    self._start(tasks, step)
-                else:
-                    self.executors[step.runs].release(step)
-
-    def started(self, passage: Passage, keys: list[TaskKey]) -> None:
-        """The starts of these tasks are durable: run them."""
-        for key in keys:
-            step: Step = passage.graph.nodes[key[0]].step
-            if passage.closed or key not in passage.live:
-                self._release(passage, key, step)
-            else:
-                passage.running.add(key)
-                where = step.runs if not passage.suspects else self._where(passage, key, step)[0]
-                self.executors[where].start(step, [self._invocation(passage, key, step)])
-
-    def _start(self, tasks: list[Ready], step: Step) -> None:
-        """Commit the starts of one call (a single task, or a batch over several items); run it when all are durable."""
-        waiting = len(tasks)
-        held: list[Ready] = []
-
-        def committed(task: Ready, ok: bool) -> None:
-            nonlocal waiting
-            waiting -= 1
-            if ok and not task[0].closed and task[1] in task[0].live:
-                held.append(task)
-            elif not ok:
-                self.lost(task[0])
-            if waiting == 0:
-                if held:
-                    self._run(held, step)
-                else:
-                    self._release(*task, step)
-
-        again = []
-        for passage, key in tasks:
-            passage.ready.discard(key)
-            if key in passage.live and passage.live[key].state == "running":
-                again.append((passage, key))  # its start is durable already: an uncharged repeat
-        for task in again:
-            committed(task, True)
-        for passage, key in tasks:
-            if (passage, key) not in again:
-                transition = Transition(passage.item, passage.fence, self._clock.now_ms())
-                self._begin(passage, key, transition)
-                self._desk.commit(transition, lambda ok, task=(passage, key): committed(task, ok))  # type: ignore[misc]
-
-    def _begin(self, passage: Passage, key: TaskKey, transition: Transition) -> None:
-        live = passage.live.get(key)
-        if live is None:
-            live = passage.live[key] = LiveTask(key[0], key[1], "running")
-        live.state = "running"
-        live.attempt += 1
-        live.started_at = transition.at
-        live.wake_at = 0
-        transition.live += (live if live.attempt == 1 else replace(live),)  # nothing changes a first start before it is durable
-
-    def _run(self, tasks: list[Ready], step: Step) -> None:
-        invocations = []
-        for passage, key in tasks:
-            if not passage.closed and key in passage.live:
-                invocations.append(self._invocation(passage, key, step))
-                passage.running.add(key)
-        if not invocations:  # cancelled while the last of the starts was being written
-            self._release(*tasks[0], step)
+        if not tasks:
             return
+        step: Step = tasks[0][0].graph.nodes[tasks[0][1][0]].step
+        for run, key in tasks:
+            run.ready.add(key)
+        gathering = self._gathering(step)
+        gathering.bisect(tasks)
+        if failure is not None and failure.error_class == "memory":
+            gathering.shrink(len(tasks))
+            size, at = gathering.size, self._clock.now_ms()
+            self._desk.ask(lambda ledger: ledger.mail.learn(batch_name(step), size, at))
+
+    def reserve(self, run: ItemRun, key: TaskKey, step: Step) -> bool:
+        """Take a slot for a task."""
+        where, alone = self._where(run, key, step)
+        return self.executors[where].reserve(step, alone)
+
+    def release(self, run: ItemRun, key: TaskKey, step: Step) -> None:
+        """Give a slot back that was reserved for a task."""
+        where, alone = self._where(run, key, step)
+        self.executors[where].release(step, alone)
+
+    def launch(self, tasks: list[Ready], step: Step) -> None:
+        """Run a call whose starts are durable."""
+        invocations = [self._invocation(run, key, step) for run, key in tasks]
+        for run, key in tasks:
+            run.running.add(key)
         where = self._where(*tasks[0], step)[0] if tasks[0][0].suspects else step.runs
         self.executors[where].start(step, invocations)
 
-    def _invocation(self, passage: Passage, key: TaskKey, step: Step) -> Invocation:
-        live = passage.live[key]
-        timeout = self._learning.limit_s(passage.pipeline, step, live.failures + 1) if step.learns else step.timeout_s
-        if passage.deadline is not None:
-            timeout = min(timeout, max((passage.deadline - self._clock.now_ms()) / 1000, 0.001))
+    def stop(self, run: ItemRun, key: TaskKey, attempt: int) -> None:
+        """Stop an attempt, wherever it runs."""
+        for executor in self.executors.values():
+            executor.cancel(run.item, *key, run.fence, attempt)
+
+    def _must_wait(self, run: ItemRun, key: TaskKey, step: Step) -> bool:
+        """Whether a task must not start now; it is turned away then."""
+        where = self._where(run, key, step)[0]
+        if self._lacking and self._lacks(run, where):
+            until = self._clock.now_ms() + round(self.executors[where].next_try_s() * 1000)
+            self._turn_away(run, key, Deferred(key, until))
+            return True
+        if step.depends is None and not self._gates.paused:
+            return False
+        failure = self.fails_now(run, key)
+        if failure is not None:
+            self._turn_away(run, key, Unavailable(key, failure))
+            return True
+        live = run.live.get(key)
+        attempt = 1 + (live.failures if live is not None else 0)
+        until_ms = self._gates.until(run.pipeline, step, attempt, (run.item, *key))
+        if until_ms is not None:
+            self._turn_away(run, key, Deferred(key, until_ms))
+        return until_ms is not None
+
+    def _turn_away(self, run: ItemRun, key: TaskKey, event: Deferred | Unavailable) -> None:
+        run.ready.add(key)  # until the item has heard of it
+        self.turned_away.append((run, event))
+
+    def _lacks(self, run: ItemRun, where: str) -> bool:
+        """Whether an executor can run nothing of this pipeline now."""
+        unavailable = self.executors[where].unavailable
+        return bool(unavailable) and (run.pipeline, run.version) in unavailable
+
+    def _shut(self, run: ItemRun, step: Step) -> bool:
+        """Whether a task that waited for capacity must look again."""
+        return self._lacking or self._gates.shut(run.pipeline, step)
+
+    def _line_up(self, run: ItemRun, key: TaskKey) -> None:
+        node = run.graph.nodes[key[0]]
+        step: Step = node.step
+        run.ready.add(key)
+        if step.policy.batch is not None:
+            self._gathering(step).add((run, key), self._clock.monotonic())
+        else:
+            heapq.heappush(self._queues[self._where(run, key, step)[0]], (-node.rank, next(self._order), run, key))
+
+    def _invocation(self, run: ItemRun, key: TaskKey, step: Step) -> Invocation:
+        live = run.live[key]
+        timeout = self._learning.limit_s(run.pipeline, step, live.failures + 1) if step.learns else step.timeout_s
+        if run.deadline is not None:
+            timeout = min(timeout, max((run.deadline - self._clock.now_ms()) / 1000, 0.001))
         return Invocation(
-            passage.item,
-            passage.fence,
-            passage.pipeline,
-            passage.version,
+            run.item,
+            run.fence,
+            run.pipeline,
+            run.version,
             key[0],
             key[1],
             live.attempt,
-            passage.generation,
-            passage.key,
-            passage.arguments(passage.graph.nodes[key[0]], key[1]),
+            run.generation,
+            run.key,
+            arguments(run, run.graph.nodes[key[0]], key[1]),
             timeout,
-            passage.deadline,
+            run.deadline,
             live.suspect >= SUSPECT,
-            {one.label: one.value for one in passage.effects[key]} if passage.effects and key in passage.effects else None,
-            passage.correlation,
-            passage.trace,
+            {one.label: one.value for one in run.effects[key]} if run.effects and key in run.effects else None,
+            run.correlation,
+            run.trace,
         )
 
-    def _reserve(self, passage: Passage, key: TaskKey, step: Step) -> bool:
-        where, alone = self._where(passage, key, step)
-        return self.executors[where].reserve(step, alone)
-
-    def _release(self, passage: Passage, key: TaskKey, step: Step) -> None:
-        where, alone = self._where(passage, key, step)
-        self.executors[where].release(step, alone)
-
-    def _where(self, passage: Passage, key: TaskKey, step: Step) -> tuple[str, bool]:
+    def _where(self, run: ItemRun, key: TaskKey, step: Step) -> tuple[str, bool]:
         """Which executor runs a task, and whether by itself there: a task that has seen its runner die does."""
-        if not passage.suspects:
+        if not run.suspects:
             return step.runs, False
-        if key in passage.live and passage.live[key].suspect >= SUSPECT:
-            passage.alone.add(key)  # kept: what was reserved so is released so, also when the task is gone by then
-        alone = key in passage.alone
+        if key in run.live and run.live[key].suspect >= SUSPECT:
+            run.alone.add(key)  # kept: what was reserved so is released so, also when the task is gone by then
+        alone = key in run.alone
         return "process" if alone and step.runs == "loop" else step.runs, alone
 
     def _gathering(self, step: Step) -> Gathering[Ready]:
@@ -291,8 +279,24 @@ class Dispatch:
         assert batch is not None
         found = self._gatherings.get(step)
         if found is None:
-            found = self._gatherings[step] = Gathering(batch, min(int(self._learned.get(batch_name(step), batch.size)), batch.size))
+            size = min(int(self._learned.get(batch_name(step), batch.size)), batch.size)
+            found = self._gatherings[step] = Gathering(batch, size)
         return found
+
+
+def fails_over(graph: Graph, node: Node) -> bool:
+    """Whether a step's task fails at once while the breaker of its dependency is open, rather than wait: as its dependency
+    says, or because another branch of a first_ok comes after the one that it is in."""
+    when_open = node.step.depends.when_open
+    if when_open != "auto":
+        return bool(when_open == "fail")
+    region = graph.regions[node.region]
+    while region.owner >= 0:
+        owner = graph.nodes[region.owner]
+        if owner.kind == "first_ok" and region.index != owner.regions[-1]:
+            return True
+        region = graph.regions[owner.region]
+    return False
 
 
 def batch_name(step: Step) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable
-from functools import partial
-from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.breaker import ANSWERED, AWAY, SILENT, Breaker
 from holdfast.engine.committer import Desk
+from holdfast.engine.entries import Question
 from holdfast.health import OpenBreaker
 from holdfast.model.dependency import Dependency
 from holdfast.model.failure import Failure
@@ -47,7 +46,7 @@ class Gates:
         self._desk, self._clock, self._rng = desk, clock, rng
         self._breakers: dict[str, Breaker] = {}
         self._open: dict[str, OpenBreaker] = {}
-        self._asking: dict[str, Task] = {}
+        self._asking: dict[str, tuple[Task, OpenBreaker, int, Question]] = {}
         self._probes: dict[str, Task | None] = {}
         self._opened: set[str] = set()
         self._closed: set[str] = set()
@@ -86,7 +85,7 @@ class Gates:
         name = opened.name
         if task is None:
             return opened
-        if (name in self._probes and self._probes[name] in (None, task)) or self._asking.get(name) == task:
+        if (name in self._probes and self._probes[name] in (None, task)) or (name in self._asking and self._asking[name][0] == task):
             return None
         return None if name not in self._asking and self._clock.now_ms() >= opened.probe_at else opened
 
@@ -135,17 +134,23 @@ class Gates:
         if now < opened.probe_at:
             return opened.probe_at + int(self._rng.random() * SPREAD_MS)
         if name not in self._asking:
-            self._asking[name] = task
             next_at = now + int(dependency.pause_s(opened.probes + 1) * 1000)
-            self._desk.call(lambda ledger: ledger.health.probe(name, next_at, now), partial(self._asked, opened, next_at))
+            question = self._desk.ask(lambda ledger: ledger.health.probe(name, next_at, now))
+            self._asking[name] = task, opened, next_at, question
         return now + ASKING_MS
 
-    def _asked(self, opened: OpenBreaker, next_at: int, answer: Any) -> None:
-        self._asking.pop(opened.name, None)
-        if opened.name in self._open:
-            self._open[opened.name] = OpenBreaker(opened.name, opened.opened_at, opened.probes + 1, next_at, opened.why)
-            if answer is True:
-                self._probes[opened.name] = None  # for the first task that looks
+    def visit(self) -> None:
+        """Hear which probes may go out."""
+        if not self._asking:
+            return
+        for name, (_, opened, next_at, question) in list(self._asking.items()):
+            if not question.done:
+                continue
+            del self._asking[name]
+            if name in self._open:
+                self._open[name] = OpenBreaker(name, opened.opened_at, opened.probes + 1, next_at, opened.why)
+                if question.answer is True:
+                    self._probes[name] = None  # for the first task that looks
 
     def _trip(self, dependency: Dependency, failure: Failure | None) -> None:
         now = self._clock.now_ms()
@@ -155,10 +160,10 @@ class Gates:
         self._probes.pop(dependency.name, None)
         self._opened.add(dependency.name)
         log.warning("dependency %s is unavailable (%s): its steps wait or fail over, and one probe at a time goes out", dependency.name, why)
-        self._desk.call(lambda ledger: ledger.health.trip(dependency.name, why, probe_at, now), lambda answer: None)
+        self._desk.ask(lambda ledger: ledger.health.trip(dependency.name, why, probe_at, now))
 
     def _heal(self, dependency: Dependency) -> None:
         del self._open[dependency.name]
         self._breaker(dependency).clear()
         log.warning("dependency %s is back", dependency.name)
-        self._desk.call(lambda ledger: ledger.health.heal(dependency.name), lambda answer: None)
+        self._desk.ask(lambda ledger: ledger.health.heal(dependency.name))

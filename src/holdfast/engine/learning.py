@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.committer import Desk
+from holdfast.engine.entries import Question
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.durations import Durations
 from holdfast.model.step import Step
@@ -36,7 +36,7 @@ class Learning:
         self._took: dict[tuple[str, Step], list[float]] = defaultdict(list)
         self._cut_off: dict[Of, list[float]] = {}
         self._next = 0
-        self._sharing = False
+        self._asked: Question | None = None
 
     def succeeded(self, pipeline: str, step: Step, ran_s: float) -> None:
         """An attempt of a step that learns succeeded."""
@@ -56,9 +56,11 @@ class Learning:
         return known
 
     def visit(self) -> None:
-        """Share what was seen, if it is time."""
-        now = self._clock.now_ms()
-        if not self._sharing and now >= self._next:
+        """Share what was seen, if it is time, and hear what others have seen."""
+        if self._asked is not None:
+            if self._asked.done:
+                self._shared(self._asked.answer)
+        elif self._clock.now_ms() >= self._next:
             self.share()
 
     def share(self) -> None:
@@ -66,7 +68,7 @@ class Learning:
         now = self._clock.now_ms()
         if not (self._took or self._cut_off):
             return
-        self._next, self._sharing = now + SHARE_MS, True
+        self._next = now + SHARE_MS
         fresh: dict[Of, Durations] = {}
         for (pipeline, step), took in self._took.items():
             fresh.setdefault((pipeline, step.name), Durations()).add_many(took)
@@ -75,10 +77,10 @@ class Learning:
             for limit_s in limits:
                 seen.cut_off(limit_s)
         self._took, self._cut_off = defaultdict(list), {}
-        self._desk.call(lambda ledger: ledger.health.learn_durations(fresh, now), self._shared)
+        self._asked = self._desk.ask(lambda ledger: ledger.health.learn_durations(fresh, now))
 
-    def _shared(self, answer: Any) -> None:
-        self._sharing = False
+    def _shared(self, answer: dict[Of, Durations] | Exception) -> None:
+        self._asked = None
         if isinstance(answer, Exception):
             log.warning("durations could not be shared: %s", answer)  # they are only for limits: these are forgotten
         else:

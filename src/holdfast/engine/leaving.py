@@ -1,111 +1,62 @@
-"""How an item leaves a runner's memory before its end: it only waits, nothing of it may start, or it is somebody else's."""
+"""Attempts that are being stopped, since their item has been restarted, moved, cancelled or lost.
+
+An item's next run begins here when the last attempt of the one before has ended: two never run at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from msgspec.structs import replace
+from holdfast.model.claimed import Claimed
 
-from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
-from holdfast.engine.dispatch import Dispatch
-from holdfast.engine.holding import Holding
-from holdfast.engine.passage import Passage, TaskKey
-from holdfast.engine.serving import REFUSED_MS
-from holdfast.engine.timers import Timers
-from holdfast.model.states import ItemState
-from holdfast.model.task import NEVER, LiveTask, Transition
+Attempted = tuple[int, int, str, int, int]
+"""Item, node, element path, fence and attempt."""
 
-PARK_MS = 5_000
-"""A wait longer than this with nothing else running releases the item."""
+PATIENCE_S = 30.0
+"""Seconds after which an attempt counts as ended that was stopped and never reported."""
 
 
 class Leaving:
-    """Lets items go.
+    """Attempts by item, and the claimed items that wait for them."""
 
-    Args:
-        desk: the committer.
-        clock: all time.
-        items: those in memory.
-        timers: when tasks wake.
-        dispatch: stops attempts.
-        hand_in: writes a transition.
-        expect: told when an item is claimable again.
-    """
+    def __init__(self) -> None:
+        self._attempts: dict[int, dict[Attempted, float]] = {}
+        self._claimed: dict[int, tuple[Claimed, int]] = {}
 
-    def __init__(
-        self,
-        desk: Desk,
-        clock: Clock,
-        items: Holding,
-        timers: Timers,
-        dispatch: Dispatch,
-        hand_in: Callable[[Passage, Transition, Callable[[bool], None]], None],
-        expect: Callable[[int], None],
-    ) -> None:
-        self._desk, self._clock, self._items, self._timers, self._dispatch = desk, clock, items, timers, dispatch
-        self._hand_in, self._expect = hand_in, expect
-        self._rested: set[Passage] = set()
+    def __bool__(self) -> bool:
+        return bool(self._attempts)
 
-    def visit(self) -> None:
-        """Let those go whose tasks have come to wait."""
-        rested, self._rested = self._rested, set()
-        for passage in rested:
-            self.rest(passage)
+    def add(self, attempt: Attempted, now_s: float) -> None:
+        """An attempt is being stopped."""
+        self._attempts.setdefault(attempt[0], {})[attempt] = now_s
 
-    def rest(self, passage: Passage) -> None:
-        """Nothing more is to be written: release the item if it only waits."""
-        if not passage.closed:
-            self.park(passage, Transition(passage.item, passage.fence, self._clock.now_ms()))
+    def ended(self, attempt: Attempted) -> None:
+        """An attempt has ended; whether it was one of these or not."""
+        attempts = self._attempts.get(attempt[0])
+        if attempts is not None:
+            attempts.pop(attempt, None)
+            if not attempts:
+                del self._attempts[attempt[0]]
 
-    def park(self, passage: Passage, transition: Transition) -> bool:
-        """Release an item that only waits, and for long, or that is to rest; the transition that is being written carries it."""
-        if passage.held:
-            if passage.running or passage.starting or passage.pending:
-                return False
-            self._release(passage, "paused" if passage.held == "paused" else "queued", 0, transition)
-            return True
-        wake = passage.rests_until()
-        if wake is None or wake - transition.at <= PARK_MS:
+    def waits_for(self, item: int, now_s: float) -> bool:
+        """Whether an attempt of an item is still being stopped."""
+        attempts = self._attempts.get(item)
+        if attempts is None:
             return False
-        if wake != NEVER:
-            self._expect(wake)
-        self._release(passage, "waiting", wake, transition)
+        if all(now_s - since > PATIENCE_S for since in attempts.values()):
+            del self._attempts[item]
+            return False
         return True
 
-    def wait(self, passage: Passage, key: TaskKey, until: int) -> None:
-        """A task must wait for what it depends on; if its item does nothing else, and for long, it is let go."""
-        live = passage.live.setdefault(key, LiveTask(*key, "retrying"))
-        live.state, live.wake_at = "retrying", until
-        passage.ready.discard(key)
-        self._timers.set(passage, key)
-        self._rested.add(passage)
+    def hold(self, claimed: Claimed, sequence: int) -> None:
+        """An item's next run waits."""
+        self._claimed[claimed.item] = claimed, sequence
 
-    def drop(self, passage: Passage) -> None:
-        """The item was cancelled, restarted, moved, or is another runner's: its attempts are stopped, nothing of them is written."""
-        self._close(passage)
-        self._items.forget(passage)
+    def holds(self, item: int) -> bool:
+        """Whether an item's next run waits."""
+        return item in self._claimed
 
-    def lose(self, passage: Passage, again_ms: int = REFUSED_MS) -> None:
-        """The fence no longer holds: somebody else owns the item now. Its attempts are stopped, nothing of them is written."""
-        if passage.closed:
-            return
-        self._close(passage)
-        # Where the ledger refused a row rather than the fence, the item is still ours: it is let go, and tried again later.
-        later = Transition(passage.item, passage.fence, self._clock.now_ms(), state="waiting", wake_at=self._clock.now_ms() + again_ms)
-        self._desk.commit(later, lambda held: self._items.forget(passage))
-
-    def _release(self, passage: Passage, state: ItemState, wake: int, transition: Transition) -> None:
-        transition.state, transition.wake_at = state, wake
-        for live in passage.live.values():  # nothing runs, though rows may say so: what waits for its repeat is only known here
-            if live.attempt and live.state in ("retrying", "running"):
-                live.state = "retrying"
-                transition.live += (replace(live),)
-        passage.closed = True
-        passage.ready.clear()
-        self._hand_in(passage, transition, lambda held: self._items.forget(passage))
-
-    def _close(self, passage: Passage) -> None:
-        self._dispatch.stop(passage, list(passage.running))
-        passage.closed = True
-        passage.ready.clear()
+    def take(self, now_s: float) -> Iterator[tuple[Claimed, int]]:
+        """Claimed items whose earlier attempts have all ended."""
+        for item in [item for item in self._claimed if not self.waits_for(item, now_s)]:
+            yield self._claimed.pop(item)

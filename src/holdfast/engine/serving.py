@@ -9,17 +9,14 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.deaths import Deaths
-from holdfast.engine.passage import Passage
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import Plan
 from holdfast.model.load import Load
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.prices import Prices
-from holdfast.model.task import Transition
 
 LOOK_MS = 100
 """Time between looks at the deadlines of items in flight."""
-
-REFUSED_MS = 60_000
-"""How long an item rests that cannot go on: the ledger refused its transition, or the artifact store is full or damaged."""
 
 
 FREE = Prices()
@@ -55,38 +52,38 @@ class Loaded:
     bodies: dict[int, int]
 
 
-def counted(passages: Iterable[Passage]) -> dict[tuple[str, int], tuple[int, int]]:
+def counted(runs: Iterable[ItemRun]) -> dict[tuple[str, int], tuple[int, int]]:
     """By pipeline and node: tasks that run, and tasks that wait for capacity or a retry."""
     counts: dict[tuple[str, int], tuple[int, int]] = {}
-    for passage in passages:
-        for key in {*passage.live, *passage.ready}:
-            running, waiting = counts.get((passage.pipeline, key[0]), (0, 0))
-            runs = key in passage.running
-            counts[passage.pipeline, key[0]] = (running + runs, waiting + (not runs))
+    for run in runs:
+        for key in {*run.live, *run.ready}:
+            running, waiting = counts.get((run.pipeline, key[0]), (0, 0))
+            here = key in run.running
+            counts[run.pipeline, key[0]] = (running + here, waiting + (not here))
     return counts
 
 
-def load_of(passages: Collection[Passage], size: int, waiting: int) -> Load:
+def load_of(runs: Collection[ItemRun], size: int, waiting: int) -> Load:
     """What is in hand: ``size`` bytes of values, and in all ``waiting`` tasks that wait for capacity."""
-    return Load(len(passages), size, _ready(passages, waiting), _pools(passages))
+    return Load(len(runs), size, _ready(runs, waiting), _pools(runs))
 
 
-def _ready(passages: Iterable[Passage], waiting: int) -> list[tuple[str, str, int]]:
+def _ready(runs: Iterable[ItemRun], waiting: int) -> list[tuple[str, str, int]]:
     if not waiting:
         return []
     counts: Counter[tuple[str, str]] = Counter()
-    for passage in passages:
-        counts.update((passage.pipeline, passage.graph.nodes[node].name) for node, _ in passage.ready)
+    for run in runs:
+        counts.update((run.pipeline, run.graph.nodes[node].name) for node, _ in run.ready)
     return [(pipeline, step, number) for (pipeline, step), number in sorted(counts.items())]
 
 
-def _pools(passages: Iterable[Passage]) -> list[tuple[str, int, int]]:
+def _pools(runs: Iterable[ItemRun]) -> list[tuple[str, int, int]]:
     running: Counter[str] = Counter()
     ready: Counter[str] = Counter()
-    for passage in passages:
-        nodes = passage.graph.nodes
-        running.update(nodes[node].step.policy.pool for node, _ in passage.running)
-        ready.update(nodes[node].step.policy.pool for node, _ in passage.ready if nodes[node].step is not None)
+    for run in runs:
+        nodes = run.graph.nodes
+        running.update(nodes[node].step.policy.pool for node, _ in run.running)
+        ready.update(nodes[node].step.policy.pool for node, _ in run.ready if nodes[node].step is not None)
     return [(pool, running[pool], ready[pool]) for pool in sorted({*running, *ready})]
 
 
@@ -103,11 +100,11 @@ class Tally:
         self.tasks: dict[tuple[str, int, str], int] = defaultdict(int)
         self._deaths = Deaths(clock)
 
-    def ended(self, passage: Passage, transition: Transition) -> None:
+    def ended(self, run: ItemRun, plan: Plan) -> None:
         """An item's end is durable."""
-        self.items[str(transition.state)] += 1
-        if transition.state == "dead":
-            self._deaths.tell(passage, transition)
+        self.items[str(plan.state)] += 1
+        if plan.state == "dead":
+            self._deaths.tell(run, plan)
 
     def visit(self) -> None:
         """Time passed."""

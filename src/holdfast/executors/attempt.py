@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
-from holdfast.errors import BadInputError, HoldfastError, ResultError
+from holdfast.errors import BadInputError, HoldfastError, LedgerUnavailableError, ResultError
 from holdfast.executors.loops import run_in
 from holdfast.model.codec import decode, decoder, describe, encode, keep, project
 from holdfast.model.context import Context, Recorder, idempotency_key
@@ -271,7 +271,7 @@ async def await_attempt(
         if step.wants_context:
             values.insert(0, context_of(node, invocation, recorder))
         data = checked_output(node, await step.instance()(*values, **keywords))
-        return data if inline(data) else await aside(store.keep, data, node.listed)
+        return data if inline(data) else await aside(stored, data, node, store)
     except BaseException as error:
         return failure_of(_unfit(node, error) if reading else error, step.policy.retry.never)
 
@@ -322,4 +322,13 @@ def _verdict(node: Node, verdict: Any, store: Store) -> Value | Failure:
 
 def _kept(node: Node, value: Any, store: Store) -> Value:
     data = checked_output(node, value)
-    return data if inline(data) else store.keep(data, node.listed)
+    return data if inline(data) else stored(data, node, store)
+
+
+def stored(data: bytes, node: Node, store: Store) -> Value:
+    """A large output, in the store; as it is while the store is full or away: the body has succeeded, and the engine stores
+    its output as soon as that is possible."""
+    try:
+        return store.keep(data, node.listed)
+    except (LedgerUnavailableError, OSError):
+        return data

@@ -53,6 +53,9 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
             ((generation,),) = run("generation_of", one.item)
             run("tell_cancelled_child", one.item, node, place, generation)
             run("end_wait", one.item, node, place)
+        if more.abandoned:
+            run("tell_children", one.item)
+            run("end_waits", one.item)
         for node, place, by, until in more.moved:
             for (asked,) in run("asked_of", one.item, node, place):
                 run("move_review", one.item, node, place, _encoder.encode(replace(_asked.decode(asked), by=by)), until)

@@ -148,7 +148,20 @@ class PostgresLedger:
         self._unanswered.clear()
         return claimed
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+        """Take items anew that this incarnation owns, and does not know."""
+
+        def work(connection: Connection) -> list[Claimed]:
+            if one(connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
+                raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
+            owned = [row[0] for row in connection.execute(SQL["owned_of"], (incarnation, numbers(items))).fetchall()]
+            claimed: dict[int, Claimed] = {}
+            self._take(connection, incarnation, owned, claimed)
+            return list(claimed.values())
+
+        return self._transact(work)
+
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
         """Write a group of transitions.
 
         Raises:
@@ -260,14 +273,18 @@ class PostgresLedger:
         for query, first in (("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
             if len(wanted) < limit:
                 wanted += [row[0] for row in connection.execute(SQL[query], (*first, served, limit - len(wanted))).fetchall()]
+        self._take(connection, incarnation, wanted, claimed)
+        picked |= {item: one_.fence for item, one_ in claimed.items()}
+        return list(claimed.values())
+
+    def _take(self, connection: Connection, incarnation: int, wanted: list[int], claimed: dict[int, Claimed]) -> None:
+        """Claim items by id, beside those that are claimed already, and read what is known of all of them."""
         if wanted:
             taken = {row[0]: claimed_of(row) for row in connection.execute(SQL["claim"], (incarnation, numbers(wanted))).fetchall()}
             claimed |= {item: taken[item] for item in wanted}
         again = numbers(item for item, one_ in claimed.items() if one_.fence > 1)  # a first claim has no tasks
         if again != "{}":
             add_tasks(claimed, lambda query: connection.execute(SQL[query], (again,)))
-        picked |= {item: one_.fence for item, one_ in claimed.items()}
-        return list(claimed.values())
 
     def _manifest(self, connection: Connection, name: str) -> int | None:
         if not name:

@@ -34,7 +34,7 @@ def words(values: Iterable[str]) -> str:
     return '{"' + '","'.join(values) + '"}'
 
 
-def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
     """Write all transitions whose fence holds, in a transaction; return which. BEGIN and COMMIT travel with their neighbours: three
     round trips in all.
 
@@ -50,7 +50,12 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
     if one(noted) is None:
         raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
     group = Group(incarnation)
-    held = held_of(transitions, locked.fetchall(), group)
+    known = locked.fetchall()
+    busy: dict[int, int] = {}
+    if len(known) < len(items):
+        missing = set(items) - {row[0] for row in known}
+        busy = dict(connection.execute(SQL["fences_now"], (numbers(missing),)).fetchall())
+    held = held_of(transitions, known, group, busy)
     write_rows(connection, group, {minute: rows.fetchall() for minute, rows in measured.items()}, "commit")
     return held
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -106,6 +107,13 @@ class Group:
     def add(self, one: Transition) -> None:
         """Flatten one transition into rows. (Called for every step: it holds the interpreter's lock beside the event loop.)"""
         item, minute, (_, _, version, admitted_at) = one.item, one.at // 60_000, self.known[one.item]
+        for row in one.plain:
+            self.plain.append(row)
+            place = row[2]
+            took, outputs = self.usual[minute, version, row[1], not place or first_place(place)]
+            took.append(row[7] - row[6])
+            outputs.append(row[10])
+            self._drop((item, row[1], place))
         for task in one.settled:
             node, place, output, usage, began, ended = task.node, task.place, task.output, task.usage, task.started_at, task.ended_at
             if usage is NOTHING and type(output) is bytes and not task.flag:  # as a rule, on the event loop
@@ -129,6 +137,8 @@ class Group:
             self._drop((item, node, place))
         for node, place in one.dropped:
             self._drop((item, node, place))
+        for node, place in one.started:
+            self.live[item, node, place] = (item, node, place, "running", 1, 0, 0, 0, one.at, 0)
         for live in one.live:
             self.live[item, live.node, live.place] = (
                 item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
@@ -178,15 +188,24 @@ class Group:
             self.finished.append((one.item, one.state, one.at, *result))
 
 
-def held_of(transitions: list[Transition], running: Iterable[Row], group: Group) -> list[bool]:
-    """Put the transitions whose fence holds into the group; which ones those are. ``running``: rows of ``fences``."""
+def held_of(
+    transitions: list[Transition], running: Iterable[Row], group: Group, busy: Mapping[int, int] = MappingProxyType({})
+) -> list[bool | None]:
+    """Put the transitions whose fence holds into the group; which ones those are.
+
+    Args:
+        transitions: what is to be written.
+        running: rows of ``fences``.
+        group: where they are put.
+        busy: items whose row somebody else holds, with their fences: None is answered for them.
+    """
     known = group.known = {row[0]: row for row in running}
     over: set[int] = set()
-    held = []
+    held: list[bool | None] = []
     for transition in transitions:
         row = known.get(transition.item)
         holds = row is not None and row[1] == transition.fence and transition.item not in over
-        held.append(holds)
+        held.append(None if row is None and busy.get(transition.item) == transition.fence else holds)
         if holds:
             group.add(transition)
             if transition.state is not None:

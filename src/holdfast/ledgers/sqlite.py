@@ -153,15 +153,27 @@ class SqliteLedger:
                 if len(wanted) < limit:
                     rows = self._run(query, *first, numbers(versions), limit - len(wanted))
                     wanted.extend(row[0] for row in rows)
-            claimed = {}
-            for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
-                claimed[row[0]] = claimed_of(row)
+            return self._take(incarnation, wanted)
+
+    def adopt(self, incarnation: int, items: list[int], now_ms: int) -> list[Claimed]:
+        """Take items anew that this incarnation owns, and does not know."""
+        with transaction(self.connection, self.path):
+            if not self._alive(incarnation):
+                raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
+            owned = [row[0] for row in self._run("owned_of", incarnation, numbers(items))]
+            return self._take(incarnation, owned)
+
+    def _take(self, incarnation: int, wanted: list[int]) -> list[Claimed]:
+        """Claim items by id, and read what is known of them, in the caller's transaction."""
+        claimed = {}
+        for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
+            claimed[row[0]] = claimed_of(row)
         again = [item for item, one in claimed.items() if one.fence > 1]  # a first claim has no tasks
         if again:
             add_tasks(claimed, lambda query: self._run(query, numbers(again)))
         return [claimed[item] for item in wanted]
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
         """Write a group of transitions."""
         with transaction(self.connection, self.path):
             held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint)

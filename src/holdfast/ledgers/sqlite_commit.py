@@ -17,7 +17,7 @@ from holdfast.model.task import Transition
 SQL = queries("sqlite")
 
 
-def write_group(connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition], run: Run, mint: Mint) -> list[bool]:
+def write_group(connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition], run: Run, mint: Mint) -> list[bool | None]:
     """Write all transitions whose fence holds; return which. Runs inside the caller's transaction.
 
     Args:

@@ -83,6 +83,7 @@ class Node(msgspec.Struct):
         joins: one of these waits for other nodes too.
         last: the highest number of a node inside it.
         reads: what it and the nodes inside it refer to that lies outside.
+        whole: one of its inputs is the tuple of a gather, read as a whole.
     """
 
     index: int
@@ -106,6 +107,7 @@ class Node(msgspec.Struct):
     joins: bool = False
     last: int = -1
     reads: tuple[Ref, ...] = ()
+    whole: bool = False
 
 
 class Region(msgspec.Struct):
@@ -173,6 +175,7 @@ class Graph(msgspec.Struct):
             node.last = self._last(node)
             node.reads = tuple(dict.fromkeys(ref for ref in self._references(node) if not node.index <= ref.node <= node.last))
             node.dependents = tuple(dependents[node.index])
+            node.whole = any(self._is_join(ref) for ref in node.inputs)
             node.joins = any(len(self.nodes[dependent].needs) > 1 for dependent in node.dependents)
             owner = self.regions[node.region].owner
             node.rank = max([self.nodes[n].rank + 1 for n in node.needs] + [self.nodes[owner].rank + 1 if owner >= 0 else 0])
@@ -184,6 +187,12 @@ class Graph(msgspec.Struct):
             yield self.regions[region].result
             for inner in self.regions[region].nodes:
                 yield from self._references(self.nodes[inner])
+
+    def _is_join(self, ref: Ref) -> bool:
+        """Whether a reference may lead to the tuple of a gather, as a whole: also by way of the branch that ran."""
+        if ref.node < 0 or ref.path or ref.element:
+            return ref.element  # what is in an element, or the feedback of a refine, may be one
+        return self.nodes[ref.node].kind in ("gather", "route", "first_ok", "refine", "each")
 
     def _last(self, node: Node) -> int:
         inner = [self.nodes[index] for region in node.regions for index in self.regions[region].nodes]

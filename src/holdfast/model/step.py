@@ -65,6 +65,7 @@ class Step:
         self.body = body
         self._names = names
         self._instance: Any = None
+        self._body_hash = ""
         function = body if kind == "function" else getattr(body, "__call__")  # noqa: B004 - the class's method, not callable()
         self.is_async = inspect.iscoroutinefunction(function)
         self.runs: Runs = ("loop" if self.is_async else "process") if policy.runs == "auto" else policy.runs
@@ -154,12 +155,14 @@ class Step:
         return typing.cast(Callable[..., Any], self._instance)
 
     def body_hash(self) -> str:
-        """SHA-256 of the body's source (of its name where there is none), recorded with every attempt."""
-        try:
-            text = inspect.getsource(self.body)
-        except (OSError, TypeError):
-            text = f"{self.body.__module__}.{self.name}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the body's source (of its name where there is none), recorded with every attempt. It is read once."""
+        if not self._body_hash:
+            try:
+                text = inspect.getsource(self.body)
+            except (OSError, TypeError):
+                text = f"{self.body.__module__}.{self.name}"
+            self._body_hash = hashlib.sha256(text.encode()).hexdigest()
+        return self._body_hash
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         active = tracer()

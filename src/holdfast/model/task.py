@@ -29,6 +29,12 @@ NOTHING = Usage()
 """Of an attempt whose use was not measured."""
 
 
+TaskRow = tuple[int, int, str, int, str, int, int, int, int, int | None, bytes]
+"""The row of the usual success, as it is written: item, node, place, generation, state, attempt, started and ended in Unix
+milliseconds, incarnation, the number of the body's hash, and the output as JSON. Nothing was measured of its use, it left
+no flag, and its output is small."""
+
+
 class SettledTask(msgspec.Struct, frozen=True, gc=False):
     """A task that ended: the row that is written once and never changed.
 
@@ -146,7 +152,8 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What somebody or something outside answered a waiting task: a value, or why there is none."""
+    """What somebody or something outside answered a waiting task: a value, or why there is none. ``generation``: of the item,
+    to which the wait belongs; 0: not said."""
 
     item: int
     node: int
@@ -154,6 +161,7 @@ class Answer(msgspec.Struct, frozen=True):
     value: Value | None = None
     failure: Failure | None = None
     fence: int = 0
+    generation: int = 0
 
 
 class Effect(msgspec.Struct, frozen=True, array_like=True):
@@ -202,6 +210,7 @@ class Beyond(msgspec.Struct):
         told: the item's end is told to the item that it is a child of.
         cached: successes of cached steps, by digest.
         spent: what the item has cost, where it ends and that is worth finding it by, in millionths of a dollar.
+        abandoned: the item ends though its tasks have not: whatever it waits for is withdrawn.
     """
 
     waits: tuple[Wait, ...] = ()
@@ -215,6 +224,7 @@ class Beyond(msgspec.Struct):
     told: bool = False
     cached: tuple[tuple[str, Value], ...] = ()
     spent: int = 0
+    abandoned: bool = False
 
 
 class Transition(msgspec.Struct, gc=False):
@@ -224,7 +234,9 @@ class Transition(msgspec.Struct, gc=False):
         item: the item's id.
         fence: the fence under which the work was done.
         at: Unix milliseconds of the event.
-        settled: tasks that ended.
+        plain: tasks that succeeded in the usual way, as rows.
+        started: tasks whose first attempt starts.
+        settled: other tasks that ended.
         failed: attempts that did not succeed.
         live: hot rows to write: tasks that start, or wait for a retry or for something outside.
         dropped: tasks (node, place) whose hot row goes without a settlement.
@@ -239,6 +251,8 @@ class Transition(msgspec.Struct, gc=False):
     item: int
     fence: int
     at: int = 0
+    plain: tuple[TaskRow, ...] = ()
+    started: tuple[tuple[int, str], ...] = ()
     settled: tuple[SettledTask, ...] = ()
     failed: tuple[FailedAttempt, ...] = ()
     live: tuple[LiveTask, ...] = ()
@@ -253,8 +267,8 @@ class Transition(msgspec.Struct, gc=False):
     @property
     def anything(self) -> bool:
         """Whether there is anything to write."""
-        rows = self.settled or self.live or self.failed or self.dropped or self.flags or self.letters
-        return bool(rows) or self.more is not None
+        rows = self.plain or self.started or self.settled or self.live or self.failed or self.dropped or self.flags or self.letters
+        return bool(rows) or self.state is not None or self.more is not None
 
     def beyond(self) -> Beyond:
         """What it changes beyond the item's own tasks, to be added to."""

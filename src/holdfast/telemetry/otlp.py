@@ -131,7 +131,9 @@ def exporting(app: App) -> Iterator[Callable[[Session], None]]:
     exporter = Exporter(app, app.settings.otlp)
 
     def tick(session: Session) -> None:
-        session.runner.ended = exporter.offer
+        ended = session.runner.ended
+        while ended:
+            exporter.offer(*ended.popleft())
 
     try:
         yield tick

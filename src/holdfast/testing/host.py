@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
-from holdfast.engine.committer import GroupWriter, Then
+from holdfast.engine.arrivals import Arrivals
+from holdfast.engine.committer import BUSY_S, Answer, GroupWriter, Refused
+from holdfast.engine.entries import Entry, Question
 from holdfast.engine.leases import LEASE_MS, RENEW_S, SURE_S
 from holdfast.engine.listening import Listening
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits
 from holdfast.errors import HoldfastError, LedgerError
-from holdfast.model.task import Transition
 from holdfast.testing.faults import FaultyExecutor, FaultyLedger
 
 if TYPE_CHECKING:
@@ -49,9 +51,13 @@ class SimulatedDesk:
         self._host, self._world, self._ledger = host, host.world, ledger
         faulty: Any = ledger
         self._writer = GroupWriter(faulty, incarnation)
-        self._waiting: list[tuple[Transition, Then]] = []
-        self._calls: list[tuple[Callable[[Any], Any], Callable[[Any], None]]] = []
+        self._entries: list[Entry] = []
+        self._questions: list[tuple[Any, Callable[[Any], Any]]] = []
+        self._outbox: list[tuple[Any, Any]] = []
+        self._refused: set[int] = set()
+        self._delayed: list[Entry] = []
         self._busy = False
+        self._sequence = 0
         self.dead = False
 
     @property
@@ -59,15 +65,35 @@ class SimulatedDesk:
         """Whether the ledger said that this incarnation is over."""
         return self._writer.lost
 
-    def commit(self, transition: Transition, then: Then) -> None:
-        """Queue a transition."""
-        self._waiting.append((transition, then))
+    def hand_over(self, entries: Sequence[Entry]) -> None:
+        """Queue plans."""
+        self._entries.extend(entries)
         self._turn()
 
-    def call(self, verb: Callable[[Any], Any], then: Callable[[Any], None]) -> None:
+    def ask(self, verb: Callable[[Any], Any]) -> Question:
         """Queue a verb."""
-        self._calls.append((verb, then))
+        question = Question(verb)
+        self._questions.append((question, verb))
         self._turn()
+        return question
+
+    def call(self, verb: Callable[[Any], Any], then: Callable[[Any], None]) -> None:
+        """Queue a verb; ``then`` is called with its answer."""
+        self._questions.append((then, verb))
+        self._turn()
+
+    def answers(self) -> list[tuple[Entry, Answer]]:
+        """What became of entries."""
+        written: list[tuple[Entry, Answer]] = []
+        while self._outbox:
+            what, answer = self._outbox.pop(0)
+            if isinstance(what, Entry):
+                written.append((what, answer))
+            elif isinstance(what, Question):
+                what.answer, what.done = answer, True
+            else:
+                what(answer)
+        return written
 
     def _turn(self) -> None:
         if not self._busy:
@@ -75,40 +101,78 @@ class SimulatedDesk:
             self._host.later(self._world.rng.random() * 3, self._take)
 
     def _take(self) -> None:
-        group, self._waiting = self._waiting, []
-        calls, self._calls = self._calls, []
-        self._write(group, calls)
+        entries, self._entries, self._delayed = [*self._delayed, *self._entries], [], []
+        questions, self._questions = self._questions, []
+        answers: list[tuple[Any, Any]] = []
+        group = []
+        for entry in entries:
+            if entry.plan.item in self._refused and not entry.final:
+                answers.append((entry, Refused("rows before these were refused", behind=True)))
+            else:
+                self._refused.discard(entry.plan.item)
+                group.append(entry)
+        self._write(group, questions, answers)
 
-    def _write(self, group: list[tuple[Transition, Then]], calls: list[Any]) -> None:
+    def _write(self, group: list[Entry], questions: list[Any], answers: list[tuple[Any, Any]]) -> None:
         """Write a group; while that fails, the same group again, as the group writer asks."""
         if self.dead:
             return
-        answers: list[tuple[Callable[[Any], None], Any]] = []
         if group:
             try:
-                held = self._writer.write([transition for transition, _ in group])
+                written = self._writer.write([entry.plan for entry in group])
             except LedgerError:  # of any kind: a re-read may fail otherwise than the write did
-                self._host.later(500, lambda: self._write(group, calls))
+                self._host.later(500, lambda: self._write(group, questions, answers))
                 return
-            answers = [(then, answer) for (_, then), answer in zip(group, held, strict=True)]
-            self._world.check_rows([transition for (transition, _), answer in zip(group, held, strict=True) if answer])
-        for verb, then in calls:
+            answers += self._written(group, written)
+            self._refused.update(entry.plan.item for entry, answer in answers if isinstance(answer, Refused))
+            self._world.check_rows([entry.plan for entry, answer in zip(group, written, strict=True) if answer == "held"])
+        for what, verb in questions:
+            self._sequence += 1
+            if isinstance(what, Question):
+                what.sequence = self._sequence
             try:
-                answers.append((then, verb(self._ledger)))
+                answers.append((what, verb(self._ledger)))
             except HoldfastError as error:
-                answers.append((then, error))
+                answers.append((what, error))
             except Exception as error:
-                answers.append((then, LedgerError(f"{type(error).__name__}: {error}")))
+                answers.append((what, LedgerError(f"{type(error).__name__}: {error}")))
         self._host.later(self._world.rng.random() * 2, lambda: self._answer(answers))
 
-    def _answer(self, answers: list[tuple[Callable[[Any], None], Any]]) -> None:
+    def _written(self, group: list[Entry], written: list[Answer]) -> list[tuple[Any, Any]]:
+        """Keep what belongs to an item whose row somebody else holds, in its order; answer the rest."""
+        answers: list[tuple[Any, Any]] = []
+        busy: set[int] = set()
+        for entry, answer in zip(group, written, strict=True):
+            if answer == "busy" or entry.plan.item in busy:
+                busy.add(entry.plan.item)
+                self._delayed.append(entry)
+            else:
+                answers.append((entry, answer))
+        if self._delayed:
+            self._host.later(BUSY_S * 1000, self._turn)
+        return answers
+
+    def _answer(self, answers: list[tuple[Any, Any]]) -> None:
         if self.dead:
             return  # the process was killed before it heard
         self._busy = False
-        for then, answer in answers:
-            then(answer)
-        if self._waiting or self._calls:
+        self._outbox += answers
+        self._host.turn()
+        if self._entries or self._questions:
             self._turn()
+
+
+class SimulatedThreads(Executor):
+    """A pool without threads: what is submitted runs after a while, in whatever order."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it later."""
+        desk = self._host.desk
+        self._host.later(self._host.world.rng.random() * 5, lambda: None if desk.dead else fn(*args, **kwargs))
+        return Future()
 
 
 class Host:
@@ -148,14 +212,37 @@ class Host:
         self.desk = SimulatedDesk(self, world.ledger, self.incarnation)
         self.executors = {kind: world.executor(self, kind, slots) for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))}
         executors: Any = self.executors
+        self._ringing = False
+        arrivals = Arrivals(self._ring)
         self.runner = Runner(
-            self.incarnation, world.loaded, executors, self.desk, self.clock, world.rng, world.store,
+            self.incarnation,
+            world.loaded,
+            executors,
+            self.desk,
+            self.clock,
+            world.rng,
+            world.store,
+            arrivals,
+            SimulatedThreads(self),
             Limits(items=world.rng.choice((2, 5, 1000)), claim=world.rng.choice((1, 3, 500))),
-        )  # fmt: skip
+        )
         for executor in self.executors.values():
-            executor.report = self.runner.report
+            executor.report = arrivals.report
         self.listening = Listening(world.loaded, self.desk, self.clock, world.store, lambda work, then: then(work()), self.runner.hint)
-        self.runner.handed_out = self.listening.due
+
+    def _ring(self) -> None:
+        """Something has come: a turn follows."""
+        if not self._ringing:
+            self._ringing = True
+            desk = self.desk
+            self.later(0, lambda: None if desk.dead else self.turn())
+
+    def turn(self) -> None:
+        """One turn of the runner."""
+        self._ringing = False
+        self.runner.turn()
+        if self.runner.handed_out():
+            self.listening.due()
 
     def idle(self) -> bool:
         """Nothing is under way here."""
@@ -170,7 +257,7 @@ class Host:
         looks = now * 1000 > self._paused_until + LOOK_MS  # what wakes from a pause works on until its watchdog looks
         if self.world.shared and looks and (now - self._renewed > SURE_S or self.desk.lost):
             self.die()
-        self.runner.tick()
+        self.turn()
         self.listening.visit()
 
     def _answered(self, asked: float) -> Callable[[Any], None]:

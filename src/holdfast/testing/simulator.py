@@ -178,6 +178,9 @@ class World:
             fences = list(self.real.connection.execute("select fence from items where id = ?", (transition.item,)))
             if fences != [(transition.fence,)]:
                 self.broken("I6 fencing", f"a write to item {transition.item} under fence {transition.fence} was accepted, it has {fences}")
+            for row in transition.plain:
+                if now.get(row[:4]) != row[4]:
+                    self.broken("I2 durable", f"task {row[1]} {row[2]!r} of {row[0]} was acknowledged as {row[4]}")
             for task in transition.settled:
                 if now.get((transition.item, task.node, task.place, task.generation)) != task.state:
                     self.broken("I2 durable", f"task {task.node} {task.place!r} of {transition.item} was acknowledged as {task.state}")

@@ -44,28 +44,34 @@ class HostileLedger(FaultyLedger):
         """Told when an item's rows are written that had to wait for another item's: for how many seconds."""
         self._since: dict[int, float] = {}
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
-        """Commit, or refuse, or find a row locked, or one of the faults."""
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
+        """Commit, or refuse, or leave out an item whose row somebody has, or one of the faults."""
         now = self._clock.monotonic()
-        locked = [one.item for one in transitions if self.locked.get(one.item, 0.0) > now]
-        if locked:
-            for one in transitions:
-                self._since.setdefault(one.item, now)
-            raise LedgerUnavailableError(f"simulated: somebody has the row of item {locked[0]}")
         for one in transitions:
-            if self.refused is not None and any((one.item, task.node) == self.refused and task.output is not None for task in one.settled):
+            if self._refuses(one):
                 self._strikes.items.add(one.item)
                 raise ValueError("simulated: this value cannot be stored")
         if self._fails():
             if len(transitions) == 1:
                 self._strikes.note("ledger commit", transitions[0].item)
             raise self._strikes.alien()
-        held = super().commit(incarnation, command, transitions)
-        for one in transitions:
-            since = self._since.pop(one.item, now)
+        busy = [self.locked.get(one.item, 0.0) > now for one in transitions]
+        if any(busy):
+            for one in transitions:
+                self._since.setdefault(one.item, now)
+        written = iter(super().commit(incarnation, command, [one for one, waits in zip(transitions, busy, strict=True) if not waits]))
+        for one, waits in zip(transitions, busy, strict=True):
+            since = self._since.pop(one.item, now) if not waits else now
             if one.item not in self.locked:
                 self.delayed(one.item, now - since)
-        return held
+        return [None if waits else next(written) for waits in busy]
+
+    def _refuses(self, one: Transition) -> bool:
+        """Whether a success is in it that the ledger never takes."""
+        if self.refused is None:
+            return False
+        successes = [(one.item, row[1]) for row in one.plain] + [(one.item, task.node) for task in one.settled if task.output is not None]
+        return self.refused in successes
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._ledger, name)

@@ -105,6 +105,9 @@ returning id, fence, version, key, generation, payload, artifact, admitted_at, d
 select id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish
 from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
 
+-- name: owned_of those of some items that an incarnation owns
+select id from items where id = any ($2::bigint[]) and due = $1 and state = 'running';
+
 -- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item = any ($1::bigint[])
@@ -143,9 +146,12 @@ select item, node, place, part, last, generation, chunk, failed from each_parts 
 select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
 from live_tasks where item = any ($1::bigint[]);
 
--- name: fences locks the rows in the order given
+-- name: fences locks the rows in the order given; one that somebody else holds is left out
 select i.id, i.fence, i.version, i.admitted_at from unnest($1::bigint[]) as w (id)
-cross join lateral (select id, fence, version, admitted_at from items where id = w.id and state = 'running' for no key update) i;
+cross join lateral (select id, fence, version, admitted_at from items where id = w.id and state = 'running' for no key update skip locked) i;
+
+-- name: fences_now of items whose rows are not to be locked
+select id, fence from items where id = any ($1::bigint[]) and state = 'running';
 
 -- name: all_fences
 select id, fence from items where id = any ($1::bigint[]);

@@ -14,6 +14,15 @@ where w.item = ?1 and w.node = ?2 and w.place = ?3 and w.kind = 'child' and w.st
 update waits set state = case state when 'answered' then 'closed' else 'withdrawn' end, fresh = 0
 where item = ?1 and node = ?2 and place = ?3 and state in ('open', 'answered');
 
+-- name: tell_children of an item that is given up
+insert into mail (kind, item)
+select 'cancel', c.id from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
+where w.item = ?1 and w.kind = 'child' and w.state = 'open' and c.state in ('queued', 'running', 'waiting', 'paused');
+
+-- name: end_waits
+update waits set state = case state when 'answered' then 'closed' else 'withdrawn' end, fresh = 0
+where item = ?1 and state in ('open', 'answered');
+
 -- name: move_review
 update waits set asked = ?4, due = ?5 where item = ?1 and node = ?2 and place = ?3 and state = 'open';
 

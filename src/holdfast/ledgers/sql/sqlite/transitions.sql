@@ -68,6 +68,9 @@ select id from items where state = 'queued' and version in (select value from ca
 update items set state = 'running', due = ?, fence = fence + 1 where id in (select value from carray(?))
 returning id, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish;
 
+-- name: owned_of those of some items that an incarnation owns
+select id from items where id in (select value from carray(?2)) and due = ?1 and state = 'running';
+
 -- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again; those of kept stretches are not needed
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item in (select value from carray(?))

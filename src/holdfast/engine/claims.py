@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.committer import Desk
-from holdfast.engine.serving import REFUSED_MS, Limits
-from holdfast.errors import HoldfastError
+from holdfast.engine.entries import Question
+from holdfast.engine.serving import Limits
 from holdfast.ledger import Ledger
 from holdfast.model.claimed import Claimed
-from holdfast.model.ids import show
-from holdfast.model.task import Transition
 
 log = logging.getLogger("holdfast")
 
@@ -27,7 +23,7 @@ IDLE_MS = 600_000
 """What waits for longer than this does not keep a runner up that was asked to work until it is idle."""
 
 
-class Claiming:
+class Claims:
     """Takes items: what one runner holds waiting, another one could be working on.
 
     Args:
@@ -36,23 +32,12 @@ class Claiming:
         desk: the committer.
         clock: all time.
         limits: what the runner may hold.
-        take: begins a claimed item.
-        taken: called when all items of a claim have begun.
     """
 
-    def __init__(
-        self,
-        incarnation: int,
-        versions: list[int],
-        desk: Desk,
-        clock: Clock,
-        limits: Limits,
-        take: Callable[[Claimed], None],
-        taken: Callable[[], None],
-    ) -> None:
+    def __init__(self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, limits: Limits) -> None:
         self._incarnation, self._versions, self._desk, self._clock, self._limits = incarnation, versions, desk, clock, limits
-        self._take, self._taken = take, taken
-        self._asking = False
+        self._asked: Question | None = None
+        self._room = 0
         self._appetite = MORSEL
         self._hungry = True
         self._next_poll = 0
@@ -68,11 +53,6 @@ class Claiming:
         """Something may be claimable: ask at the next opportunity."""
         self._hungry = True
 
-    def poll(self, now: int) -> None:
-        """Time passed: after a while, look again."""
-        if now >= self._next_poll:
-            self._hungry = True
-
     def expect(self, wake: int) -> None:
         """An item is claimable again at this time."""
         self._wake = wake if self._wake is None else min(self._wake, wake)
@@ -81,19 +61,22 @@ class Claiming:
     def idle(self) -> bool:
         """Nothing is claimable, and no wait ends by itself before long."""
         waits = self._wake is not None and self._wake - self._clock.now_ms() < IDLE_MS
-        return not self._asking and not self._hungry and not waits
+        return self._asked is None and not self._hungry and not waits
 
-    def ask(self, in_flight: int, waiting: int, full: bool) -> None:
+    def ask(self, in_flight: int, waiting: int, full: bool, now: int) -> None:
         """Ask for items, if there is room.
 
         Args:
             in_flight: items held.
             waiting: ready tasks that wait for capacity.
             full: as many bytes are held as may be.
+            now: Unix milliseconds.
         """
+        if now >= self._next_poll:
+            self._hungry = True
         if not self._versions:
             self._hungry, self._wake = False, None  # all that is served is paused
-        if not self._hungry or self._asking:
+        if not self._hungry or self._asked is not None:
             return
         if waiting and waiting >= self._appetite // 2:
             self._appetite = max(self._appetite // 2, MORSEL)
@@ -101,34 +84,31 @@ class Claiming:
         room = min(self._limits.items - in_flight, self._limits.claim, self._appetite)
         if room < min(self._limits.claim, self._limits.items, self._appetite) // 4 or room < 1 or full:
             return
-        self._asking = True
-        self._hungry = False
+        self._hungry, self._room = False, room
+        versions, incarnation = self._versions, self._incarnation
 
         def verb(ledger: Ledger) -> tuple[list[Claimed], int | None]:
-            wake = ledger.next_wake(self._versions)  # first: if it fails, nothing has been claimed that nobody would hear of
-            return ledger.claim(self._incarnation, self._versions, room, self._clock.now_ms()), wake
+            wake = ledger.next_wake(versions)  # first: if it fails, nothing has been claimed that nobody would hear of
+            return ledger.claim(incarnation, versions, room, self._clock.now_ms()), wake
 
-        self._desk.call(verb, lambda answer: self._answered(answer, room))
+        self._asked = self._desk.ask(verb)
 
-    def _answered(self, answer: Any, room: int) -> None:
-        self._asking = False
+    def take(self) -> tuple[list[Claimed], int]:
+        """Items that were claimed since this was last asked, and the number of the verb that claimed them."""
+        asked = self._asked
+        if asked is None or not asked.done:
+            return [], 0
+        self._asked = None
         now = self._clock.now_ms()
         self._next_poll = now + self._limits.poll_ms
-        if isinstance(answer, Exception):
-            log.warning("claiming failed: %s", answer)
+        if isinstance(asked.answer, Exception):
+            log.warning("claiming failed: %s", asked.answer)
             self._wake = self._next_poll = now + AGAIN_MS  # not idle: nobody knows what is claimable
-            return
-        claimed, self._wake = answer
+            return [], 0
+        claimed, self._wake = asked.answer
         if self._wake is not None:
             self._next_poll = min(self._next_poll, max(self._wake, now + 1))
-        if len(claimed) == room:
+        if len(claimed) == self._room:
             self._hungry = True
             self._appetite = min(self._appetite * 2, self._limits.claim)
-        for one in claimed:
-            try:
-                self._take(one)
-            except HoldfastError as error:  # what it needs is missing or damaged: it must not stay here with nobody driving it
-                log.error("item %s cannot go on: %s", show(one.item), error)
-                later = Transition(one.item, one.fence, now, state="waiting", wake_at=now + REFUSED_MS)
-                self._desk.commit(later, lambda held: None)
-        self._taken()
+        return claimed, asked.sequence

@@ -1,43 +1,38 @@
-"""How far the parts of a passage are: scopes, eaches, joins, refinements; and how places are named."""
+"""How far the parts of a run are: scopes, eaches, joins, refinements; and how element paths are named."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from holdfast.model.codec import split
 from holdfast.model.combinators.each import bearable
 from holdfast.model.graph import Stage
 from holdfast.model.outcome import Argument
 from holdfast.model.task import EachPart
-from holdfast.model.values import PART, Chunk, Element, Listing, Reference, Value
+from holdfast.model.values import PART, Chunk, Element, Listing, Value
 
 SMALL = 4_096
 """Elements of at most so many bytes, on average, are read a chunk at a time."""
 
-CHUNKS = 3
-"""Chunks of elements that are held in memory."""
+
+def inside(path: str, index: int) -> str:
+    """The element path of the ``index``-th element or iteration of what is at ``path``."""
+    return f"{path}.{index}" if path else str(index)
 
 
-def inside(place: str, index: int) -> str:
-    """The place of the ``index``-th element or pass of what is at ``place``."""
-    return f"{place}.{index}" if place else str(index)
-
-
-def outer(place: str, depth: int) -> str:
-    """The part of a place that names the enclosing ``depth`` eaches and refines."""
-    return place if not place else ".".join(place.split(".")[:depth])
+def outer(path: str, depth: int) -> str:
+    """The part of an element path that names the enclosing ``depth`` eaches and refines."""
+    return path if not path else ".".join(path.split(".")[:depth])
 
 
 @dataclass(slots=True)
 class Scope:
-    """A region that has started at a place: how many of its nodes are unsettled, how many of those have started, which one failed, and
-    which are settled."""
+    """A region that has started at an element path: how many of its nodes are unsettled, how many of those have started,
+    which one failed, and which are settled."""
 
     region: int
-    place: str
+    path: str
     left: int
     active: int = 0
     failed: bool = False
@@ -47,7 +42,7 @@ class Scope:
 
 @dataclass(slots=True)
 class Join:
-    """A gather under way: what is there, what failed, which branches were sent back, and (once decided) who its members are."""
+    """A gather that has begun: what is there, what failed, which branches were sent back, and (once decided) its members."""
 
     there: dict[int, Argument] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
@@ -64,7 +59,7 @@ class Join:
 
 @dataclass(slots=True, frozen=True)
 class Refinement:
-    """A refine under way: the verdict on the last pass, the best draft so far and its score."""
+    """A refine that has begun: the verdict on the last iteration, the best draft so far and its score."""
 
     feedback: Argument | None = None
     best: Argument | None = None
@@ -73,7 +68,8 @@ class Refinement:
 
 @dataclass(slots=True)
 class EachProgress:
-    """An each under way: its elements, how far the window has come, failures by stage, results by stretch, and stretches that are kept."""
+    """An each that has begun: its elements, how far the window has come, failures by stage, results by stretch, and stretches
+    that are kept. ``loaded``: chunks of elements that are in memory."""
 
     count: int
     elements: list[bytes] | Listing
@@ -82,12 +78,14 @@ class EachProgress:
     open: int = 0
     opening: bool = False
     closed: bool = False
+    given_up: bool = False
     failed: list[int] = field(default_factory=list)
     results: dict[int, dict[int, Argument]] = field(default_factory=dict)
     chunks: dict[int, Chunk] = field(default_factory=dict)
     _left: dict[int, int] = field(default_factory=dict)
     _failures: dict[int, list[int]] = field(default_factory=dict)
-    _read: dict[int, list[bytes]] = field(default_factory=dict)
+    loaded: dict[int, list[bytes]] = field(default_factory=dict)
+    _open_in: dict[int, int] = field(default_factory=dict)
     _ends: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -102,7 +100,9 @@ class EachProgress:
 
     @property
     def stopped(self) -> bool:
-        """More elements failed than are borne; a later stage counts those that reach it."""
+        """It was given up, or more elements failed than are tolerated; a later stage counts those that reach it."""
+        if self.given_up:
+            return True
         reach = self.count
         for failed, stage in zip(self.failed, self.stages):
             if failed > bearable(stage.tolerate, reach):
@@ -116,15 +116,39 @@ class EachProgress:
         kept = not self.long or len(self.chunks) == -(-self.count // PART)
         return self.open == 0 and self.next >= self.count and kept
 
-    def advance(self) -> int | None:
-        """Open the next element that is not in a kept stretch; its index, or None at the end."""
+    def upcoming(self) -> int | None:
+        """The index of the next element that is not in a kept stretch, or None at the end."""
         while self.next < self.count and self.next // PART in self.chunks:
             self.next = (self.next // PART + 1) * PART
-        if self.next >= self.count:
+        return self.next if self.next < self.count else None
+
+    def lacks(self, index: int) -> int | None:
+        """The number of the chunk that must be loaded before an element can be opened, or None."""
+        if not isinstance(self.elements, Listing):
             return None
-        self.next += 1
+        number = self._chunk_of(index)
+        chunk = self.elements.chunks[number]
+        return None if number in self.loaded or chunk.size > SMALL * chunk.count else number
+
+    def open_element(self, index: int) -> None:
+        """Open the element that comes next."""
+        self.next = index + 1
         self.open += 1
-        return self.next - 1
+        if self._ends:
+            number = self._chunk_of(index)
+            self._open_in[number] = self._open_in.get(number, 0) + 1
+
+    def close_element(self, index: int) -> None:
+        """An element has ended; a chunk of which none is open any more is let go."""
+        self.open -= 1
+        if self._ends:
+            number = self._chunk_of(index)
+            self._open_in[number] -= 1
+            if not self._open_in[number] and self._ends[number] <= self.next:
+                self.loaded.pop(number, None)
+
+    def _chunk_of(self, index: int) -> int:
+        return bisect_right(self._ends, index)
 
     def fail(self, index: int, culprit: int) -> None:
         """An element failed at a node of its body."""
@@ -150,17 +174,11 @@ class EachProgress:
         self.chunks[part.part] = part.chunk
         self.failed = [known + more for known, more in zip(self.failed, part.failed)]
 
-    def element(self, index: int, fetch: Callable[[Reference], bytes]) -> Value:
-        """The element at an index: small ones are read a chunk at a time, large ones by whoever needs them."""
+    def element(self, index: int) -> Value:
+        """An element that is open: small ones are in memory, large ones are read by whoever needs them."""
         if not isinstance(self.elements, Listing):
             return self.elements[index]
-        number = bisect_right(self._ends, index)
+        number = self._chunk_of(index)
         chunk = self.elements.chunks[number]
         at = index - (self._ends[number] - chunk.count)
-        if chunk.size > SMALL * chunk.count:
-            return Element(chunk.digest, at)
-        if number not in self._read:
-            self._read[number] = split(fetch(Listing(chunk.count, chunk.size, (chunk,))))
-            while len(self._read) > CHUNKS:
-                del self._read[next(iter(self._read))]
-        return self._read[number][at]
+        return self.loaded[number][at] if number in self.loaded else Element(chunk.digest, at)

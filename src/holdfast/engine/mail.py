@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.engine.committer import Desk
+from holdfast.engine.entries import Question
 from holdfast.ledger import Ledger
 from holdfast.model.task import Answer
 
@@ -20,7 +19,7 @@ ROUND = 200
 """Events, waits and letters handed out in one transaction."""
 
 
-class Post:
+class Mail:
     """Hands out what is new, and fetches answers for the items that this runner drives.
 
     Args:
@@ -28,17 +27,12 @@ class Post:
         desk: the committer.
         clock: all time.
         poll_ms: longest time between two visits.
-        answered: told of each answer.
-        moved: called when something was handed out: items may have become claimable.
     """
 
-    def __init__(
-        self, incarnation: int, desk: Desk, clock: Clock, poll_ms: int, answered: Callable[[Answer], None], moved: Callable[[], None]
-    ) -> None:
+    def __init__(self, incarnation: int, desk: Desk, clock: Clock, poll_ms: int) -> None:
         self._incarnation, self._desk, self._clock, self._poll_ms = incarnation, desk, clock, poll_ms
-        self._answered, self._moved = answered, moved
         self._next = self._not_before = 0
-        self._visiting = False
+        self._asked: Question | None = None
         self._due = True
 
     def due(self) -> None:
@@ -47,32 +41,34 @@ class Post:
 
     def idle(self) -> bool:
         """Nothing is to be handed out, as far as is known."""
-        return not self._visiting and not self._due
+        return self._asked is None and not self._due
 
-    def visit(self, waiting: Callable[[], bool]) -> None:
-        """Go, if it is time. ``waiting``: whether items in memory wait for answers."""
-        now = self._clock.now_ms()
-        if self._visiting or now < self._not_before or not (self._due or now >= self._next):
-            return
-        self._visiting, self._due, self._next = True, False, now + self._poll_ms
+    def wants(self, now: int) -> bool:
+        """Whether it is time to go."""
+        return self._asked is None and now >= self._not_before and (self._due or now >= self._next)
 
-        waits = waiting()
+    def visit(self, now: int, waits: bool) -> None:
+        """Go. ``waits``: items in memory wait for answers."""
+        self._due, self._next = False, now + self._poll_ms
+        incarnation = self._incarnation
 
         def verb(ledger: Ledger) -> tuple[int, list[Answer]]:
             handed = ledger.mail.distribute(now, ROUND)
-            return handed, ledger.mail.answers(self._incarnation) if waits else []
+            return handed, ledger.mail.answers(incarnation) if waits else []
 
-        self._desk.call(verb, self._back)
+        self._asked = self._desk.ask(verb)
 
-    def _back(self, result: Any) -> None:
-        self._visiting = False
-        if isinstance(result, Exception):
-            log.warning("the mail room cannot be reached: %s", result)
+    def take(self) -> tuple[bool, list[Answer]]:
+        """Whether something was handed out since this was last asked, so that items may have become claimable; and answers."""
+        asked = self._asked
+        if asked is None or not asked.done:
+            return False, []
+        self._asked = None
+        if isinstance(asked.answer, Exception):
+            log.warning("the mail room cannot be reached: %s", asked.answer)
             self._due, self._not_before = True, self._clock.now_ms() + AGAIN_MS
-            return
-        handed, answers = result
-        for answer in answers:
-            self._answered(answer)
+            return False, []
+        handed, answers = asked.answer
         if handed:
             self._due = True  # what was handed out may have led to more
-            self._moved()
+        return bool(handed), answers

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from holdfast.engine.flow import Advance, call_off, doom, fail, open_region, scopes_of, settle
-from holdfast.engine.passage import Passage
-from holdfast.engine.progress import Join, Scope
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import Plan
+from holdfast.core.progress import Join, Scope
+from holdfast.core.regions import call_off, doom, drop_timer, fail, open_region, scopes_of, settle
+from holdfast.core.settle import flag, note_decision, refuse
 from holdfast.model.codec import decode, encode
 from holdfast.model.failure import Failure
 from holdfast.model.graph import CONSTANT, Node
@@ -18,49 +20,49 @@ LATE = "late-"
 NOTHING = Argument(b"null", CONSTANT)
 
 
-def start(passage: Passage, node: Node, place: str, out: Advance) -> None:
+def start(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     """Open the branches. A join that fired before is not decided again: the branches that were in it are taken as they were."""
     spec: GatherSpec = node.spec
-    row = passage.decided(node, place)
-    join = passage.joins[node.index, place] = Join()
+    row = run.decided(node, path)
+    join = run.joins[node.index, path] = Join()
     if row is not None:
         join.members = tuple(decode(bytes(row.output), list[int]))  # type: ignore[arg-type]
     elif spec.deadline_s is not None:
-        out.further().timers += (((node.index, place), spec.deadline_s),)
+        plan.timers += (((node.index, path), spec.deadline_s),)
     if row is None:
-        join.awaited = {number for number, region in enumerate(node.regions) if passage.redriven_in(region, node, place)}
-    again = row is not None and row.generation == passage.generation and spec.late == "record"
+        join.awaited = {number for number, region in enumerate(node.regions) if run.redriven_in(region, node, path)}
+    again = row is not None and row.generation == run.generation and spec.late == "record"
     for number, region in enumerate(node.regions):
         if join.fired and spec.late == "cancel":
             return  # a branch of no steps was enough
         if join.members is None or number in join.members or again:
-            open_region(passage, region, place, out)
+            open_region(run, region, path, plan)
 
 
-def done(passage: Passage, node: Node, place: str, scope: Scope, result: Argument, out: Advance) -> None:
+def done(run: ItemRun, node: Node, path: str, scope: Scope, result: Argument, plan: Plan) -> None:
     """A branch succeeded."""
-    join = passage.joins[node.index, place]
+    join = run.joins[node.index, path]
     number = node.regions.index(scope.region)
     join.there[number] = result
-    _ended(passage, node, place, join, number, out)
+    _ended(run, node, path, join, number, plan)
 
 
-def failed(passage: Passage, node: Node, place: str, scope: Scope, doomed: bool, out: Advance) -> None:
+def failed(run: ItemRun, node: Node, path: str, scope: Scope, doomed: bool, plan: Plan) -> None:
     """A branch failed."""
-    join = passage.joins[node.index, place]
+    join = run.joins[node.index, path]
     number = node.regions.index(scope.region)
     join.failed.add(number)
     join.broken = join.broken or (doomed and not join.fired)
-    _ended(passage, node, place, join, number, out)
+    _ended(run, node, path, join, number, plan)
 
 
-def come_due(passage: Passage, node: Node, place: str, out: Advance) -> None:
+def come_due(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     """The deadline has come: take what is there, if that is enough."""
-    join = passage.joins.get((node.index, place))
+    join = run.joins.get((node.index, path))
     if join is not None and not join.fired and not join.broken and join.members is None:
         join.overdue = True
-        out.further().dropped += ((node.index, place),)
-        _look(passage, node, place, join, out)
+        drop_timer(run, (node.index, path), plan)
+        _look(run, node, path, join, plan)
 
 
 def verdict(spec: GatherSpec, there: set[int], failed: set[int], overdue: bool) -> Literal["join", "fail", "wait"]:
@@ -81,38 +83,38 @@ def verdict(spec: GatherSpec, there: set[int], failed: set[int], overdue: bool) 
     return "join" if len(there) >= quorum else "wait"
 
 
-def _ended(passage: Passage, node: Node, place: str, join: Join, number: int, out: Advance) -> None:
+def _ended(run: ItemRun, node: Node, path: str, join: Join, number: int, plan: Plan) -> None:
     if join.fired:
-        out.further().flags += (LATE + passage.graph.regions[node.regions[number]].name,)
-        if not any(scopes_of(passage, region, node, place) for region in node.regions):
-            passage.late.discard((node.index, place))
-            del passage.joins[node.index, place]
+        flag(run, LATE + run.graph.regions[node.regions[number]].name, plan)
+        if not any(scopes_of(run, region, node, path) for region in node.regions):
+            run.late.discard((node.index, path))
+            del run.joins[node.index, path]
     else:
-        _look(passage, node, place, join, out)
+        _look(run, node, path, join, plan)
 
 
-def _look(passage: Passage, node: Node, place: str, join: Join, out: Advance) -> None:
+def _look(run: ItemRun, node: Node, path: str, join: Join, plan: Plan) -> None:
     if join.broken:
-        _break(passage, node, place, join, out)
+        _break(run, node, path, join, plan)
     elif join.members is not None:
         if join.members_there():
-            _fire(passage, node, place, join, out)
+            _fire(run, node, path, join, plan)
     else:
         found = verdict(node.spec, set(join.there), join.failed, join.overdue)
         if found == "join" and not join.overdue and join.awaited - set(join.there) - join.failed:
             return  # somebody sent a branch back: it is given the time to end
         if found == "join":
             join.members = tuple(sorted(join.there))
-            out.further().noted += (((node.index, place), encode(join.members)),)
-            _fire(passage, node, place, join, out)
+            note_decision(run, (node.index, path), encode(join.members), plan)
+            _fire(run, node, path, join, plan)
         elif found == "fail":
             if join.overdue:
                 why = f"{len(join.there)} of {len(node.regions)} branches were there after {node.spec.deadline_s:g} s"
-                out.further().refused += (((node.index, place), Failure("deadline", "JoinOverdue", why)),)
-            _break(passage, node, place, join, out)
+                refuse(run, (node.index, path), Failure("deadline", "JoinOverdue", why), plan)
+            _break(run, node, path, join, plan)
 
 
-def _fire(passage: Passage, node: Node, place: str, join: Join, out: Advance) -> None:
+def _fire(run: ItemRun, node: Node, path: str, join: Join, plan: Plan) -> None:
     """The join, once: the tuple of what is there, a flag for what is not."""
     join.fired = True
     assert join.members is not None
@@ -121,25 +123,25 @@ def _fire(passage: Passage, node: Node, place: str, join: Join, out: Advance) ->
         member = number in join.members
         values.append(join.there[number] if member else NOTHING)
         if not member:
-            out.further().flags += (MISSING + passage.graph.regions[region].name,)
-    settle(passage, node, place, tuple(values), out)
-    if node.spec.late == "record" and any(scopes_of(passage, region, node, place) for region in node.regions):
-        passage.late.add((node.index, place))
+            flag(run, MISSING + run.graph.regions[region].name, plan)
+    settle(run, node, path, tuple(values))
+    if node.spec.late == "record" and any(scopes_of(run, region, node, path) for region in node.regions):
+        run.late.add((node.index, path))
     else:
-        call_off(passage, node, place, out)
-        del passage.joins[node.index, place]
+        call_off(run, node, path, plan)
+        del run.joins[node.index, path]
 
 
-def _break(passage: Passage, node: Node, place: str, join: Join, out: Advance) -> None:
+def _break(run: ItemRun, node: Node, path: str, join: Join, plan: Plan) -> None:
     """The join can never fire: what waits is called off, and when nothing runs any more, the gather is dead."""
     first, join.broken = not join.broken, True
     if first:
-        if (node.index, place) in passage.live:
-            out.further().dropped += ((node.index, place),)
+        if (node.index, path) in run.live:
+            drop_timer(run, (node.index, path), plan)
         for region in node.regions:
-            for scope in scopes_of(passage, region, node, place):
+            for scope in scopes_of(run, region, node, path):
                 if not scope.failed:
-                    doom(passage, scope, -1, out)
-    if not any(scopes_of(passage, region, node, place) for region in node.regions):
-        del passage.joins[node.index, place]
-        fail(node, place, out)
+                    doom(run, scope, -1, plan)
+    if not any(scopes_of(run, region, node, path) for region in node.regions):
+        del run.joins[node.index, path]
+        fail(run, node, path)

@@ -1,0 +1,80 @@
+"""A failure inside the core, or a row that the ledger refuses, ends as one dead letter of its own item.
+
+It trusts identity alone: the item, its fence, its generation, the event, and the node that was being entered. What the event
+itself reported (an attempt that succeeded or failed) is kept, so that a redrive repeats no success.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.core.events import Succeeded
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import Plan, TaskKey
+from holdfast.model.failure import Failure, failure_of, storable
+from holdfast.model.fingerprint import fingerprint
+from holdfast.model.task import Beyond, DeadLetter, SettledTask
+from holdfast.model.values import inline
+
+REFUSED = "RowsRefused"
+"""The error of an item whose rows the ledger does not take."""
+
+
+def contain(run: ItemRun, event: Any, at: int, plan: Plan, error: BaseException) -> Plan:
+    """The plan that buries an item after a failure while an event was applied to it."""
+    found = failure_of(error)
+    what = type(event).__name__
+    where = f"item generation {run.generation}, pipeline {run.pipeline} version {run.version}"
+    message = f"{found.message} (while {what} was applied; {where})"
+    failure = Failure("internal", found.error, message, found.traceback)
+    rolled_back = isinstance(event, Succeeded) and event.transaction is not None
+    buried = bury_item(run, _key_of(run, event), failure, at, None if rolled_back else plan)
+    if isinstance(event, Succeeded) and not rolled_back and not (buried.plain or buried.settled):
+        if not isinstance(event.output, bytes) or inline(event.output):
+            began = at - round(event.ran_s * 1000)
+            row = (*event.key, run.generation, "succeeded", event.attempt, began, at)
+            buried.settled = (SettledTask(*row, event.output, event.usage),)
+    return buried
+
+
+def refused(run: ItemRun, plan: Plan, error: str, at: int, minimal: bool) -> Plan:
+    """The plan that buries an item whose rows the ledger does not take. ``minimal``: it did not take that either: nothing but
+    plain ASCII of ours is left in it."""
+    said = "the ledger refused its rows" if minimal else f"the ledger refused its rows: {error}"
+    failure = Failure("internal", REFUSED, said)
+    facts = None if minimal else Plan(run.item, run.fence, at)
+    return bury_item(run, _key_of(run, None), failure, at, facts)
+
+
+def bury_item(run: ItemRun, key: TaskKey, failure: Failure, at: int, facts: Plan | None) -> Plan:
+    """A plan that ends an item as dead with one dead letter, whatever its other rows are.
+
+    Args:
+        run: the item; only what identifies it is read.
+        key: the task that holds the letter.
+        failure: why.
+        at: Unix milliseconds.
+        facts: a plan of which the rows of ended attempts are kept, or None.
+    """
+    kept = storable(failure)
+    step = run.graph.nodes[key[0]].name
+    plan = Plan(run.item, run.fence, at)
+    if facts is not None:
+        plan.plain, plan.failed = facts.plain[:1], facts.failed[:1]
+        plan.settled = tuple([row for row in facts.settled[:1] if row.state == "succeeded" and row.attempt])
+    plan.letters = (DeadLetter(*key, run.generation, kept, 0, at, fingerprint(step, kept)),)
+    plan.more = Beyond(told=bool(run.parent), abandoned=True)
+    plan.state = "dead"
+    plan.tally = ((key[0], "dead"),)
+    return plan
+
+
+def _key_of(run: ItemRun, event: Any) -> TaskKey:
+    """The task to name: the node that was being entered, else the event's, else the last of the pipeline."""
+    if run.cursor is not None and 0 <= run.cursor[0] < len(run.graph.nodes):
+        return run.cursor
+    key = None if isinstance(event, Succeeded) else getattr(event, "key", None)
+    if isinstance(key, tuple) and len(key) == 2 and 0 <= key[0] < len(run.graph.nodes):
+        return key[0], key[1]
+    nodes = run.graph.regions[0].nodes
+    return (nodes[-1] if nodes else 0), ""

@@ -1,0 +1,61 @@
+"""What is handed to the committer: plans to write, and questions to the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.core.item_run import ItemRun
+from holdfast.core.plan import Plan, TaskKey
+from holdfast.ledger import Ledger
+from holdfast.transaction import OpenTransaction
+
+
+class Entry:
+    """A plan on its way into the ledger.
+
+    Args:
+        run: the item.
+        plan: what is written.
+        granted: tasks that start once it is durable; their slots are reserved.
+        call: the batched call to which its start belongs.
+        transaction: of a transactional step that succeeded, the open transaction that the plan goes into.
+        reply: told whether the plan was written.
+        final: it ends the item whatever was refused before.
+    """
+
+    __slots__ = ("call", "final", "granted", "plan", "reply", "run", "transaction")
+
+    def __init__(
+        self,
+        run: ItemRun,
+        plan: Plan,
+        granted: list[TaskKey] | None = None,
+        call: Any = None,
+        transaction: OpenTransaction | None = None,
+        reply: Callable[[bool], None] | None = None,
+        final: bool = False,
+    ) -> None:
+        self.run, self.plan, self.granted, self.call = run, plan, granted, call
+        self.transaction, self.reply, self.final = transaction, reply, final
+
+
+class Question:
+    """A verb that the ledger runs, and its answer.
+
+    Args:
+        verb: gets the ledger.
+
+    Attributes:
+        done: whether it is answered.
+        answer: what the verb returned, or the :class:`HoldfastError` that it raised.
+        sequence: its number among all verbs of this committer, in the order in which they ran.
+    """
+
+    __slots__ = ("answer", "done", "sequence", "verb")
+
+    def __init__(self, verb: Callable[[Ledger], Any]) -> None:
+        self.verb = verb
+        self.done = False
+        self.answer: Any = None
+        self.sequence = 0

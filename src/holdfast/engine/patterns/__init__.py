@@ -1,1 +1,0 @@
-"""What each combinator makes of its regions' ends, a file each; all implement :class:`holdfast.engine.flow.Pattern`."""
