@@ -1,4 +1,5 @@
-"""``python -m chaos.hostile --minutes 10 --json``: one JSON line a ledger; exit 1 when something was lost, stuck, repeated, harmed or leaked."""
+"""``python -m chaos.hostile --minutes 10 --json``: one JSON line a ledger; exit 1 when something
+was lost, stuck, repeated, harmed or leaked."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from typing import Any
 from chaos.hostile.campaign import Campaign, Plan
 from chaos.hostile.cases import KINDS
 
+ABOUT = "Hostile steps, stores, disks, rows, clocks and kills, all at once; one JSON line a ledger."
+
 PER_MINUTE = 500
 """Items that must be submitted a minute."""
 
@@ -21,7 +24,15 @@ GROWTH_MB = 50
 
 def wrong(result: dict[str, Any]) -> list[str]:
     """The bars that a result does not pass."""
-    none = ("stuck", "lost", "harmed", "duplicated_effects", "leaked_slots", "leaked_fds", "undrained")
+    none = (
+        "stuck",
+        "lost",
+        "harmed",
+        "duplicated_effects",
+        "leaked_slots",
+        "leaked_fds",
+        "undrained",
+    )
     found = [f"{name}: {result[name]}" for name in none if result[name]]
     if result["rss_growth_mb"] > GROWTH_MB:
         found.append(f"rss_growth_mb: {result['rss_growth_mb']}")
@@ -49,21 +60,57 @@ def run(plan: Plan) -> dict[str, Any]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m chaos.hostile", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of each ledger's campaign, besides the lulls (10)")
+    parser = argparse.ArgumentParser(prog="python -m chaos.hostile", description=ABOUT)
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=10.0,
+        help="minutes of each ledger's campaign, besides the lulls (10)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="decides what is submitted and what disturbs (1)")
-    parser.add_argument("--ledger", choices=["sqlite", "postgres", "both"], default="both", help="one after another by default")
-    parser.add_argument("--kinds", default="", help=f"pipelines to submit to, with commas; all by default: {', '.join(KINDS)}")
-    parser.add_argument("--undisturbed", action="store_true", help="only the steps are hostile: no full disks, locks, jumps of clocks, kills")
-    parser.add_argument("--plant", choices=["", "forgets"], default="", help="make a fault, to show that it is found")
-    parser.add_argument("--json", action="store_true", help="print one JSON line a ledger (there is no other output; progress is on stderr)")
+    parser.add_argument(
+        "--ledger",
+        choices=["sqlite", "postgres", "both"],
+        default="both",
+        help="one after another by default",
+    )
+    parser.add_argument(
+        "--kinds",
+        default="",
+        help=f"pipelines to submit to, with commas; all by default: {', '.join(KINDS)}",
+    )
+    parser.add_argument(
+        "--undisturbed",
+        action="store_true",
+        help="only the steps are hostile: no full disks, locks, jumps of clocks, kills",
+    )
+    parser.add_argument(
+        "--plant",
+        choices=["", "forgets"],
+        default="",
+        help="make a fault, to show that it is found",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON line a ledger (there is no other output; progress is on stderr)",
+    )
     given = parser.parse_args()
     kinds = tuple(kind for kind in given.kinds.split(",") if kind)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     failed = False
     for ledger in ("sqlite", "postgres") if given.ledger == "both" else (given.ledger,):
-        result = run(Plan(given.minutes, given.seed, ledger == "postgres", kinds, given.plant, not given.undisturbed))
+        result = run(
+            Plan(
+                given.minutes,
+                given.seed,
+                ledger == "postgres",
+                kinds,
+                given.plant,
+                not given.undisturbed,
+            )
+        )
         print(json.dumps(result), flush=True)
         for one in wrong(result):
             failed = True

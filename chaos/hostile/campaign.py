@@ -1,4 +1,5 @@
-"""One hostile campaign: runners, what they are handed, what disturbs them, and what is left of it."""
+"""One hostile campaign: runners, what they are handed, what disturbs them, and what is left of
+it."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True):
         seed: decides what is handed in and what disturbs.
         postgres: whether the ledger is PostgreSQL, with two runners.
         kinds: pipelines to draw from; all when empty.
-        plant: a fault that the campaign makes itself, to show that it is found: ``forgets``: a receipt without an item.
+        plant: a fault that the campaign makes itself, to show that it is found: ``forgets``: a
+            receipt without an item.
         disturbed: whether anything disturbs but the steps.
     """
 
@@ -59,7 +61,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """A runner that has nothing to do: its process, slots by executor, descriptors, resident memory."""
+    """A runner that has nothing to do: its process, slots by executor, descriptors, resident
+    memory."""
 
     pid: int
     slots: dict[str, int]
@@ -90,7 +93,12 @@ class Campaign:
             "HOLDFAST_WORKERS": "2", "HOLDFAST_CONCURRENCY": "20", "HOLDFAST_WORKER_MEMORY": "600MB",
             NOTEBOOK: str(self.notebook), RELEASE: str(self.release),
         }  # fmt: skip
-        self.app = App(home=folder / "home", ledger=ledger, artifacts=str(self.artifacts.folder / "kept"), workers=2)
+        self.app = App(
+            home=folder / "home",
+            ledger=ledger,
+            artifacts=str(self.artifacts.folder / "kept"),
+            workers=2,
+        )
         self.receipts: dict[str, Drawn] = {}
         self.pending: list[Drawn] = []
         self.made = 0
@@ -113,14 +121,19 @@ class Campaign:
         """Tell on stderr how far it is."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
-    # -- runners ---------------------------------------------------------------------------------------------
+    # -- runners -----------------------------------------------------------------------------------
 
     def start(self, place: int) -> None:
         """Start the runner of a place."""
         targets = [f"chaos.hostile.pipelines:{name}" for name in SERVED]
         command = [sys.executable, "-m", "chaos.hostile.runner", "runner", *targets, "--json"]
         with (self.folder / "runner.log").open("ab") as log:
-            process = subprocess.Popen(command, env={**self.environment, CLOCK: str(self.clocks[place])}, stdout=subprocess.DEVNULL, stderr=log)
+            process = subprocess.Popen(
+                command,
+                env={**self.environment, CLOCK: str(self.clocks[place])},
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         self.runners[place : place + 1] = [process]
 
     def stop(self, place: int) -> None:
@@ -135,7 +148,7 @@ class Campaign:
                 runner.kill()
                 runner.wait()
 
-    # -- handing in ------------------------------------------------------------------------------------------
+    # -- handing in --------------------------------------------------------------------------------
 
     def hand_in(self, drawn: list[Drawn]) -> None:
         """Submit; what is not acknowledged is submitted again, under the same keys, until it is."""
@@ -155,7 +168,8 @@ class Campaign:
             self.pending = [one for one in self.pending if one.pipeline != first.pipeline]
 
     def _submit(self) -> None:
-        """Keep a backlog; a runner that stands still is handed more all the same, at a lower rate."""
+        """Keep a backlog; a runner that stands still is handed more all the same, at a lower
+        rate."""
         while not self.over.is_set():
             if self.quiet.is_set():
                 time.sleep(0.05)
@@ -167,7 +181,11 @@ class Campaign:
 
     def _next(self, kind: str = "") -> Drawn:
         self.made += 1
-        return draw(self.rng, self.made, kind or (self.rng.choice(self.plan.kinds) if self.plan.kinds else ""))
+        return draw(
+            self.rng,
+            self.made,
+            kind or (self.rng.choice(self.plan.kinds) if self.plan.kinds else ""),
+        )
 
     def open_items(self) -> int:
         """Items that have not ended; many, while nobody can say."""
@@ -181,7 +199,8 @@ class Campaign:
             return BACKLOG + 1
 
     def _people(self) -> None:
-        """Decide reviews: a price; or what became of a wire, which the notebook knows, once its worker is surely gone."""
+        """Decide reviews: a price; or what became of a wire, which the notebook knows, once its
+        worker is surely gone."""
         first: dict[int, float] = {}
         while not self.over.is_set():
             try:
@@ -198,7 +217,7 @@ class Campaign:
                 pass  # the ledger is away, or what was shown has changed
             self.over.wait(0.3)
 
-    # -- lulls -----------------------------------------------------------------------------------------------
+    # -- lulls -------------------------------------------------------------------------------------
 
     def settle(self, limit_s: float) -> bool:
         """Wait until everything has ended, or nothing does any more; False then."""
@@ -216,7 +235,8 @@ class Campaign:
         return False
 
     def measure(self) -> Measured:
-        """Slots, descriptors and memory of the first runner, when it alone is there and has nothing to do."""
+        """Slots, descriptors and memory of the first runner, when it alone is there and has
+        nothing to do."""
         for place in range(1, len(self.runners)):
             self.stop(place)
         slots = {kind: self._occupy(kind, number) for kind, number in HOLDERS.items()}
@@ -239,7 +259,8 @@ class Campaign:
         return seen
 
     def lull(self) -> Measured:
-        """Nothing disturbs, nothing is handed in: let everything end, run one of each kind, and measure."""
+        """Nothing disturbs, nothing is handed in: let everything end, run one of each kind, and
+        measure."""
         self.quiet.set()
         time.sleep(0.1)
         for place, runner in enumerate(self.runners):
@@ -269,7 +290,7 @@ class Campaign:
             self.killer.end()
             self.disturbances.end()
 
-    # -- all of it -------------------------------------------------------------------------------------------
+    # -- all of it ---------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
         """Two storms with a lull between them and one after; then the verdict."""

@@ -18,7 +18,8 @@ KINDS = {
 """Pipelines, and how often each is drawn."""
 
 UNLUCKY = ("crash", "memory", "infrastructure")
-"""Classes of failures that a kill from outside explains: an item that should have been completed may be dead of them."""
+"""Classes of failures that a kill from outside explains: an item that should have been completed
+may be dead of them."""
 
 
 class Drawn(msgspec.Struct, frozen=True):

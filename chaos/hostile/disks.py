@@ -1,4 +1,5 @@
-"""Disks that fill up: a small file system in memory that the campaign mounts, and a file that takes all of its space for a while."""
+"""Disks that fill up: a small file system in memory that the campaign mounts, and a file that
+takes all of its space for a while."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ MB = 1_000_000
 
 
 class SmallDisk:
-    """A folder that is a disk of its own, where this user may mount one; elsewhere it is a plain folder, and nothing fills it.
+    """A folder that is a disk of its own, where this user may mount one; elsewhere it is a plain
+    folder, and nothing fills it.
 
     Args:
         folder: where; it is made.

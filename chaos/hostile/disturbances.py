@@ -1,4 +1,5 @@
-"""What happens to the runners of the hostile campaign while they work: full disks, locked rows, wrong clocks, lost connections, kills."""
+"""What happens to the runners of the hostile campaign while they work: full disks, locked rows,
+wrong clocks, lost connections, kills."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ neighbour.execute("begin immediate")
 time.sleep(float(sys.argv[2]))
 neighbour.execute("rollback")
 """
-"""Another process that has the file's lock: not this one, in which closing the file would end the locks of our own library."""
+"""Another process that has the file's lock: not this one, in which closing the file would end the
+locks of our own library."""
 
 JUMPS_MS = (-3_600_000, -60_000, -2_000, 2_000, 60_000, 3_600_000)
 
@@ -43,7 +45,15 @@ class Disturbances:
         server: the PostgreSQL server, or None.
     """
 
-    def __init__(self, seed: int, artifacts: SmallDisk, ledger: SmallDisk, clocks: list[Path], database: str, server: LocalPostgres | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        artifacts: SmallDisk,
+        ledger: SmallDisk,
+        clocks: list[Path],
+        database: str,
+        server: LocalPostgres | None,
+    ) -> None:
         self._rng = random.Random(seed)
         self._artifacts, self._ledger, self._clocks = artifacts, ledger, clocks
         self._database, self._server = database, server
@@ -108,7 +118,11 @@ class Disturbances:
         """Somebody else has rows of items, or the file, for seconds."""
         if self._server is None:
             seconds = 0.5 + self._rng.random() * 2
-            held = subprocess.run([sys.executable, "-c", _NEIGHBOUR, self._database, str(seconds)], capture_output=True, check=False)
+            held = subprocess.run(
+                [sys.executable, "-c", _NEIGHBOUR, self._database, str(seconds)],
+                capture_output=True,
+                check=False,
+            )
             self.counts["locks"] += held.returncode == 0
             return
         with suppress(psycopg.Error), psycopg.connect(self._database, connect_timeout=2) as session:
@@ -120,7 +134,10 @@ class Disturbances:
 
     def _terminate(self) -> None:
         """Connections end."""
-        with suppress(psycopg.Error), psycopg.connect(self._database, autocommit=True, connect_timeout=2) as session:
+        with (
+            suppress(psycopg.Error),
+            psycopg.connect(self._database, autocommit=True, connect_timeout=2) as session,
+        ):
             session.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'holdfast%' and random() < 0.5")
             self.counts["terminated"] += 1
 
@@ -155,7 +172,12 @@ class Killer:
         start: starts the runner of a place.
     """
 
-    def __init__(self, rng: random.Random, runners: list[subprocess.Popen[bytes]], start: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        runners: list[subprocess.Popen[bytes]],
+        start: Callable[[int], None],
+    ) -> None:
         self._rng, self._runners, self._start = rng, runners, start
         self._over = threading.Event()
         self._thread: threading.Thread | None = None

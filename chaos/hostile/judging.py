@@ -1,4 +1,5 @@
-"""The verdict on a hostile campaign: what the ledger says of what was acknowledged, beside what the notebook says."""
+"""The verdict on a hostile campaign: what the ledger says of what was acknowledged, beside what
+the notebook says."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class Found(msgspec.Struct):
         dead: items that are.
         stuck: items that have neither ended nor a reason to wait any longer.
         lost: receipts without an item.
-        harmed: items that should have been completed and are dead for a reason that no kill explains, or the other way round.
+        harmed: items that should have been completed and are dead for a reason that no kill
+            explains, or the other way round.
         balanced: whether the audit is.
         examples: of what is wrong.
     """

@@ -1,4 +1,5 @@
-"""What hostile steps do: to their executor, to their process, and with what they return. Each says what may become of its item."""
+"""What hostile steps do: to their executor, to their process, and with what they return. Each says
+what may become of its item."""
 
 from __future__ import annotations
 
@@ -74,7 +75,10 @@ def _raise(error: BaseException) -> NoReturn:
 
 
 def _group() -> NoReturn:
-    raise ExceptionGroup("many", [ValueError(str(n)) for n in range(2_000)] + [TransientError("inside", retry_after=0.01)])
+    raise ExceptionGroup(
+        "many",
+        [ValueError(str(n)) for n in range(2_000)] + [TransientError("inside", retry_after=0.01)],
+    )
 
 
 def _deep_call() -> int:

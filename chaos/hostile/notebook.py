@@ -1,6 +1,8 @@
-"""The notebook: a file outside of everything, to which steps append what they do, and in which the judge reads afterwards.
+"""The notebook: a file outside of everything, to which steps append what they do, and in which the
+judge reads afterwards.
 
-One line is one write to a file that is open for appending: lines of different processes never mix, and a kill tears none.
+One line is one write to a file that is open for appending: lines of different processes never mix,
+and a kill tears none.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a step did.
 
     Attributes:
-        what: ``start``: an attempt began; ``effect``: it had an effect that must not be repeated; ``recorded``: ``ctx.once`` returned;
+        what: ``start``: an attempt began; ``effect``: it had an effect that must not be repeated;
+            ``recorded``: ``ctx.once`` returned;
             ``held``: it occupies a slot until it is released.
         item: the item's id.
         generation: its generation.
@@ -64,7 +67,8 @@ def read(path: Path) -> Iterator[Line]:
 
 
 def repeated(lines: Iterable[Line]) -> list[str]:
-    """What happened again though it must not have: a start of a settled step, an effect that was had, one that was recorded."""
+    """What happened again though it must not have: a start of a settled step, an effect that was
+    had, one that was recorded."""
     found: list[str] = []
     settled: set[tuple[str, int, str]] = set()
     had: set[tuple[str, int, str, str]] = set()

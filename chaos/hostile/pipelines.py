@@ -1,4 +1,5 @@
-"""What the hostile campaign runs: calm steps beside hostile ones, on every executor, and every way in which an item waits."""
+"""What the hostile campaign runs: calm steps beside hostile ones, on every executor, and every way
+in which an item waits."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def key_of(given: Case) -> str:
     return given.key
 
 
-# -- calm ------------------------------------------------------------------------------------------------------
+# -- calm ------------------------------------------------------------------------------------------
 
 
 @step(retry=_OFTEN, timeout=_LONG)
@@ -95,7 +96,7 @@ def calm(given: Case) -> int:
     return close(pack(weigh(receive(given))))
 
 
-# -- hostile steps ---------------------------------------------------------------------------------------------
+# -- hostile steps ---------------------------------------------------------------------------------
 
 
 def _do(given: Case) -> Any:
@@ -163,7 +164,7 @@ def in_batch(given: Case) -> int:
     return follow(batched_step(given))
 
 
-# -- data that do not fit --------------------------------------------------------------------------------------
+# -- data that do not fit --------------------------------------------------------------------------
 
 
 @step(retry=_OFTEN, timeout=_LONG)
@@ -178,7 +179,7 @@ def projected(given: dict[str, Any]) -> int:
     return route(case("a", counted), case("b", counted))(given["kind"], given)
 
 
-# -- every combinator ------------------------------------------------------------------------------------------
+# -- every combinator ------------------------------------------------------------------------------
 
 
 @step(retry=_OFTEN, timeout=_LONG)
@@ -230,7 +231,11 @@ def combined(given: Case) -> int:
     """An each that tolerates, a gather with a quorum, a refinement."""
     total = added(each(picky, tolerate=0.9)(spread(given)))
     number = number_of(given)
-    return joined(total, gather(picky, judged, quorum=1)(number), refine(draft, judged, until=lambda one: one >= 2, max_iterations=3)(number))
+    return joined(
+        total,
+        gather(picky, judged, quorum=1)(number),
+        refine(draft, judged, until=lambda one: one >= 2, max_iterations=3)(number),
+    )
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -335,7 +340,7 @@ def waiting(given: Case) -> str:
     return heard(wait_for("chaos.answered", Answer)(given.key))
 
 
-# -- slots -----------------------------------------------------------------------------------------------------
+# -- slots -----------------------------------------------------------------------------------------
 
 
 def _released() -> bool:

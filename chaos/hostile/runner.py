@@ -1,6 +1,8 @@
-"""``holdfast`` under a wall clock that jumps: ``python -m chaos.hostile.runner runner MODULE:NAME …``.
+"""``holdfast`` under a wall clock that jumps: ``python -m chaos.hostile.runner runner MODULE:NAME
+…``.
 
-The file that ``CHAOS_CLOCK`` names holds eight bytes: by how many milliseconds this process's wall clock is wrong, as a signed number.
+The file that ``CHAOS_CLOCK`` names holds eight bytes: by how many milliseconds this process's wall
+clock is wrong, as a signed number.
 Nobody touches the machine's clock, and what is monotonic stays so.
 """
 
@@ -20,7 +22,8 @@ CLOCK = "CHAOS_CLOCK"
 
 
 class WrongTime:
-    """Stands in for the module ``time`` in :mod:`holdfast.clock`, the only place that reads the machine's clock."""
+    """Stands in for the module ``time`` in :mod:`holdfast.clock`, the only place that reads the
+    machine's clock."""
 
     monotonic = staticmethod(time.monotonic)
 

@@ -1,4 +1,5 @@
-"""A short hostile campaign; the long one is ``python -m chaos.hostile --minutes 10``. And what shows that it can fail."""
+"""A short hostile campaign; the long one is ``python -m chaos.hostile --minutes 10``. And what
+shows that it can fail."""
 
 from __future__ import annotations
 
@@ -41,11 +42,28 @@ def test_a_receipt_without_an_item_is_found() -> None:
     assert "sqlite: lost: 1" in said
 
 
-GOOD = {"stuck": 0, "lost": 0, "harmed": 0, "duplicated_effects": 0, "leaked_slots": 0, "leaked_fds": 0, "undrained": 0, "rss_growth_mb": 12.5}
+GOOD = {
+    "stuck": 0,
+    "lost": 0,
+    "harmed": 0,
+    "duplicated_effects": 0,
+    "leaked_slots": 0,
+    "leaked_fds": 0,
+    "undrained": 0,
+    "rss_growth_mb": 12.5,
+}
 GOOD |= {"balanced": True, "submitted": 5_000, "minutes": 10.0}
 
 
-@pytest.mark.parametrize("bad", [*({name: 1} for name in list(GOOD)[:7]), {"rss_growth_mb": 51}, {"balanced": False}, {"submitted": 4_999}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({name: 1} for name in list(GOOD)[:7]),
+        {"rss_growth_mb": 51},
+        {"balanced": False},
+        {"submitted": 4_999},
+    ],
+)
 def test_every_bar_can_be_missed(bad: dict[str, Any]) -> None:
     assert wrong(GOOD) == []
     assert len(wrong(GOOD | bad)) == 1
@@ -56,11 +74,31 @@ def test_every_bar_can_be_missed(bad: dict[str, Any]) -> None:
     [
         ([Line("start", "a", 1, "weigh"), Line("start", "a", 1, "weigh")], 0),
         ([Line("start", "a", 1, "pack", settled=("weigh",)), Line("start", "a", 1, "weigh")], 1),
-        ([Line("start", "a", 1, "pack", settled=("weigh",)), Line("start", "b", 1, "weigh"), Line("start", "a", 2, "weigh")], 0),
+        (
+            [
+                Line("start", "a", 1, "pack", settled=("weigh",)),
+                Line("start", "b", 1, "weigh"),
+                Line("start", "a", 2, "weigh"),
+            ],
+            0,
+        ),
         ([Line("effect", "a", 1, "wire", "k"), Line("effect", "a", 1, "wire", "k")], 1),
         ([Line("effect", "a", 1, "wire", "k"), Line("effect", "b", 1, "wire", "l")], 0),
-        ([Line("effect", "a", 1, "once charge", "k"), Line("effect", "a", 1, "once charge", "k")], 0),
-        ([Line("effect", "a", 1, "once charge", "k"), Line("recorded", "a", 1, "once charge", "k"), Line("effect", "a", 2, "once charge", "k")], 1),
+        (
+            [
+                Line("effect", "a", 1, "once charge", "k"),
+                Line("effect", "a", 1, "once charge", "k"),
+            ],
+            0,
+        ),
+        (
+            [
+                Line("effect", "a", 1, "once charge", "k"),
+                Line("recorded", "a", 1, "once charge", "k"),
+                Line("effect", "a", 2, "once charge", "k"),
+            ],
+            1,
+        ),
     ],
 )
 def test_what_must_not_be_repeated_is_found(lines: list[Line], found: int) -> None:
@@ -92,7 +130,10 @@ def test_a_small_disk_is_full_until_it_is_freed(tmp_path: Path) -> None:
             assert not disk.fill()
             pytest.skip("this user may mount nothing")
         disk.fill()
-        with pytest.raises(OSError, match="No space left"), (disk.folder / "more").open("wb", buffering=0) as file:
+        with (
+            pytest.raises(OSError, match="No space left"),
+            (disk.folder / "more").open("wb", buffering=0) as file,
+        ):
             file.write(os.urandom(100_000))
         disk.free()
         (disk.folder / "more").write_bytes(os.urandom(100_000))

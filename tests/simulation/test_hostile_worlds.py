@@ -1,4 +1,5 @@
-"""Hostile worlds: what they inject is found when the engine does not bear it, the same seed replays, and calm worlds hold.
+"""Hostile worlds: what they inject is found when the engine does not bear it, the same seed
+replays, and calm worlds hold.
 
 ``python -m holdfast.testing --hostile --seeds 1000`` runs more of them.
 """
@@ -29,7 +30,8 @@ from holdfast.testing.hostile.strikes import ALIENS, POINTS, Strikes, item_of, r
 from holdfast.testing.simulator import InvariantBroken
 
 CONTAINED = find_spec("holdfast.core") is not None
-"""Whether the engine contains failures by its structure: then these seeds hold. Before, they show what it does not bear."""
+"""Whether the engine contains failures by its structure: then these seeds hold. Before, they show
+what it does not bear."""
 
 contained = pytest.mark.skipif(not CONTAINED, reason="this engine does not contain failures yet")
 uncontained = pytest.mark.skipif(CONTAINED, reason="shows faults that the engine has no more")
@@ -53,7 +55,7 @@ def finds(rule: str, *injections: str, seeds: int = 60, runners: int = 1, steady
     return False
 
 
-# -- seeds -------------------------------------------------------------------------------------------------------
+# -- seeds -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -81,7 +83,7 @@ def test_seeds_of_everything_hold(seed: int) -> None:
     simulate_hostile(seed, 1 + 2 * (seed % 2))
 
 
-# -- what an engine that contains nothing is found by, kind by kind -----------------------------------------------
+# -- what an engine that contains nothing is found by, kind by kind --------------------------------
 
 
 @uncontained
@@ -104,7 +106,7 @@ def test_it_finds_what_is_not_borne(injections: tuple[str, ...], rule: str) -> N
     assert finds(rule, *injections)
 
 
-# -- planted faults ----------------------------------------------------------------------------------------------
+# -- planted faults --------------------------------------------------------------------------------
 
 
 def test_it_finds_a_clock_that_stands_still_after_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +152,9 @@ def test_it_finds_a_result_that_is_another_items(monkeypatch: pytest.MonkeyPatch
     assert finds("I19 unaffected", "store")
 
 
-def test_it_finds_a_body_that_runs_again_though_it_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_finds_a_body_that_runs_again_though_it_succeeded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from holdfast.model.failure import Failure
     from holdfast.testing.faults import FaultyExecutor
 
@@ -159,7 +163,11 @@ def test_it_finds_a_body_that_runs_again_though_it_succeeded(monkeypatch: pytest
     def end(self: Any, outcomes: Any) -> None:  # its result cannot be stored: it fails, and does not count
         for one in outcomes:
             if one.failure is None and self._rng.random() < 0.1:
-                one.output, one.failure, one.charged = None, Failure("infrastructure", "LedgerUnavailableError", "no space left"), False
+                one.output, one.failure, one.charged = (
+                    None,
+                    Failure("infrastructure", "LedgerUnavailableError", "no space left"),
+                    False,
+                )
         original(self, outcomes)
 
     monkeypatch.setattr(FaultyExecutor, "_end", end)
@@ -176,14 +184,18 @@ def test_it_finds_an_item_that_dies_without_being_counted(monkeypatch: pytest.Mo
         made = original(self, step, invocations)
         for one in made:
             if step.name == "doubled" and one.invocation.item == self.world.strikes.victim:
-                one.output, one.failure, one.charged = None, Failure("infrastructure", "SystemExit", "a library called sys.exit()"), False
+                one.output, one.failure, one.charged = (
+                    None,
+                    Failure("infrastructure", "SystemExit", "a library called sys.exit()"),
+                    False,
+                )
         return made
 
     monkeypatch.setattr(FaultyExecutor, "_outcomes", outcomes)
     assert finds("I10 progress", "store")
 
 
-# -- what injects ------------------------------------------------------------------------------------------------
+# -- what injects ----------------------------------------------------------------------------------
 
 
 def _strikes(most: int = 5) -> Strikes:
@@ -275,5 +287,8 @@ def test_plain_python_says_how_an_item_ends() -> None:
 
 def test_a_violation_says_what_was_injected_and_how_to_replay_it() -> None:
     world = HostileWorld(5, injections=frozenset(("store",)))
-    with pytest.raises(InvariantBroken, match=r"I99: why \(`python -m holdfast.testing --hostile --seed 5` replays it\)"):
+    with pytest.raises(
+        InvariantBroken,
+        match=r"I99: why \(`python -m holdfast.testing --hostile --seed 5` replays it\)",
+    ):
         world.broken("I99", "why")

@@ -31,7 +31,8 @@ class Machine:
 
 
 class HostClock:
-    """The runner's real clock on such a machine: what it does about jumps is part of the simulation.
+    """The runner's real clock on such a machine: what it does about jumps is part of the
+    simulation.
 
     Args:
         machine: where it runs.

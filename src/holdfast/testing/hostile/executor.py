@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 MANY = 8
 """Attempts of a step that never fails for good by failures that pass."""
 
-OUTPUTS: tuple[Any, ...] = (b"NaN", b"\xff\xfe", b"", b'"\\ud800"', b"[" * 100 + b"]" * 100, b'{"a":' * 3_000, "text", object(), 5)
+OUTPUTS: tuple[Any, ...] = (
+    b"NaN",
+    b"\xff\xfe",
+    b"",
+    b'"\\ud800"',
+    b"[" * 100 + b"]" * 100,
+    b'{"a":' * 3_000,
+    "text",
+    object(),
+    5,
+)
 FAILURES: tuple[Any, ...] = (
     Failure("transient", "E\0", "\ud800", "\0", "1"),  # type: ignore[arg-type]
     Failure("nonsense", "E", "m"),  # type: ignore[arg-type]
@@ -26,7 +36,8 @@ FAILURES: tuple[Any, ...] = (
 
 
 class HostileExecutor(FaultyExecutor):
-    """Calls the bodies for real, counts their successes, and breaks its contract as the world says."""
+    """Calls the bodies for real, counts their successes, and breaks its contract as the world
+    says."""
 
     def hostile(self, world: HostileWorld, rng: random.Random) -> HostileExecutor:
         """Break the contract as a world says."""
@@ -39,7 +50,10 @@ class HostileExecutor(FaultyExecutor):
         for one in invocations:
             fence = self._fences.get(one.task, one.fence)
             if one.task in self._open and fence != one.fence:
-                self.world.broken("I24 beside itself", f"{one.task} began under fence {one.fence} while it ran under fence {fence}")
+                self.world.broken(
+                    "I24 beside itself",
+                    f"{one.task} began under fence {one.fence} while it ran under fence {fence}",
+                )
             self._fences[one.task] = one.fence
         super().start(step, invocations)
 

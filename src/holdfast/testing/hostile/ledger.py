@@ -1,4 +1,5 @@
-"""The real ledger, whose verbs and reads fail in every way: not done, done and not answered, an exception that no contract names."""
+"""The real ledger, whose verbs and reads fail in every way: not done, done and not answered, an
+exception that no contract names."""
 
 from __future__ import annotations
 
@@ -37,11 +38,13 @@ class HostileLedger(FaultyLedger):
         self.verbs = 0.0
         """Share of the verbs and reads that fail."""
         self.refused: tuple[int, int] | None = None
-        """An item and a node of it whose success the ledger refuses, for ever: its value is none that it stores."""
+        """An item and a node of it whose success the ledger refuses, for ever: its value is none
+        that it stores."""
         self.locked: dict[int, float] = {}
         """Items whose rows somebody else has, and until when (seconds of the clock)."""
         self.delayed: Callable[[int, float], None] = lambda item, seconds: None
-        """Told when an item's rows are written that had to wait for another item's: for how many seconds."""
+        """Told when an item's rows are written that had to wait for another item's: for how many
+        seconds."""
         self._since: dict[int, float] = {}
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
@@ -92,7 +95,7 @@ class HostileLedger(FaultyLedger):
         if drawn == 1:
             raise self._strikes.alien()
         called(*arguments, **named)
-        raise CommitUnknownError("simulated: the answer was lost") if drawn == 2 else self._strikes.alien()
+        raise (CommitUnknownError("simulated: the answer was lost") if drawn == 2 else self._strikes.alien())
 
     def _fails(self) -> bool:
         return self._strikes.open and self._rng.random() < self.verbs

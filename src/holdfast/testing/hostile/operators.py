@@ -1,4 +1,5 @@
-"""Operators of a hostile world: they restart items at any instant, with another payload too, cancel and restart, and clear values."""
+"""Operators of a hostile world: they restart items at any instant, with another payload too,
+cancel and restart, and clear values."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ def operate(world: HostileWorld) -> None:
         verb = world.rng.choice(("restart", "step", "again", "payload", "clear"))
         with suppress(InputError):  # what cannot be restarted is refused
             if verb == "clear":
+                world.cleared.update(one for one, of in rows if of == version)
                 world.real.purge(loaded.pipeline.name, now + DAY_MS, None, now, 1_000)
             elif verb == "step":
                 node = world.rng.choice([node.index for node in loaded.pipeline.graph.steps()])
@@ -47,5 +49,10 @@ def revise(world: HostileWorld, operation: int, item: int) -> None:
     fields: dict[str, Any] = msgspec.json.decode(data)
     fields["number"] += 1
     changed = msgspec.json.encode(fields)
-    if world.real.lifecycle.change(operation, Restart(payload=changed, digest=content_digest(changed)), [item], world.clock.now_ms()):
+    if world.real.lifecycle.change(
+        operation,
+        Restart(payload=changed, digest=content_digest(changed)),
+        [item],
+        world.clock.now_ms(),
+    ):
         world.given[item] = name, changed

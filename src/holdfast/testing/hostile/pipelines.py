@@ -1,4 +1,5 @@
-"""What hostile worlds run: pipelines whose ends are known, because the same function runs as plain Python."""
+"""What hostile worlds run: pipelines whose ends are known, because the same function runs as plain
+Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An artifact store that is full, away, slow, raises what it must not, and loses or cuts what it has taken."""
+"""An artifact store that is full, away, slow, raises what it must not, and loses or cuts what it
+has taken."""
 
 from __future__ import annotations
 

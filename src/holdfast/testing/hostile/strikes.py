@@ -46,7 +46,8 @@ POINTS = (
     "holdfast.model.codec:project",
     "holdfast.model.codec:split",
 )
-"""Functions, by import path, that raise in a hostile world: those that decide what an event means for an item, and codecs."""
+"""Functions, by import path, that raise in a hostile world: those that decide what an event means
+for an item, and codecs."""
 
 RARELY = 0.004
 """Share of the calls that raise, of functions of which nobody can say which item they are for."""
@@ -71,7 +72,8 @@ class Strikes:
         self.where: list[str] = []
         """Which calls raised."""
         self.open = False
-        """Whether anything may raise now: something of the engine runs, and the world does not heal."""
+        """Whether anything may raise now: something of the engine runs, and the world does not
+        heal."""
 
     def alien(self) -> Exception:
         """One of the exceptions."""
