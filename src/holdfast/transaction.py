@@ -22,8 +22,9 @@ class OpenTransaction(Protocol):
         """Have the database check what it would otherwise check at COMMIT, while the step can still be blamed for it."""
         ...
 
-    def settle(self, incarnation: int, transition: Transition) -> bool:
-        """Write the settlement beside what the step wrote, and commit both; False when the fence no longer held: nothing is written.
+    def settle(self, incarnation: int, transition: Transition) -> bool | None:
+        """Write the settlement beside what the step wrote, and commit both; False when the fence no longer held: nothing is
+        written; None when somebody else holds the item's row: the transaction is still open, try again later.
 
         Raises:
             LedgerError: nothing was written, or (the connection was lost, and the ledger cannot be asked) it is not known.

@@ -5,7 +5,7 @@ The handlers stand in the order of :mod:`holdfast.core.events`. What a node's se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -88,7 +88,7 @@ def conclude(run: ItemRun, plan: Plan) -> None:
         run.loaded.clear()
 
 
-def start(run: ItemRun, keys: list[TaskKey], at: int, plan: Plan) -> None:
+def start(run: ItemRun, keys: Sequence[TaskKey], at: int, plan: Plan) -> None:
     """Start attempts for which capacity was granted."""
     for key in keys:
         live = run.live.get(key)
@@ -143,11 +143,13 @@ def _running(run: ItemRun, key: TaskKey, attempt: int) -> bool:
 
 def _succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
     key, output = event.key, event.output
-    if not _running(run, key, event.attempt):
+    live = run.live.get(key)
+    if live is None or live.attempt != event.attempt or key not in run.running:
         return
+    run.running.discard(key)
     run.spent += event.cost
     node = run.graph.nodes[key[0]]
-    if type(output) is bytes and not (len(output) <= 4096 or inline(output)):
+    if type(output) is bytes and not inline(output):
         run.unstored[key] = event
         run.size += len(output)
         need = Need("value", (Argument(output, key[0]),), node.listed)
@@ -157,6 +159,7 @@ def _succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
 
 
 def _keep_success(run: ItemRun, event: Succeeded, output: Any, plan: Plan) -> None:
+    """Write the success, and follow it up: as a rule, one step that needs nothing else is ready then."""
     key = event.key
     settle_success(run, event, output, plan)
     plan.tally += ((key[0], "succeeded"),)
@@ -165,7 +168,15 @@ def _keep_success(run: ItemRun, event: Succeeded, output: Any, plan: Plan) -> No
     node = run.graph.nodes[key[0]]
     run.values[key] = output
     run.size += len(output) if type(output) is bytes else 200
-    run.todo.append((node, key[1], True))
+    if node.follower < 0 or run.restored or run.earlier:
+        run.todo.append((node, key[1], True))
+        return
+    scope = run.scopes.get((node.region, key[1]))
+    if scope is None or scope.failed:
+        run.todo.append((node, key[1], True))
+        return
+    scope.left -= 1
+    plan.ready += ((node.follower, key[1]),)
 
 
 def _failed(run: ItemRun, event: Failed, plan: Plan) -> None:

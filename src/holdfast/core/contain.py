@@ -46,6 +46,11 @@ def refused(run: ItemRun, plan: Plan, error: str, at: int, minimal: bool) -> Pla
     return bury_item(run, _key_of(run, None), failure, at, facts)
 
 
+def unreadable(run: ItemRun, why: str, at: int) -> Plan:
+    """The plan that buries an item of which what is stored cannot be read."""
+    return bury_item(run, _key_of(run, None), Failure("bad-input", "UnreadableRows", why), at, None)
+
+
 def bury_item(run: ItemRun, key: TaskKey, failure: Failure, at: int, facts: Plan | None) -> Plan:
     """A plan that ends an item as dead with one dead letter, whatever its other rows are.
 

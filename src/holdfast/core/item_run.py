@@ -44,6 +44,7 @@ class ItemRun:
         trace: W3C trace id of what set it off, or empty.
         incarnation: the runner's.
         relays: events that it emits are for a broker too.
+        cached: whether any step of the graph is cached.
         values: of settled nodes.
         live: tasks that started and have not ended.
         scopes: open regions, by region and element path.
@@ -101,6 +102,7 @@ class ItemRun:
     trace: str = ""
     incarnation: int = 0
     relays: bool = False
+    cached: bool = False
     values: dict[TaskKey, Kept] = field(default_factory=dict)
     live: dict[TaskKey, LiveTask] = field(default_factory=dict)
     scopes: dict[tuple[int, str], Scope] = field(default_factory=dict)

@@ -31,7 +31,7 @@ def restore(claimed: Claimed, pipeline: Pipeline[Any, Any]) -> ItemRun:
         claimed.trace,
         admitted_at=claimed.admitted_at,
     )
-    run.budget = pipeline.budget.item_usd
+    run.budget, run.cached = pipeline.budget.item_usd, pipeline.graph.cached
     run.held = "paused" if claimed.pause else ""
     if claimed.fence == 1:
         return run  # nothing of it has begun

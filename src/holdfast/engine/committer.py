@@ -256,26 +256,38 @@ class Committer:
 
     def _write(self, group: list[Entry]) -> None:
         """Write entries in order; the plan of a transactional step goes into the step's own transaction."""
+        busy: set[int] = set()
         at = 0
         for number, entry in enumerate(group):
             if entry.transaction is not None:
-                self._write_together(group[at:number])
-                self._outbox.append((entry, self._settle(entry.transaction, entry)))
+                self._write_together(group[at:number], busy)
+                self._hear(entry, self._settle(entry.transaction, entry) if entry.plan.item not in busy else "busy", busy)
                 at = number + 1
-        self._write_together(group[at:] if at else group)
+        self._write_together(group[at:] if at else group, busy)
 
-    def _write_together(self, group: list[Entry]) -> None:
-        if not group:
+    def _write_together(self, group: list[Entry], busy: set[int]) -> None:
+        if busy:
+            for entry in group:
+                if entry.plan.item in busy:
+                    self._delayed.append(entry)
+            group = [entry for entry in group if entry.plan.item not in busy]
+        if group:
+            for entry, answer in zip(group, self._patiently([entry.plan for entry in group]), strict=True):
+                if answer == "held":
+                    self._outbox.append((entry, answer))
+                else:
+                    self._hear(entry, answer, busy)
+
+    def _hear(self, entry: Entry, answer: Answer, busy: set[int]) -> None:
+        """An item whose row somebody else holds is tried again later, with all that follows on it."""
+        item = entry.plan.item
+        if answer == "busy" or item in busy:
+            busy.add(item)
+            self._delayed.append(entry)
             return
-        busy: set[int] = set()
-        for entry, answer in zip(group, self._patiently([entry.plan for entry in group]), strict=True):
-            if answer == "busy" or entry.plan.item in busy:
-                busy.add(entry.plan.item)
-                self._delayed.append(entry)
-                continue
-            if isinstance(answer, Refused):
-                self._refused.add(entry.plan.item)
-            self._outbox.append((entry, answer))
+        if isinstance(answer, Refused):
+            self._refused.add(item)
+        self._outbox.append((entry, answer))
 
     def _patiently(self, group: list[Transition]) -> list[Answer]:
         while True:
@@ -292,7 +304,7 @@ class Committer:
 
     def _settle(self, transaction: OpenTransaction, entry: Entry) -> Answer:
         try:
-            return "held" if transaction.settle(self._incarnation, entry.plan) else "stale"
+            return _ANSWERS[transaction.settle(self._incarnation, entry.plan)]
         except Exception as error:
             return Unsettled(f"{type(error).__name__}: {error}")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 
@@ -16,7 +16,7 @@ from holdfast.core.decide import SUSPECT
 from holdfast.core.events import Deferred, Unavailable
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import TaskKey
-from holdfast.core.values import arguments
+from holdfast.core.values import arguments, resolve
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
 from holdfast.engine.gates import Gates
@@ -24,7 +24,7 @@ from holdfast.engine.learning import Learning
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
 from holdfast.model.graph import Graph, Node
-from holdfast.model.outcome import Invocation
+from holdfast.model.outcome import Argument, Invocation
 from holdfast.model.step import Step
 
 Ready = tuple[ItemRun, TaskKey]
@@ -88,14 +88,18 @@ class Dispatch:
         self.turned_away: deque[tuple[ItemRun, Deferred | Unavailable]] = deque()
         """What must wait, or fails, instead of starting."""
 
-    def offer(self, run: ItemRun, keys: tuple[TaskKey, ...]) -> list[TaskKey]:
+    def offer(self, run: ItemRun, keys: tuple[TaskKey, ...]) -> Sequence[TaskKey]:
         """Tasks are ready. Those for which there is capacity now are granted, and come back; the others queue."""
+        if len(keys) == 1 and not (self._restricted or self.draining or run.held or run.suspects):
+            step: Step = run.graph.nodes[keys[0][0]].step
+            if step.simple and not self._queues[step.runs] and self.executors[step.runs].reserve(step):
+                return keys
         granted = []
         for key in keys:
             if self.draining or run.held:
                 run.ready.add(key)
                 continue
-            step: Step = run.graph.nodes[key[0]].step
+            step = run.graph.nodes[key[0]].step
             if (step.depends is not None or self._restricted) and self._must_wait(run, key, step):
                 continue
             if run.suspects:
@@ -194,6 +198,13 @@ class Dispatch:
         where = self._where(*tasks[0], step)[0] if tasks[0][0].suspects else step.runs
         self.executors[where].start(step, invocations)
 
+    def launch_one(self, run: ItemRun, key: TaskKey, step: Step) -> None:
+        """Run one task whose start is durable."""
+        invocation = self._invocation(run, key, step)
+        run.running.add(key)
+        where = step.runs if not run.suspects else self._where(run, key, step)[0]
+        self.executors[where].start(step, [invocation])
+
     def stop(self, run: ItemRun, key: TaskKey, attempt: int) -> None:
         """Stop an attempt, wherever it runs."""
         for executor in self.executors.values():
@@ -242,7 +253,12 @@ class Dispatch:
             heapq.heappush(self._queues[self._where(run, key, step)[0]], (-node.rank, next(self._order), run, key))
 
     def _invocation(self, run: ItemRun, key: TaskKey, step: Step) -> Invocation:
-        live = run.live[key]
+        live, node = run.live[key], run.graph.nodes[key[0]]
+        inputs = node.inputs
+        if len(inputs) == 1 and not run.edits:  # as a rule
+            given: tuple[Argument, ...] = (resolve(run, inputs[0], key[1]),)
+        else:
+            given = arguments(run, node, key[1])
         timeout = self._learning.limit_s(run.pipeline, step, live.failures + 1) if step.learns else step.timeout_s
         if run.deadline is not None:
             timeout = min(timeout, max((run.deadline - self._clock.now_ms()) / 1000, 0.001))
@@ -256,7 +272,7 @@ class Dispatch:
             live.attempt,
             run.generation,
             run.key,
-            arguments(run, run.graph.nodes[key[0]], key[1]),
+            given,
             timeout,
             run.deadline,
             live.suspect >= SUSPECT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from holdfast.core.item_run import ItemRun
@@ -22,15 +22,18 @@ class Entry:
         transaction: of a transactional step that succeeded, the open transaction that the plan goes into.
         reply: told whether the plan was written.
         final: it ends the item whatever was refused before.
+
+    Attributes:
+        usual: all that follows once it is durable is that one task starts.
     """
 
-    __slots__ = ("call", "final", "granted", "plan", "reply", "run", "transaction")
+    __slots__ = ("call", "final", "granted", "plan", "reply", "run", "transaction", "usual")
 
     def __init__(
         self,
         run: ItemRun,
         plan: Plan,
-        granted: list[TaskKey] | None = None,
+        granted: Sequence[TaskKey] = (),
         call: Any = None,
         transaction: OpenTransaction | None = None,
         reply: Callable[[bool], None] | None = None,
@@ -38,6 +41,7 @@ class Entry:
     ) -> None:
         self.run, self.plan, self.granted, self.call = run, plan, granted, call
         self.transaction, self.reply, self.final = transaction, reply, final
+        self.usual = len(granted) == 1 and call is None and transaction is None and plan.state is None
 
 
 class Question:

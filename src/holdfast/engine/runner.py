@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor as Threads
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from holdfast.clock import Clock
 from holdfast.core.apply import StandsStillError, apply, goes_on, look_up, rest, start
-from holdfast.core.contain import contain, refused
+from holdfast.core.contain import contain, refused, unreadable
 from holdfast.core.events import (
     CacheAnswered,
     DeadlinePassed,
@@ -62,8 +62,11 @@ from holdfast.model.step import Step
 from holdfast.model.task import NOTHING
 from holdfast.model.task import Answer as OutsideAnswer
 from holdfast.store import Store
+from holdfast.transaction import OpenTransaction
 
 log = logging.getLogger("holdfast")
+
+NOTHING_GRANTED: Sequence[TaskKey] = ()
 
 LOOK_MS = 100
 """Time between looks at the deadlines of items, and at everything else that is not told by an event."""
@@ -227,9 +230,7 @@ class Runner:
 
     def carry(self, run: ItemRun, plan: Plan, event: Event | None = None) -> None:
         """Carry out a plan: stop, load, wake, start what has capacity, and write."""
-        granted: list[TaskKey] = []
-        if plan.ready:
-            granted = self._start(run, plan)
+        granted = self._start(run, plan) if plan.ready else NOTHING_GRANTED
         if plan.stop:
             for key, attempt in plan.stop:
                 self._dispatch.stop(run, key, attempt)
@@ -247,7 +248,9 @@ class Runner:
                 raise StandsStillError(f"nothing of the item goes on after {type(event).__name__}")
         if run.size != run.weighed:
             self._items.weigh(run)
-        self._write(run, plan, granted, event)
+        transaction = event.transaction if type(event) is Succeeded else None
+        if granted or plan.plain or transaction is not None or plan.anything:
+            self._write(run, plan, granted, transaction)
 
     def begin(self, claimed: Claimed, sequence: int, at: int) -> None:
         """Begin or go on with a claimed item."""
@@ -269,6 +272,9 @@ class Runner:
             run.held = run.held or "queued"
         self._items.add(run)
         plan = Plan(run.item, run.fence, at)
+        if claimed.broken:
+            self.bury(run, unreadable(run, claimed.broken, at))
+            return
         try:
             plan = begin(run, at)
             for answer in claimed.answers:
@@ -285,13 +291,13 @@ class Runner:
         """An item ends as a dead letter, whatever else is true of it."""
         letter = plan.letters[0]
         what = f"{letter.failure.error}: {letter.failure.message}"
-        log.error("item %s is buried, by a fault of Holdfast's own: %s\n%s", show(run.item), what, letter.failure.traceback)
+        log.error("item %s is buried: %s\n%s", show(run.item), what, letter.failure.traceback)
         self._stop_all(run)
         run.buried = True
         for node, became in plan.tally:
             self.tally.tasks[run.pipeline, node, became] += 1
         self._entries.append(Entry(run, plan, final=True))
-        if self.faults.note(run.pipeline, letter.fingerprint, what):
+        if letter.failure.error_class == "internal" and self.faults.note(run.pipeline, letter.fingerprint, what):
             self._pause(run.pipeline, what)
 
     # -- what the ledger answered --------------------------------------------------------------------------------
@@ -300,11 +306,14 @@ class Runner:
         """What became of a plan."""
         self._uncommitted -= 1
         run, held = entry.run, answer == "held"
+        if held and entry.usual and not run.closed:
+            self._proceed(run, entry.granted[0], at)
+            return
         if entry.transaction is not None:
             self._free_transaction()
         if entry.reply is not None:
             entry.reply(held)
-        if entry.granted or entry.call is not None:
+        if entry.granted:
             self._launch(entry, held, at)
         if held:
             if entry.plan.state is not None:
@@ -356,9 +365,11 @@ class Runner:
                     tasks.append((run, key))
             self._dispatch.bisect(tasks, outcomes[0].failure)
             return
+        get = self._items.get
         for outcome in outcomes:
-            run = self._run_of(outcome.invocation)
-            if run is None:
+            invocation = outcome.invocation
+            run = get(invocation.item)
+            if run is None or run.closed or run.fence != invocation.fence:
                 self._roll_back(outcome)
             else:
                 self.step(run, self._event_of(run, outcome, at), at)
@@ -419,40 +430,41 @@ class Runner:
 
     # -- starting ------------------------------------------------------------------------------------------------
 
-    def _start(self, run: ItemRun, plan: Plan) -> list[TaskKey]:
+    def _start(self, run: ItemRun, plan: Plan) -> Sequence[TaskKey]:
         """Start what has capacity now, in this very plan; the rest queues, or is looked up in the cache first."""
         ready, plan.ready = plan.ready, ()
-        nodes = run.graph.nodes
+        if run.cached:
+            ready = self._look_up(run, ready, plan)
+        granted = self._dispatch.offer(run, ready) if ready else NOTHING_GRANTED
+        if granted:
+            start(run, granted, plan.at, plan)
+        return granted
+
+    def _look_up(self, run: ItemRun, ready: tuple[TaskKey, ...], plan: Plan) -> tuple[TaskKey, ...]:
+        """Tasks of cached steps are looked up before they are offered; which ones are left."""
         offered = []
         for key in ready:
-            step: Step = nodes[key[0]].step
-            if step.cached and key not in run.digests:
+            if run.graph.nodes[key[0]].step.cached and key not in run.digests:
                 look_up(run, key, plan)
             else:
                 offered.append(key)
         for key, digest in plan.lookups:
             question = self._desk.ask(lambda ledger, digest=digest: ledger.health.cached([digest]))  # type: ignore[misc]
             self._lookups.append((run, key, digest, question))
-        granted = self._dispatch.offer(run, tuple(offered)) if offered else []
-        if granted:
-            start(run, granted, plan.at, plan)
-        return granted
+        return tuple(offered)
 
-    def _write(self, run: ItemRun, plan: Plan, granted: list[TaskKey], event: Event | None) -> None:
-        transaction = event.transaction if type(event) is Succeeded else None
-        if not (granted or transaction is not None or plan.anything):
-            return
+    def _write(self, run: ItemRun, plan: Plan, granted: Sequence[TaskKey], transaction: OpenTransaction | None) -> None:
         if plan.state == "waiting":
             self._claims.expect(plan.wake_at)
         if plan.more is not None:
             self._mail.due()
             self._claims.hunger()
-        self._entries.append(Entry(run, plan, granted, transaction=transaction))
+        self._entries.append(Entry(run, plan, granted, None, transaction))
 
     def _launch(self, entry: Entry, held: bool, at: int) -> None:
         """Starts are durable, or will never be: run them, or give their slots back."""
         run, call = entry.run, entry.call
-        for key in entry.granted or ():
+        for key in entry.granted:
             run.starting.discard(key)
             if call is None:
                 goes_on = held and not run.closed and key in run.live
@@ -460,6 +472,21 @@ class Runner:
             elif call.answered((run, key), held):
                 tasks = [one for one in call.held if not one[0].closed and one[1] in one[0].live]
                 self._run_call(call.step, tasks, (run, key), at)
+
+    def _proceed(self, run: ItemRun, key: TaskKey, at: int) -> None:
+        """The usual answer: a plan is durable that starts one task."""
+        run.starting.discard(key)
+        step: Step = run.graph.nodes[key[0]].step
+        if key not in run.live:
+            self._dispatch.release(run, key, step)
+            return
+        try:
+            self._dispatch.launch_one(run, key, step)
+        except Exception as error:
+            self._dispatch.release(run, key, step)
+            run.running.discard(key)
+            run.cursor = key
+            self.bury(run, contain(run, None, at, Plan(run.item, run.fence, at), error))
 
     def _run_call(self, step: Step, tasks: list[Ready], last: Ready, at: int) -> None:
         if not tasks:
@@ -489,7 +516,7 @@ class Runner:
         plan = Plan(run.item, run.fence, at)
         rest(run, plan)
         if plan.anything:
-            self._write(run, plan, [], None)
+            self._write(run, plan, NOTHING_GRANTED, None)
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
@@ -580,7 +607,7 @@ class Runner:
             before = len(self._entries)
             yield run, EffectNoted(key, invocation.attempt, label, value)
             if len(self._entries) > before:
-                self._entries[-1].reply = reply
+                self._entries[-1].reply, self._entries[-1].usual = reply, False
             else:
                 reply(False)
 

@@ -7,7 +7,7 @@ several runners are added up when they are read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,9 @@ import msgspec
 from holdfast.ledgers.rows import Group
 from holdfast.model.measures import ITEM, SUMS, Histogram, Measure, first_place
 from holdfast.model.task import Transition, Usage
+
+KEPT_MINUTES = 2
+"""Minutes whose sums are kept in memory."""
 
 HOURLY = -2_000_000_000
 """Under which incarnation the row of a whole hour stands."""
@@ -36,20 +39,66 @@ def minutes_of(transitions: Iterable[Transition]) -> set[int]:
     return {one.at // 60_000 for one in transitions}
 
 
-def measure(group: Group, known: Callable[[int], Iterable[Row]]) -> list[Row]:
-    """The rows of ``keep_measure`` for a group.
+def apart(incarnation: int) -> int:
+    """Under which number it is measured what an incarnation writes in transactions other than its groups."""
+    return -1_500_000_000 - incarnation
+
+
+def measure(group: Group, shard: int, known: Mapping[int, Iterable[Row]]) -> list[Row]:
+    """The rows of ``keep_measure`` for a group that is written apart.
 
     Args:
         group: the rows of the group.
-        known: this incarnation's rows of a minute, as ``measures_now`` returns them.
+        shard: under which number it is measured.
+        known: by minute, what the ledger has under that number: rows of ``measures_now``.
     """
     fresh = _measured(group)
     for minute in {key[0] for key in fresh}:
-        for version, node, *values in known(minute):
+        for version, node, *values in known[minute]:
             one = fresh.get((minute, version, node))
             if one is not None:
                 one.merge(measure_of(values))
-    return [(minute, group.incarnation, version, node, *row_of(one)) for (minute, version, node), one in sorted(fresh.items())]
+    return [(minute, shard, version, node, *row_of(one)) for (minute, version, node), one in sorted(fresh.items())]
+
+
+class Sums:
+    """This incarnation's measures of the last minutes, as they stand in the ledger: nobody else writes them, so they are read once.
+
+    What is added counts before its transaction has been committed: after a failure, forget all of it.
+    """
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, dict[tuple[int, int], Measure]] = {}
+        self._incarnation = 0
+
+    def forget(self) -> None:
+        """Something was not committed, or perhaps not."""
+        self._minutes.clear()
+
+    def unknown(self, incarnation: int, minutes: Iterable[int]) -> list[int]:
+        """Of these minutes, those that must be read."""
+        if incarnation != self._incarnation:
+            self._minutes.clear()
+            self._incarnation = incarnation
+        return sorted(set(minutes) - self._minutes.keys())
+
+    def learn(self, minute: int, rows: Iterable[Row]) -> None:
+        """What the ledger has of a minute: rows of ``measures_now``."""
+        self._minutes[minute] = {(version, node): measure_of(values) for version, node, *values in rows}
+        for old in [one for one in self._minutes if one < minute - KEPT_MINUTES]:
+            del self._minutes[old]
+
+    def add(self, group: Group) -> list[Row]:
+        """Add what a group measured; the rows of ``keep_measure``."""
+        rows = []
+        for (minute, version, node), one in sorted(_measured(group).items()):
+            there = self._minutes[minute].get((version, node))
+            if there is None:
+                there = self._minutes[minute][version, node] = one
+            else:
+                there.merge(one)
+            rows.append((minute, group.incarnation, version, node, *row_of(there)))
+        return rows
 
 
 def compact(run: Run, before_minute: int) -> bool:

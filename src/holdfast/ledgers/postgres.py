@@ -19,6 +19,7 @@ from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
+from holdfast.ledgers.measuring import Sums
 from holdfast.ledgers.postgres_commit import SQL, numbers, runner_of, write_group
 from holdfast.ledgers.postgres_connection import Connection, Patience, check_server, one, open_connection, translated
 from holdfast.ledgers.postgres_listening import listen
@@ -62,6 +63,7 @@ class PostgresLedger:
         self._url = url
         self._patience = Patience()
         self._unanswered: dict[int, int] = {}
+        self._sums = Sums()
         self._partitioned = time.monotonic()
         self._connection: Connection | None = open_connection(url)
         self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, numbers)
@@ -168,9 +170,15 @@ class PostgresLedger:
             CommitUnknownError: the connection was lost; whether the group was written is not known.
         """
         try:
-            return self._transact(lambda connection: write_group(connection, incarnation, command, transitions), whole=True)
+            return self._transact(
+                lambda connection: write_group(connection, incarnation, command, transitions, self._sums), whole=True
+            )
         except LedgerUnavailableError as error:
+            self._sums.forget()
             raise CommitUnknownError(str(error)) from error
+        except BaseException:
+            self._sums.forget()
+            raise
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Whether that group was written: commands of an incarnation only grow, and it had no other connection."""

@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.beyond import Run, write_beyond
-from holdfast.ledgers.measuring import measure, minutes_of
+from holdfast.ledgers.measuring import Sums, minutes_of
 from holdfast.ledgers.postgres_connection import Connection, one
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
@@ -34,7 +34,9 @@ def words(values: Iterable[str]) -> str:
     return '{"' + '","'.join(values) + '"}'
 
 
-def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
+def write_group(
+    connection: Connection, incarnation: int, command: int, transitions: list[Transition], sums: Sums
+) -> list[bool | None]:
     """Write all transitions whose fence holds, in a transaction; return which. BEGIN and COMMIT travel with their neighbours: three
     round trips in all.
 
@@ -46,7 +48,8 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
         connection.execute("begin")
         noted = connection.execute(SQL["note_command"], (command, incarnation))
         locked = connection.execute(SQL["fences"], (numbers(items),))
-        measured = {minute: connection.execute(SQL["measures_now"], (minute, incarnation)) for minute in minutes_of(transitions)}
+        unknown = sums.unknown(incarnation, minutes_of(transitions))
+        read = {minute: connection.execute(SQL["measures_now"], (minute, incarnation)) for minute in unknown}
     if one(noted) is None:
         raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
     group = Group(incarnation)
@@ -56,12 +59,14 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
         missing = set(items) - {row[0] for row in known}
         busy = dict(connection.execute(SQL["fences_now"], (numbers(missing),)).fetchall())
     held = held_of(transitions, known, group, busy)
-    write_rows(connection, group, {minute: rows.fetchall() for minute, rows in measured.items()}, "commit")
+    for minute, measured in read.items():
+        sums.learn(minute, measured.fetchall())
+    write_rows(connection, group, sums.add(group), "commit")
     return held
 
 
-def write_rows(connection: Connection, group: Group, measured: dict[int, list[Any]], last: LiteralString = "") -> None:
-    """Send the rows of a group, and a last statement with them. ``measured``: this incarnation's measures by minute."""
+def write_rows(connection: Connection, group: Group, measures: list[Any], last: LiteralString = "") -> None:
+    """Send the rows of a group, and a last statement with them. ``measures``: rows of ``keep_measure``."""
     for query, rows, types in (("copy_plain_tasks", group.plain, _PLAIN_TYPES), ("copy_tasks", group.tasks, _TASK_TYPES)):
         if rows:
             with connection.cursor() as cursor, cursor.copy(SQL[query]) as copy:
@@ -70,7 +75,7 @@ def write_rows(connection: Connection, group: Group, measured: dict[int, list[An
                     copy.write_row(row)
     with connection.pipeline():
         _write(connection, group)
-        for row in measure(group, measured.__getitem__):
+        for row in measures:
             connection.execute(SQL["keep_measure"], row)
         if last and not group.beyond:
             connection.execute(last)
@@ -84,10 +89,16 @@ def write_rows(connection: Connection, group: Group, measured: dict[int, list[An
 
 def _write(connection: Connection, group: Group) -> None:
     if group.drops:
-        items, nodes, places = zip(*group.drops, strict=True)
+        drops = [(item, node, place) for (node, place), items in group.drops.items() for item in items]
+        items, nodes, places = zip(*drops, strict=True)
         connection.execute(SQL["drop_live"], (numbers(items), numbers(nodes), words(places)))
-    if group.live:
-        columns = list(zip(*group.live.values(), strict=True))
+    starts, rows = group.first_starts()
+    if starts:
+        first = [(item, node, place, at) for (node, place, at), items in starts.items() for item in items]
+        items, nodes, places, times = zip(*first, strict=True)
+        connection.execute(SQL["start_tasks"], (numbers(items), numbers(nodes), words(places), numbers(times)))
+    if rows:
+        columns = list(zip(*rows, strict=True))
         lists = [words(column) if isinstance(column[0], str) else numbers(column) for column in columns]
         connection.execute(SQL["write_live"], lists)
     for row in group.attempts:

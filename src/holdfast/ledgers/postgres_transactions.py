@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
-from holdfast.ledgers.measuring import minutes_of
+from holdfast.ledgers.measuring import apart, measure, minutes_of
 from holdfast.ledgers.postgres_commit import SQL, numbers, write_rows
 from holdfast.ledgers.postgres_connection import SCHEMA, Connection, one, open_connection, translated
 from holdfast.ledgers.rows import Group, held_of
@@ -71,11 +71,13 @@ class PostgresTransaction:
         """Check deferred constraints now."""
         self._connection.execute("set constraints all immediate")
 
-    def settle(self, incarnation: int, transition: Transition) -> bool:
+    def settle(self, incarnation: int, transition: Transition) -> bool | None:
         """Write the settlement and COMMIT."""
         try:
             with translated(self._url):
                 held = self._write(incarnation, transition)
+                if held is None:
+                    return None
                 self._connection.execute("commit" if held else "rollback")
         except LedgerUnavailableError as error:
             self._connection.close()
@@ -94,28 +96,44 @@ class PostgresTransaction:
         except psycopg.Error:
             self._connection.close()
 
-    def _write(self, incarnation: int, transition: Transition) -> bool:
+    def _write(self, incarnation: int, transition: Transition) -> bool | None:
+        """None: somebody else holds the item's row; nothing was written."""
         self._connection.execute(f"set local search_path = {SCHEMA}")
         self._connection.execute("set local enable_seqscan = off")
         if one(self._connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
             raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
         running = self._connection.execute(SQL["fences"], (numbers([transition.item]),)).fetchall()
         group = Group(incarnation)
-        (held,) = held_of([transition], running, group)
-        # Settlements and groups take turns in the committer's thread, so nobody else writes this incarnation's measures now.
-        measured = {minute: self._connection.execute(SQL["measures_now"], (minute, incarnation)) for minute in minutes_of([transition])}
-        write_rows(self._connection, group, {minute: rows.fetchall() for minute, rows in measured.items()})
+        if not running:
+            locked = self._connection.execute(SQL["fences_now"], (numbers([transition.item]),)).fetchall()
+            if locked and locked[0][1] == transition.fence:
+                return None
+        held = held_of([transition], running, group) == [True]
+        shard = apart(incarnation)  # the committer knows the sums of its own groups by heart
+        measured = {
+            minute: self._connection.execute(SQL["measures_now"], (minute, shard)).fetchall() for minute in minutes_of([transition])
+        }
+        write_rows(self._connection, group, measure(group, shard, measured))
         return held
 
     def _there(self, transition: Transition) -> bool:
         """The answer to COMMIT was lost: the settled task is there, or nothing of the transaction is."""
         until = time.monotonic() + ASK_S
-        task = transition.settled[0]
+        node, place, generation = _settled(transition)
         while True:
             try:
                 with open_connection(self._url, "holdfast transaction") as connection, translated(self._url):
-                    return one(connection.execute(SQL["task_there"], (transition.item, task.node, task.place, task.generation))) is not None
+                    return one(connection.execute(SQL["task_there"], (transition.item, node, place, generation))) is not None
             except LedgerUnavailableError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.5)
+
+
+def _settled(transition: Transition) -> tuple[int, str, int]:
+    """Node, element path and generation of the task that a transition settles first."""
+    if transition.plain:
+        row = transition.plain[0]
+        return row[1], row[2], row[3]
+    task = transition.settled[0]
+    return task.node, task.place, task.generation

@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from holdfast.errors import LedgerError
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
 from holdfast.model.measures import first_place
-from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, Transition, Usage
+from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, TaskRow, Transition, Usage
 from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
 Row = tuple[Any, ...]
@@ -32,13 +31,17 @@ def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
 def claimed_of(row: Row) -> Claimed:
     """A row of ``claim`` as an item without its tasks."""
     item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish = row
-    value = value_of(payload, artifact)
-    if value is None:
-        raise LedgerError(f"item {item} has no payload")
+    broken = ""
+    try:
+        value = value_of(payload, artifact)
+    except (msgspec.MsgspecError, ValueError) as error:
+        value, broken = None, f"its payload cannot be read: {error}"
     marks = flags.split("\n") if flags else []
+    if value is None:
+        value, broken = b"null", broken or "it has no payload"
     return Claimed(
         item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "",
-        pause=wish == "pause",
+        pause=wish == "pause", broken=broken,
     )  # fmt: skip
 
 
@@ -49,28 +52,68 @@ def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]])
         claimed: the items by id.
         rows: runs a named query over these items.
     """
-    for item, node, place, generation, state, attempt, started, ended, output, artifact, flag in rows("settled_tasks"):
-        task = SettledTask(node, place, generation, state, attempt, started, ended, value_of(output, artifact), flag=flag or "")
-        claimed[item].settled.append(task)
-    for item, *row in rows("live_tasks"):
-        claimed[item].live.append(LiveTask(*row))
-    for item, node, place, generation in rows("redriven_letters"):
-        known = claimed[item].redriven
-        known[node, place] = max(generation, known.get((node, place), 0))
-    for item, node, place, output, artifact, failure in rows("answers_of"):
-        why = None if failure is None else msgspec.json.decode(failure, type=Failure)
-        claimed[item].answers.append(Answer(item, node, place, value_of(output, artifact), why))
-    for item, node, place, label, value in rows("effects_of"):
-        claimed[item].effects.append(Effect(node, place, label, bytes(value)))
-    for item, cpu_ms, gpu_ms, cost in rows("used_by"):
-        claimed[item].used = Usage((cpu_ms or 0) / 1000, cost=cost or 0, gpu_s=(gpu_ms or 0) / 1000)
-    for item, node, place, arguments in rows("edits_of"):
-        claimed[item].edits[node, place] = bytes(arguments)
-    for item, node, place, part, last, generation, chunk, failed in rows("parts_of"):
-        kept = EachPart(
-            node, place, part, last, generation, msgspec.json.decode(chunk, type=Chunk), msgspec.json.decode(failed, type=tuple[int, ...])
-        )
-        claimed[item].parts.append(kept)
+    for query, take in _PARTS:
+        for row in rows(query):
+            one = claimed[row[0]]
+            try:
+                take(one, row)
+            except Exception as error:  # what is stored of one item is its own affair
+                one.broken = one.broken or f"its rows cannot be read ({query}): {type(error).__name__}: {error}"
+
+
+def _settled(one: Claimed, row: Row) -> None:
+    _, node, place, generation, state, attempt, started, ended, output, artifact, flag = row
+    value = value_of(output, artifact)
+    one.settled.append(SettledTask(node, place, generation, state, attempt, started, ended, value, flag=flag or ""))
+
+
+def _live(one: Claimed, row: Row) -> None:
+    one.live.append(LiveTask(*row[1:]))
+
+
+def _redriven(one: Claimed, row: Row) -> None:
+    _, node, place, generation = row
+    one.redriven[node, place] = max(generation, one.redriven.get((node, place), 0))
+
+
+def _answer(one: Claimed, row: Row) -> None:
+    item, node, place, output, artifact, failure = row
+    why = None if failure is None else msgspec.json.decode(failure, type=Failure)
+    one.answers.append(Answer(item, node, place, value_of(output, artifact), why))
+
+
+def _effect(one: Claimed, row: Row) -> None:
+    _, node, place, label, value = row
+    one.effects.append(Effect(node, place, label, bytes(value)))
+
+
+def _used(one: Claimed, row: Row) -> None:
+    _, cpu_ms, gpu_ms, cost = row
+    one.used = Usage((cpu_ms or 0) / 1000, cost=cost or 0, gpu_s=(gpu_ms or 0) / 1000)
+
+
+def _edit(one: Claimed, row: Row) -> None:
+    _, node, place, arguments = row
+    one.edits[node, place] = bytes(arguments)
+
+
+def _part(one: Claimed, row: Row) -> None:
+    _, node, place, part, last, generation, chunk, failed = row
+    kept = msgspec.json.decode(chunk, type=Chunk)
+    one.parts.append(EachPart(node, place, part, last, generation, kept, msgspec.json.decode(failed, type=tuple[int, ...])))
+
+
+_PARTS: tuple[tuple[str, Callable[[Claimed, Row], None]], ...] = (
+    ("settled_tasks", _settled),
+    ("live_tasks", _live),
+    ("redriven_letters", _redriven),
+    ("answers_of", _answer),
+    ("effects_of", _effect),
+    ("used_by", _used),
+    ("edits_of", _edit),
+    ("parts_of", _part),
+)
+"""What earlier claims left behind, by query."""
 
 
 class Group:
@@ -83,6 +126,8 @@ class Group:
         known: of each item, its row of ``fences``: id, fence, version, and when it was admitted.
         plain: rows of tasks whose use was not measured, that left no flag, and whose output is small: as a rule.
         usual: to be measured, of such tasks that succeeded: durations and outputs by minute, version, node, and whether it is a first place.
+        drops: live tasks that go: items by node and element path.
+        live: live tasks to write: the row, or of a first attempt only when it starts (Unix milliseconds).
         settled, failed, ended: to be measured one by one, each with minute and version: tasks, attempts, and items with how long they took.
     """
 
@@ -94,10 +139,10 @@ class Group:
         self.settled: list[tuple[int, int, SettledTask]] = []
         self.failed: list[tuple[int, int, FailedAttempt]] = []
         self.ended: list[tuple[int, int, str, int]] = []
-        self.drops: list[tuple[int, int, str]] = []
+        self.drops: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         self.tasks: list[Row] = []
         self.attempts: list[Row] = []
-        self.live: dict[tuple[int, int, str], Row] = {}
+        self.live: dict[tuple[int, int, str], Row | int] = {}
         self.letters: list[Row] = []
         self.flags: list[tuple[int, tuple[str, ...]]] = []
         self.released: list[Row] = []
@@ -108,23 +153,17 @@ class Group:
         """Flatten one transition into rows. (Called for every step: it holds the interpreter's lock beside the event loop.)"""
         item, minute, (_, _, version, admitted_at) = one.item, one.at // 60_000, self.known[one.item]
         for row in one.plain:
-            self.plain.append(row)
-            place = row[2]
-            took, outputs = self.usual[minute, version, row[1], not place or first_place(place)]
-            took.append(row[7] - row[6])
-            outputs.append(row[10])
-            self._drop((item, row[1], place))
+            self.add_plain(row, minute, version)
         for task in one.settled:
             node, place, output, usage, began, ended = task.node, task.place, task.output, task.usage, task.started_at, task.ended_at
-            if usage is NOTHING and type(output) is bytes and not task.flag:  # as a rule, on the event loop
+            if usage is NOTHING and type(output) is bytes and not task.flag:
                 state, attempt = task.state, task.attempt
-                self.plain.append((item, node, place, task.generation, state, attempt, began, ended, self.incarnation, task.body or None, output))
+                row = (item, node, place, task.generation, state, attempt, began, ended, self.incarnation, task.body or None, output)
                 if attempt and state == "succeeded":
-                    took, outputs = self.usual[minute, version, node, not place or first_place(place)]
-                    took.append(ended - began)
-                    outputs.append(output)
-                else:
-                    self.settled.append((minute, version, task))
+                    self.add_plain(row, minute, version)
+                    continue
+                self.plain.append(row)
+                self.settled.append((minute, version, task))
             else:
                 self.tasks.append(
                     (
@@ -138,7 +177,7 @@ class Group:
         for node, place in one.dropped:
             self._drop((item, node, place))
         for node, place in one.started:
-            self.live[item, node, place] = (item, node, place, "running", 1, 0, 0, 0, one.at, 0)
+            self.live[item, node, place] = one.at
         for live in one.live:
             self.live[item, live.node, live.place] = (
                 item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
@@ -156,9 +195,31 @@ class Group:
             if one.state in ("completed", "dead"):
                 self.ended.append((minute, version, one.state, one.at - admitted_at))
 
+    def add_plain(self, row: TaskRow, minute: int, version: int) -> None:
+        """Add the row of a usual success. (Called for every step.)"""
+        item, node, place = row[0], row[1], row[2]
+        self.plain.append(row)
+        took, outputs = self.usual[minute, version, node, not place or first_place(place)]
+        took.append(row[7] - row[6])
+        outputs.append(row[10])
+        if self.live:
+            self.live.pop((item, node, place), None)
+        self.drops[node, place].append(item)
+
     def _drop(self, key: tuple[int, int, str]) -> None:
         self.live.pop(key, None)
-        self.drops.append(key)
+        self.drops[key[1], key[2]].append(key[0])
+
+    def first_starts(self) -> tuple[dict[tuple[int, str, int], list[int]], list[Row]]:
+        """Live tasks in two parts: items of first attempts, by node, element path and time; and all other rows."""
+        starts: defaultdict[tuple[int, str, int], list[int]] = defaultdict(list)
+        rows: list[Row] = []
+        for (item, node, place), row in self.live.items():
+            if type(row) is int:
+                starts[node, place, row].append(item)
+            else:
+                rows.append(row)  # type: ignore[arg-type]
+        return starts, rows
 
     def _add_failures(self, one: Transition) -> None:
         for failed in one.failed:

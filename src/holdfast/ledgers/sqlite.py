@@ -17,6 +17,7 @@ from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
+from holdfast.ledgers.measuring import Sums
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.retention import purge
@@ -64,6 +65,7 @@ class SqliteLedger:
             self._release()
             raise
         self._minter = Minter((self._one("highest_item") or (0,))[0])
+        self._sums = Sums()
         self.mail: Mailroom = LedgerMailroom(self._transact, self._minter.mint, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact, numbers)
         self.health: Health = LedgerHealth(self._transact)
@@ -175,9 +177,12 @@ class SqliteLedger:
 
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
         """Write a group of transitions."""
-        with transaction(self.connection, self.path):
-            held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint)
-        return held
+        try:
+            with transaction(self.connection, self.path):
+                return write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums)
+        except BaseException:
+            self._sums.forget()
+            raise
 
     def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
         """Whether that group was written: commands of an incarnation only grow."""

@@ -8,7 +8,7 @@ import apsw
 
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.beyond import Mint, Run, write_beyond
-from holdfast.ledgers.measuring import measure
+from holdfast.ledgers.measuring import Sums, minutes_of
 from holdfast.ledgers.queries import queries
 from holdfast.ledgers.rows import Group, held_of, merged_flags
 from holdfast.ledgers.sqlite_rows import numbers, write_rows
@@ -16,8 +16,13 @@ from holdfast.model.task import Transition
 
 SQL = queries("sqlite")
 
+FEW = 4
+"""Rows that are alike are written by one statement from so many on."""
 
-def write_group(connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition], run: Run, mint: Mint) -> list[bool | None]:
+
+def write_group(
+    connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition], run: Run, mint: Mint, sums: Sums
+) -> list[bool | None]:
     """Write all transitions whose fence holds; return which. Runs inside the caller's transaction.
 
     Args:
@@ -27,6 +32,7 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
         transitions: the group.
         run: runs a named query.
         mint: gives ids of items.
+        sums: what was measured under this incarnation.
 
     Raises:
         LeaseLostError: the incarnation is over.
@@ -39,7 +45,9 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
     group = Group(incarnation)
     held = held_of(transitions, rows, group)
     _write(connection, group)
-    for row in measure(group, lambda minute: run("measures_now", minute, incarnation)):
+    for minute in sums.unknown(incarnation, minutes_of(transitions)):
+        sums.learn(minute, run("measures_now", minute, incarnation))
+    for row in sums.add(group):
         connection.execute(SQL["keep_measure"], row)
     if group.beyond:
         write_beyond(run, mint, incarnation, group.beyond)
@@ -48,11 +56,13 @@ def write_group(connection: apsw.Connection, incarnation: int, command: int, tra
 
 
 def _write(connection: apsw.Connection, group: Group) -> None:
+    few = _drop_many(connection, group)
+    starts = _start_many(connection, group)
     for name, rows in (
-        ("drop_live", group.drops),
+        ("drop_live", few),
         ("add_plain_task", group.plain),
         ("add_task", group.tasks),
-        ("write_live", list(group.live.values())),
+        ("write_live", starts),
         ("add_attempt", group.attempts),
         ("add_letter", group.letters),
     ):
@@ -64,3 +74,25 @@ def _write(connection: apsw.Connection, group: Group) -> None:
             connection.execute(SQL["add_flag"], (flag, item))
     write_rows(connection, "drop_all_live", [(row[0],) for row in group.finished])
     write_rows(connection, "finish_item", group.finished)
+
+
+def _drop_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...]]:
+    """Drop live tasks that are alike but for their item by one statement; the rows of all others."""
+    rows: list[tuple[Any, ...]] = []
+    for (node, place), items in group.drops.items():
+        if len(items) < FEW:
+            rows += [(item, node, place) for item in items]
+        else:
+            connection.execute(SQL["drop_task_of"], (node, place, numbers(items)))
+    return rows
+
+
+def _start_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...]]:
+    """Write first attempts that are alike but for their item by one statement; the rows of all other live tasks."""
+    starts, rows = group.first_starts()
+    for (node, place, at), items in starts.items():
+        if len(items) < FEW:
+            rows += [(item, node, place, "running", 1, 0, 0, 0, at, 0) for item in items]
+        else:
+            connection.execute(SQL["start_tasks"], (node, place, at, numbers(items)))
+    return rows

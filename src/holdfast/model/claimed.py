@@ -33,6 +33,7 @@ class Claimed(msgspec.Struct):
         edits: arguments of tasks that a person has put right, as a JSON array.
         pause: it is to be paused at once.
         used: what its attempts have used so far.
+        broken: why what is stored of it cannot be read, or empty.
     """
 
     item: int
@@ -56,3 +57,4 @@ class Claimed(msgspec.Struct):
     edits: dict[tuple[int, str], bytes] = {}
     pause: bool = False
     used: Usage = NOTHING
+    broken: str = ""

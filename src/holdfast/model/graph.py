@@ -84,6 +84,7 @@ class Node(msgspec.Struct):
         last: the highest number of a node inside it.
         reads: what it and the nodes inside it refer to that lies outside.
         whole: one of its inputs is the tuple of a gather, read as a whole.
+        follower: the one node that it leads to, if that is a step that needs nothing else; else -1.
     """
 
     index: int
@@ -108,6 +109,7 @@ class Node(msgspec.Struct):
     last: int = -1
     reads: tuple[Ref, ...] = ()
     whole: bool = False
+    follower: int = -1
 
 
 class Region(msgspec.Struct):
@@ -122,12 +124,13 @@ class Region(msgspec.Struct):
 
 
 class Graph(msgspec.Struct):
-    """A traced pipeline: node ``k`` is ``nodes[k]``, the root region is ``regions[0]``."""
+    """A traced pipeline: node ``k`` is ``nodes[k]``, the root region is ``regions[0]``. ``cached``: some step is."""
 
     nodes: list[Node]
     regions: list[Region]
     input_type: Any
     output_type: Any
+    cached: bool = False
 
     def steps(self) -> Iterator[Node]:
         """The nodes of kind ``step``, in trace order."""
@@ -161,6 +164,7 @@ class Graph(msgspec.Struct):
 
     def link(self) -> None:
         """Fill in ``needs``, ``dependents`` and ``rank`` once every node is there."""
+        self.cached = any(node.step.cached for node in self.steps())
         dependents: dict[int, list[int]] = {node.index: [] for node in self.nodes}
         for node in self.nodes:
             if node.kind == "each" and node.inputs[0].node >= 0 and not node.inputs[0].path and not node.inputs[0].element:
@@ -171,6 +175,8 @@ class Graph(msgspec.Struct):
             node.needs = tuple(needs)
             for need in needs:
                 dependents[need].append(node.index)
+        for node in self.nodes:
+            node.follower = self._follower(node, dependents[node.index])
         for node in self.nodes:
             node.last = self._last(node)
             node.reads = tuple(dict.fromkeys(ref for ref in self._references(node) if not node.index <= ref.node <= node.last))
@@ -187,6 +193,13 @@ class Graph(msgspec.Struct):
             yield self.regions[region].result
             for inner in self.regions[region].nodes:
                 yield from self._references(self.nodes[inner])
+
+    def _follower(self, node: Node, dependents: list[int]) -> int:
+        if len(dependents) != 1:
+            return -1
+        only = self.nodes[dependents[0]]
+        simple = only.kind == "step" and len(only.needs) == 1 and not any(self._is_join(ref) for ref in only.inputs)
+        return only.index if simple else -1
 
     def _is_join(self, ref: Ref) -> bool:
         """Whether a reference may lead to the tuple of a gather, as a whole: also by way of the branch that ran."""

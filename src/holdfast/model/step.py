@@ -53,6 +53,7 @@ class Step:
         learns: its timeout is learned.
         cached: its successes are kept.
         depends: what it calls, or None.
+        simple: it is called for one task at a time, and depends on nothing.
         gpus: GPUs that an attempt holds.
         memory: bytes of resident memory that its worker and its children may hold; 0: no limit.
     """
@@ -76,6 +77,7 @@ class Step:
         self.timeout_s = policy.timeout.seconds
         # looked at for every attempt
         self.learns, self.cached, self.depends, self.gpus = policy.timeout.learn, policy.cache, policy.depends, policy.gpus
+        self.simple = policy.batch is None and policy.depends is None
         self.memory = self._memory_limit()
         self._read_signature(function)
 

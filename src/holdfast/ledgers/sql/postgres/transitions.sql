@@ -171,6 +171,13 @@ select * from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[],
 on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
     crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
 
+-- name: start_tasks first attempts
+insert into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+select item, node, place, 'running', 1, 0, 0, 0, started_at, 0
+from unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[]) as w (item, node, place, started_at)
+on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
+    crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
+
 -- name: copy_plain_tasks
 copy tasks (item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, output) from stdin (format binary);
 

@@ -118,6 +118,13 @@ select id, fence from items where id in (select value from carray(?));
 -- name: drop_live
 delete from live_tasks where (item, node, place) in (values (?, ?, ?));
 
+-- name: drop_task_of many items
+delete from live_tasks where item in (select value from carray(?3)) and node = ?1 and place = ?2;
+
+-- name: start_tasks the first attempt of one task of many items
+insert or replace into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+select value, ?1, ?2, 'running', 1, 0, 0, 0, ?3, 0 from carray(?4);
+
 -- name: drop_all_live
 delete from live_tasks where item in (values (?));
 
