@@ -49,6 +49,8 @@ def run(plan: Plan) -> dict[str, Any]:
     campaign = Campaign(folder, plan)
     try:
         result = campaign.run()
+        if wrong(result):
+            campaign.keep()
     finally:
         campaign.close()
     if wrong(result):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -343,6 +344,13 @@ class Campaign:
             "left_out": [name for name, disk in (("artifacts_full", self.artifacts), ("ledger_full", self.disk)) if not disk.mounted],
             "examples": (found.examples + twice)[:20],
         }
+
+    def keep(self) -> None:
+        """Copy an SQLite ledger to where it stays when the disks are unmounted."""
+        if self.server is None:
+            for file in self.disk.folder.glob("ledger.db*"):
+                if file.is_file():
+                    shutil.copy(file, self.folder)
 
     def close(self) -> None:
         """End what is left."""

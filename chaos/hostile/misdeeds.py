@@ -253,7 +253,7 @@ async def _leaves_tasks() -> int:
 
 
 async def _hangs_aside() -> int:
-    await asyncio.to_thread(time.sleep, 3)
+    await asyncio.to_thread(time.sleep, 20)
     return 1
 
 

@@ -93,6 +93,7 @@ class World:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._trace = hashlib.sha256()
+        self._violation: InvariantBroken | None = None
         self.graphs = {(one.name, one.version): one.graph for one in pipelines}
         self.loaded = []
         for one in pipelines:
@@ -150,6 +151,8 @@ class World:
         at, _, what = heapq.heappop(self._queue)
         self.clock.advance(max(at - self.clock.monotonic() * 1000, 0))
         self.happen(what)
+        if self._violation is not None:
+            raise self._violation
         self.result.events += 1
         self._trace.update(f"{at:.3f} {what.__qualname__}".encode())
 
@@ -165,7 +168,12 @@ class World:
 
     def broken(self, rule: str, what: str) -> NoReturn:
         """Report a violation."""
-        raise InvariantBroken(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
+        self.violated(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
+
+    def violated(self, what: str) -> NoReturn:
+        """End the run, also where an engine contains whatever is raised in it."""
+        self._violation = self._violation or InvariantBroken(what)
+        raise self._violation
 
     def check_rows(self, acknowledged: list[Transition]) -> None:
         """After a commit: what it acknowledged is there (I2) and its fence held (I6), and what was settled stays as it was (I8)."""

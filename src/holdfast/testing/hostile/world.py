@@ -359,7 +359,7 @@ class HostileWorld(World):
     def broken(self, rule: str, what: str) -> NoReturn:
         """Report a violation."""
         runners = f" --runners {len(self.hosts)}" if len(self.hosts) > 1 else ""
-        raise InvariantBroken(f"{rule}: {what} (`python -m holdfast.testing --hostile --seed {self.seed}{runners}` replays it)")
+        self.violated(f"{rule}: {what} (`python -m holdfast.testing --hostile --seed {self.seed}{runners}` replays it)")
 
 
 def _bytes(payload: Any) -> bytes:
