@@ -226,14 +226,12 @@ class App(Operations):
         upkeep, wish = upkeep_of(self.settings), _revising(on_conflict, repeat_effects, reason, who)
         with FirstWorker(sources, address, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
-
             sessions: list[Session] = []
 
             def session() -> Session:
-                transactions = open_transactions(self.settings)
-                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door, wish)
-                sessions.append(session)
-                return session
+                transactions, given = open_transactions(self.settings), (worker, door, wish)
+                sessions.append(Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, *given))
+                return sessions[-1]
 
             source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
             accepted = partial(result.take, receipt)
