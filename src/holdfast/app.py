@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from holdfast.buses.opening import open_bus
 from holdfast.control import RemoteLedger
@@ -42,6 +42,8 @@ from holdfast.store import StoreAddress
 from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
+
+T = TypeVar("T")
 
 LOCKED_S = 5.0
 """Seconds for which a runner waits for whoever writes an SQLite file: a command, as a rule, that met no runner."""
@@ -219,18 +221,17 @@ class App(Operations):
         served = with_children(pipelines)
         sources = self._check_runnable(served)
         address = self._address_of_a_run(wait)
-        store, result, over = open_store(address.place, address.ledger), RunResult(), threading.Event()
-        door, upkeep, wish = Door(store, self.reads), upkeep_of(self.settings), _revising(on_conflict, repeat_effects, reason, who)
+        store = self._waited(partial(open_store, address.place, address.ledger), wait)
+        door, result, over = Door(store, self.reads), RunResult(), threading.Event()
+        upkeep, wish = upkeep_of(self.settings), _revising(on_conflict, repeat_effects, reason, who)
         with FirstWorker(sources, address, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
             worker.check()  # it has imported the pipelines while the ledger was opened
-
             sessions: list[Session] = []
 
             def session() -> Session:
-                transactions = open_transactions(self.settings)
-                session = Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, worker, door, wish)
-                sessions.append(session)
-                return session
+                transactions, given = open_transactions(self.settings), (worker, door, wish)
+                sessions.append(Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, *given))
+                return sessions[-1]
 
             source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
             accepted = partial(result.take, receipt)
@@ -241,7 +242,7 @@ class App(Operations):
     @contextmanager
     def _opened(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> Iterator[tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]]:
         """The ledger, open for writing, with these pipelines registered."""
-        ledger, loaded = self._open_and_register(pipelines, wait)
+        ledger, loaded = self._waited(partial(self._open_and_register, pipelines), wait)
         try:
             yield ledger, loaded
         finally:
@@ -301,34 +302,36 @@ class App(Operations):
         """Where this run's artifacts lie: workers are told before the ledger is open for good. A ledger that is not there yet is made."""
         address = self.store_address()
         if not address.ledger:
-            self._opened_when_free(wait).close()
+            self._waited(self._opened_when_free, wait).close()
         return address if address.ledger else self.store_address()
 
-    def _open_and_register(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
-        while True:
-            ledger = self._opened_when_free(wait)
-            try:
-                return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
-            except LedgerUnavailableError:
-                ledger.close()
-                if not wait:
-                    raise
-                time.sleep(RETRY_S)
-            except BaseException:
-                ledger.close()
-                raise
+    def _open_and_register(self, pipelines: list[Pipeline[Any, Any]]) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
+        ledger = self._opened_when_free()
+        try:
+            return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
+        except BaseException:
+            ledger.close()
+            raise
 
-    def _opened_when_free(self, wait: bool) -> Ledger:
-        """The ledger, open for writing: soon, where a command has it; and (with ``wait``) when it can be reached."""
-        said = False
+    def _opened_when_free(self) -> Ledger:
+        """The ledger, open for writing: soon, where a command has it."""
         until = self.clock.monotonic() + LOCKED_S
         while True:
             try:
-                return self.open_ledger()
+                return self.open_ledger(starting=True)
             except LedgerLockedError:  # by a command that is soon done, or by another runner
                 if self.clock.monotonic() > until:
                     raise
                 time.sleep(0.05)
+
+    def _waited(self, work: Callable[[], T], wait: bool) -> T:
+        """Do it; if ``wait`` says so, as soon as the disk has space or the server answers."""
+        said = False
+        while True:
+            try:
+                return work()
+            except LedgerLockedError:
+                raise
             except LedgerUnavailableError as error:
                 if not wait:
                     raise

@@ -11,9 +11,11 @@
     │   └── ConflictError          an event's producer has used its id for another event
     ├── LedgerError                the ledger cannot serve
     │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
-    │   ├── LedgerLockedError      another process is the writer
-    │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was acknowledged, try again later
+    │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was written, come back after ``retry_after`` seconds
+    │   │   ├── LedgerLockedError  another process is the writer
+    │   │   └── LedgerUnknownError it was handed to the ledger and not answered: it may have been written; ask again with the same keys
     │   ├── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
+    │   │   └── LedgerMovedError   the ledger's file was moved, replaced or removed while this process wrote to it
     │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
     ├── WorkersError               worker processes cannot start, or cannot import a pipeline; nothing was accepted
     ├── BusError                   a broker has not taken an event, or cannot be reached; events wait in the ledger
@@ -79,16 +81,59 @@ class LedgerRestoredError(LedgerRefusedError):
     """The ledger does not know what it has acknowledged: it is an older copy. ``holdfast ledger accept-restore`` goes on with it."""
 
 
-class LedgerLockedError(LedgerError):
-    """Another process is this ledger's writer."""
+RETRY_AFTER_S = 5.0
+"""Seconds after which it is worth asking a ledger again that could not serve."""
 
 
 class LedgerUnavailableError(LedgerError):
-    """The disk is full or failing, or the server away. What was acknowledged is safe; anything else may be asked again."""
+    """The disk is full or failing, or the server away. Nothing was written: the same may be asked again.
+
+    Args:
+        message: why, and what to do.
+        retry_after: seconds before which asking again is pointless.
+    """
+
+    def __init__(self, message: str = "", retry_after: float = RETRY_AFTER_S) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LedgerLockedError(LedgerUnavailableError):
+    """Another process is this ledger's writer.
+
+    Args:
+        message: which, and what to do.
+        starting: it is a runner that starts, and soon listens.
+    """
+
+    def __init__(self, message: str = "", starting: bool = False) -> None:
+        super().__init__(message, 1.0)
+        self.starting = starting
+
+
+class LedgerUnknownError(LedgerUnavailableError):
+    """It was handed to the ledger, and no answer came in time: it may have been written, or be written yet.
+
+    The same may be asked again: what is handed in has keys, events have ids, and a command that a runner still knows by its identity is not
+    carried out twice.
+
+    Args:
+        message: what happened.
+        command: the identity of the command, or empty.
+        retry_after: seconds before which asking again is pointless.
+    """
+
+    def __init__(self, message: str = "", command: str = "", retry_after: float = RETRY_AFTER_S) -> None:
+        super().__init__(message, retry_after)
+        self.command = command
 
 
 class LeaseLostError(LedgerError):
     """This runner's incarnation is over: its lease ended, and what it held is for others to claim."""
+
+
+class LedgerMovedError(LeaseLostError):
+    """The ledger's file is not where it was: moved, replaced or removed while this process wrote to it."""
 
 
 class BacklogFullError(LedgerError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TypeVar
 
-from holdfast.errors import ConflictError, InputError, StoreError
+from holdfast.errors import ConflictError, InputError, LedgerUnknownError, StoreError
 from holdfast.handling import Handling
 from holdfast.model import media
 from holdfast.model.codec import plainly
@@ -39,6 +39,7 @@ class EventVerbs(Handling):
             DefinitionError: a name that is none.
             InputError: the data cannot be kept as JSON, or the key, id or source not as text.
             ConflictError: the source has used the id for another event.
+            LedgerUnknownError: it may have been published: publish it again under the id that the message names.
         """
         store, now = self.store(), self.clock.now_ms()
         one = Event(id or uuid.uuid4().hex, checked_name(event), source, key, now, b"null", outgoing=bool(self.settings.bus), received_at=now)
@@ -49,7 +50,12 @@ class EventVerbs(Handling):
         except (TypeError, ValueError, StoreError) as error:
             raise InputError(f"the data of event {event!r} cannot be kept: {error}") from None
         one = Event(one.id, one.type, source, key, now, value, outgoing=one.outgoing, received_at=now)
-        (status,) = self._once(lambda writer: writer.mail.publish([one]))
+        try:
+            (status,) = self._once(lambda writer: writer.mail.publish([one]))
+        except LedgerUnknownError as error:
+            if id:
+                raise
+            raise LedgerUnknownError(f"{error}. This event's id is {one.id}: give that", error.command, error.retry_after) from error
         if status == "conflict":
             raise ConflictError(f"{source!r} has published another event under the id {one.id!r} before: nothing was kept; give it an id of its own")
         return bool(status == "new")

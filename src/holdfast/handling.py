@@ -203,10 +203,10 @@ class Handling:
 
     # -- the ledger and the store ---------------------------------------------------------------------------------
 
-    def open_ledger(self) -> Ledger:
-        """The ledger for writing; an SQLite file has one writer."""
+    def open_ledger(self, starting: bool = False) -> Ledger:
+        """The ledger for writing; an SQLite file has one writer. ``starting``: a runner, which soon listens."""
         refuse_while_importing(WRITES)
-        ledger = open_ledger(self.settings)
+        ledger = open_ledger(self.settings, starting)
         try:
             self._set_clock(ledger)
             self.memory().check(ledger)

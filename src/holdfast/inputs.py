@@ -216,7 +216,7 @@ class OwnFiles:
         self._folders = [os.path.realpath(settings.home)]
         if "://" not in settings.artifacts_place:
             self._folders.append(os.path.realpath(settings.artifacts_place))
-        beside = ("", "-wal", "-shm", "-journal", ".lock", ".sock")
+        beside = ("", "-wal", "-shm", "-journal", ".lock", ".sock", ".moved")
         self._files = set() if ledger is None else {f"{os.path.realpath(ledger)}{ending}" for ending in beside}
 
     def owns(self, real: str) -> bool:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from holdfast.bell import Bell
@@ -143,9 +144,7 @@ class Session:
         self._begin(loop)
         deaf = self._ledger.listen(partial(_in_loop, loop, self.runner.hint))
         path = self._settings.socket_path
-        server = (
-            None if path is None else await serve(path, self.committer, self._clock.now_ms, self.runner.hint, self._settings.backlog, self._holds)
-        )
+        server = None if path is None else await self._listen(path)
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
         relay = self._relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
@@ -223,6 +222,11 @@ class Session:
         self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
         self._watchdog.renewed(asked)
 
+    async def _listen(self, path: Path) -> asyncio.AbstractServer:
+        """Take verbs from other processes."""
+        committer, settings = self.committer, self._settings
+        return await serve(path, committer, self._clock.now_ms, self.runner.hint, settings.backlog, self._holds, lambda: committer.trouble)
+
     def _take_turn(self) -> None:
         """Something has come: one turn of the runner."""
         if not (self._now or self.lost):
@@ -269,6 +273,8 @@ class Session:
         self.committer.stop()
         try:
             self._ledger.end(self._incarnation, self._clock.now_ms())
+        except LeaseLostError:
+            pass  # it is over already, or its ledger is gone: whoever goes on, or begins anew, says so
         except LedgerUnavailableError as error:
             log.warning("%s; what this runner held is claimable when its lease ends", error)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import inspect
 import os
+import re
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -12,21 +15,41 @@ from typing import Literal, NoReturn
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from holdfast.errors import DefinitionError, InputError, LedgerRefusedError
+from holdfast.errors import DefinitionError, InputError, LedgerRefusedError, LedgerUnavailableError
 from holdfast.model.arguments import refusal
 from holdfast.model.hiding import hidden
 from holdfast.model.kinds import meant, shown
 from holdfast.model.prices import Prices
 from holdfast.model.size import bytes_of
 
+PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE})
+"""What the operating system refuses for now: a full or failing disk, too many open files."""
 
-class Settings(BaseSettings):
+_PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", 'Field name "schema"')  # of what pydantic had of this name in its first version, nothing is used
+
+    class _Apart(BaseSettings):
+        schema: str = Field(  # type: ignore[assignment]
+            default="holdfast",
+            description="The schema of a PostgreSQL ledger's tables. Ledgers in two schemas of one database have nothing to do with each other.",
+        )
+
+
+class Settings(_Apart):
     """Where the ledger is and how much a runner does at a time."""
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(default=Path(".holdfast"), validate_default=True, description="Directory of the default ledger and of artifacts.")
     ledger: str = Field(default="", description="The ledger: sqlite:///PATH or postgresql://…; by default a file below HOLDFAST_HOME.")
+    project: str = Field(
+        default="default",
+        description="Whose items these are. A ledger is of the project that made it, and refuses every other: on one server, HOLDFAST_SCHEMA keeps "
+        "projects apart.",
+    )
     artifacts: str = Field(
         default="",
         description="Where large values lie: a directory, or s3://BUCKET/PREFIX (also gs://, az://), which runners on several hosts need; "
@@ -90,6 +113,20 @@ class Settings(BaseSettings):
     def _absolute_artifacts(cls, place: str) -> str:
         return place if not place or "://" in place else str(absolute(Path(place)))
 
+    @field_validator("project")
+    @classmethod
+    def _name(cls, text: str) -> str:
+        if not _PROJECT.fullmatch(text):
+            raise ValueError("give up to 63 letters, digits, dots, dashes and underscores, a letter or digit first")
+        return text
+
+    @field_validator("schema")
+    @classmethod
+    def _schema(cls, text: str) -> str:
+        if not text or len(text.encode("utf-8", "replace")) > 63 or not text.isprintable() or text.startswith("pg_"):
+            raise ValueError("give a name of at most 63 bytes that does not begin with pg_")
+        return text
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, text: str) -> str:
@@ -113,15 +150,16 @@ class Settings(BaseSettings):
 
     @property
     def ledger_path(self) -> Path | None:
-        """The SQLite file; None when the ledger is in PostgreSQL.
+        """The SQLite file, links resolved, so that lock, socket and artifacts lie beside the same one whatever it is called; None when the
+        ledger is in PostgreSQL.
 
         Raises:
             InputError: the ledger is named by a scheme that this version does not serve.
         """
         if not self.ledger:
-            return self.home / "ledger.db"
+            return Path(os.path.realpath(self.home / "ledger.db"))
         if self.ledger.startswith("sqlite:///"):
-            return Path(self.ledger.removeprefix("sqlite:///"))
+            return Path(os.path.realpath(self.ledger.removeprefix("sqlite:///")))
         if self.ledger.startswith(("postgresql://", "postgres://")):
             return None
         raise InputError(f"HOLDFAST_LEDGER={hidden(self.ledger)!r}: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
@@ -223,10 +261,13 @@ def make_folder(folder: Path, what: str, setting: str = "HOLDFAST_HOME") -> None
 
     Raises:
         LedgerRefusedError: it cannot be made.
+        LedgerUnavailableError: the disk is full or failing.
     """
     try:
         make_private(folder)
     except OSError as error:
+        if error.errno in PASSING:
+            raise LedgerUnavailableError(f"{folder} cannot be made ({error.strerror}): {what}. Free space; it goes on by itself then") from None
         raise LedgerRefusedError(f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder that this user can write") from None
 
 

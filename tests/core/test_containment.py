@@ -130,7 +130,30 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, tuple[
 
 
 UNCALLED = {
-    "core.apply._deferred",
+    "core.apply._hold_changed",
+    "core.attempts.deferred",
+    "core.attempts.returned",
+    "core.attempts.unavailable",
+    "core.contain._key_of",
+    "core.contain.bury_item",
+    "core.contain.contain",
+    "core.contain.refused",
+    "core.contain.unreadable",
+    "core.loaded._cannot_go_on",
+    "core.loaded._output_is_lost",
+    "core.loaded._result_is_lost",
+    "core.loaded._store_is_away",
+    "core.progress.EachProgress.take",
+    "core.progress.Join.members_there",
+    "core.regions._end",
+    "core.regions.give_scope_up",
+    "core.settle.fail_node",
+    "core.settle.note_attempt",
+    "core.values._elements_in",
+    "core.values._stored_path",
+    "core.values.projected",
+    "core.waits.lose",
+    "engine.values._misfit",
 }
 """Functions that the fifty do not need: they are called when something outside is away, or a person stops an item."""
 

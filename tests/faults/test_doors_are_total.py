@@ -16,6 +16,7 @@ from holdfast import App, InputError, on, pipeline, step
 from holdfast.control import RemoteLedger, Reply
 from holdfast.errors import BacklogFullError, HoldfastError, LeaseLostError, LedgerUnavailableError, NotFoundError
 from holdfast.inputs import Input, Refused, files
+from holdfast.model.holdings import Held
 from holdfast.session import Session
 from tests.command_line import Line
 from tests.door_samples import HOW, handed, keyed
@@ -105,7 +106,7 @@ def test_an_error_crosses_the_socket_as_what_it_is(tmp_path: Path, error: Except
             remote.close()
 
     async def serve() -> None:
-        server = await control.serve(tmp_path / "s", Desk(), lambda: 0, lambda: None, 0)
+        server = await control.serve(tmp_path / "s", Desk(), lambda: 0, lambda: None, 0, lambda: Held(0, []))  # type: ignore[arg-type]
         await asyncio.to_thread(ask)
         server.close()
 

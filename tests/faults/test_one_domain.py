@@ -34,6 +34,7 @@ from holdfast.model.context import Context
 from holdfast.model.domain import MOST, NAME_LIMIT, NESTING, TEXT_LIMIT, storable
 from holdfast.model.events import Event, opened
 from holdfast.model.failure import Failure
+from holdfast.model.holdings import Held
 from holdfast.model.item import Submission, refusal
 from holdfast.model.nesting import too_deep
 from holdfast.model.search import Exact, Filter
@@ -479,16 +480,17 @@ def test_a_hostile_name_in_a_cloud_event_is_refused(field: str) -> None:
 
 def test_the_runners_socket_refuses_a_hostile_frame(tmp_path: Path) -> None:
     """Nested msgpack: an answer of a hundred thousand arrays in each other."""
-    frame = b"\x96\xa6decide\x01" + b"\x91" * 100_000 + b"\x01\xa1d\xa1w\x90"
+    frame = b"\x92\xa1c\x96\xa6decide\x01" + b"\x91" * 100_000 + b"\x01\xa1d\xa1w\x90"
 
     class Nobody:
         def call(self, verb: Any, then: Any) -> None:
             raise AssertionError("it is not understood")
 
     async def go() -> str:
-        server = await serve(tmp_path / "s", Nobody(), lambda: NOW, lambda: None, 0)  # type: ignore[arg-type]
+        server = await serve(tmp_path / "s", Nobody(), lambda: NOW, lambda: None, 0, lambda: Held(0, []))  # type: ignore[arg-type]
         async with server:
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))  # it says that it listens
             writer.write(len(frame).to_bytes(4, "little") + frame)
             size = int.from_bytes(await reader.readexactly(4), "little")
             reply = msgspec.msgpack.decode(await reader.readexactly(size))

@@ -14,7 +14,7 @@ from signal import SIGINT, SIGTERM
 import typer
 
 from holdfast.cli.output import complain
-from holdfast.errors import ConflictError, HoldfastError, LedgerError, WorkersError
+from holdfast.errors import ConflictError, HoldfastError, LedgerError, LedgerUnavailableError, WorkersError
 from holdfast.model.hiding import hidden
 from holdfast.model.secrets import redacted
 
@@ -80,7 +80,7 @@ def _told(error: BaseException) -> int:
             if type(error).__name__ == "NoSuchOption":
                 complain("a key that begins with a dash is written key:-KEY, or after --")
         elif isinstance(error, HoldfastError):
-            complain(hidden(str(error)))
+            complain(hidden(f"{error}{_when(error)}"))
         elif isinstance(error, typer.Abort):
             complain("stopped")
         elif code == REFUSED:
@@ -90,6 +90,11 @@ def _told(error: BaseException) -> int:
     except (OSError, ValueError):  # nobody listens any more
         pass
     return code
+
+
+def _when(error: HoldfastError) -> str:
+    """When it is worth giving the command again."""
+    return f" (retry after {max(round(error.retry_after), 1)} s)" if isinstance(error, LedgerUnavailableError) else ""
 
 
 def _is_usage(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -51,17 +50,18 @@ def copy(
         from holdfast.ledgers.copying import copy_ledger
     except ImportError:
         raise InputError(f"PostgreSQL needs its driver: {install('postgres')}") from None
-    ledger = SqliteLedger(str(path))
+    whose = (new.settings.schema, new.settings.project)
+    ledger = SqliteLedger(str(path), old.settings.project)
     try:
         new.open_ledger().close()  # artifacts are put for it, so it is there first
         artifacts = _copy_artifacts(Path(old.settings.artifacts_place), new, json)
-        counts = copy_ledger(ledger, target, new.clock.now_ms(), lambda table, rows: _say(json, f"{table}: {rows} rows"))
+        counts = copy_ledger(ledger, target, new.clock.now_ms(), lambda table, rows: _say(json, f"{table}: {rows} rows"), *whose)
         before, after = old.reads().audit(0), new.reads().audit(0)
         same = before["pipelines"] == after["pipelines"] and before["balanced"] == after["balanced"]
+        if same:
+            ledger.retire(new.settings.ledger_name)
     finally:
         ledger.close()
-    if same:
-        os.replace(path, f"{path}.moved")
     if json:
         print_json({"rows": counts, "artifacts": artifacts, "same": same, "source": before, "target": after})
     else:

@@ -8,11 +8,13 @@ from typing import Any
 from psycopg.sql import SQL, Identifier
 
 from holdfast.errors import InputError, LedgerError
+from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import SCHEMA, Connection, one, open_connection, translated
 from holdfast.ledgers.sqlite import SqliteLedger
 
 TABLES = (
+    "ledger_identity",
     "pipelines", "versions", "bodies", "incarnations", "manifests", "items", "receipts", "live_tasks", "tasks", "attempts", "dead_letters",
     "waits", "mail", "events", "subscriptions", "deliveries", "each_parts", "effects", "choices", "learned", "item_fields", "item_flags",
     "restarts", "moves", "edits", "operations", "operated", "pauses", "breakers", "durations", "alerts", "serving", "cache",
@@ -43,7 +45,9 @@ _MARKS = "update events set mark = coalesce((select r.id from receipts r where r
 _EXTRA: dict[str, dict[str, Any]] = {"incarnations": {"place": "", "born": 0, "swept": False}}
 
 
-def copy_ledger(source: SqliteLedger, url: str, now_ms: int, copied: Callable[[str, int], None]) -> dict[str, int]:
+def copy_ledger(
+    source: SqliteLedger, url: str, now_ms: int, copied: Callable[[str, int], None], schema: str = SCHEMA, project: str = DEFAULT
+) -> dict[str, int]:
     """Copy every row; what was running is claimable at once by the first runner there.
 
     Args:
@@ -51,6 +55,8 @@ def copy_ledger(source: SqliteLedger, url: str, now_ms: int, copied: Callable[[s
         url: an empty ledger in PostgreSQL; its schema is made.
         now_ms: Unix milliseconds.
         copied: told of each table and its rows.
+        schema: where in the database.
+        project: whose both are.
 
     Returns:
         Rows by table.
@@ -60,22 +66,25 @@ def copy_ledger(source: SqliteLedger, url: str, now_ms: int, copied: Callable[[s
         LedgerError: the target has other rows than the source afterwards; nothing was kept.
         LedgerUnavailableError: the server went away; nothing was kept.
     """
-    PostgresLedger(url).close()  # checks the server, makes the schema
+    PostgresLedger(url, schema, project).close()  # checks the server, makes the schema
     counts = {}
-    with open_connection(url, "holdfast copy") as connection, translated(url):
+    with open_connection(url, "holdfast copy", schema) as connection, translated(url):
         connection.execute("set statement_timeout = 0")
         connection.execute("set idle_in_transaction_session_timeout = 0")
         if one(connection.execute("select count(*) from pipelines")):
-            raise InputError("the target holds a ledger already: name an empty database")
+            raise InputError("the target holds a ledger already: name an empty database, or another schema of it with HOLDFAST_SCHEMA")
         with connection.transaction():
-            connection.execute("delete from origin")  # it goes on as the ledger that it was
+            for identity in ("ledger_identity", "origin"):
+                connection.execute(SQL("delete from {}").format(Identifier(identity)))  # it goes on as the ledger that it was
             for table in TABLES:
-                counts[table] = _copy_table(source, connection, table, now_ms)
+                counts[table] = _copy_table(source, connection, table, now_ms, schema)
                 copied(table, counts[table])
             connection.execute(_MARKS)
             for table in _NUMBERED:
                 last = one(connection.execute(SQL("select coalesce(max(id), 0) + 1 from {}").format(Identifier(table))))
-                connection.execute(SQL("select setval(pg_get_serial_sequence($1, 'id'), $2, false)"), (f"{SCHEMA}.{table}", last))
+                connection.execute(
+                    SQL("select setval(pg_get_serial_sequence($1, 'id'), $2, false)"), (Identifier(schema, table).as_string(connection), last)
+                )
             for table, count in counts.items():
                 there = one(connection.execute(SQL("select count(*) from {}").format(Identifier(table))))
                 if there != count:
@@ -84,10 +93,10 @@ def copy_ledger(source: SqliteLedger, url: str, now_ms: int, copied: Callable[[s
     return counts
 
 
-def _copy_table(source: SqliteLedger, connection: Connection, table: str, now_ms: int) -> int:
+def _copy_table(source: SqliteLedger, connection: Connection, table: str, now_ms: int, schema: str) -> int:
     ours = [row[1] for row in source.connection.execute(f"pragma table_info({table})")]
     known = "select column_name from information_schema.columns where table_schema = $1 and table_name = $2"
-    theirs = {row[0] for row in connection.execute(known, (SCHEMA, table))}
+    theirs = {row[0] for row in connection.execute(known, (schema, table))}
     columns = [name for name in ours if name in theirs]
     extra = _EXTRA.get(table, {})
     if table == "meta":

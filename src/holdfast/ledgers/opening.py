@@ -14,8 +14,12 @@ from holdfast.transaction import OpenTransactions
 _EXTRA = f"PostgreSQL needs its driver: {install('postgres')}"
 
 
-def open_ledger(settings: Settings) -> Ledger:
+def open_ledger(settings: Settings, starting: bool = False) -> Ledger:
     """Open the ledger for writing.
+
+    Args:
+        settings: which, and whose.
+        starting: this is a runner that starts: whoever meets its lock waits a little longer for it.
 
     Raises:
         LedgerLockedError: an SQLite file has another writer.
@@ -25,12 +29,12 @@ def open_ledger(settings: Settings) -> Ledger:
     """
     path = settings.ledger_path
     if path is not None:
-        return SqliteLedger(str(path))
+        return SqliteLedger(str(path), settings.project, starting)
     try:
         from holdfast.ledgers.postgres import PostgresLedger
     except ImportError:
         raise InputError(_EXTRA) from None
-    return PostgresLedger(settings.ledger)
+    return PostgresLedger(settings.ledger, settings.schema, settings.project)
 
 
 def open_reads(settings: Settings) -> LedgerReads:
@@ -43,12 +47,12 @@ def open_reads(settings: Settings) -> LedgerReads:
     """
     path = settings.ledger_path
     if path is not None:
-        return sqlite_reads(str(path))
+        return sqlite_reads(str(path), project=settings.project)
     try:
         from holdfast.ledgers.postgres_reads import postgres_reads
     except ImportError:
         raise InputError(_EXTRA) from None
-    return postgres_reads(settings.ledger)
+    return postgres_reads(settings.ledger, settings.schema, settings.project)
 
 
 def open_transactions(settings: Settings) -> OpenTransactions | None:
@@ -57,4 +61,4 @@ def open_transactions(settings: Settings) -> OpenTransactions | None:
         return None
     from holdfast.ledgers.postgres_transactions import PostgresTransactions
 
-    return lambda: PostgresTransactions(settings.ledger)
+    return lambda: PostgresTransactions(settings.ledger, settings.schema)

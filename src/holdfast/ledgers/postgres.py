@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,20 +13,39 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 
-from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerError, LedgerRefusedError, LedgerUnavailableError
+from holdfast.errors import (
+    BacklogFullError,
+    InputError,
+    LeaseLostError,
+    LedgerError,
+    LedgerRefusedError,
+    LedgerUnavailableError,
+    LedgerUnknownError,
+)
 from holdfast.health import Health
 from holdfast.ledger import CommitUnknownError, Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
+from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.measuring import Sums
 from holdfast.ledgers.postgres_commit import SQL, numbers, runner_of, write_group
-from holdfast.ledgers.postgres_connection import BEGIN, Connection, Patience, check_durable, check_server, one, open_connection, translated
+from holdfast.ledgers.postgres_connection import (
+    BEGIN,
+    SCHEMA,
+    Connection,
+    Patience,
+    check_durable,
+    check_server,
+    one,
+    open_connection,
+    translated,
+)
 from holdfast.ledgers.postgres_listening import listen
-from holdfast.ledgers.postgres_schema import add_partitions, migrate
+from holdfast.ledgers.postgres_schema import add_partitions, kept_in, migrate
 from holdfast.ledgers.postgres_time import ServerTime, anchor, approach
-from holdfast.ledgers.processes import born, this_place
+from holdfast.ledgers.presence import Presence, claim, is_gone, this_place
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
@@ -54,6 +74,8 @@ class PostgresLedger:
 
     Args:
         url: ``postgresql://…``, as libpq reads it.
+        schema: where its tables are; made on demand.
+        project: whose it must be; a new one belongs to it.
 
     Raises:
         LedgerRefusedError: it must not be used as it is.
@@ -62,16 +84,17 @@ class PostgresLedger:
 
     shared = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: str = SCHEMA, project: str = DEFAULT) -> None:
         self.path = hidden(url)
-        self._url = url
+        self._url, self._schema = url, schema
         self._patience = Patience()
         self._unanswered: dict[int, int] = {}
         self._sums = Sums()
         self._partitioned = time.monotonic()
         self._time, self._lease_ms = ServerTime(), 0
         self._refused = ""
-        self._connection: Connection | None = open_connection(url)
+        self._presence: Presence | None = None
+        self._connection: Connection | None = open_connection(url, schema=schema)
         self.mail: Mailroom = LedgerMailroom(self._transact_named, lambda at: at, numbers)
         self.lifecycle: Lifecycle = LedgerLifecycle(self._transact_named, numbers)
         self.health: Health = LedgerHealth(self._transact_named)
@@ -79,7 +102,8 @@ class PostgresLedger:
         try:
             with translated(url):
                 check_server(self._connection, url)
-                migrate(self._connection, url)
+                migrate(self._connection, url, schema)
+                kept_in(self._connection, url, schema, project)
         except BaseException:
             self.close()
             raise
@@ -118,11 +142,14 @@ class PostgresLedger:
 
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
+        self._leave()
+        number = secrets.randbits(62)
+        self._presence = claim(_runner(number))
 
         def work(connection: Connection) -> int:
             self.restores.opened(runner_of(connection))
             connection.execute(SQL["drop_stopping"])
-            return int(one(connection.execute(SQL["begin_incarnation"], (cleaned(host), pid, this_place(), born(pid), lease_ms))))
+            return int(one(connection.execute(SQL["begin_incarnation"], (cleaned(host), pid, this_place(), number, lease_ms))))
 
         incarnation, self._lease_ms = self._transact(work), lease_ms
         self.restores.begun(incarnation, now_ms)
@@ -152,6 +179,7 @@ class PostgresLedger:
         """End an incarnation."""
         self._transact(lambda connection: connection.execute(SQL["end_incarnation"], (incarnation,)))
         self._unanswered.clear()
+        self._leave()
 
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
@@ -240,7 +268,7 @@ class PostgresLedger:
 
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
         """Hints by NOTIFY, on a connection and in a thread of their own."""
-        return listen(self._url, hint)
+        return listen(self._url, hint, self._schema)
 
     def anchor(self, moment: Moment) -> LedgerTime:
         """The server's time, less what its clock was set ahead by; where no runner works, nothing is taken off any more."""
@@ -275,6 +303,7 @@ class PostgresLedger:
     def close(self) -> None:
         """Close."""
         self._patience.stop()
+        self._leave()
         if self._connection is not None:
             self._connection.close()
 
@@ -337,8 +366,8 @@ class PostgresLedger:
                 if row[1] == self._unanswered[row[0]]:
                     claimed[row[0]] = claimed_of(row)
         connection.execute(SQL["end_expired"], (incarnation,))
-        for neighbour, pid, began in connection.execute(SQL["neighbours"], (this_place(),)).fetchall():
-            if born(pid) != began:
+        for neighbour, pid, number in connection.execute(SQL["neighbours"], (this_place(), incarnation)).fetchall():
+            if is_gone(_runner(number), pid):
                 connection.execute(SQL["end_incarnation"], (neighbour,))
         wanted: list[int] = []
         for (over,) in connection.execute(SQL["ended_unswept"]).fetchall():
@@ -373,21 +402,28 @@ class PostgresLedger:
         ``always``: though the server does not keep what it answers now.
 
         Raises:
-            LedgerUnavailableError: the server is away; for a verb whose COMMIT was sent, it may have been written.
+            LedgerUnavailableError: the server is away; nothing was written.
+            LedgerUnknownError: COMMIT was sent and not answered: it may have been written.
         """
         if self._refused and not always:
             raise LedgerUnavailableError(self._refused)
-        connection = self._connected()
-        with translated(self._url), self._patience.with_(connection):
-            try:
-                if whole:
-                    return work(connection)
-                connection.execute(BEGIN)
-                result = work(connection)
-                connection.execute("commit")
-            except BaseException:
-                self._roll_back(connection)
-                raise
+        connection, sent = self._connected(), False
+        try:
+            with translated(self._url), self._patience.with_(connection):
+                try:
+                    if whole:
+                        return work(connection)
+                    connection.execute(BEGIN)
+                    result = work(connection)
+                    sent = True
+                    connection.execute("commit")
+                except BaseException:
+                    self._roll_back(connection)
+                    raise
+        except LedgerUnavailableError as error:
+            if sent and connection.closed:
+                raise LedgerUnknownError(f"{error}; COMMIT was sent and not answered, so it may have been written. Ask again") from error
+            raise
         return result
 
     def _transact_named(self, work: Callable[[Run], T], tell: bool = False) -> T:
@@ -408,10 +444,16 @@ class PostgresLedger:
         except psycopg.Error:
             connection.close()
 
+    def _leave(self) -> None:
+        """From now on neighbours see that this runner is over."""
+        if self._presence is not None:
+            self._presence.close()
+            self._presence = None
+
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             try:
-                self._connection = open_connection(self._url)
+                self._connection = open_connection(self._url, schema=self._schema)
             except LedgerRefusedError as error:  # it worked before, and will again when somebody has seen to it
                 raise LedgerUnavailableError(str(error)) from None
             with translated(self._url):
@@ -430,3 +472,8 @@ class PostgresLedger:
         """Was the server's clock set?"""
         run = runner_of(connection)
         self._time.steady(run, time.monotonic(), run("ledger_time")[0][0], self._lease_ms)
+
+
+def _runner(number: int) -> str:
+    """The name that a runner has among its neighbours for as long as it lives."""
+    return f"runner {number:x}"

@@ -8,22 +8,25 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 
 from holdfast.errors import LedgerError, LedgerRefusedError, LedgerUnavailableError
+from holdfast.ledgers.postgres_pooling import is_pooled, refuse_shared_sessions
 from holdfast.model.hiding import hidden, scrubbed
 from holdfast.model.moments import FIRST_MS, LAST_MS, shown
+from holdfast.unshared import unshared
 
 log = logging.getLogger("holdfast")
 
 Connection = psycopg.Connection[TupleRow]
 
 SCHEMA = "holdfast"
-"""The PostgreSQL schema that holds the ledger's tables, so that they never meet the user's own."""
+"""The PostgreSQL schema that holds a ledger's tables when none is named, so that they never meet the user's own."""
 
 STATEMENT_S = 10
 LOCK_S = 5
@@ -41,7 +44,6 @@ _SESSION = (
     ("statement_timeout", f"{STATEMENT_S}s"),
     ("lock_timeout", f"{LOCK_S}s"),
     ("idle_in_transaction_session_timeout", f"{IDLE_S}s"),
-    ("search_path", SCHEMA),
     ("default_transaction_isolation", ISOLATION),
     ("enable_seqscan", "off"),  # with the lateral queries: a plan cannot flip on a young table
     ("plan_cache_mode", "force_generic_plan"),
@@ -54,31 +56,43 @@ _UNAVAILABLE = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 """SQLSTATEs that pass: connection, read-only standby, idle timeout, serialization and deadlock, resources, locks, shutdown, I/O."""
 
 
-def open_connection(url: str, name: str = "holdfast", durable: bool = True) -> Connection:
-    """Connect with every timeout set, to a server that is primary and (when ``durable``) keeps what it answers.
+def open_connection(url: str, name: str = "holdfast", schema: str = SCHEMA, durable: bool = True) -> Connection:
+    """Connect with every timeout set, to a server that is primary and (when ``durable``) keeps what it answers, as a session of our own. No
+    child keeps the connection.
 
     Raises:
         LedgerUnavailableError: nobody answers, or a standby does.
-        LedgerRefusedError: the address cannot be read, or a commit is not durable there.
+        LedgerRefusedError: the address cannot be read, a commit is not durable there, or a pooler stands between that gives each transaction
+            another session.
     """
-    try:
-        connection = psycopg.connect(
-            url, autocommit=True, cursor_factory=psycopg.RawCursor, connect_timeout=CONNECT_S, application_name=name,
-            target_session_attrs="read-write", keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=10_000,
-        )  # fmt: skip
-    except psycopg.OperationalError as error:
-        raise LedgerUnavailableError(f"{hidden(url)} does not answer ({said(error, url)}): intake resumes by itself when it does") from error
-    except psycopg.Error as error:
-        raise LedgerRefusedError(f"{hidden(url)}: {said(error, url)}: write postgresql://USER@HOST/DATABASE; a password has %40 for @") from error
+    connection = _connected(url, name)
     try:
         with translated(url):
-            calls = SQL(", ").join(SQL("set_config({}, {}, false)").format(name, value) for name, value in _SESSION)
+            if is_pooled(connection):
+                refuse_shared_sessions(connection, partial(_connected, url, name), hidden(url))
+            session = (*_SESSION, ("search_path", Identifier(schema).as_string(connection)))
+            calls = SQL(", ").join(SQL("set_config({}, {}, false)").format(setting, value) for setting, value in session)
             connection.execute(SQL("select {}").format(calls))
             if durable:
                 check_durable(connection, url)
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def _connected(url: str, name: str) -> Connection:
+    try:
+        with unshared().making():
+            connection = psycopg.connect(
+                url, autocommit=True, cursor_factory=psycopg.RawCursor, connect_timeout=CONNECT_S, application_name=name,
+                target_session_attrs="read-write", keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=10_000,
+            )  # fmt: skip
+            unshared().keep(connection.fileno())
+    except psycopg.OperationalError as error:
+        raise LedgerUnavailableError(f"{hidden(url)} does not answer ({said(error, url)}): intake resumes by itself when it does") from error
+    except psycopg.Error as error:
+        raise LedgerRefusedError(f"{hidden(url)}: {said(error, url)}: write postgresql://USER@HOST/DATABASE; a password has %40 for @") from error
     return connection
 
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast.errors import LedgerRefusedError
-from holdfast.ledgers.postgres_connection import one, open_connection, translated
+from holdfast.ledgers.identity import DEFAULT
+from holdfast.ledgers.postgres_connection import SCHEMA, one, open_connection, translated
+from holdfast.ledgers.postgres_schema import in_schema, kept_in
 from holdfast.ledgers.queries import migrations
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.hiding import hidden
 
 
-def postgres_reads(url: str) -> LedgerReads:
+def postgres_reads(url: str, schema: str = SCHEMA, project: str = DEFAULT) -> LedgerReads:
     """Open a ledger for reading.
 
+    Args:
+        url: the server and the database.
+        schema: where its tables are.
+        project: whose it must be.
+
     Raises:
-        LedgerRefusedError: there is no ledger there, or its schema is newer or older.
+        LedgerRefusedError: there is no ledger there, its schema is newer or older, or it belongs to another project.
         LedgerUnavailableError: nobody answers.
     """
-    connection = open_connection(url, "holdfast reads", durable=False)
+    connection = open_connection(url, "holdfast reads", schema, durable=False)
     try:
         with translated(url):
             connection.execute("set enable_seqscan = on")
@@ -26,7 +33,7 @@ def postgres_reads(url: str) -> LedgerReads:
             connection.execute("set statement_timeout = '60s'")
             connection.execute("set default_transaction_read_only = on")
             if one(connection.execute("select to_regclass('schema_version')::text")) is None:
-                raise LedgerRefusedError(f"there is no ledger at {hidden(url)} yet: `holdfast run` or `holdfast submit` makes it")
+                raise LedgerRefusedError(f"there is no ledger at {hidden(url)}{in_schema(schema)} yet: `holdfast run` or `holdfast submit` makes it")
             version = one(connection.execute("select coalesce(max(version), 0) from schema_version"))
             oldest = one(connection.execute("select coalesce(max(oldest), 0) from schema_version"))
             newest = migrations("postgres")[-1][0]
@@ -37,6 +44,7 @@ def postgres_reads(url: str) -> LedgerReads:
                 )
             if oldest > newest:
                 raise LedgerRefusedError(f"{hidden(url)} has a newer schema than this Holdfast knows: install the newer release that wrote it")
+            kept_in(connection, url, schema, project, write=False)
     except BaseException:
         connection.close()
         raise

@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 import psycopg
+from psycopg.sql import SQL as Text
+from psycopg.sql import Identifier
 
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.ledgers.measuring import apart, measure, minutes_of
@@ -27,16 +29,17 @@ class PostgresTransactions:
 
     Args:
         url: the ledger's address.
+        schema: where its tables are.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, schema: str = SCHEMA) -> None:
+        self._url, self._schema = url, schema
         self._connection: Connection | None = None
 
     def begin(self, timeout_s: float) -> PostgresTransaction:
         """Begin a transaction that sees the user's tables first."""
         if self._connection is None or self._connection.closed:
-            self._connection = open_connection(self._url, "holdfast transaction")
+            self._connection = open_connection(self._url, "holdfast transaction", self._schema)
         connection = self._connection
         with translated(self._url):
             connection.execute("begin isolation level read committed")
@@ -45,7 +48,7 @@ class PostgresTransactions:
             connection.execute("set local plan_cache_mode to default")
             connection.execute(f"set local statement_timeout = {int(timeout_s * 1000) + SLACK_MS}".encode())
             connection.execute(f"set local idle_in_transaction_session_timeout = {int(timeout_s * 1000) + 15_000}".encode())
-        return PostgresTransaction(connection, self._url)
+        return PostgresTransaction(connection, self._url, self._schema)
 
     def cut(self) -> None:
         """Shut the connection's socket: whoever uses it gets an error, and the server rolls back."""
@@ -60,8 +63,8 @@ class PostgresTransactions:
 class PostgresTransaction:
     """One open transaction."""
 
-    def __init__(self, connection: Connection, url: str) -> None:
-        self._connection, self._url = connection, url
+    def __init__(self, connection: Connection, url: str, schema: str) -> None:
+        self._connection, self._url, self._schema = connection, url, schema
 
     def execute(self, query: str, values: Any = ()) -> Any:
         """Run a statement of the step, with the driver's own placeholders."""
@@ -98,7 +101,7 @@ class PostgresTransaction:
 
     def _write(self, incarnation: int, transition: Transition) -> bool | None:
         """None: somebody else holds the item's row; nothing was written."""
-        self._connection.execute(f"set local search_path = {SCHEMA}")
+        self._connection.execute(Text("set local search_path = {}").format(Identifier(self._schema)))
         self._connection.execute("set local enable_seqscan = off")
         if one(self._connection.execute(SQL["lease_of"], (incarnation,))) is None:  # whoever would end it waits for this transaction
             raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
@@ -120,7 +123,7 @@ class PostgresTransaction:
         node, place, generation = _settled(transition)
         while True:
             try:
-                with open_connection(self._url, "holdfast transaction") as connection, translated(self._url):
+                with open_connection(self._url, "holdfast transaction", self._schema) as connection, translated(self._url):
                     return one(connection.execute(SQL["task_there"], (transition.item, node, place, generation))) is not None
             except LedgerUnavailableError:
                 if time.monotonic() > until:

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from holdfast.errors import BacklogFullError, InputError, LeaseLostError
+from holdfast.errors import BacklogFullError, InputError, LeaseLostError, LedgerMovedError
 from holdfast.health import Health
 from holdfast.ledger import Mailroom, Registered, VersionSpec
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.health import LedgerHealth
+from holdfast.ledgers.identity import DEFAULT
 from holdfast.ledgers.lifecycle import LedgerLifecycle
 from holdfast.ledgers.mailroom import LedgerMailroom
 from holdfast.ledgers.measuring import Sums
@@ -25,7 +26,8 @@ from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns
 from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
-from holdfast.ledgers.sqlite_file import acquire_writer, open_writer, transaction, translated
+from holdfast.ledgers.sqlite_file import connect_writer, gather, kept_in, set_up, transaction, translated
+from holdfast.ledgers.sqlite_lock import WriterLock
 from holdfast.ledgers.sqlite_rows import numbers, write_rows
 from holdfast.ledgers.timekeeping import Kept, anchor, keep, worth_keeping
 from holdfast.lifecycle import Lifecycle
@@ -46,25 +48,33 @@ class SqliteLedger:
     """One writer connection; used from one thread at a time.
 
     Args:
-        path: the file, or ``:memory:`` for tests.
+        path: the file, or ``:memory:`` for tests. Links are resolved: SQLite keeps its log beside the file that they lead to.
+        project: whose it must be; a new one belongs to it.
+        starting: this is a runner that starts.
 
     Raises:
         LedgerLockedError: another process writes to it.
         LedgerRefusedError: it must not be opened as it is.
+        LedgerUnavailableError: the disk is full or failing.
     """
 
     shared = False
     alone = True
     """Nobody else works on the file while this holds it."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._lock: int | None = None
+    def __init__(self, path: str, project: str = DEFAULT, starting: bool = False) -> None:
+        self.path = path if path == ":memory:" else os.path.realpath(path)
+        self._lock: WriterLock | None = None
         if path != ":memory:":
-            make_folder(Path(path).parent, "the ledger lies there")  # payloads are nobody else's business
-            self._lock = acquire_writer(Path(path))
+            make_folder(Path(self.path).parent, "the ledger lies there")  # payloads are nobody else's business
+            self._lock = WriterLock(Path(self.path), starting)
         try:
-            self.connection = open_writer(path)
+            self.connection = connect_writer(self.path)
+            try:
+                self._begin_with(project)
+            except BaseException:
+                self.connection.close()
+                raise
         except BaseException:
             self._release()
             raise
@@ -83,7 +93,7 @@ class SqliteLedger:
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
-        with transaction(self.connection, self.path):
+        with self._transaction():
             known = self._one("version_known", spec.pipeline, spec.label)
             if known is None:
                 self._run("add_pipeline", spec.pipeline)
@@ -107,16 +117,18 @@ class SqliteLedger:
 
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation. Holding the writer lock, it ends every earlier one."""
-        with transaction(self.connection, self.path):
+        with self._transaction():
             (incarnation,) = self._one("begin_incarnation", cleaned(host), pid, now_ms, now_ms + lease_ms) or (0,)
             self._run("expire_others", now_ms, incarnation)
             self._run("drop_stopping")
         self.restores.begun(incarnation, now_ms)
+        if self._lock is not None:
+            self._lock.started()
         return int(incarnation)
 
     def renew(self, incarnation: int, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease."""
-        with transaction(self.connection, self.path):
+        with self._transaction():
             renewed = self._one("renew_incarnation", now_ms + lease_ms, incarnation)
         if renewed is not None:
             self.restores.renewed(incarnation, renewed[0], now_ms)
@@ -124,7 +136,7 @@ class SqliteLedger:
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
-        with transaction(self.connection, self.path):
+        with self._transaction():
             self._run("end_incarnation", now_ms, incarnation)
 
     def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
@@ -132,7 +144,7 @@ class SqliteLedger:
         for one in submissions:
             one.check()
         receipts = []
-        with transaction(self.connection, self.path):
+        with self._transaction():
             known: dict[tuple[str, str], tuple[int, int]] = {}
             for one in submissions:
                 if (one.pipeline, one.version) not in known:
@@ -167,7 +179,7 @@ class SqliteLedger:
 
     def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
-        with transaction(self.connection, self.path):
+        with self._transaction():
             if not self._alive(incarnation):
                 raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
             wanted = self._orphans(incarnation, versions, limit)
@@ -179,7 +191,7 @@ class SqliteLedger:
 
     def adopt(self, incarnation: int, versions: list[int], items: list[int], now_ms: int) -> list[Claimed]:
         """Take items anew that this incarnation owns, and does not know."""
-        with transaction(self.connection, self.path):
+        with self._transaction():
             if not self._alive(incarnation):
                 raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
             owned = self._all("owned_of", incarnation, numbers(items))
@@ -201,7 +213,7 @@ class SqliteLedger:
     def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
         """Write a group of transitions."""
         try:
-            with transaction(self.connection, self.path):
+            with self._transaction():
                 held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums)
         except BaseException:
             self._sums.forget()
@@ -254,9 +266,41 @@ class SqliteLedger:
     def _orphans(self, incarnation: int, versions: list[int], limit: int) -> list[int]:
         return [row[0] for row in self._run("claimable_orphans", incarnation, numbers(versions), limit)]
 
+    def retire(self, to: str) -> None:
+        """Close for good: the file is renamed to ``PATH.moved``, and its path refuses from now on and says where the ledger is."""
+        assert self._lock is not None
+        self._lock.check()
+        self._lock.moving(to)
+        self.connection.close()
+        os.replace(self.path, f"{self.path}.moved")
+        self._release()
+
+    def _begin_with(self, project: str) -> None:
+        """The file that SQLite has opened is the locked one, has our schema, and is this project's."""
+        if self._lock is not None:
+            self._lock.opened()
+        set_up(self.connection, self.path)
+        kept = kept_in(self.connection, self.path, project)
+        if self._lock is not None and kept is not None:
+            self._lock.belongs_to(kept.id)
+
+    def _transaction(self) -> transaction:
+        """A transaction on the file that was opened, as long as it is the one at the path.
+
+        Raises:
+            LedgerMovedError: it is not.
+        """
+        if self._lock is not None:
+            try:
+                self._lock.check()
+            except LedgerMovedError:
+                gather(self.connection)
+                raise
+        return transaction(self.connection, self.path)
+
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _run(self, query: str, *values: Any) -> Any:
@@ -269,7 +313,7 @@ class SqliteLedger:
         return rows
 
     def _transact(self, work: Callable[[Run], T], tell: bool = False) -> T:
-        with transaction(self.connection, self.path):
+        with self._transaction():
             result = work(self._all)
         return result
 

@@ -1,19 +1,24 @@
-"""Opening a SQLite ledger: is this SQLite safe, is this file ours, is its schema known, are we its only writer?"""
+"""Opening a SQLite ledger: is this SQLite safe, is this file ours, is its schema known, whose is it?"""
 
 from __future__ import annotations
 
-import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from holdfast.errors import LedgerError, LedgerLockedError, LedgerRefusedError, LedgerUnavailableError
-from holdfast.ledgers.queries import migrations
+from holdfast.errors import LedgerError, LedgerRefusedError, LedgerUnavailableError, LedgerUnknownError
+from holdfast.ledgers.identity import DEFAULT, Kept, check_project
+from holdfast.ledgers.queries import migrations, queries
+from holdfast.ledgers.sqlite_lock import refuse_absent
 from holdfast.model.states import ITEM_TRANSITIONS
 
 APPLICATION_ID = 0x486C6466  # "Hldf"
+
+BUSY_MS = 500
+"""Milliseconds for which a write waits for another program that has locked the file: whoever asks is answered within a second."""
 
 
 def sqlite_version() -> str:
@@ -32,43 +37,27 @@ def check_sqlite(version: str) -> None:
         raise LedgerRefusedError(f"SQLite {version} may lose committed writes in WAL mode: `pip install 'apsw>=3.51.3'`, which carries its own")
 
 
-def acquire_writer(path: Path) -> int:
-    """Become the file's only writer; return the lock's file descriptor.
+def connect_writer(path: str) -> apsw.Connection:
+    """Open a file for writing, or make it; nothing of it is read or written yet.
 
     Raises:
-        LedgerLockedError: another process is; the message says what to do.
-        LedgerRefusedError: the file cannot be written.
-    """
-    try:
-        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise LedgerRefusedError(
-            f"{path} cannot be written ({error.strerror}): set HOLDFAST_HOME or HOLDFAST_LEDGER to where this user can write"
-        ) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "?"
-        os.close(handle)
-        raise LedgerLockedError(
-            f"{path} already has a runner (process {owner}): an SQLite ledger takes one. Submit to it with `holdfast submit`, "
-            f"stop it, or name another ledger with HOLDFAST_LEDGER"
-        ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
-
-
-def open_writer(path: str) -> apsw.Connection:
-    """Open for writing, create or migrate the schema, and set WAL with full durability.
-
-    Raises:
-        LedgerRefusedError: unsafe SQLite, a file that is not a ledger, or a newer schema.
+        LedgerRefusedError: unsafe SQLite.
+        LedgerUnavailableError: it cannot be opened.
     """
     check_sqlite(apsw.sqlite_lib_version())
     with translated(path):
-        connection = apsw.Connection(path)
-        connection.set_busy_timeout(5_000)
+        return apsw.Connection(path)
+
+
+def set_up(connection: apsw.Connection, path: str) -> None:
+    """Create or migrate the schema, and set WAL with full durability.
+
+    Raises:
+        LedgerRefusedError: a file that is not a ledger, or a newer schema.
+        LedgerUnavailableError: disk full or failing.
+    """
+    with translated(path):
+        connection.set_busy_timeout(BUSY_MS)
         _check_file(connection, path)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
@@ -76,20 +65,59 @@ def open_writer(path: str) -> apsw.Connection:
         connection.execute("pragma wal_autocheckpoint = 4000")
         connection.execute("pragma cache_size = -32768")
         migrate(connection, path)
-    return connection
 
 
-def open_reader(path: str) -> apsw.Connection:
-    """Open read-only.
+def kept_in(connection: apsw.Connection, path: str, project: str, write: bool = True) -> Kept | None:
+    """Which ledger a file is, and whose; a file that is none yet becomes one of this project. None: of a release that did not say.
 
     Raises:
-        LedgerRefusedError: there is no ledger, it is not one, or its schema is newer or older.
+        LedgerRefusedError: it belongs to another project.
+    """
+    sql = queries("sqlite")
+    with translated(path):
+        if connection.execute(sql["has_identity"]).fetchone() is None:
+            return None
+    if write:
+        with transaction(connection, path):
+            connection.execute(sql["add_identity"], (os.urandom(16).hex(), project))
+    with translated(path):
+        row = connection.execute(sql["whose"]).fetchone()
+    return check_project(path, Kept(*row), project) if row is not None else None
+
+
+def gather(connection: apsw.Connection) -> None:
+    """The file was moved away from its log: bring what is in the log into the file, wherever that is now. SQLite would leave it."""
+    with suppress(apsw.Error):
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+
+def open_reader(path: str, project: str = DEFAULT) -> apsw.Connection:
+    """Open read-only.
+
+    Args:
+        path: the file.
+        project: whose it must be.
+
+    Raises:
+        LedgerRefusedError: there is no ledger, it is not one, its schema is newer or older, or it belongs to another project.
     """
     check_sqlite(apsw.sqlite_lib_version())
+    refuse_absent(Path(os.path.realpath(path)))
     if not os.path.exists(path):
         raise LedgerRefusedError(f"there is no ledger at {path} yet: `holdfast run` or `holdfast submit` makes it; HOLDFAST_LEDGER names another")
     with translated(path):
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        _check_reader(connection, path)
+        kept_in(connection, path, project, write=False)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_reader(connection: apsw.Connection, path: str) -> None:
+    with translated(path):
         connection.set_busy_timeout(5_000)
         _check_file(connection, path)
         if _version(connection) == 0:
@@ -100,7 +128,6 @@ def open_reader(path: str) -> apsw.Connection:
                 f"{path} has schema {_version(connection)} of an older release, and this Holdfast reads {newest}: `holdfast runner`, `run` or "
                 f"`submit` brings it up to date (make a copy first: the older release cannot open it then)"
             )
-    return connection
 
 
 def check_durable(connection: apsw.Connection, path: str) -> None:
@@ -124,7 +151,7 @@ def migrate(connection: apsw.Connection, path: str) -> None:
     """Apply the migrations that are missing, each in a transaction of its own."""
     for number, text in migrations("sqlite"):
         if number > _version(connection):
-            with connection:
+            with transaction(connection, path):
                 connection.execute(text)
                 connection.execute("delete from item_transitions")
                 pairs = [(before, after) for before, afters in ITEM_TRANSITIONS.items() for after in sorted(afters)]
@@ -159,6 +186,7 @@ class transaction:
 
     Raises:
         LedgerUnavailableError: disk full, I/O error, or busy; nothing was written.
+        LedgerUnknownError: the disk failed while it was told to keep what was written: after a crash it may be there.
     """
 
     def __init__(self, connection: apsw.Connection, path: str) -> None:
@@ -172,11 +200,17 @@ class transaction:
         with translated(self._path):
             try:
                 if error is None:
-                    self._connection.execute("commit")
+                    self._commit()
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("rollback")
         translated(self._path).__exit__(kind, error, trace)
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("commit")
+        except apsw.IOError as error:
+            raise LedgerUnknownError(f"{self._path} may not have kept what was written ({error}): mend the disk, then ask again") from error
 
 
 class translated:

@@ -6,10 +6,19 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from holdfast.errors import BacklogFullError, ConflictError, DefinitionError, HoldfastError, InputError, LedgerError, NotFoundError, StoreError
-
-UNAVAILABLE_S = 5
-"""``Retry-After`` when the ledger cannot serve, seconds."""
+from holdfast.errors import (
+    RETRY_AFTER_S,
+    BacklogFullError,
+    ConflictError,
+    DefinitionError,
+    HoldfastError,
+    InputError,
+    LedgerError,
+    LedgerUnavailableError,
+    LedgerUnknownError,
+    NotFoundError,
+    StoreError,
+)
 
 
 class Refused(Exception):
@@ -39,8 +48,12 @@ def refusal(error: HoldfastError) -> Refused:
         return Refused(404, "Not found", str(error))
     if isinstance(error, BacklogFullError):
         return Refused(429, "The backlog is full", str(error), {"Retry-After": str(max(round(error.retry_after), 1))})
+    if isinstance(error, LedgerUnavailableError):
+        unknown = isinstance(error, LedgerUnknownError)
+        title = "It is not known whether this was written" if unknown else "The ledger cannot serve"
+        return Refused(503, title, str(error), {"Retry-After": str(max(round(error.retry_after), 1))})
     if isinstance(error, LedgerError):
-        return Refused(503, "The ledger cannot serve", str(error), {"Retry-After": str(UNAVAILABLE_S)})
+        return Refused(503, "The ledger cannot serve", str(error), {"Retry-After": str(round(RETRY_AFTER_S))})
     if isinstance(error, ConflictError):
         return Refused(409, "Conflict", str(error))
     if isinstance(error, InputError | DefinitionError):

@@ -70,7 +70,7 @@ class FaultyExecutor:
         slots: int,
     ) -> None:
         self.kind, self._graphs, self._store, self._rng, self._later = kind, graphs, store, rng, later
-        self._rates, self._checked, self._free = rates, checked, slots
+        self._rates, self._checked, self._free, self._slots = rates, checked, slots, slots
         self.report: Callable[[list[Outcome]], None] = lambda outcomes: None
         self._open: dict[tuple[int, int, str], int] = {}
         self._started: set[tuple[int, int, str, int, int]] = set()
@@ -103,6 +103,11 @@ class FaultyExecutor:
             self._started.add(invocation.attempted)
         outcomes = self._outcomes(step, invocations)
         self._later(self._rng.choice((0, 1, 5, 50, 400)) * self._rng.random(), lambda: self._end(outcomes))
+
+    @property
+    def taken(self) -> int:
+        """Slots that are reserved, or run something."""
+        return self._slots - self._free
 
     def runs(self, task: tuple[int, int, str]) -> bool:
         """Whether an attempt of a task is under way."""

@@ -7,14 +7,13 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
 from holdfast.engine.arrivals import Arrivals
-from holdfast.engine.committer import Answer, GroupWriter, Refused
+from holdfast.engine.committer import BUSY_S, Answer, GroupWriter, Refused
 from holdfast.engine.entries import Entry, Question
 from holdfast.engine.leases import LEASE_MS, RENEW_S, SURE_S
 from holdfast.engine.listening import Listening
 from holdfast.engine.runner import Runner
 from holdfast.engine.serving import Limits
-from holdfast.errors import HoldfastError, LedgerUnavailableError
-from holdfast.ledger import CommitUnknownError
+from holdfast.errors import HoldfastError, LedgerError
 from holdfast.testing.faults import FaultyExecutor, FaultyLedger
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ class SimulatedDesk:
         self._questions: list[tuple[Any, Callable[[Any], Any]]] = []
         self._outbox: list[tuple[Any, Any]] = []
         self._refused: set[int] = set()
+        self._delayed: list[Entry] = []
         self._busy = False
         self._sequence = 0
         self.dead = False
@@ -105,7 +105,7 @@ class SimulatedDesk:
             self._host.later(self._world.rng.random() * 3, self._take)
 
     def _take(self) -> None:
-        entries, self._entries = self._entries, []
+        entries, self._entries, self._delayed = [*self._delayed, *self._entries], [], []
         questions, self._questions = self._questions, []
         answers: list[tuple[Any, Any]] = []
         group = []
@@ -124,10 +124,10 @@ class SimulatedDesk:
         if group:
             try:
                 written = self._writer.write([entry.plan for entry in group])
-            except (LedgerUnavailableError, CommitUnknownError):
+            except LedgerError:  # of any kind: a re-read may fail otherwise than the write did
                 self._host.later(500, lambda: self._write(group, questions, answers))
                 return
-            answers += zip(group, written, strict=True)
+            answers += self._written(group, written)
             self._refused.update(entry.plan.item for entry, answer in answers if isinstance(answer, Refused))
             self._world.check_rows([entry.plan for entry, answer in zip(group, written, strict=True) if answer == "held"])
         for what, verb in questions:
@@ -138,7 +138,23 @@ class SimulatedDesk:
                 answers.append((what, verb(self._ledger)))
             except HoldfastError as error:
                 answers.append((what, error))
+            except Exception as error:
+                answers.append((what, LedgerError(f"{type(error).__name__}: {error}")))
         self._host.later(self._world.rng.random() * 2, lambda: self._answer(answers))
+
+    def _written(self, group: list[Entry], written: list[Answer]) -> list[tuple[Any, Any]]:
+        """Keep what belongs to an item whose row somebody else holds, in its order; answer the rest."""
+        answers: list[tuple[Any, Any]] = []
+        busy: set[int] = set()
+        for entry, answer in zip(group, written, strict=True):
+            if answer == "busy" or entry.plan.item in busy:
+                busy.add(entry.plan.item)
+                self._delayed.append(entry)
+            else:
+                answers.append((entry, answer))
+        if self._delayed:
+            self._host.later(BUSY_S * 1000, self._turn)
+        return answers
 
     def _answer(self, answers: list[tuple[Any, Any]]) -> None:
         if self.dead:
@@ -176,6 +192,8 @@ class Host:
         self.clock: Any = SkewedClock(world, skew_ms) if skew_ms else world.clock
         self.executors: dict[str, FaultyExecutor] = {}
         self._paused_until = 0.0
+        self.stopped = False
+        """Whether this process is over, and not started again."""
 
     def later(self, ms: float, what: Callable[[], None]) -> None:
         """Schedule an event of this process; while it is paused, its events wait."""
@@ -196,12 +214,7 @@ class Host:
         self.incarnation = world.real.begin("simulated", 1, self.clock.now_ms(), LEASE_MS)
         self._renewed = self._asked = self.clock.monotonic()
         self.desk = SimulatedDesk(self, world.ledger, self.incarnation)
-        self.executors = {
-            kind: FaultyExecutor(
-                kind, world.graphs, world.store, world.rng, self.later, world.rates, lambda invocation: world.check_start(self, invocation), slots
-            )
-            for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))
-        }
+        self.executors = {kind: world.executor(self, kind, slots) for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))}
         executors: Any = self.executors
         self._ringing = False
         arrivals = Arrivals(self._ring)
@@ -272,10 +285,18 @@ class Host:
     def die(self) -> None:
         """The process dies between two events and is started again: what was not committed is gone, what runs is never heard
         of, or only by a runner that cannot use it."""
-        self.desk.dead = True
         old = self.executors
-        for executor in old.values():
-            executor.close()
+        self._end()
         self.start()
         for kind, executor in old.items():
             executor.report = self.executors[kind].report  # a zombie's outcome reaches the next runner
+
+    def stop(self) -> None:
+        """The process is over, and is not started again."""
+        self.stopped = True
+        self._end()
+
+    def _end(self) -> None:
+        self.desk.dead = True
+        for executor in self.executors.values():
+            executor.close()

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -27,7 +27,7 @@ from holdfast.model.pipeline import Pipeline
 from holdfast.model.task import Transition
 from holdfast.store import Store
 from holdfast.testing.clock import FakeClock
-from holdfast.testing.faults import FaultyLedger
+from holdfast.testing.faults import FaultyExecutor, FaultyLedger
 from holdfast.testing.host import Host
 from holdfast.testing.memory_store import MemoryStore
 from holdfast.testing.operators import operate
@@ -93,6 +93,7 @@ class World:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._trace = hashlib.sha256()
+        self._violation: InvariantBroken | None = None
         self.graphs = {(one.name, one.version): one.graph for one in pipelines}
         self.loaded = []
         for one in pipelines:
@@ -133,11 +134,7 @@ class World:
         self.later(60_000, self._heal)
         self.later(100, self._outside)
         while self._queue:
-            at, _, what = heapq.heappop(self._queue)
-            self.clock.advance(max(at - self.clock.monotonic() * 1000, 0))
-            what()
-            self.result.events += 1
-            self._trace.update(f"{at:.3f} {what.__qualname__}".encode())
+            self._step()
             if self.healing and all(host.idle() for host in self.hosts) and not self._open_items():
                 break
             if self.result.events > limit:
@@ -149,9 +146,34 @@ class World:
         self.real.connection.close()
         return self.result
 
-    def broken(self, rule: str, what: str) -> None:
+    def _step(self) -> None:
+        """The next event."""
+        at, _, what = heapq.heappop(self._queue)
+        self.clock.advance(max(at - self.clock.monotonic() * 1000, 0))
+        self.happen(what)
+        if self._violation is not None:
+            raise self._violation
+        self.result.events += 1
+        self._trace.update(f"{at:.3f} {what.__qualname__}".encode())
+
+    def happen(self, what: Callable[[], None]) -> None:
+        """One event."""
+        what()
+
+    def executor(self, host: Host, kind: str, slots: int) -> FaultyExecutor:
+        """What runs attempts of a host."""
+        return FaultyExecutor(
+            kind, self.graphs, self.store, self.rng, host.later, self.rates, lambda invocation: self.check_start(host, invocation), slots
+        )
+
+    def broken(self, rule: str, what: str) -> NoReturn:
         """Report a violation."""
-        raise InvariantBroken(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
+        self.violated(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
+
+    def violated(self, what: str) -> NoReturn:
+        """End the run, also where an engine contains whatever is raised in it."""
+        self._violation = self._violation or InvariantBroken(what)
+        raise self._violation
 
     def check_rows(self, acknowledged: list[Transition]) -> None:
         """After a commit: what it acknowledged is there (I2) and its fence held (I6), and what was settled stays as it was (I8)."""
@@ -203,8 +225,9 @@ class World:
 
     def _tick(self, host: Host, ms: float = 50) -> None:
         def tick() -> None:
-            host.tick()
-            self._tick(host)
+            if not host.stopped:
+                host.tick()
+                self._tick(host)
 
         host.later(ms, tick)
 

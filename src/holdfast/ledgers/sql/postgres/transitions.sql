@@ -17,11 +17,11 @@ insert into bodies (hash) values ($1) on conflict (hash) do nothing;
 -- name: body_id
 select id from bodies where hash = $1;
 
--- name: begin_incarnation
+-- name: begin_incarnation born is a random number: the name that the runner has among its neighbours (ledgers/presence.py)
 insert into incarnations (host, pid, place, born, started_at, expires_at) values ($1, $2, $3, $4, now_ms(), now_ms() + $5) returning id;
 
 -- name: neighbours
-select id, pid, born from incarnations where not swept and ended_at is null and place = $1 and place <> '' and born > 0;
+select id, pid, born from incarnations where not swept and ended_at is null and place = $1 and place <> '' and born > 0 and id <> $2;
 
 -- name: renew_incarnation
 update incarnations set expires_at = now_ms() + $2, beats = beats + 1 where id = $1 and ended_at is null returning beats, now_ms();
@@ -77,7 +77,7 @@ insert into manifests (name) values ($1) on conflict (name) do nothing;
 select id from manifests where name = $1;
 
 -- name: announce a hint that something may be claimable; the poll is the truth
-select pg_notify('holdfast', '');
+select pg_notify('holdfast_' || md5(current_schema()), '');
 
 -- name: claimable_orphans of an incarnation that is over
 select i.id from unnest($2::bigint[]) as v (version)
