@@ -15,8 +15,8 @@ update waits set state = case state when 'answered' then 'closed' else 'withdraw
 where item = $1 and node = $2 and place = $3 and state in ('open', 'answered');
 
 -- name: tell_children of an item that is given up
-insert into mail (kind, item)
-select 'cancel', c.id from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
+insert into mail (kind, item, generation)
+select 'cancel', c.id, w.generation from waits w join pipelines p on p.name = w.name join items c on c.pipeline = p.id and c.key = w.key
 where w.item = $1 and w.kind = 'child' and w.state = 'open' and c.state in ('queued', 'running', 'waiting', 'paused');
 
 -- name: end_waits
