@@ -24,6 +24,7 @@ from holdfast.core.events import (
     DeadlinePassed,
     EffectNoted,
     Event,
+    Failed,
     Returned,
     Succeeded,
     TimerDue,
@@ -228,6 +229,8 @@ class Runner:
             apply(run, event, plan)
             self.carry(run, plan, event)
         except Exception as error:  # the one place: whatever it is, it is this item's own
+            if isinstance(event, Succeeded | Failed | Returned):
+                run.running.discard(event.key)  # that attempt has ended
             self._discard(event)
             self._bury(run, contain(run, event, at, plan, error))
 
@@ -327,8 +330,14 @@ class Runner:
         """Slots are there for a call: commit its starts. It runs when all are durable."""
         for run, key in call.tasks:
             plan = Plan(run.item, run.fence, at)
-            start(run, [key], at, plan)
-            self._entries.append(Entry(run, plan, call=call, granted=[key]))
+            entry = Entry(run, plan, call=call, granted=[key])
+            try:
+                start(run, [key], at, plan)
+            except Exception as error:
+                self._bury(run, contain(run, None, at, plan, error))
+                self._proceed(entry, False, at)
+                continue
+            self._entries.append(entry)
 
     def report(self, outcomes: list[Outcome], at: int) -> None:
         """Attempts ended; a batch that failed as a whole comes in one list."""
@@ -423,8 +432,18 @@ class Runner:
             ready = self._lookups.ask(run, ready, plan)
         granted = self._dispatch.offer(run, ready) if ready else NOTHING_GRANTED
         if granted:
-            start(run, granted, plan.at, plan)
+            try:
+                start(run, granted, plan.at, plan)
+            except Exception:
+                self._give_back(run, granted)
+                raise
         return granted
+
+    def _give_back(self, run: ItemRun, granted: Sequence[TaskKey]) -> None:
+        """Slots that were granted to tasks which will not start."""
+        for key in granted:
+            run.starting.discard(key)
+            self._dispatch.release(run, key, run.graph.nodes[key[0]].step)
 
     def _write(
         self,
