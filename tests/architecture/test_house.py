@@ -30,7 +30,7 @@ def _overloads(node: ast.AST) -> bool:
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_files_and_functions_stay_small(file: Path) -> None:
     text = file.read_text()
-    assert len(text.splitlines()) <= 500
+    assert len(text.splitlines()) <= 550
     for function in _functions(ast.parse(text)):
         assert function.end_lineno is not None
         assert function.end_lineno - function.lineno < 60, function.name

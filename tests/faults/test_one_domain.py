@@ -171,13 +171,14 @@ def test_events_from_outside(both: Both, name: str, kind: str, source: str, key:
 
     def work(ledger: Ledger, reads: LedgerReads) -> list[Event]:
         (new,) = ledger.mail.publish([Event(name, kind, source, key, NOW, b"1", outgoing=True)])
-        assert new
-        kept = [one for one in ledger.mail.outgoing(10_000) if one.id == name]
+        assert new == "new"
+        kept = [one.event for one in ledger.mail.outgoing(NOW, 10_000) if one.event.id == name]
         ledger.mail.distribute(NOW)
-        ledger.mail.sent([name])
+        ledger.mail.sent([(name, source)])
         return kept
 
     allowed = fits(name) and fits(source) and fits(key) and fits(kind, least=1) and len(kind.encode()) <= 610
+    allowed = allowed and len(name.encode()) <= 1_000 and len(source.encode()) <= 1_000
     kept = taken(lambda: both.each(work), allowed)
     if kept is not None:
         assert [(one.id, one.type, one.source, one.key) for one in kept] == [(name, kind, source, key)]

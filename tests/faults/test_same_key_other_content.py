@@ -105,8 +105,8 @@ def test_an_event_whose_key_has_other_content_is_logged_and_kept(
         app.publish("row.told", {"amount": amount, "id": "r-1"}, id=f"e{number}")
     with caplog.at_level(logging.WARNING, "holdfast"):
         app.run([hearing])
-    assert "event e2 for pipeline hearing is not accepted: its key 'r-1' is item" in caplog.text
-    assert kept(app) == [("hearing", "event e2")]
+    assert "event e2 of holdfast for pipeline hearing is not accepted: its key 'r-1' is item" in caplog.text
+    assert kept(app) == [("hearing", "event e2 of holdfast")]
     assert (app.reads().status()[0]["received"], app.reads().audit(0)["balanced"]) == (1, True)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from holdfast.errors import InputError
 from holdfast.model.codec import check_json
-from holdfast.model.domain import check_name, is_name, unfit
+from holdfast.model.domain import NAME_LIMIT, check_name, is_name, unfit
 from holdfast.model.failure import Failure
 from holdfast.model.moments import iso, ms_of
 from holdfast.model.values import Value
@@ -112,7 +112,7 @@ def check_identity(event: Event) -> None:
         ("source of an event", event.source, NAME_BYTES, 0),
         ("name of an event", event.type, TYPE_LIMIT, 1),
     ):
-        check_name(what, text, min(limit, 1_000), least)
+        check_name(what, text, min(limit, NAME_LIMIT) if what != "name of an event" else limit, least)
         if len(text.encode()) > limit:
             raise InputError(unfit(what, text, limit, least))
     check_name("key of an event", event.key)
