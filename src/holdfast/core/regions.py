@@ -146,6 +146,8 @@ def _resume_step(run: ItemRun, node: Node, live: LiveTask, plan: Plan) -> None:
     elif live.state == "waiting" or (live.state == "retrying" and live.wake_at > plan.at):
         plan.wakes += (key,)
     else:
+        if live.state == "running":
+            live.state, live.wake_at = "retrying", 0  # the next attempt is another one, and its row has what is suspected
         plan.ready += (key,)
 
 
