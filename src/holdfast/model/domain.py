@@ -1,13 +1,16 @@
 """What every ledger can store: one domain of text and of numbers for all of them, decided here.
 
-- A **name** that somebody gives and that is looked up by (a key, a manifest, an event's id, a person, a flag) is stored as it is or refused.
+- A **name** that somebody gives and that is looked up by (a key, a manifest, an event's id, a
+  person, a flag) is stored as it is or refused.
 - A **text** that somebody writes (a reason) likewise, with more room.
-- What we make ourselves (an error's message, a path) is **cleaned**: what no ledger can hold is written visibly.
-- A **value** (payload, result, answer, event data, edited input) is JSON bytes, nested at most 64 levels (:data:`NESTING`).
+- What we make ourselves (an error's message, a path) is **cleaned**: what no ledger can hold is
+  written visibly.
+- A **value** (payload, result, answer, event data, edited input) is JSON bytes, nested at most 64
+  levels (:data:`NESTING`).
 - A **number** has 64 bits.
 
-PostgreSQL's text has no NUL, UTF-8 has no lone surrogates, and an index row of PostgreSQL takes 2,700 bytes: hence the alphabet and the limits.
-SQLite would take more, and is not given more.
+PostgreSQL's text has no NUL, UTF-8 has no lone surrogates, and an index row of PostgreSQL takes
+2,700 bytes: hence the alphabet and the limits. SQLite would take more, and is not given more.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from collections.abc import Iterable
 from holdfast.errors import InputError
 
 NESTING = 64
-"""Levels that a value may be nested. Every reader, however deep its own stack is, has room for as many."""
+"""Levels that a value may be nested. Every reader, however deep its own stack is, has room for as
+many."""
 
 NAME_LIMIT = 512
 """Characters of a name: two of them, of four bytes each, and a number do not fill an index row."""
@@ -30,7 +34,8 @@ LEAST, MOST = -(1 << 63), (1 << 63) - 1
 
 
 def storable(text: str) -> bool:
-    """Whether every ledger can store a text: Unicode without NUL, and without lone surrogates, which stand for bytes that are no text."""
+    """Whether every ledger can store a text: Unicode without NUL, and without lone surrogates,
+    which stand for bytes that are no text."""
     if text.isascii():
         return "\x00" not in text
     try:
@@ -54,7 +59,8 @@ def check_name(what: str, name: object, limit: int = NAME_LIMIT, least: int = 0)
         least: fewest characters.
 
     Raises:
-        InputError: it is no text, too long or too short, or has NUL or a lone surrogate (bytes that are not UTF-8).
+        InputError: it is no text, too long or too short, or has NUL or a lone surrogate (bytes that
+            are not UTF-8).
     """
     if not is_name(name, limit, least):
         raise InputError(unfit(what, name, limit, least))
@@ -99,7 +105,8 @@ def cleaned(text: str, limit: int | None = None) -> str:
 
 
 def _escaped(text: str) -> bool:
-    """Whether a text is a name whose bytes are not UTF-8, as Python reads them from the file system."""
+    """Whether a text is a name whose bytes are not UTF-8, as Python reads them from the file
+    system."""
     try:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,4 +1,5 @@
-"""How deep values are nested: at most :data:`holdfast.model.domain.NESTING` levels of objects and arrays in their JSON."""
+"""How deep values are nested: at most :data:`holdfast.model.domain.NESTING` levels of objects and
+arrays in their JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _REST = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def too_deep(data: bytes) -> bool:
-    """Whether JSON is nested more than 64 levels. Takes about as long as reading it, and nothing where it has few brackets."""
+    """Whether JSON is nested more than 64 levels. Takes about as long as reading it, and nothing
+    where it has few brackets."""
     if data.count(b"[") + data.count(b"{") <= NESTING:
         return False
     left = _TEXT.sub(b"", data).translate(None, _REST)
@@ -37,7 +39,8 @@ _INNERMOST = re.compile(rb"\[\]|\{\}")
 
 
 def may_be_deep(kind: Any) -> bool:
-    """Whether values of a type may be nested without end: plain data, a type that contains itself, one whose parts we do not know."""
+    """Whether values of a type may be nested without end: plain data, a type that contains itself,
+    one whose parts we do not know."""
     return _deep(kind, ())
 
 

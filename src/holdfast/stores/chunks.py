@@ -1,7 +1,9 @@
-"""What every artifact store shares: what is large, and lists kept in chunks whose elements are readable alone.
+"""What every artifact store shares: what is large, and lists kept in chunks whose elements are
+readable alone.
 
-A chunk is the elements' JSON, one after the other; for each its end offset as a 64-bit number and eight bytes of its BLAKE2b digest; how
-many there are, with the highest bit set. (Earlier releases wrote no digests of elements, and that bit was not set.)
+A chunk is the elements' JSON, one after the other; for each its end offset as a 64-bit number and
+eight bytes of its BLAKE2b digest; how many there are, with the highest bit set. (Earlier releases
+wrote no digests of elements, and that bit was not set.)
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class ChunkedStore(ABC):
 
     @abstractmethod
     def touch(self, digests: tuple[str, ...]) -> None:
-        """Artifacts that a value refers to which is being kept: nobody collects them before the commit that names it.
+        """Artifacts that a value refers to which is being kept: nobody collects them before the
+        commit that names it.
 
         Raises:
             StoreError: one of them is not there.
@@ -76,7 +79,8 @@ class ChunkedStore(ABC):
         return Stored(self.put(data), len(data), refs)
 
     def fetch(self, reference: Reference) -> bytes:
-        """Return the JSON bytes behind a reference; of an element, only its part of the file is read."""
+        """Return the JSON bytes behind a reference; of an element, only its part of the file is
+        read."""
         if isinstance(reference, Stored):
             return self.get(reference.digest)
         if isinstance(reference, Element):
@@ -125,7 +129,8 @@ class ChunkedStore(ABC):
         return [data[begin:end] for begin, end in pairwise(ends)]
 
     def _element(self, element: Element) -> bytes:
-        """One element of a chunk, verified where the chunk says what it is; else the whole chunk is read and verified."""
+        """One element of a chunk, verified where the chunk says what it is; else the whole chunk is
+        read and verified."""
         digest, index = element.digest, element.index
         length = self.size(digest)
         count, wide = _count(self.part(digest, length - 8, 8)) if length >= 8 else (0, 8)

@@ -1,9 +1,12 @@
-"""Orphans: artifacts that nothing refers to, since their writer died before the commit that would have named them, or since what
-named them was cleared. They are removed from a directory, safely beside running work and under crashes.
+"""Orphans: artifacts that nothing refers to, since their writer died before the commit that would
+have named them, or since what named them was cleared. They are removed from a directory, safely
+beside running work and under crashes.
 
-What makes it safe: a value is put before the commit that names it, ``put`` makes an artifact young again that is there already, and so does
-the keeping of a value that refers to it. So what no row names and what is older than the longest attempt (the grace) is not about to be
-named. It is looked at once more, under the lock that a ``put`` takes too, before it goes. What another ledger has marked stays.
+What makes it safe: a value is put before the commit that names it, ``put`` makes an artifact young
+again that is there already, and so does the keeping of a value that refers to it. So what no row
+names and what is older than the longest attempt (the grace) is not about to be named. It is looked
+at once more, under the lock that a ``put`` takes too, before it goes. What another ledger has
+marked stays.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from holdfast.store import Collected
 from holdfast.stores.marks import UNKNOWN, Marks
 
 ASIDE = ".orphan-"
-"""What an earlier release renamed orphans to before it removed them; one that was left by a crash is brought back."""
+"""What an earlier release renamed orphans to before it removed them; one that was left by a crash
+is brought back."""
 
 UNFINISHED = ".new-"
 """Begins the name of what a put has not put into place."""
@@ -124,7 +128,8 @@ def _forget(root: Path, marks: Marks, ledger: str, digest: str) -> None:
 
 
 def _adopt(marks: Marks, ledger: str, digest: str) -> None:
-    """What this ledger refers to carries its mark: it may have been put by a release that kept none. Whose else it is, is not known."""
+    """What this ledger refers to carries its mark: it may have been put by a release that kept
+    none. Whose else it is, is not known."""
     with marks.held():
         if marks.add(ledger, digest) is not None and marks.owners(digest) == {ledger}:
             marks.add(UNKNOWN, digest)

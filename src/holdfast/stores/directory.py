@@ -1,4 +1,5 @@
-"""The artifact store in a local directory: a file per value, named by its digest alone, and the marks of the ledgers that put it."""
+"""The artifact store in a local directory: a file per value, named by its digest alone, and the
+marks of the ledgers that put it."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ log = logging.getLogger("holdfast")
 
 
 class DirectoryStore(ChunkedStore):
-    """Files under ``root/ab/cdef…``: written aside, fsynced, renamed into place, and the directory fsynced.
+    """Files under ``root/ab/cdef…``: written aside, fsynced, renamed into place, and the directory
+    fsynced.
 
     Args:
         root: the directory; made with mode 0700 if it is not there.
-        ledger: the id of the ledger whose values are put; empty: nobody's, so that no ledger removes them.
+        ledger: the id of the ledger whose values are put; empty: nobody's, so that no ledger
+            removes them.
     """
 
     def __init__(self, root: Path, ledger: str = "") -> None:
@@ -36,7 +39,8 @@ class DirectoryStore(ChunkedStore):
     def put(self, data: bytes) -> str:
         """Keep bytes durably; return their digest.
 
-        Bytes that are there already are read and compared with their digest; where they are damaged, they are written again.
+        Bytes that are there already are read and compared with their digest; where they are
+        damaged, they are written again.
         """
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
@@ -154,7 +158,8 @@ class DirectoryStore(ChunkedStore):
         return temporary
 
     def _published(self, digest: str, fresh: str | None) -> bool:
-        """Mark an artifact, and put fresh bytes into place or make those that are there young again; False when these have gone."""
+        """Mark an artifact, and put fresh bytes into place or make those that are there young
+        again; False when these have gone."""
         path = self._path(digest)
         try:
             with self._marks.held():

@@ -1,7 +1,8 @@
-"""Which ledgers an artifact in a directory belongs to: an empty file ``.ledgers/LEDGER/ab/cdef…`` says that the ledger has put it.
+"""Which ledgers an artifact in a directory belongs to: an empty file ``.ledgers/LEDGER/ab/cdef…``
+says that the ledger has put it.
 
-An artifact is removed when no ledger has its mark on it any more. One that nobody has marked was written by a release that kept no
-marks: it belongs to a ledger that we do not know, and stays.
+An artifact is removed when no ledger has its mark on it any more. One that nobody has marked was
+written by a release that kept no marks: it belongs to a ledger that we do not know, and stays.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from holdfast.settings import make_private
 FOLDER = ".ledgers"
 
 UNKNOWN = "unknown"
-"""Stands for ledgers that keep no marks, on an artifact that was there without a mark when a ledger put it again."""
+"""Stands for ledgers that keep no marks, on an artifact that was there without a mark when a ledger
+put it again."""
 
 LOCK_S = 10.0
 """Seconds that the lock is waited for: it is held for the time of a few system calls."""
@@ -82,7 +84,8 @@ class Marks:
         """Nobody collects meanwhile; with ``alone``, nobody puts anything either.
 
         Raises:
-            LedgerUnavailableError: another process has held the lock for ten seconds: it stands still.
+            LedgerUnavailableError: another process has held the lock for ten seconds: it stands
+                still.
         """
         self._make(self._root)
         handle = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

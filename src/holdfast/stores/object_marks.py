@@ -1,10 +1,12 @@
 """Which ledgers an object belongs to, and the collecting of orphans from object storage.
 
-An empty object ``.ledgers/LEDGER/ab/cdef…`` says that a ledger has put ``ab/cdef…``. Object storage has no locks, so a collection that has
-found an orphan says so first (``.collecting/ab/cdef…`` with the word ``begun``), looks at the orphan once more, removes it, and says that
-it is done. Whoever puts an object looks for that word afterwards. It finds none: a collection that begins later sees a young object. It
-finds ``done``: it puts the object again. It finds ``begun``: it waits for the end of that. The word ``done`` stays for an hour, which is
-longer than a put takes, so that none is missed.
+An empty object ``.ledgers/LEDGER/ab/cdef…`` says that a ledger has put ``ab/cdef…``. Object storage
+has no locks, so a collection that has found an orphan says so first (``.collecting/ab/cdef…`` with
+the word ``begun``), looks at the orphan once more, removes it, and says that it is done. Whoever
+puts an object looks for that word afterwards. It finds none: a collection that begins later sees a
+young object. It finds ``done``: it puts the object again. It finds ``begun``: it waits for the end
+of that. The word ``done`` stays for an hour, which is longer than a put takes, so that none is
+missed.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ STALE_S = 3_600.0
 """Seconds for which it stays known that an object was collected."""
 
 PATIENCE_S = 60.0
-"""Seconds after which a collection that has begun with an object leaves it alone: less than a put waits for it."""
+"""Seconds after which a collection that has begun with an object leaves it alone: less than a put
+waits for it."""
 
 _MISSING = (NotFoundError, FileNotFoundError)
 
@@ -71,7 +74,8 @@ class ObjectMarks:
             return None
 
     def age(self, path: str) -> float | None:
-        """When an object was last put, in Unix seconds by the service's clock; None when it is not there."""
+        """When an object was last put, in Unix seconds by the service's clock; None when it is not
+        there."""
         try:
             return obstore.head(self._store, path)["last_modified"].timestamp()
         except _MISSING:
@@ -109,7 +113,8 @@ class ObjectMarks:
 
 
 def collect_objects(store: Any, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, ledger: str, unknown: bool) -> Collected:
-    """Remove the orphans of object storage that are older than the grace; see :func:`holdfast.stores.collecting.collect`."""
+    """Remove the orphans of object storage that are older than the grace; see
+    :func:`holdfast.stores.collecting.collect`."""
     marks, before, tally = ObjectMarks(store), now_s - grace_s, Tally(ledger, referenced, unknown)
     marked = {one: _marked(store, one) for one in marks.ledgers()}
     ours = marked.get(ledger, {})
@@ -135,7 +140,8 @@ def collect_objects(store: Any, referenced: set[str], now_s: float, grace_s: flo
 
 
 def _remove(store: Any, marks: ObjectMarks, digest: str, path: str, size: int, before: float, ledger: str, tally: Tally) -> None:
-    """Remove an object that this ledger does not refer to, if nobody else has it, and it is not put at this moment."""
+    """Remove an object that this ledger does not refer to, if nobody else has it, and it is not put
+    at this moment."""
     began = time.monotonic()
     marks.begin(digest)
     put_at, marked_at = marks.age(path), marks.age(mark_of(ledger, digest)) if ledger else None
@@ -154,7 +160,8 @@ def _remove(store: Any, marks: ObjectMarks, digest: str, path: str, size: int, b
 
 
 def _adopt(marks: ObjectMarks, ledger: str, digest: str, known: bool) -> None:
-    """What this ledger refers to carries its mark: it may have been put by a release that kept none."""
+    """What this ledger refers to carries its mark: it may have been put by a release that kept
+    none."""
     if not known:
         marks.add(UNKNOWN, digest)
     marks.add(ledger, digest)

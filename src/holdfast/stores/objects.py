@@ -1,6 +1,8 @@
-"""The artifact store on object storage that runners on several hosts share: S3 and what speaks its protocol, Google Cloud, Azure.
+"""The artifact store on object storage that runners on several hosts share: S3 and what speaks its
+protocol, Google Cloud, Azure.
 
-obstore does the talking; it takes addresses and keys from the environment (``AWS_ENDPOINT``, ``AWS_ACCESS_KEY_ID``, …), never from us.
+obstore does the talking; it takes addresses and keys from the environment (``AWS_ENDPOINT``,
+``AWS_ACCESS_KEY_ID``, …), never from us.
 """
 
 from __future__ import annotations
@@ -33,24 +35,30 @@ _RETRY: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
 
 
 WAIT_S = 120.0
-"""Seconds after which a collection that has begun with an object, and has not said that it is done, removes nothing of it any more."""
+"""Seconds after which a collection that has begun with an object, and has not said that it is done,
+removes nothing of it any more."""
 
 FRESH_S = 600.0
-"""Seconds for which a store that has touched an object does not touch it again. Far less than any grace."""
+"""Seconds for which a store that has touched an object does not touch it again. Far less than any
+grace."""
 
 _TOUCHES = 16
 """Objects that are touched at once."""
 
 
 class ObjectStore(ChunkedStore):
-    """Objects under ``PREFIX/ab/cdef…``; a PUT that was answered is durable by the service's own promise.
+    """Objects under ``PREFIX/ab/cdef…``; a PUT that was answered is durable by the service's own
+    promise.
 
-    An object is written again with every put, for it costs as much to read it and see whether it is sound. Whose it is, and how a put and a
-    collection at the same time get along, stands in ``stores/object_marks.py``.
+    An object is written again with every put, for it costs as much to read it and see whether it is
+    sound. Whose it is, and how a put and a collection at the same time get along, stands in
+    ``stores/object_marks.py``.
 
     Args:
-        url: ``s3://BUCKET/PREFIX``, ``gs://…``, ``az://…``; ``file:///…`` and ``memory:///`` for tests.
-        ledger: the id of the ledger whose values are put; empty: nobody's, so that no ledger removes them.
+        url: ``s3://BUCKET/PREFIX``, ``gs://…``, ``az://…``; ``file:///…`` and ``memory:///`` for
+            tests.
+        ledger: the id of the ledger whose values are put; empty: nobody's, so that no ledger
+            removes them.
 
     Raises:
         InputError: the address cannot be read.
