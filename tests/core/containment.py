@@ -183,8 +183,7 @@ def contained(world: Fifty, key: str, expected: dict[str, tuple[str, Any]]) -> N
     found = world.found()
     assert {one: end for one, end in found.items() if one != key} == {one: end for one, end in expected.items() if one != key}
     letters = [one for one in world.item(key)["letters"] if (one["state"] == "open" and "planted" in str(one)) or one["error_class"] == "internal"]
-    if found[key] == expected[key]:
-        assert not letters
+    if found[key] == expected[key] and not letters:
         return
     assert found[key][0] == "dead"
     assert [one["error_class"] in ("internal", "bad-input") for one in letters] == [True], letters

@@ -38,6 +38,11 @@ class Leaving:
             if not attempts:
                 del self._attempts[attempt[0]]
 
+    def keep(self, held: set[Attempted]) -> None:
+        """Attempts that no executor holds any more have ended, whoever has heard of it."""
+        for attempt in [one for attempts in self._attempts.values() for one in attempts if one not in held]:
+            self.ended(attempt)
+
     def knows(self, attempt: Attempted) -> bool:
         """Whether this attempt is being stopped."""
         return attempt in self._attempts.get(attempt[0], ())

@@ -36,11 +36,12 @@ class Reconciling:
         self._unknown: set[Attempted] = set()
 
     def visit(self, active: ActiveItems, leaving: Leaving, now_s: float) -> list[tuple[ItemRun, TaskKey, int]]:
-        """Stop what nobody waits for; returns attempts that nobody runs."""
+        """Stop what nobody waits for; wait no more for what has ended unheard; returns attempts that nobody runs."""
         if now_s < self._next:
             return []
         self._next = now_s + EVERY_S
         held = {one for executor in self._executors.values() for one in executor.attempts()}
+        leaving.keep(held)
         running: dict[Attempted, tuple[ItemRun, TaskKey, int]] = {}
         for run in active.all():
             for key in run.running:

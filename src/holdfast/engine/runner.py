@@ -341,12 +341,10 @@ class Runner:
 
     def report(self, outcomes: list[Outcome], at: int) -> None:
         """Attempts ended; a batch that failed as a whole comes in one list."""
-        if self._leaving:
-            for outcome in outcomes:
-                self._leaving.ended(outcome.invocation.attempted)
         if outcomes[0].whole:
             tasks = []
             for outcome in outcomes:
+                self._leaving.ended(outcome.invocation.attempted)
                 run = self._inbox.run_of(outcome.invocation)
                 key = outcome.invocation.node, outcome.invocation.place
                 if run is not None and key in run.running and run.live[key].attempt == outcome.invocation.attempt:
@@ -359,6 +357,7 @@ class Runner:
             invocation = outcome.invocation
             run = get(invocation.item)
             if run is None or run.closed or run.fence != invocation.fence:
+                self._leaving.ended(invocation.attempted)
                 self._roll_back(outcome)
             else:
                 self.step(run, self._outcomes.event_of(run, outcome, at), at)
