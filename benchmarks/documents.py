@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.told import tell
 from examples.claims.classify import by_keywords
 from examples.claims.generate import documents
 from examples.claims.ingest import convert_pages, ingest_file
@@ -99,7 +100,7 @@ async def holdfast_rounds(home: Path, warm: list[Upload], rounds: list[list[Uplo
             if not left:
                 done.set()
 
-        session.runner.ended = ended
+        tell(session, ended)
         began = time.perf_counter()
         batches = app.submissions(claims, [Upload(f"{number}/{one.name}", one.content) for one in uploads], "")
         for one in batches:

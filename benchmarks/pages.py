@@ -27,6 +27,7 @@ import msgspec
 
 from benchmarks.pipelines import BY_STEPS, payload
 from benchmarks.search import GROUP, fill, orders, orders_2
+from benchmarks.told import tell
 from holdfast.app import App, version_spec
 from holdfast.model.item import Submission
 from holdfast.server.access import Person
@@ -99,7 +100,7 @@ def measure(app: App, running: int) -> tuple[dict[str, float], float]:
             ledger.admit(batch, app.clock.now_ms())
 
     def tick(session: Any) -> None:
-        session.runner.ended = lambda item, state: ended.append(time.perf_counter())
+        tell(session, lambda item, state: ended.append(time.perf_counter()))
         if over.is_set():
             session.stop_now()
 

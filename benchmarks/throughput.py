@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ import msgspec
 from benchmarks.bare import bare_rate
 from benchmarks.peers import dbos_rate
 from benchmarks.pipelines import BY_STEPS, payload
+from benchmarks.told import tell
 from holdfast.app import App, version_spec
 from holdfast.engine.intake import Intake
 from holdfast.model.item import Submission
@@ -114,7 +114,7 @@ async def _idle(app: App, pipeline: Any, count: int) -> list[float]:
     took = []
     for number in range(-20, count):
         done = asyncio.Event()
-        session.runner._ends.ended = _Told(done)
+        tell(session, lambda item, state, done=done: done.set())  # type: ignore[misc]
         data = msgspec.json.encode(payload(1_000_000 + number))
         one = Submission(pipeline.name, "1", f"idle-{number}", data)
         began = time.perf_counter()
@@ -127,17 +127,6 @@ async def _idle(app: App, pipeline: Any, count: int) -> list[float]:
     await running
     ledger.close()
     return took
-
-
-class _Told(deque[tuple[int, str]]):
-    """Tells of the first item that ends."""
-
-    def __init__(self, done: asyncio.Event) -> None:
-        super().__init__()
-        self._done = done
-
-    def append(self, one: tuple[int, str]) -> None:
-        self._done.set()
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,12 +14,12 @@ from holdfast import App
 from holdfast.testing.postgres import LocalPostgres
 from tests.audit_samples import Sheet, asked, awaiting, bulky, doomed, everything, heard, parent
 
-SERVED = [everything, heard, doomed, asked, parent, awaiting, bulky]
+SERVED: list[Any] = [everything, heard, doomed, asked, parent, awaiting, bulky]
 
 
 def fill(app: App) -> None:
     """Items of every kind: completed, dead, waiting for a person, a child and an event; an operation; a redrive."""
-    payloads = [
+    payloads: list[Any] = [
         (everything, Sheet("good")), (everything, Sheet("borne", "b", (1, -2, 3))), (doomed, Sheet("dead")), (doomed, Sheet("again")),
         (parent, Sheet("p")), (awaiting, Sheet("w")), (bulky, Sheet("bulk")),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from holdfast import Pipeline
 from holdfast.core import apply as applying
+from holdfast.testing.clock import FakeClock
 from holdfast.testing.memory_store import MemoryStore
 from tests import pattern_samples
 from tests.core import driver
@@ -51,12 +52,12 @@ def untouchable() -> Iterator[None]:
         for name in names:
             kept.append((owner, name, vars(owner).get(name, None)))
             setattr(owner, name, _refusal(f"{getattr(owner, '__name__', owner)}.{name}"))
-    clock = driver.FakeClock.now_ms
-    driver.FakeClock.now_ms = _refusal("the clock")  # type: ignore[method-assign]
+    clock = FakeClock.now_ms
+    FakeClock.now_ms = _refusal("the clock")  # type: ignore[method-assign]
     try:
         yield
     finally:
-        driver.FakeClock.now_ms = clock  # type: ignore[method-assign]
+        FakeClock.now_ms = clock  # type: ignore[method-assign]
         for owner, name, one in kept:
             if one is None:
                 delattr(owner, name)

@@ -280,9 +280,17 @@ class Here:
     def __init__(self, ledger: Any, trouble: Exception | None = None) -> None:
         self._ledger, self._trouble = ledger, trouble
 
-    def commit(self, transition: Any, then: Callable[[Any], None]) -> None:
+    def hand_over(self, entries: Any) -> None:
         """No items here."""
         raise AssertionError
+
+    def ask(self, verb: Callable[[Any], Any]) -> Any:
+        """Nobody waits here."""
+        raise AssertionError
+
+    def answers(self) -> list[Any]:
+        """No items here."""
+        return []
 
     def call(self, verb: Callable[[Any], Any], then: Callable[[Any], None]) -> None:
         """Run a verb."""

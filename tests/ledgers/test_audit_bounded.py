@@ -48,11 +48,12 @@ def test_a_large_ledger_is_audited_in_pieces(kind: str, request: pytest.FixtureR
             largest[query] = max(largest.get(query, 0), len(found))
             return found
 
-        reads._query = counted
+        reads._query = counted  # type: ignore[method-assign, assignment]
         found = reads.audit(0)
         references = sum(1 for _ in reads.references())
     assert (found["broken"], found["balanced"]) == ([], True)
-    assert found["pipelines"]["doomed"]["completed"] == ITEMS[kind]
+    pipelines: Any = found["pipelines"]
+    assert pipelines["doomed"]["completed"] == ITEMS[kind]
     assert references > 0
     assert max(largest.values()) <= max(TASKS, BATCH) + 1, max(largest, key=lambda query: largest[query])
 
@@ -61,7 +62,7 @@ def test_every_query_finds_its_rows_by_an_index(filled: App) -> None:
     """Of each table that grows with items, only a range of ids is walked, and everything else is looked up."""
     path = filled.settings.ledger_path
     if path is None:
-        scans = _scans_of_postgres(filled)
+        scans: Any = _scans_of_postgres(filled)
     else:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as database:
             scans = {name: _scans_of_sqlite(database, text) for name, text in _asked("sqlite")}

@@ -12,7 +12,6 @@ from starlette.testclient import TestClient
 from holdfast import App
 from holdfast.server.access import Person
 from holdfast.server.application import application
-from tests.server.conftest import Served
 from tests.server_samples import claims
 
 

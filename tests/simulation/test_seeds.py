@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from holdfast import BadInputError, Retry, each, pipeline, step
-from holdfast.engine import dispatch, leaving, runner, settle, timers
+from holdfast.core import apply as applying
+from holdfast.core import conclude, settle
+from holdfast.engine import runner, timers
 from holdfast.ledgers import sqlite_commit
-from holdfast.model.task import LiveTask
 from holdfast.testing import simulate
 from holdfast.testing.pipelines import ALL, payloads
 from holdfast.testing.shared_ledger import SharedLedger
@@ -47,36 +49,38 @@ def _found(seeds: int = 150) -> str:
 
 
 def test_it_finds_a_start_before_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = dispatch.Dispatch._begin
+    original = applying.start
 
-    def begin(self: Any, passage: Any, key: Any, transition: Any) -> None:
-        original(self, passage, key, transition)
-        written = transition.live[-1]
-        transition.live = (*transition.live[:-1], LiveTask(written.node, written.place, "running", written.attempt - 1))
+    def start(run: Any, keys: Any, at: int, plan: Any) -> None:
+        original(run, keys, at, plan)
+        plan.started = ()
+        plan.live = tuple(structs.replace(one, attempt=one.attempt - 1) for one in plan.live)
 
-    monkeypatch.setattr(dispatch.Dispatch, "_begin", begin)
+    monkeypatch.setattr(runner, "start", start)
     assert "I9 durable start" in _found()
 
 
 def test_it_finds_a_missing_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = runner.Runner._settle
+    original = runner.Runner.report
 
-    def settle_any(self: Any, outcome: Any, now: int) -> None:
-        passage = self._items.get(outcome.invocation.item)
-        if passage is not None:
-            outcome.invocation.fence = passage.fence
+    def report_any(self: Any, outcomes: Any, at: int) -> None:
+        for outcome in outcomes:
+            run = self._items.get(outcome.invocation.item)
+            if run is None:
+                continue
+            outcome.invocation.fence = run.fence
             key = outcome.invocation.node, outcome.invocation.place
-            passage.running.add(key)
-            if key in passage.live:  # whichever attempt it was
-                outcome.invocation.attempt = passage.live[key].attempt
-        original(self, outcome, now)
+            run.running.add(key)
+            if key in run.live:  # whichever attempt it was
+                outcome.invocation.attempt = run.live[key].attempt
+        original(self, outcomes, at)
 
-    monkeypatch.setattr(runner.Runner, "_settle", settle_any)
+    monkeypatch.setattr(runner.Runner, "report", report_any)
     assert _found()
 
 
 def test_it_finds_a_dead_item_without_its_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settle, "absorbed", lambda passage, key: True)
+    monkeypatch.setattr(settle, "absorbed", lambda run, key: True)
     assert "dead-without-letter" in _found()
 
 
@@ -84,7 +88,7 @@ def test_it_finds_a_settlement_that_is_not_written(monkeypatch: pytest.MonkeyPat
     original = sqlite_commit._write
 
     def write(connection: Any, group: Any) -> None:
-        group.tasks = group.tasks[: len(group.tasks) - (len(group.tasks) > 1)]
+        group.plain = group.plain[: len(group.plain) - (len(group.plain) > 1)]
         original(connection, group)
 
     monkeypatch.setattr(sqlite_commit, "_write", write)
@@ -93,7 +97,7 @@ def test_it_finds_a_settlement_that_is_not_written(monkeypatch: pytest.MonkeyPat
 
 def test_it_finds_an_item_that_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timers.Timers, "due", lambda self, now: iter(()))
-    monkeypatch.setattr(leaving, "PARK_MS", 10**12)
+    monkeypatch.setattr(conclude, "PARK_MS", 10**12)
     assert "I10" in _found()
 
 
