@@ -17,10 +17,8 @@ from typing import NamedTuple, Protocol
 
 from holdfast.model.moments import LedgerTime, Moment
 
-try:
-    from time import CLOCK_BOOTTIME, clock_gettime
-except ImportError:  # elsewhere than on Linux
-    clock_gettime = None  # type: ignore[assignment]
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+"""The clock that goes on while the machine sleeps; only Linux has it."""
 
 SLEW_MS = 50.0
 """Most milliseconds by which the ledger's time approaches the clock that it follows in a second: waits are 5 % longer or shorter."""
@@ -153,7 +151,7 @@ def _machine_wall_ms() -> int:
 
 
 def _machine_elapsed() -> float:
-    return time.monotonic() if clock_gettime is None else clock_gettime(CLOCK_BOOTTIME)
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 def _boot() -> str:

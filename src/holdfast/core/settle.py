@@ -102,10 +102,11 @@ def bury(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan, usage: Usage 
     """Park a task with its failure; whether it was optional, and still gives None and its flag."""
     live = run.live.get(key)
     node = run.graph.nodes[key[0]]
-    optional = node.step is not None and node.step.policy.optional
+    policy = None if node.step is None else node.step.policy
+    optional = policy is not None and policy.optional
     if not absorbed(run, key):
         plan.letters += (letter_for(run, key, failure, live.attempt if live else 0, plan.at),)
-    mark = str(node.step.policy.flag) if optional else ""
+    mark = str(policy.flag) if policy is not None and optional else ""
     close(run, key, "skipped" if optional else "dead", plan, usage, b"null" if optional else None, mark, began)
     if optional:
         plan.flags += (mark,)
