@@ -28,6 +28,18 @@ class CommitUnknownError(LedgerError):
     """COMMIT was sent and its answer was lost: re-read by command id, never assume."""
 
 
+class RowsHeldError(LedgerError):
+    """Somebody else holds the rows of some items just now; nothing was written, of no item.
+
+    Args:
+        items: their ids.
+    """
+
+    def __init__(self, items: frozenset[int]) -> None:
+        super().__init__(f"the rows of {len(items)} items are held by somebody else")
+        self.items = items
+
+
 class VersionSpec(msgspec.Struct, frozen=True):
     """A pipeline version as a runner loads it.
 
@@ -157,11 +169,13 @@ class Ledger(Protocol):
         """
         ...
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
-        """Write a group of transitions in one transaction. For each: True, False where its fence no longer holds (it changed
-        nothing), or None where somebody else holds the item's row just now (it changed nothing either; hand it in again).
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+        """Write a group of transitions in one transaction. For each: True, or False where its fence no longer holds (it changed
+        nothing).
 
         Raises:
+            RowsHeldError: somebody else holds rows of some items; nothing was written. A group is written without them: whoever
+                re-reads a lost answer knows by that what was in it.
             CommitUnknownError: whether it was written is not known.
             LeaseLostError: the incarnation is over; nothing was written.
             LedgerUnavailableError: disk full or I/O error; nothing was written.

@@ -29,8 +29,8 @@ from holdfast import (
 from holdfast.executors.attempt import attempt_here
 from holdfast.model.combinators.gather import branch
 
-SUCCEEDED: Counter[tuple[int, str, str]] = Counter()
-"""How often each body has returned, by item, step and element path."""
+SUCCEEDED: Counter[tuple[int, int, str]] = Counter()
+"""How often each body has returned, by item, node and element path."""
 
 TWICE = Retry(attempts=2, base="1ms", cap="1ms")
 
@@ -64,9 +64,9 @@ class News(msgspec.Struct, frozen=True):
 
 def ran() -> None:
     """The body that is about to return counts."""
-    name, invocation = attempt_here() or ("", None)
+    _, invocation = attempt_here() or ("", None)
     if invocation is not None:
-        SUCCEEDED[invocation.item, name, invocation.place] += 1
+        SUCCEEDED[invocation.task] += 1
 
 
 @step(retry=TWICE)

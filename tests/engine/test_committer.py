@@ -13,7 +13,7 @@ from holdfast.core.plan import Plan
 from holdfast.engine.committer import Committer, GroupWriter, Refused
 from holdfast.engine.entries import Entry
 from holdfast.errors import LedgerError, LedgerUnavailableError
-from holdfast.ledger import CommitUnknownError
+from holdfast.ledger import CommitUnknownError, RowsHeldError
 from holdfast.model.graph import Graph
 from holdfast.model.task import Transition
 
@@ -123,10 +123,10 @@ class Locked(Scripted):
     """A ledger in which somebody holds the row of item 7 for a while."""
 
     def commit(self, incarnation: int, command: int, group: list[Transition]) -> list[Any]:
-        self.commands.append(command)
-        held = [None if one.item == 7 and len(self.commands) < 4 else True for one in group]
-        self.written += [one.item for one, answer in zip(group, held, strict=True) if answer]
-        return held
+        if any(one.item == 7 for one in group) and len(self.commands) < 4:
+            self.commands.append(command)
+            raise RowsHeldError(frozenset({7}))
+        return super().commit(incarnation, command, group)
 
 
 def test_an_item_whose_row_is_held_waits_alone_and_keeps_its_order() -> None:
@@ -141,6 +141,15 @@ def test_an_item_whose_row_is_held_waits_alone_and_keeps_its_order() -> None:
     committer.stop()
     assert written == [other, first, second]
     assert ledger.written == [8, 7, 7]
+
+
+def test_what_was_held_back_is_not_known_as_written_after_a_lost_answer() -> None:
+    ledger = Locked("lost")
+    writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
+    with pytest.raises(CommitUnknownError):
+        writer.write(group(8, 7))
+    assert writer.write(group(8, 7)) == ["held", "busy"]
+    assert ledger.written == [8]
 
 
 def test_questions_are_answered_after_what_was_handed_over_before_them() -> None:

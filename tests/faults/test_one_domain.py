@@ -272,7 +272,7 @@ def test_effects_waits_flags_and_choices(both: Both, label: str, title: str, wai
     assume(all(storable(one) and len(one) <= 200 for one in (label, title, waited, flag, choice)))
     _, claimed = claim(both)
     asked = msgspec.json.encode(Asked(msgspec.Raw(b"{}")))
-    done: list[list[bool | None]] = []
+    done: list[list[bool]] = []
     for ledger, (incarnation, item, fence) in zip(both.ledgers, claimed, strict=True):
         more = Beyond(
             waits=(Wait(0, "", 1, "review", title, asked=asked, digest="d" * 64), Wait(1, "", 1, "event", "e.f", key=waited)),

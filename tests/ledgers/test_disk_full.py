@@ -45,7 +45,7 @@ def test_a_run_waits_for_space_and_then_completes(app: App, monkeypatch: pytest.
     original = SqliteLedger.commit
     refused: list[int] = []
 
-    def commit(self: SqliteLedger, incarnation: int, command: int, transitions: Any) -> list[bool | None]:
+    def commit(self: SqliteLedger, incarnation: int, command: int, transitions: Any) -> list[bool]:
         if not full.is_set():
             _pages(self, 0)
             refused.append(command)

@@ -44,24 +44,20 @@ def succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
 
 
 def keep_success(run: ItemRun, event: Succeeded, output: Any, plan: Plan) -> None:
-    """Write the success, and follow it up: as a rule, one step that needs nothing else is ready then."""
+    """Write the success, and follow it up: as a rule, one step that needs nothing else is ready then. (Every step comes here.)"""
     key = event.key
     settle_success(run, event, output, plan)
-    plan.tally += ((key[0], "succeeded"),)
     if run.digests and key in run.digests:
         plan.beyond().cached += ((run.digests.pop(key), output),)
     node = run.graph.nodes[key[0]]
     run.values[key] = output
     run.size += len(output) if type(output) is bytes else 200
-    if node.follower < 0 or run.restored or run.earlier:
-        run.todo.append((node, key[1], True))
-        return
-    scope = run.scopes.get((node.region, key[1]))
+    scope = None if node.follower < 0 or run.restored or run.earlier else run.scopes.get((node.region, key[1]))
     if scope is None or scope.failed:
         run.todo.append((node, key[1], True))
-        return
-    scope.left -= 1
-    plan.ready += ((node.follower, key[1]),)
+    else:
+        scope.left -= 1
+        plan.ready += ((node.follower, key[1]),)
 
 
 def failed(run: ItemRun, event: Failed, plan: Plan) -> None:

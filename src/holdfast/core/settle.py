@@ -29,17 +29,20 @@ if TYPE_CHECKING:
 
 def settle_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> None:
     """The attempt succeeded: its row."""
-    key = event.key
+    key = node, place = event.key
     live = run.live.pop(key)
-    at, body = plan.at, run.bodies.get(key[0], 0)
-    began = _began(live, event.ran_s, at)
+    at = plan.at
+    began = at - round(event.ran_s * 1000)
+    if began < live.started_at:
+        began = live.started_at  # it waited in its worker
     if event.usage is NOTHING and type(output) is bytes:
-        plan.plain += (
-            (run.item, key[0], key[1], run.generation, "succeeded", live.attempt, began, at, run.incarnation, body or None, output),
-        )  # fmt: skip
+        body = run.bodies.get(node)
+        row = (run.item, node, place, run.generation, "succeeded", live.attempt, began, at, run.incarnation, body, output)
+        plan.plain += (row,)
     else:
-        row = SettledTask(*key, run.generation, "succeeded", live.attempt, began, at, output, event.usage, "", body)
-        plan.settled += (row,)
+        settled = SettledTask(node, place, run.generation, "succeeded", live.attempt, began, at, output, event.usage, "", run.bodies.get(node, 0))
+        plan.settled += (settled,)
+    plan.tally += ((node, "succeeded"),)
 
 
 def settle_failure(run: ItemRun, event: Failed, plan: Plan) -> Verdict:

@@ -17,7 +17,7 @@ import msgspec
 
 from holdfast.engine.entries import Entry, Question
 from holdfast.errors import HoldfastError, LeaseLostError, LedgerError, LedgerUnavailableError
-from holdfast.ledger import CommitUnknownError, Ledger
+from holdfast.ledger import CommitUnknownError, Ledger, RowsHeldError
 from holdfast.model.ids import show
 from holdfast.model.task import Transition
 from holdfast.transaction import OpenTransaction
@@ -84,6 +84,7 @@ class GroupWriter:
         self._incarnation = incarnation
         self._command = 0
         self._unknown = 0
+        self._held_back: frozenset[int] = frozenset()
         self.lost = False
         """Whether the ledger said that this incarnation is over."""
 
@@ -94,14 +95,27 @@ class GroupWriter:
             LedgerUnavailableError, CommitUnknownError: nothing is known yet.
         """
         if self._unknown:
-            held = self._ledger.confirm(self._incarnation, self._unknown, list(group))
+            held = self._ledger.confirm(self._incarnation, self._unknown, self._unheld(group))
             self._unknown = 0
             if held is not None:
-                return [_ANSWERS[one] for one in held]
+                return self._answers(group, held)
+        self._held_back = frozenset()
+        while True:
+            try:
+                return self._write(group)
+            except RowsHeldError as error:
+                self._held_back |= error.items
+
+    def _write(self, group: Sequence[Transition]) -> list[Answer]:
+        """Write what is not held back of a group, as one command."""
+        unheld = self._unheld(group)
+        if not unheld:
+            return ["busy"] * len(group)
         self._command += 1
         try:
-            written = self._ledger.commit(self._incarnation, self._command, list(group))
-            return [_ANSWERS[one] for one in written]
+            return self._answers(group, self._ledger.commit(self._incarnation, self._command, unheld))
+        except RowsHeldError:
+            raise
         except (LedgerUnavailableError, CommitUnknownError):
             self._unknown = self._command
             raise
@@ -114,6 +128,17 @@ class GroupWriter:
                 log.error("the ledger refused rows of item %s: %s", show(group[0].item), why)
                 return [Refused(why)]
         return self._halves(group)
+
+    def _unheld(self, group: Sequence[Transition]) -> list[Transition]:
+        """What is written of a group while somebody else holds rows of some items."""
+        return [one for one in group if one.item not in self._held_back] if self._held_back else list(group)
+
+    def _answers(self, group: Sequence[Transition], held: list[bool]) -> list[Answer]:
+        """What became of each of a group, of which the part that is not held back was written."""
+        if not self._held_back:
+            return ["held" if one else "stale" for one in held]
+        written = iter(held)
+        return ["busy" if one.item in self._held_back else "held" if next(written) else "stale" for one in group]
 
     def _halves(self, group: Sequence[Transition]) -> list[Answer]:
         """The group was refused as a whole: halve it until the culprit stands alone. What follows on the culprit's item builds

@@ -18,7 +18,6 @@ from holdfast.core.plan import TaskKey
 from holdfast.core.values import arguments, resolve
 from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
-from holdfast.engine.entries import Entry
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
 from holdfast.executor import Executor
@@ -191,44 +190,41 @@ class Dispatch:
         where, alone = self._where(run, key, step)
         self.executors[where].release(step, alone)
 
-    def launch(self, tasks: list[Ready], step: Step) -> None:
-        """Run a call whose starts are durable."""
-        invocations = [self._invocation(run, key, step) for run, key in tasks]
-        for run, key in tasks:
+    def proceed(self, run: ItemRun, key: TaskKey, held: bool) -> Exception | None:
+        """The start of a task alone is durable, or will never be: run it, or give its slot back. Returns why it cannot be
+        run, or None."""
+        run.starting.discard(key)
+        step: Step = run.graph.nodes[key[0]].step
+        if not held or run.closed or key not in run.live:
+            self.release(run, key, step)
+            return None
+        try:
+            invocation = self._invocation(run, key, step)
             run.running.add(key)
-        where = self._where(*tasks[0], step)[0] if tasks[0][0].suspects else step.runs
-        self.executors[where].start(step, invocations)
+            where = self._where(run, key, step)[0] if run.suspects else step.runs
+            self.executors[where].start(step, [invocation])
+        except Exception as error:
+            self.release(run, key, step)
+            return error
+        return None
 
-    def launch_one(self, run: ItemRun, key: TaskKey, step: Step) -> None:
-        """Run one task whose start is durable."""
-        invocation = self._invocation(run, key, step)
-        run.running.add(key)
-        where = step.runs if not run.suspects else self._where(run, key, step)[0]
-        self.executors[where].start(step, [invocation])
-
-    def proceed(self, entry: Entry, held: bool) -> list[tuple[Ready, Exception]]:
-        """The starts of a plan are durable, or will never be: run them, or give their slots back. Returns what could not be
+    def proceed_together(self, call: Call, run: ItemRun, key: TaskKey, held: bool) -> list[tuple[Ready, Exception]]:
+        """The start of one task of a call is durable, or will never be; with the last one, the call runs. Returns what cannot be
         run, and why."""
-        run, call = entry.run, entry.call
-        failed: list[tuple[Ready, Exception]] = []
-        for key in entry.granted:
-            run.starting.discard(key)
-            if call is None:
-                goes_on = held and not run.closed and key in run.live
-                failed += self._run(run.graph.nodes[key[0]].step, [(run, key)] if goes_on else [], (run, key))
-            elif call.answered((run, key), held):
-                tasks = [one for one in call.held if not one[0].closed and one[1] in one[0].live]
-                failed += self._run(call.step, tasks, (run, key))
-        return failed
-
-    def _run(self, step: Step, tasks: list[Ready], last: Ready) -> list[tuple[Ready, Exception]]:
+        run.starting.discard(key)
+        if not call.answered((run, key), held):
+            return []
+        tasks = [one for one in call.held if not one[0].closed and one[1] in one[0].live]
         if not tasks:
-            self.release(*last, step)
+            self.release(run, key, call.step)
             return []
         try:
-            self.launch(tasks, step)
+            invocations = [self._invocation(*task, call.step) for task in tasks]
+            for one, task in tasks:
+                one.running.add(task)
+            self.executors[self._where(*tasks[0], call.step)[0]].start(call.step, invocations)
         except Exception as error:
-            self.release(*last, step)
+            self.release(run, key, call.step)
             return [(task, error) for task in tasks]
         return []
 

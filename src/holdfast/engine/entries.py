@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan, TaskKey
 from holdfast.ledger import Ledger
 from holdfast.transaction import OpenTransaction
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A plan on its way into the ledger.
 
-    Args:
+    Attributes:
         run: the item.
         plan: what is written.
         granted: tasks that start once it is durable; their slots are reserved.
@@ -22,26 +24,17 @@ class Entry:
         transaction: of a transactional step that succeeded, the open transaction that the plan goes into.
         reply: told whether the plan was written.
         final: it ends the item whatever was refused before.
-
-    Attributes:
         usual: all that follows once it is durable is that one task starts.
     """
 
-    __slots__ = ("call", "final", "granted", "plan", "reply", "run", "transaction", "usual")
-
-    def __init__(
-        self,
-        run: ItemRun,
-        plan: Plan,
-        granted: Sequence[TaskKey] = (),
-        call: Any = None,
-        transaction: OpenTransaction | None = None,
-        reply: Callable[[bool], None] | None = None,
-        final: bool = False,
-    ) -> None:
-        self.run, self.plan, self.granted, self.call = run, plan, granted, call
-        self.transaction, self.reply, self.final = transaction, reply, final
-        self.usual = len(granted) == 1 and call is None and transaction is None and reply is None and plan.state is None
+    run: ItemRun
+    plan: Plan
+    granted: Sequence[TaskKey] = ()
+    call: Any = None
+    transaction: OpenTransaction | None = None
+    reply: Callable[[bool], None] | None = None
+    final: bool = False
+    usual: bool = False
 
 
 class Question:

@@ -14,6 +14,7 @@ from holdfast.model.outcome import Outcome
 from holdfast.model.prices import Prices
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING
+from holdfast.model.values import Reference
 
 
 class Outcomes:
@@ -44,6 +45,8 @@ class Outcomes:
             if step.learns:
                 self._learning.succeeded(run.pipeline, step, outcome.ran_s)
             output = outcome.output if outcome.output is not None else b"null"
+            if type(output) is not bytes and not isinstance(output, Reference):
+                raise TypeError(f"an executor has reported a {type(output).__name__} as an output")
             return Succeeded(key, invocation.attempt, output, outcome.ran_s, usage, cost, outcome.transaction)
         if failure.error_class == "timeout" and (run.deadline is None or at < run.deadline):
             self._learning.timed_out(run.pipeline, step, invocation.timeout_s)

@@ -61,7 +61,6 @@ from holdfast.model.load import Load
 from holdfast.model.outcome import Outcome
 from holdfast.model.task import NOTHING
 from holdfast.store import Store
-from holdfast.transaction import OpenTransaction
 
 log = logging.getLogger("holdfast")
 
@@ -185,8 +184,11 @@ class Runner:
             self._hinted = False
             self._mail.due()
             self._ownership.due()
-        for executor in self._executors.values():
-            executor.tick()
+        for name, executor in self._executors.items():
+            try:
+                executor.tick()
+            except Exception:  # what it looks after waits for its next look
+                log.exception("a look of the executor %s failed", name)
         for run, event in self._pool.visit():
             self.step(run, event, at)
         for run, key, attempt in self._reconciling.visit(self._items, self._leaving, self._clock.monotonic()):
@@ -236,7 +238,9 @@ class Runner:
 
     def carry(self, run: ItemRun, plan: Plan, event: Event | None = None) -> None:
         """Carry out a plan: stop, load, wake, start what has capacity, and write."""
-        granted = self._start(run, plan) if plan.ready else NOTHING_GRANTED
+        granted = NOTHING_GRANTED
+        if plan.ready:
+            granted = self._start(run, plan)
         if plan.stop:
             for key, attempt in plan.stop:
                 self._dispatch.stop(run, key, attempt)
@@ -252,11 +256,16 @@ class Runner:
             rest(run, plan)
             if not run.closed and not goes_on(run):
                 raise StandsStillError(f"nothing of the item goes on after {type(event).__name__}")
-        if run.size != run.weighed:
-            self._items.weigh(run)
+        self._items.bytes += run.size - run.weighed
+        run.weighed = run.size
         transaction = event.transaction if type(event) is Succeeded else None
-        if granted or plan.plain or transaction is not None or plan.anything:
-            self._write(run, plan, granted, transaction, event)
+        if len(granted) == 1 and transaction is None and plan.state is None and plan.more is None:
+            self._entries.append(Entry(run, plan, granted, usual=True))
+        elif plan.plain or granted or transaction is not None or plan.anything:
+            if plan.state == "waiting":
+                self._claims.expect(plan.wake_at)
+            reply = event.reply if type(event) is EffectNoted else None
+            self._entries.append(Entry(run, plan, granted, None, transaction, reply))
         elif type(event) is EffectNoted:
             self._discard(event)
 
@@ -303,7 +312,9 @@ class Runner:
         self._uncommitted -= 1
         run, held = entry.run, answer == "held"
         if held and entry.usual and not run.closed:
-            self._proceed(entry, held, at)
+            error = self._dispatch.proceed(run, entry.granted[0], True)
+            if error is not None:
+                self._cannot_run(run, entry.granted[0], error, at)
             return
         if entry.transaction is not None:
             self._free_transaction()
@@ -359,8 +370,14 @@ class Runner:
             if run is None or run.closed or run.fence != invocation.fence:
                 self._leaving.ended(invocation.attempted)
                 self._roll_back(outcome)
+                continue
+            try:
+                event = self._outcomes.event_of(run, outcome, at)
+            except Exception as error:  # the executor has reported what cannot be
+                self._cannot_run(run, (invocation.node, invocation.place), error, at)
+                self._roll_back(outcome)
             else:
-                self.step(run, self._outcomes.event_of(run, outcome, at), at)
+                self.step(run, event, at)
 
     # -- what others see -----------------------------------------------------------------------------------------
 
@@ -444,25 +461,20 @@ class Runner:
             run.starting.discard(key)
             self._dispatch.release(run, key, run.graph.nodes[key[0]].step)
 
-    def _write(
-        self,
-        run: ItemRun,
-        plan: Plan,
-        granted: Sequence[TaskKey] = NOTHING_GRANTED,
-        transaction: OpenTransaction | None = None,
-        event: Event | None = None,
-    ) -> None:
-        if plan.state == "waiting":
-            self._claims.expect(plan.wake_at)
-        reply = event.reply if type(event) is EffectNoted else None
-        self._entries.append(Entry(run, plan, granted, None, transaction, reply))
-
     def _proceed(self, entry: Entry, held: bool, at: int) -> None:
-        """Starts are durable, or will never be: what cannot be run for a fault of ours buries its item."""
-        for (run, key), error in self._dispatch.proceed(entry, held):
-            run.running.discard(key)
-            run.cursor = key
-            self._bury(run, contain(run, None, at, Plan(run.item, run.fence, at), error))
+        """Starts are durable, or will never be."""
+        for key in entry.granted:
+            if entry.call is not None:
+                for (run, task), error in self._dispatch.proceed_together(entry.call, entry.run, key, held):
+                    self._cannot_run(run, task, error, at)
+            elif (why := self._dispatch.proceed(entry.run, key, held)) is not None:
+                self._cannot_run(entry.run, key, why, at)
+
+    def _cannot_run(self, run: ItemRun, key: TaskKey, error: Exception, at: int) -> None:
+        """A task whose start is durable cannot be run for a fault of ours: it buries its item."""
+        run.running.discard(key)
+        run.cursor = key
+        self._bury(run, contain(run, None, at, Plan(run.item, run.fence, at), error))
 
     def _bury(self, run: ItemRun, plan: Plan) -> None:
         self._write_last(self._ends.bury(run, plan))
@@ -476,9 +488,9 @@ class Runner:
         plan = Plan(run.item, run.fence, at)
         rest(run, plan)
         if plan.anything:
-            self._write(run, plan)
-
-    # -- ends ----------------------------------------------------------------------------------------------------
+            if plan.state == "waiting":
+                self._claims.expect(plan.wake_at)
+            self._entries.append(Entry(run, plan))
 
     # -- events --------------------------------------------------------------------------------------------------
 

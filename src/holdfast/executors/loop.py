@@ -110,9 +110,9 @@ class LoopExecutor(Places):
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""
         attempt = Attempt(invocations[0], step, self._clock.monotonic())
-        loop = asyncio.get_running_loop()
-        attempt.running = hidden(asyncio.Task(self._run(attempt), loop=loop, context=self._context.copy()))
-        self._attempts[attempt.running] = attempt
+        running = asyncio.Task(self._run(attempt), loop=self._loop, context=self._context.copy())
+        self._attempts[running] = attempt
+        attempt.running = hidden(running)
 
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Cancel that attempt's asyncio task; it reports when it has unwound."""

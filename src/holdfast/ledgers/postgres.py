@@ -49,7 +49,7 @@ from holdfast.ledgers.presence import Presence, claim, is_gone, this_place
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
-from holdfast.ledgers.rows import add_tasks, claimed_of, columns
+from holdfast.ledgers.rows import add_tasks, claimed_of, columns, confirmed
 from holdfast.ledgers.shapes import difference
 from holdfast.lifecycle import Lifecycle
 from holdfast.model.claimed import Claimed
@@ -228,10 +228,11 @@ class PostgresLedger:
 
         return self._transact(work)
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Write a group of transitions.
 
         Raises:
+            RowsHeldError: somebody else holds rows of some items.
             CommitUnknownError: the connection was lost; whether the group was written is not known.
         """
         try:
@@ -253,7 +254,7 @@ class PostgresLedger:
             if last is None or last < command:
                 return None
             fences: dict[int, int] = dict(connection.execute(SQL["all_fences"], (numbers({one.item for one in transitions}),)).fetchall())
-            return [fences.get(one.item) == one.fence for one in transitions]
+            return confirmed(transitions, fences)
 
         return self._transact(work)
 

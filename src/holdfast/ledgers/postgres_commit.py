@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, LiteralString
 
 from holdfast.errors import LeaseLostError
+from holdfast.ledger import RowsHeldError
 from holdfast.ledgers.beyond import Run, write_beyond
 from holdfast.ledgers.measuring import Sums, minutes_of
 from holdfast.ledgers.postgres_connection import BEGIN, Connection, one
@@ -35,12 +36,13 @@ def words(values: Iterable[str]) -> str:
     return '{"' + '","'.join(values) + '"}'
 
 
-def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition], sums: Sums) -> list[bool | None]:
+def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition], sums: Sums) -> list[bool]:
     """Write all transitions whose fence holds, in a transaction; return which. BEGIN and COMMIT travel with their neighbours: three
     round trips in all.
 
     Raises:
         LeaseLostError: the incarnation is over.
+        RowsHeldError: somebody else holds rows of some items.
     """
     items = sorted({transition.item for transition in transitions})
     with connection.pipeline():
@@ -53,15 +55,21 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
         raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
     group = Group(incarnation)
     known = locked.fetchall()
-    busy: dict[int, int] = {}
     if len(known) < len(items):
-        missing = set(items) - {row[0] for row in known}
-        busy = dict(connection.execute(SQL["fences_now"], (numbers(missing),)).fetchall())
-    held = held_of(transitions, known, group, busy)
+        _refuse_held(connection, set(items) - {row[0] for row in known}, transitions)
+    held = held_of(transitions, known, group)
     for minute, measured in read.items():
         sums.learn(minute, measured.fetchall())
     write_rows(connection, group, sums.add(group), "commit")
     return held
+
+
+def _refuse_held(connection: Connection, missing: set[int], transitions: list[Transition]) -> None:
+    """Rows that could not be locked though a fence holds are somebody else's just now."""
+    now: dict[int, int] = dict(connection.execute(SQL["fences_now"], (numbers(missing),)).fetchall())
+    held = frozenset(one.item for one in transitions if now.get(one.item) == one.fence)
+    if held:
+        raise RowsHeldError(held)
 
 
 def write_rows(connection: Connection, group: Group, measures: list[Any], last: LiteralString = "") -> None:

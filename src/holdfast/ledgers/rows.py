@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -251,26 +250,36 @@ class Group:
             self.finished.append((one.item, one.state, one.at, *result))
 
 
-def held_of(transitions: list[Transition], running: Iterable[Row], group: Group, busy: Mapping[int, int] = MappingProxyType({})) -> list[bool | None]:
+def held_of(transitions: list[Transition], running: Iterable[Row], group: Group) -> list[bool]:
     """Put the transitions whose fence holds into the group; which ones those are.
 
     Args:
         transitions: what is to be written.
         running: rows of ``fences``.
         group: where they are put.
-        busy: items whose row somebody else holds, with their fences: None is answered for them.
     """
     known = group.known = {row[0]: row for row in running}
     over: set[int] = set()
-    held: list[bool | None] = []
+    held: list[bool] = []
     for transition in transitions:
         row = known.get(transition.item)
         holds = row is not None and row[1] == transition.fence and transition.item not in over
-        held.append(None if row is None and busy.get(transition.item) == transition.fence else holds)
+        held.append(holds)
         if holds:
             group.add(transition)
             if transition.state is not None:
                 over.add(transition.item)  # the lease ends here: nothing may follow under this fence
+    return held
+
+
+def confirmed(transitions: list[Transition], fences: Mapping[int, int]) -> list[bool]:
+    """What :func:`held_of` has said of a group that was written. ``fences``: those of its items now."""
+    over: set[int] = set()
+    held: list[bool] = []
+    for transition in transitions:
+        held.append(fences.get(transition.item) == transition.fence and transition.item not in over)
+        if held[-1] and transition.state is not None:
+            over.add(transition.item)
     return held
 
 

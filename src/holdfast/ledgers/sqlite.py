@@ -23,7 +23,7 @@ from holdfast.ledgers.queries import queries
 from holdfast.ledgers.refusals import close_refusals, has_content, keep_refusals
 from holdfast.ledgers.restores import LedgerRestores
 from holdfast.ledgers.retention import purge
-from holdfast.ledgers.rows import add_tasks, claimed_of, columns
+from holdfast.ledgers.rows import add_tasks, claimed_of, columns, confirmed
 from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
 from holdfast.ledgers.sqlite_file import connect_writer, gather, kept_in, set_up, transaction, translated
@@ -210,7 +210,7 @@ class SqliteLedger:
             add_tasks(claimed, lambda query: self._run(query, numbers(again)))
         return [claimed[item] for item in wanted]
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Write a group of transitions."""
         try:
             with self._transaction():
@@ -229,7 +229,7 @@ class SqliteLedger:
                 return None
             items = numbers(list({one.item for one in transitions}))
             fences = dict(self._run("all_fences", items).fetchall())
-        return [fences.get(one.item) == one.fence for one in transitions]
+        return confirmed(transitions, fences)
 
     def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
         """Clear values of items that ended long ago."""

@@ -22,7 +22,7 @@ FEW = 4
 
 def write_group(
     connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition], run: Run, mint: Mint, sums: Sums
-) -> list[bool | None]:
+) -> list[bool]:
     """Write all transitions whose fence holds; return which. Runs inside the caller's transaction.
 
     Args:

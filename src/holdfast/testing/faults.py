@@ -32,7 +32,7 @@ class FaultyLedger:
         self.rate = rate
         self.faults = 0
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
         """Commit, or one of two faults."""
         drawn = self._rng.random()
         if drawn < self.rate:

@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.errors import LedgerUnavailableError
-from holdfast.ledger import CommitUnknownError
+from holdfast.ledger import CommitUnknownError, RowsHeldError
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.model.task import Transition
 from holdfast.testing.faults import FaultyLedger
@@ -47,8 +47,8 @@ class HostileLedger(FaultyLedger):
         seconds."""
         self._since: dict[int, float] = {}
 
-    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool | None]:
-        """Commit, or refuse, or leave out an item whose row somebody has, or one of the faults."""
+    def commit(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool]:
+        """Commit, or refuse, or say whose rows somebody has, or one of the faults."""
         now = self._clock.monotonic()
         for one in transitions:
             if self._refuses(one):
@@ -58,16 +58,17 @@ class HostileLedger(FaultyLedger):
             if len(transitions) == 1:
                 self._strikes.note("ledger commit", transitions[0].item)
             raise self._strikes.alien()
-        busy = [self.locked.get(one.item, 0.0) > now for one in transitions]
-        if any(busy):
+        held = frozenset(one.item for one in transitions if self.locked.get(one.item, 0.0) > now)
+        if held:
             for one in transitions:
                 self._since.setdefault(one.item, now)
-        written = iter(super().commit(incarnation, command, [one for one, waits in zip(transitions, busy, strict=True) if not waits]))
-        for one, waits in zip(transitions, busy, strict=True):
-            since = self._since.pop(one.item, now) if not waits else now
+            raise RowsHeldError(held)
+        written = super().commit(incarnation, command, transitions)
+        for one in transitions:
+            since = self._since.pop(one.item, now)
             if one.item not in self.locked:
                 self.delayed(one.item, now - since)
-        return [None if waits else next(written) for waits in busy]
+        return written
 
     def _refuses(self, one: Transition) -> bool:
         """Whether a success is in it that the ledger never takes."""

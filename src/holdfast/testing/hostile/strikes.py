@@ -24,7 +24,7 @@ ALIENS: tuple[Callable[[], Exception], ...] = (
 POINTS = (
     "holdfast.core.apply:apply",
     "holdfast.core.apply:conclude",
-    "holdfast.core.apply:rest",
+    "holdfast.core.conclude:rest",
     "holdfast.core.apply:start",
     "holdfast.core.restore:begin",
     "holdfast.core.restore:restore",
