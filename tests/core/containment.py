@@ -14,6 +14,7 @@ import pytest
 
 from holdfast import App
 from holdfast.cli.export import output_of
+from holdfast.ledgers.queries import queries
 from holdfast.model.ids import parse
 from tests.core.containment_samples import ALL, SUCCEEDED, Work
 from tests.core.raising import ERRORS, Fault, driven, functions, hooked
@@ -30,6 +31,8 @@ def small() -> Iterator[None]:
         for module in ("core.progress", "core.combinators.each"):
             patch.setattr(f"holdfast.{module}.PART", 4)
         patch.setattr("holdfast.stores.chunks.CHUNK_ELEMENTS", 4)
+        for name, text in queries("sqlite").items():
+            patch.setitem(queries("sqlite"), name, text.replace("/ 1024", "/ 4"))
         logging.disable(logging.CRITICAL)
         yield
         logging.disable(logging.NOTSET)
@@ -138,6 +141,7 @@ UNCALLED = {
     "core.attempts.deferred",
     "core.attempts.returned",
     "core.attempts.unavailable",
+    "core.conclude.lose_result",
     "core.contain._key_of",
     "core.contain.bury_item",
     "core.contain.contain",
@@ -145,7 +149,6 @@ UNCALLED = {
     "core.contain.unreadable",
     "core.loaded._cannot_go_on",
     "core.loaded._output_is_lost",
-    "core.loaded._result_is_lost",
     "core.loaded._store_is_away",
     "core.progress.EachProgress.take",
     "core.progress.Join.members_there",
@@ -154,6 +157,7 @@ UNCALLED = {
     "core.settle.fail_node",
     "core.settle.note_attempt",
     "core.values._elements_in",
+    "core.values.lost",
     "core.values._stored_path",
     "core.values.projected",
     "core.waits.lose",
@@ -161,16 +165,21 @@ UNCALLED = {
 }
 """Functions that the fifty do not need: they are called when something outside is away, or a person stops an item."""
 
+SOMETIMES = {"core.regions._give_up"}
+"""Functions that they need when a branch is slow."""
+
 
 def test_what_is_called(baseline: Any) -> None:
     found, called = baseline
-    assert sorted(name for name, keys in called.items() if not keys) == sorted(UNCALLED)
+    assert {name for name, keys in called.items() if not keys} - SOMETIMES == UNCALLED
     assert len(found) == 50
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in UNCALLED])
 def test_a_function_that_raises_ends_one_item(name: str, baseline: Any, tmp_path: Path) -> None:
     found, called = baseline
+    if not called[name]:
+        pytest.skip(f"{name} was not called this time")
     number = zlib.crc32(name.encode())
     key, error = called[name][number % len(called[name])], ERRORS[number % len(ERRORS)]("planted")
     fault, world = Fault(key, error, number % 7 < 3), Fifty(tmp_path)
@@ -186,11 +195,15 @@ def contained(world: Fifty, key: str, expected: dict[str, tuple[str, Any]]) -> N
     """One item is dead of it, or none is; all others are as they should be; and it ends well once it is sent back."""
     found = world.found()
     assert {one: end for one, end in found.items() if one != key} == {one: end for one, end in expected.items() if one != key}
-    letters = [one for one in world.item(key)["letters"] if (one["state"] == "open" and "planted" in str(one)) or one["error_class"] == "internal"]
+    letters = [
+        one
+        for one in world.item(key)["letters"]
+        if (one["state"] == "open" and ("planted" in str(one) or "Alien" in one["error"])) or one["error_class"] == "internal"
+    ]
     if found[key] == expected[key] and not letters:
         return
     assert found[key][0] == "dead"
-    assert [one["error_class"] in ("internal", "bad-input") for one in letters] == [True], letters
+    assert [one["error_class"] in ("internal", "bad-input") for one in letters] == [True], str(world.item(key)["letters"])
     done = world.succeeded(key)
     before = dict(SUCCEEDED)
     world.app.redrive([one["letter"] for one in letters])

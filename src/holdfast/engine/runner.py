@@ -57,6 +57,7 @@ from holdfast.executor import Executor
 from holdfast.model.alerts import Alert
 from holdfast.model.claimed import Claimed
 from holdfast.model.durations import Durations
+from holdfast.model.ids import show
 from holdfast.model.load import Load
 from holdfast.model.outcome import Outcome
 from holdfast.model.task import NOTHING
@@ -280,7 +281,11 @@ class Runner:
             self._leaving.hold(claimed, sequence)
             return  # an attempt of its earlier run is being stopped: two never run at once
         loaded = self._loaded[claimed.version]
-        run = fresh(claimed, loaded.pipeline)
+        try:
+            run = fresh(claimed, loaded.pipeline)
+        except Exception:  # the ledger knows that it is ours: it is taken up again
+            log.exception("item %s could not be taken up", show(claimed.item))
+            return
         run.bodies, run.claimed_by = loaded.bodies, sequence
         run.incarnation, run.relays = self.incarnation, self._limits.relays
         if claimed.used is not NOTHING:

@@ -73,6 +73,7 @@ from tasks t where item = $1
 and not exists (
     select 1 from dead_letters d
     where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
+    and not (d.error_class = 'internal' and t.state in ('succeeded', 'skipped'))
 )
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
