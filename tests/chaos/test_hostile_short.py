@@ -18,6 +18,8 @@ from chaos.hostile.disks import SmallDisk
 from chaos.hostile.notebook import Line, had_effect, held, read, repeated
 from chaos.hostile.runner import WrongTime, set_clock
 
+pytestmark = pytest.mark.slow
+
 
 def _campaign(*options: str) -> tuple[int, dict[str, Any], str]:
     command = [sys.executable, "-m", "chaos.hostile", "--json", "--minutes", "0.25", *options]

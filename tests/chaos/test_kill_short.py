@@ -11,6 +11,8 @@ import pytest
 
 from chaos.sink import Judge
 
+pytestmark = pytest.mark.slow
+
 FAULTS = ["--ledger", "postgresql", "--runners", "2", "--database", "--network"]
 
 

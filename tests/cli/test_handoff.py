@@ -28,7 +28,10 @@ from tests.server_samples import Claim, claims
 
 SAMPLES = "tests.server_samples"
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Apprise imports
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what Apprise imports
+]
 
 
 @pytest.fixture

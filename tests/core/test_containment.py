@@ -10,6 +10,8 @@ import pytest
 from tests.core import containment
 from tests.core.containment import baseline
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["baseline"]
 
 

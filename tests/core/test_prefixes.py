@@ -15,6 +15,8 @@ from holdfast.ledgers.sqlite import SqliteLedger
 from tests.core.driver import Driver, World
 from tests.patterns.random_graphs import PIPELINES, news, person, plainly
 
+pytestmark = pytest.mark.slow
+
 ANY = settings(
     max_examples=int(os.environ.get("HOLDFAST_EXAMPLES", "20")),
     deadline=None,

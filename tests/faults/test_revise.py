@@ -17,6 +17,8 @@ from tests.command_line import Line
 from tests.patterns.conftest import Patterns, app, run
 from tests.revision_samples import Order, Verdict, approved, charging, orders, parcel, said, shipping, waiting
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["app", "run"]
 
 

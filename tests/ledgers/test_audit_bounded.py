@@ -16,6 +16,8 @@ from holdfast.ledgers.auditing import TASKS
 from holdfast.ledgers.queries import queries
 from tests.spoilt import Ledger, spoilt_app
 
+pytestmark = pytest.mark.slow
+
 ITEMS = {"sqlite": 200_000, "postgres": 50_000}
 
 

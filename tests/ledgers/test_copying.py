@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from holdfast import App
 from holdfast.app import version_spec
 from tests.samples import Order, average, large, retried
+
+pytestmark = pytest.mark.slow
 
 
 def _holdfast(home: Path, *words: str, code: int = 0) -> Any:

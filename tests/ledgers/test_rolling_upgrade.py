@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from holdfast import App, pipeline, step
+
+pytestmark = pytest.mark.slow
 
 
 @step()

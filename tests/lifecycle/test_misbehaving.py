@@ -16,6 +16,8 @@ from holdfast import App, Dependency, Retry, Timeout, pipeline, step
 from tests.lifecycle.conftest import until
 from tests.patterns.conftest import Patterns
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {"429": "transient", "500": "transient", "stalling": "timeout", "garbage": "transient", "cutting": "transient"}
 
 

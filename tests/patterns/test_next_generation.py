@@ -17,6 +17,8 @@ from holdfast.cli.export import output_of
 from tests.patterns.random_graphs import PIPELINES, plainly
 from tests.patterns.test_property import _answer, reads_id
 
+pytestmark = pytest.mark.slow
+
 ANY = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
 

@@ -21,6 +21,8 @@ from holdfast.testing.postgres import LocalPostgres
 from holdfast.testing.simulator import World
 from tests.patterns.random_graphs import PIPELINES, news, person, plainly
 
+pytestmark = pytest.mark.slow
+
 ANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
 

@@ -136,6 +136,7 @@ def test_the_api_says_what_it_can_do(served: Served) -> None:
             assert path.startswith(("/api/v1/", "/webhooks/", "/metrics", "/healthz", "/readyz"))
 
 
+@pytest.mark.slow
 def test_no_request_makes_the_server_fail(local: Served) -> None:
     """Schemathesis makes up requests from the schema: none may be answered with a fault of the server's."""
     schema = local.client().get("/api/v1/openapi.json").json()

@@ -29,6 +29,8 @@ from holdfast.testing.hostile.store import HostileStore
 from holdfast.testing.hostile.strikes import ALIENS, POINTS, Strikes, item_of, raising
 from holdfast.testing.simulator import InvariantBroken
 
+pytestmark = pytest.mark.slow
+
 CONTAINED = find_spec("holdfast.core") is not None
 """Whether the engine contains failures by its structure: then these seeds hold. Before, they show
 what it does not bear."""

@@ -21,6 +21,8 @@ from holdfast.testing.pipelines import ALL, payloads
 from holdfast.testing.shared_ledger import SharedLedger
 from holdfast.testing.simulator import InvariantBroken, World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
