@@ -24,6 +24,8 @@ from holdfast.cli.export import output_of
 from holdfast.errors import BusError, StreamRefusedError
 from tests.pattern_samples import Claim, awaiting, hearing, telling
 
+pytestmark = pytest.mark.slow
+
 CLOUD = {"specversion": "1.0", "source": "elsewhere", "type": "payment.received"}
 
 

@@ -15,6 +15,8 @@ import pytest
 from holdfast import App
 from tests.cli.test_commands import Shell
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = "tests.lifecycle_samples"
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.test_commands import Shell
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = "tests.pattern_samples"
 
 

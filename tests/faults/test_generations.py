@@ -33,6 +33,8 @@ from tests.revision_samples import (
     working,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["app", "run"]
 
 

@@ -19,6 +19,8 @@ from holdfast.model.hiding import hidden, scrubbed
 from holdfast.model.visible import visible
 from tests.lists_samples import Paper, papers
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = "tests.lists_samples"
 
 

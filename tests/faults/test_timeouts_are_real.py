@@ -24,6 +24,8 @@ from holdfast.model.outcome import Argument, Invocation, Outcome
 from holdfast.model.step import Step
 from tests.boundary_samples import Way, hanging_aside, hanging_thread, reading, swallowing, swallowing_once
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:

@@ -17,6 +17,8 @@ from holdfast.model.search import Filter
 from tests import value_samples
 from tests.value_samples import LOST, REFUSED, SENT, Invoice, Parcel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> App:

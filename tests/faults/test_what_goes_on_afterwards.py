@@ -19,6 +19,8 @@ from holdfast.executors import crew
 from tests.conftest import Run
 from tests.faults.leftover_samples import Task, stubbornly, tidied, together, with_a_pause, worked
 
+pytestmark = pytest.mark.slow
+
 
 def _attempts(app: App, key: str) -> list[tuple[str, str | None]]:
     reads = app.reads()

@@ -18,6 +18,8 @@ from holdfast.session import Session
 from tests.conftest import Run
 from tests.faults.worker_samples import Task, together, treated, treated_at_risk, treated_long, treated_once
 
+pytestmark = pytest.mark.slow
+
 
 def _attempts(app: App, key: str) -> list[dict[str, Any]]:
     reads = app.reads()

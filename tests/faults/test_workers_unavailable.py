@@ -26,6 +26,8 @@ from holdfast.modules.place import Module
 from holdfast.session import Session
 from holdfast.store import StoreAddress
 
+pytestmark = pytest.mark.slow
+
 MODULE = """
 import os, time
 from holdfast import pipeline, step

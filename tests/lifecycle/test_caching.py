@@ -13,6 +13,8 @@ from tests.lifecycle.test_pausing import number
 from tests.lifecycle_samples import Job, essays, pricing
 from tests.patterns.test_data import age
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_result_is_taken_from_the_cache(run: Patterns, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "priced"

@@ -13,6 +13,8 @@ from holdfast.engine.fitting import NAMED
 from tests.deploy_samples import OLD, Kind, fewer, old, other_result, pays, pays_later, pays_second, pays_strictly, renamed, required, retyped, same
 from tests.patterns.conftest import Patterns
 
+pytestmark = pytest.mark.slow
+
 DEAD = Filter(pipeline="claims", states=("dead",))
 
 

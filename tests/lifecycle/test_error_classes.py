@@ -15,6 +15,8 @@ from holdfast.errors import DefinitionError, InputError, ResultError, TransientE
 from holdfast.model.classes import ErrorClass, classify, retry_after
 from tests.error_samples import PIPELINES, Case
 
+pytestmark = pytest.mark.slow
+
 ATTEMPTS = {"transient": 3, "model": 3, "bad-input": 1, "bug": 2, "memory": 3, "timeout": 3, "crash": 3}
 """Attempts that count of a step that is declared with three."""
 

@@ -14,6 +14,8 @@ from holdfast.errors import InputError, NotFoundError
 from tests.lifecycle.conftest import Patterns, log_of, until
 from tests.lifecycle_samples import Job, Verdict, heavies, jobs, reviewed
 
+pytestmark = pytest.mark.slow
+
 HEARD = 1.5
 """Seconds after which a runner has surely heard what it is asked."""
 

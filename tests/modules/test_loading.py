@@ -66,8 +66,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
     yield make
     sys.path[:], sys.meta_path[:] = path, finders
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if name not in known or str(getattr(module, "__file__", "")).startswith(str(home)):
+            del sys.modules[name]
 
 
 def in_a_worker(code: Code) -> list[str]:

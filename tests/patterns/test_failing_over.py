@@ -25,6 +25,8 @@ from tests.failing_over_samples import (
 )
 from tests.patterns.conftest import Patterns
 
+pytestmark = pytest.mark.slow
+
 
 def opened(app: App, name: str, probe_in_ms: int = 3_600_000) -> None:
     """The breaker of a dependency is open."""

@@ -28,6 +28,8 @@ from tests.lifecycle_samples import Job, heavies
 from tests.telemetry.conftest import Patterns
 from tests.telemetry_samples import Order, ordered
 
+pytestmark = pytest.mark.slow
+
 ALWAYS = Span(0, 1 << 50)
 
 

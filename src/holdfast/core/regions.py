@@ -140,6 +140,7 @@ def _resume_step(run: ItemRun, node: Node, live: LiveTask, plan: Plan) -> None:
     run.live[key] = live
     if live.state == "running" and node.step.runs == "loop":
         live.suspect += 1
+    if live.suspect:
         run.suspects = True
     if live.state == "running" and node.step.policy.effects == "unsafe":
         lose(run, key, plan)
