@@ -28,6 +28,8 @@ from holdfast.testing.postgres import LocalPostgres
 from tests.command_line import Line
 from tests.conformance.test_ledger import NOW, SPEC, settled
 
+pytestmark = pytest.mark.slow
+
 DONE: list[int] = []
 
 

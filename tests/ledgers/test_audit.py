@@ -10,6 +10,8 @@ from holdfast.model.task import NEVER
 from tests.audit_samples import everything
 from tests.spoilt import Ledger
 
+pytestmark = pytest.mark.slow
+
 GOOD = "(select id from items where key = 'good')"
 DEAD = "(select id from items where key = 'dead')"
 ASKED = "(select id from items where parent is not null)"

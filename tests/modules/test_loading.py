@@ -18,6 +18,7 @@ from holdfast.cli.loading import load_module, load_pipeline, load_pipelines
 from holdfast.errors import DefinitionError, HoldfastError, ModuleError
 from holdfast.modules import pipelines as pipelines_module
 from holdfast.modules.guard import as_worker, refuse_in_worker
+from holdfast.modules.path import OwnFiles
 from holdfast.modules.pipelines import Code, code_for, held, module_of, shown_module, source_of, sources_of
 from holdfast.modules.targets import Target, read_target
 from tests.samples import Order, average, retried
@@ -57,6 +58,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     home.mkdir()
     monkeypatch.chdir(home)
     path, finders, known = sys.path[:], sys.meta_path[:], set(sys.modules)
+    sys.meta_path[:] = [one for one in finders if not isinstance(one, OwnFiles)]  # another test's files are nobody's here
 
     def make(name: str, flow: str = "", before: str = "", after: str = "") -> Path:
         file = home / name
@@ -66,9 +68,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
     yield make
     sys.path[:], sys.meta_path[:] = path, finders
-    for name, module in list(sys.modules.items()):
-        if name not in known or str(getattr(module, "__file__", "")).startswith(str(home)):
-            del sys.modules[name]
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
 
 
 def in_a_worker(code: Code) -> list[str]:
