@@ -12,13 +12,15 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from holdfast.model.moments import LedgerTime, Moment
 
-_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-"""The clock that goes on while the machine sleeps; only Linux has it."""
+_monotonic: Callable[[], float] = time.monotonic
+if hasattr(time, "CLOCK_BOOTTIME"):  # only Linux has a clock that goes on while the machine sleeps
+    _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 SLEW_MS = 50.0
 """Most milliseconds by which the ledger's time approaches the clock that it follows in a second: waits are 5 % longer or shorter."""
@@ -151,7 +153,7 @@ def _machine_wall_ms() -> int:
 
 
 def _machine_elapsed() -> float:
-    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+    return _monotonic()
 
 
 def _boot() -> str:

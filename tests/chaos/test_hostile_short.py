@@ -18,7 +18,7 @@ from chaos.hostile.disks import SmallDisk
 from chaos.hostile.notebook import Line, had_effect, held, read, repeated
 from chaos.hostile.runner import WrongTime, set_clock
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def _campaign(*options: str) -> tuple[int, dict[str, Any], str]:

@@ -11,7 +11,7 @@ import pytest
 
 from chaos.sink import Judge
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 FAULTS = ["--ledger", "postgresql", "--runners", "2", "--database", "--network"]
 

@@ -29,10 +29,6 @@ class Machine:
         """Seconds pass everywhere alike."""
         return self._clock.monotonic()
 
-    def clock_gettime(self, clock: int) -> float:
-        """Seconds since the machine started; it never sleeps."""
-        return self._clock.monotonic()
-
 
 class HostClock:
     """The runner's real clock on such a machine: what it does about jumps is part of the
