@@ -12,15 +12,13 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from holdfast.model.moments import LedgerTime, Moment
 
-_monotonic: Callable[[], float] = time.monotonic
-if hasattr(time, "CLOCK_BOOTTIME"):  # only Linux has a clock that goes on while the machine sleeps
-    _monotonic = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+"""The clock that goes on while the machine sleeps; only Linux has it."""
 
 SLEW_MS = 50.0
 """Most milliseconds by which the ledger's time approaches the clock that it follows in a second: waits are 5 % longer or shorter."""
@@ -153,7 +151,8 @@ def _machine_wall_ms() -> int:
 
 
 def _machine_elapsed() -> float:
-    return _monotonic()
+    gettime: Callable[[int], float] | None = getattr(time, "clock_gettime", None)
+    return time.monotonic() if gettime is None or _BOOTTIME is None else gettime(_BOOTTIME)
 
 
 def _boot() -> str:

@@ -54,9 +54,10 @@ def group(*items: int) -> list[Transition]:
 def test_a_lost_answer_is_re_read_not_written_twice() -> None:
     ledger = Scripted("lost")
     writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
+    same = group(1, 2)
     with pytest.raises(CommitUnknownError):
-        writer.write(group(1, 2))
-    assert writer.write(group(1, 2)) == ["held", "held"]
+        writer.write(same)
+    assert writer.write(same) == ["held", "held"]
     assert ledger.written == [1, 2]
 
 
@@ -146,10 +147,38 @@ def test_an_item_whose_row_is_held_waits_alone_and_keeps_its_order() -> None:
 def test_what_was_held_back_is_not_known_as_written_after_a_lost_answer() -> None:
     ledger = Locked("lost")
     writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
+    same = group(8, 7)
     with pytest.raises(CommitUnknownError):
-        writer.write(group(8, 7))
-    assert writer.write(group(8, 7)) == ["held", "busy"]
+        writer.write(same)
+    assert writer.write(same) == ["held", "busy"]
     assert ledger.written == [8]
+
+
+def test_a_lost_answer_says_nothing_about_another_group() -> None:
+    ledger = Scripted("lost")
+    writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
+    with pytest.raises(CommitUnknownError):
+        writer.write(group(1))
+    assert writer.write(group(2)) == ["held"]
+    assert ledger.written == [1, 2]
+
+
+class LetsGo(Scripted):
+    """A ledger in which the row of item 7 is held until the first half of a group has met it, and which refuses item 13."""
+
+    def commit(self, incarnation: int, command: int, group: list[Transition]) -> list[Any]:
+        if any(one.item == 7 for one in group) and len(self.commands) < 3:
+            self.commands.append(command)
+            raise RowsHeldError(frozenset({7}))
+        return super().commit(incarnation, command, group)
+
+
+def test_what_follows_on_held_rows_waits_with_them_when_a_group_is_halved() -> None:
+    ledger = LetsGo()
+    writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
+    answers = writer.write(group(7, 7, 13))
+    assert [one if isinstance(one, str) else "refused" for one in answers] == ["busy", "busy", "refused"]
+    assert ledger.written == []
 
 
 def test_questions_are_answered_after_what_was_handed_over_before_them() -> None:

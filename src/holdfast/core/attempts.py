@@ -11,6 +11,7 @@ from holdfast.core.regions import fail, settle
 from holdfast.core.settle import bury, close, note_attempt, settle_failure, settle_success, skip
 from holdfast.core.values import want
 from holdfast.core.waits import doubt
+from holdfast.model.failure import Failure
 from holdfast.model.outcome import Argument
 from holdfast.model.task import NOTHING, LiveTask
 from holdfast.model.values import inline
@@ -30,6 +31,10 @@ def succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
     key, output = event.key, event.output
     live = run.live.get(key)
     if live is None or live.attempt != event.attempt or key not in run.running:
+        return
+    if event.transaction is not None and type(output) is bytes and not inline(output):
+        why = Failure("infrastructure", "StoreUnavailable", "the output of a transactional step could not be stored: it is repeated")
+        failed(run, Failed(key, event.attempt, why, ran_s=event.ran_s, usage=event.usage, cost=event.cost), plan)
         return
     run.running.discard(key)
     run.spent += event.cost

@@ -65,3 +65,9 @@ class Plan(Transition, gc=False):
     asks: tuple[TaskKey, ...] = ()
     timers: tuple[tuple[TaskKey, float], ...] = ()
     tally: tuple[tuple[int, str], ...] = ()
+
+    def settles(self, key: TaskKey) -> bool:
+        """Whether the success of a task is in it."""
+        if any((row[1], row[2]) == key for row in self.plain):
+            return True
+        return any((one.node, one.place) == key and one.state == "succeeded" for one in self.settled)

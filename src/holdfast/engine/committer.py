@@ -84,6 +84,7 @@ class GroupWriter:
         self._incarnation = incarnation
         self._command = 0
         self._unknown = 0
+        self._sent: list[Transition] = []
         self._held_back: frozenset[int] = frozenset()
         self.lost = False
         """Whether the ledger said that this incarnation is over."""
@@ -95,9 +96,15 @@ class GroupWriter:
             LedgerUnavailableError, CommitUnknownError: nothing is known yet.
         """
         if self._unknown:
-            held = self._ledger.confirm(self._incarnation, self._unknown, self._unheld(group))
+            try:
+                held = self._ledger.confirm(self._incarnation, self._unknown, self._sent)
+            except LeaseLostError:
+                self.lost = True
+                return ["stale"] * len(group)
             self._unknown = 0
-            if held is not None:
+            unheld = self._unheld(group)
+            same = len(unheld) == len(self._sent) and all(one is sent for one, sent in zip(unheld, self._sent, strict=True))
+            if held is not None and same:
                 return self._answers(group, held)
         self._held_back = frozenset()
         while True:
@@ -117,7 +124,7 @@ class GroupWriter:
         except RowsHeldError:
             raise
         except (LedgerUnavailableError, CommitUnknownError):
-            self._unknown = self._command
+            self._unknown, self._sent = self._command, unheld
             raise
         except LeaseLostError:
             self.lost = True
@@ -144,13 +151,16 @@ class GroupWriter:
         """The group was refused as a whole: halve it until the culprit stands alone. What follows on the culprit's item builds
         on what was refused, and is held back."""
         answers: list[Answer] = []
-        refused: set[int] = set()
+        stopped: dict[int, Answer] = {}
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            written = iter(self._patiently([one for one in half if one.item not in refused]))
+            before = dict(stopped)
+            written = iter(self._patiently([one for one in half if one.item not in before]))
             for one in half:
-                answer = Refused("rows before these were refused", behind=True) if one.item in refused else next(written)
+                answer = before[one.item] if one.item in before else next(written)
                 if isinstance(answer, Refused):
-                    refused.add(one.item)
+                    stopped[one.item] = Refused("rows before these were refused", behind=True)
+                elif answer == "busy":
+                    stopped[one.item] = answer
                 answers.append(answer)
         return answers
 
@@ -158,7 +168,7 @@ class GroupWriter:
         while group:
             try:
                 return self.write(group)
-            except (LedgerUnavailableError, CommitUnknownError) as error:
+            except LedgerError as error:  # of any kind: a re-read may fail otherwise than the write did
                 log.warning("%s", error)
                 threading.Event().wait(RETRY_S)
         return []
@@ -217,7 +227,7 @@ class Committer:
 
     def write(self, transition: Transition) -> Question:
         """Write one transition that belongs to no plan; for what must be written from another thread."""
-        return self.ask(lambda ledger: self._writer.write([transition]))
+        return self.ask(lambda ledger: self._patiently([transition]))
 
     def answers(self) -> list[tuple[Entry, Answer]]:
         """Called in the loop: what became of entries; questions are told, and callers called, on the way."""

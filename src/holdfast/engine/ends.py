@@ -89,7 +89,9 @@ class Ends:
     def refused(self, entry: Entry, answer: Refused, at: int) -> Entry | None:
         """The ledger does not take an item's rows: it is buried; at last with nothing of its own in the letter."""
         run = entry.run
-        if answer.behind or (run.buried and not entry.final):
+        if answer.behind:
+            return entry if entry.final else None  # its end stands alone
+        if run.buried and not entry.final:
             return None
         times = self._refusals[run.item] = self._refusals.get(run.item, 0) + 1
         if times > 2:

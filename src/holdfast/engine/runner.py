@@ -259,7 +259,12 @@ class Runner:
                 raise StandsStillError(f"nothing of the item goes on after {type(event).__name__}")
         self._items.bytes += run.size - run.weighed
         run.weighed = run.size
-        transaction = event.transaction if type(event) is Succeeded else None
+        transaction = None
+        if type(event) is Succeeded and event.transaction is not None:
+            if plan.settles(event.key):
+                transaction = event.transaction
+            else:
+                self._discard(event)  # what it wrote goes with its settlement, or not at all
         if len(granted) == 1 and transaction is None and plan.state is None and plan.more is None:
             self._entries.append(Entry(run, plan, granted, usual=True))
         elif plan.plain or granted or transaction is not None or plan.anything:

@@ -101,6 +101,7 @@ class PostgresTransaction:
 
     def _write(self, incarnation: int, transition: Transition) -> bool | None:
         """None: somebody else holds the item's row; nothing was written."""
+        self._connection.execute("savepoint unsettled")
         self._connection.execute(Text("set local search_path = {}").format(Identifier(self._schema)))
         self._connection.execute("set local enable_seqscan = off")
         if one(self._connection.execute(SQL["lease_of"], (incarnation,))) is None:  # whoever would end it waits for this transaction
@@ -110,6 +111,7 @@ class PostgresTransaction:
         if not running:
             locked = self._connection.execute(SQL["fences_now"], (numbers([transition.item]),)).fetchall()
             if locked and locked[0][1] == transition.fence:
+                self._connection.execute("rollback to savepoint unsettled")  # keeps no lock while it waits
                 return None
         held = held_of([transition], running, group) == [True]
         shard = apart(incarnation)  # the committer knows the sums of its own groups by heart

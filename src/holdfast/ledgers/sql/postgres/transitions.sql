@@ -236,8 +236,8 @@ update incarnations set command = $1 where id = $2 and ended_at is null returnin
 -- name: task_there
 select 1 from tasks where item = $1 and node = $2 and place = $3 and generation = $4;
 
--- name: last_command
-select command from incarnations where id = $1;
+-- name: last_command waits for a COMMIT that is still under way
+select command from incarnations where id = $1 for share;
 
 -- name: open_letters
 select d.id, d.item, i.state, d.node, d.place, d.error_class from dead_letters d join items i on i.id = d.item
