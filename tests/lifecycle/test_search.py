@@ -63,6 +63,7 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_search_finds_what_a_plain_look_finds(run: Patterns, app: App, tmp_path: Path) -> None:
     rng = random.Random(7)
     some = [Job(f"job {n % 7} {n}", str(tmp_path), rng.choice(CUSTOMERS), rng.choice((1, 50, 500))) for n in range(120)]
