@@ -33,7 +33,8 @@ def succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
     if live is None or live.attempt != event.attempt or key not in run.running:
         return
     if event.transaction is not None and type(output) is bytes and not inline(output):
-        why = Failure("infrastructure", "StoreUnavailable", "the output of a transactional step could not be stored: it is repeated")
+        said = "the output of a transactional step could not be stored: it is repeated"
+        why = Failure("infrastructure", "StoreUnavailable", said)
         failed(run, Failed(key, event.attempt, why, ran_s=event.ran_s, usage=event.usage, cost=event.cost), plan)
         return
     run.running.discard(key)
@@ -49,7 +50,7 @@ def succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
 
 
 def keep_success(run: ItemRun, event: Succeeded, output: Any, plan: Plan) -> None:
-    """Write the success, and follow it up: as a rule, one step that needs nothing else is ready then. (Every step comes here.)"""
+    """Write the success, and follow it up: as a rule, one step that needs nothing else is ready then."""
     key = event.key
     settle_success(run, event, output, plan)
     if run.digests and key in run.digests:

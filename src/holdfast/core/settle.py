@@ -32,9 +32,7 @@ def settle_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) ->
     key = node, place = event.key
     live = run.live.pop(key)
     at = plan.at
-    began = at - round(event.ran_s * 1000)
-    if began < live.started_at:
-        began = live.started_at  # it waited in its worker
+    began = _began(live, event.ran_s, at)
     if event.usage is NOTHING and type(output) is bytes:
         body = run.bodies.get(node)
         row = (run.item, node, place, run.generation, "succeeded", live.attempt, began, at, run.incarnation, body, output)

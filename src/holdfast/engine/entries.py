@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -11,6 +11,9 @@ from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan, TaskKey
 from holdfast.ledger import Ledger
 from holdfast.transaction import OpenTransaction
+
+if TYPE_CHECKING:
+    from holdfast.engine.dispatch import Call
 
 
 class Entry(msgspec.Struct, eq=False):
@@ -30,7 +33,7 @@ class Entry(msgspec.Struct, eq=False):
     run: ItemRun
     plan: Plan
     granted: Sequence[TaskKey] = ()
-    call: Any = None
+    call: Call | None = None
     transaction: OpenTransaction | None = None
     reply: Callable[[bool], None] | None = None
     final: bool = False
