@@ -10,7 +10,7 @@ import pytest
 from holdfast.core.combinators import COMBINATORS
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
-from holdfast.engine.committer import Committer, GroupWriter, Refused
+from holdfast.engine.committer import Answer, Committer, GroupWriter, Refused
 from holdfast.engine.entries import Entry
 from holdfast.errors import LedgerError, LedgerUnavailableError
 from holdfast.ledger import CommitUnknownError, RowsHeldError
@@ -47,6 +47,11 @@ def entry(item: int, **given: Any) -> Entry:
     return Entry(run, Plan(item, 1), **given)
 
 
+def of_each(committer: Committer) -> list[tuple[Entry, Answer]]:
+    """What became of each entry."""
+    return [(one, answer) for entries, answer in committer.answers() for one in entries]
+
+
 def group(*items: int) -> list[Transition]:
     return [Transition(item, 1) for item in items]
 
@@ -77,7 +82,7 @@ def test_a_re_read_that_fails_in_its_own_way_does_not_end_the_committer() -> Non
     committer.hand_over([entry(1)])
     assert answered.wait(60)
     committer.stop()
-    assert [answer for _, answer in committer.answers()] == ["held"]
+    assert [answer for _, answer in of_each(committer)] == ["held"]
     assert (ledger.written, len(asked)) == ([1], 2)
 
 
@@ -115,7 +120,7 @@ def test_until_it_is_buried() -> None:
     answered.clear()
     committer.hand_over([entry(13), entry(13, final=True), entry(6)])
     committer.stop()
-    answers = [(one.plan.item, answer.behind if isinstance(answer, Refused) else answer) for one, answer in committer.answers()]
+    answers = [(one.plan.item, answer.behind if isinstance(answer, Refused) else answer) for one, answer in of_each(committer)]
     assert sorted(map(str, answers)) == sorted(map(str, [(13, False), (13, True), (5, "held"), (13, True), (13, False), (6, "held")]))
     assert ledger.written == [5, 6], "this ledger takes nothing of item 13, not even its end"
 
@@ -138,7 +143,7 @@ def test_an_item_whose_row_is_held_waits_alone_and_keeps_its_order() -> None:
     written: list[Entry] = []
     while len(written) < 3:
         assert answered.acquire(timeout=60)
-        written += [one for one, answer in committer.answers() if answer == "held"]
+        written += [one for one, answer in of_each(committer) if answer == "held"]
     committer.stop()
     assert written == [other, first, second]
     assert ledger.written == [8, 7, 7]

@@ -76,7 +76,7 @@ class Nothing:
     def call(self, verb: object, then: object) -> None:
         raise AssertionError
 
-    def answers(self) -> list[tuple[Entry, Answer]]:
+    def answers(self) -> list[tuple[Sequence[Entry], Answer]]:
         return []
 
 

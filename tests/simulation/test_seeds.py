@@ -16,6 +16,7 @@ from holdfast.core import apply as applying
 from holdfast.core import conclude, settle
 from holdfast.engine import runner, timers
 from holdfast.ledgers import sqlite_commit
+from holdfast.ledgers.rows import Group
 from holdfast.testing import simulate
 from holdfast.testing.pipelines import ALL, payloads
 from holdfast.testing.shared_ledger import SharedLedger
@@ -132,13 +133,12 @@ def test_it_finds_an_item_that_is_taken_from_a_living_runner(monkeypatch: pytest
 
 
 def test_it_finds_writes_of_a_runner_that_slept_past_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    def held(transitions: Any, fences: Any, group: Any) -> list[bool]:
-        group.known = {one.item: (one.item, one.fence, 1, one.at) for one in transitions}
-        for transition in transitions:
-            group.add(transition)
-        return [True] * len(transitions)
+    original = Group.take
 
-    monkeypatch.setattr(sqlite_commit, "held_of", held)
+    def take(group: Any, transitions: Any, fences: Any) -> list[bool]:
+        return original(group, transitions, [(one.item, one.fence, 1, one.at) for one in transitions])
+
+    monkeypatch.setattr(Group, "take", take)
     monkeypatch.setitem(sqlite_commit.SQL, "note_command", "update incarnations set command = ? where id = ?")
     assert re.match(r"InvariantBroken: (I6 fencing|I1 conservation)", _found_among_three())
 

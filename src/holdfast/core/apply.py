@@ -47,17 +47,18 @@ def apply(run: ItemRun, event: Event, plan: Plan) -> Plan:
         plan: the plan to fill, which says when it happened: what it holds after a failure is still known.
     """
     _HANDLERS[type(event)](run, event, plan)
-    conclude(run, plan)
+    if not plan.usual:  # else there is nothing to conclude
+        conclude(run, plan)
     return plan
 
 
 def start(run: ItemRun, keys: Sequence[TaskKey], at: int, plan: Plan) -> None:
     """Start attempts for which capacity was granted."""
     for key in keys:
-        live = run.live.get(key)
         run.starting.add(key)
+        live = run.live.get(key)
         if live is None:
-            run.live[key] = LiveTask(key[0], key[1], "running", 1, started_at=at)
+            run.live[key] = LiveTask(*key, "running", 1, 0, 0, 0, at)
             plan.started += (key,)
             continue
         if live.state == "running":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from holdfast.core.events import Deferred, Failed, Returned, Succeeded, Unavailable
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Need, Plan, TaskKey
@@ -14,7 +12,7 @@ from holdfast.core.waits import doubt
 from holdfast.model.failure import Failure
 from holdfast.model.outcome import Argument
 from holdfast.model.task import NOTHING, LiveTask
-from holdfast.model.values import inline
+from holdfast.model.values import Value, inline
 
 
 def _running(run: ItemRun, key: TaskKey, attempt: int) -> bool:
@@ -32,38 +30,42 @@ def succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
     live = run.live.get(key)
     if live is None or live.attempt != event.attempt or key not in run.running:
         return
-    if event.transaction is not None and type(output) is bytes and not inline(output):
+    small = type(output) is not bytes or inline(output)
+    if event.transaction is not None and not small:
         said = "the output of a transactional step could not be stored: it is repeated"
         why = Failure("infrastructure", "StoreUnavailable", said)
         failed(run, Failed(key, event.attempt, why, ran_s=event.ran_s, usage=event.usage, cost=event.cost), plan)
         return
     run.running.discard(key)
-    run.spent += event.cost
-    node = run.graph.nodes[key[0]]
-    if type(output) is bytes and not inline(output):
-        run.unstored[key] = event
-        run.size += len(output)
-        need = Need("value", (Argument(output, key[0]),), node.listed)
-        want(run, "output", *key, need, plan, event.attempt)
+    if event.cost:
+        run.spent += event.cost
+    if small:
+        keep_success(run, event, output, plan)
         return
-    keep_success(run, event, output, plan)
+    assert type(output) is bytes
+    run.unstored[key] = event
+    run.size += len(output)
+    need = Need("value", (Argument(output, key[0]),), run.graph.nodes[key[0]].listed)
+    want(run, "output", *key, need, plan, event.attempt)
 
 
-def keep_success(run: ItemRun, event: Succeeded, output: Any, plan: Plan) -> None:
+def keep_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> None:
     """Write the success, and follow it up: as a rule, one step that needs nothing else is ready then."""
     key = event.key
+    number, place = key
+    node = run.graph.nodes[number]
     settle_success(run, event, output, plan)
-    if run.digests and key in run.digests:
-        plan.beyond().cached += ((run.digests.pop(key), output),)
-    node = run.graph.nodes[key[0]]
     run.values[key] = output
     run.size += len(output) if type(output) is bytes else 200
-    scope = None if node.follower < 0 or run.restored or run.earlier else run.scopes.get((node.region, key[1]))
+    if run.digests and key in run.digests:
+        plan.beyond().cached += ((run.digests.pop(key), output),)
+    scope = None if node.follower < 0 or run.restored or run.earlier else run.scopes.get((node.region, place))
     if scope is None or scope.failed:
-        run.todo.append((node, key[1], True))
-    else:
-        scope.left -= 1
-        plan.ready += ((node.follower, key[1]),)
+        run.todo.append((node, place, True))
+        return
+    scope.left -= 1
+    plan.ready += ((node.follower, place),)
+    plan.usual = run.budget is None and plan.more is None
 
 
 def failed(run: ItemRun, event: Failed, plan: Plan) -> None:

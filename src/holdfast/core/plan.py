@@ -54,6 +54,7 @@ class Plan(Transition, gc=False):
         asks: tasks that begin to wait for somebody or something outside; empty once the plan is made.
         timers: joins that begin to wait for their deadline, in seconds; empty once the plan is made.
         tally: tasks that ended or were retried: node and what became of it.
+        usual: all of it is that one task succeeded, and that another is ready.
         ends: a task whose outcome the plan follows; its slot is free.
     """
 
@@ -65,6 +66,7 @@ class Plan(Transition, gc=False):
     asks: tuple[TaskKey, ...] = ()
     timers: tuple[tuple[TaskKey, float], ...] = ()
     tally: tuple[tuple[int, str], ...] = ()
+    usual: bool = False
 
     def settles(self, key: TaskKey) -> bool:
         """Whether the success of a task is in it."""

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 def settle_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> None:
     """The attempt succeeded: its row."""
     key = node, place = event.key
-    live = run.live.pop(key)
-    at = plan.at
-    began = _began(live, event.ran_s, at)
+    live, at = run.live.pop(key), plan.at
+    began = live.started_at
+    if event.ran_s and (since := at - round(event.ran_s * 1000)) > began:
+        began = since  # it waited in its worker
     if event.usage is NOTHING and type(output) is bytes:
         body = run.bodies.get(node)
         row = (run.item, node, place, run.generation, "succeeded", live.attempt, began, at, run.incarnation, body, output)

@@ -55,7 +55,12 @@ class DataError(Exception):
 
 def resolve(run: ItemRun, ref: Ref, path: str) -> Argument:
     """Where the value of a reference lies, seen from a task at an element path."""
-    if ref.node == INPUT:
+    number = ref.node
+    if number >= 0 and not path and not ref.element:
+        found = run.values[number, path]
+        if type(found) is bytes:  # as a rule
+            return Argument(found, number, False, ref.path)
+    if number == INPUT:
         return Argument(run.payload, INPUT, False, ref.path)
     if ref.node == CONSTANT:
         return Argument(ref.constant, CONSTANT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from holdfast.core.item_run import ItemRun
 
@@ -12,6 +12,8 @@ class ActiveItems:
 
     def __init__(self) -> None:
         self._items: dict[int, ItemRun] = {}
+        self.get: Callable[[int], ItemRun | None] = self._items.get
+        """An item's run, or None."""
         self.bytes = 0
         """Bytes of values in memory, over all items."""
 
@@ -25,10 +27,6 @@ class ActiveItems:
             self.forget(before)
         self._items[run.item] = run
         self.weigh(run)
-
-    def get(self, item: int) -> ItemRun | None:
-        """An item's run, or None."""
-        return self._items.get(item)
 
     def all(self) -> Collection[ItemRun]:
         """Every run."""

@@ -65,9 +65,9 @@ class Desk(Protocol):
         """As :meth:`ask`; ``then`` gets what the verb returned, or the :class:`HoldfastError` that it raised."""
         ...
 
-    def answers(self) -> list[tuple[Entry, Answer]]:
-        """What became of entries since this was last asked, in the order in which they were executed. Questions that were
-        answered before them know it by then."""
+    def answers(self) -> list[tuple[Sequence[Entry], Answer]]:
+        """What became of entries since this was last asked, in the order in which they were executed; those that were written
+        together come together. Questions that were answered before them know it by then."""
         ...
 
 
@@ -192,7 +192,7 @@ class Committer:
         self._writer = GroupWriter(ledger, incarnation)
         self._ring = ring
         self._wake = threading.Event()
-        self._entries: deque[Entry] = deque()  # appended by the loop, taken by the thread: both atomic
+        self._entries: deque[Sequence[Entry]] = deque()  # appended by the loop, taken by the thread: both atomic
         self._questions: deque[Question | Call] = deque()
         self._outbox: deque[tuple[Any, Any]] = deque()
         self._delayed: list[Entry] = []
@@ -207,7 +207,7 @@ class Committer:
 
     def hand_over(self, entries: Sequence[Entry]) -> None:
         """Queue plans for the next group."""
-        self._entries.extend(entries)
+        self._entries.append(entries)
         if self._asleep:
             self._wake.set()
 
@@ -229,13 +229,13 @@ class Committer:
         """Write one transition that belongs to no plan; for what must be written from another thread."""
         return self.ask(lambda ledger: self._patiently([transition]))
 
-    def answers(self) -> list[tuple[Entry, Answer]]:
+    def answers(self) -> list[tuple[Sequence[Entry], Answer]]:
         """Called in the loop: what became of entries; questions are told, and callers called, on the way."""
-        written: list[tuple[Entry, Answer]] = []
+        written: list[tuple[Sequence[Entry], Answer]] = []
         outbox = self._outbox
         while outbox:
             what, answer = outbox.popleft()
-            if type(what) is Entry:
+            if type(what) is list:
                 written.append((what, answer))
             elif type(what) is Question:
                 what.answer, what.done = answer, True
@@ -264,9 +264,11 @@ class Committer:
             self._asleep = False
             # Questions first: the entries handed over before them are there by then.
             questions = [self._questions.popleft() for _ in range(len(self._questions))]
-            fresh = [self._entries.popleft() for _ in range(len(self._entries))]
+            fresh: list[Entry] = []
+            for _ in range(len(self._entries)):
+                fresh += self._entries.popleft()
             if not (fresh or questions) and self._stopping:
-                self._outbox.extend((entry, "stale") for entry in self._delayed)
+                self._outbox.append((self._delayed, "stale"))
                 return
             group = self._select(fresh)
             if group:
@@ -283,7 +285,7 @@ class Committer:
         group = []
         for entry in [*delayed, *fresh]:
             if entry.plan.item in self._refused and not entry.final:
-                self._outbox.append((entry, Refused("rows before these were refused", behind=True)))
+                self._outbox.append(([entry], Refused("rows before these were refused", behind=True)))
             else:
                 self._refused.discard(entry.plan.item)
                 group.append(entry)
@@ -306,12 +308,14 @@ class Committer:
                 if entry.plan.item in busy:
                     self._delayed.append(entry)
             group = [entry for entry in group if entry.plan.item not in busy]
-        if group:
-            for entry, answer in zip(group, self._patiently([entry.plan for entry in group]), strict=True):
-                if answer == "held":
-                    self._outbox.append((entry, answer))
-                else:
-                    self._hear(entry, answer, busy)
+        if not group:
+            return
+        answers = self._patiently([entry.plan for entry in group])
+        if answers.count("held") == len(group):  # as a rule
+            self._outbox.append((group, "held"))
+            return
+        for entry, answer in zip(group, answers, strict=True):
+            self._hear(entry, answer, busy)
 
     def _hear(self, entry: Entry, answer: Answer, busy: set[int]) -> None:
         """An item whose row somebody else holds is tried again later, with all that follows on it."""
@@ -322,7 +326,7 @@ class Committer:
             return
         if isinstance(answer, Refused):
             self._refused.add(item)
-        self._outbox.append((entry, answer))
+        self._outbox.append(([entry], answer))
 
     def _patiently(self, group: list[Transition]) -> list[Answer]:
         while True:

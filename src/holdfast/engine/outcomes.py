@@ -35,17 +35,18 @@ class Outcomes:
         invocation, failure = outcome.invocation, outcome.failure
         key = invocation.node, invocation.place
         step: Step = run.graph.nodes[key[0]].step
-        usage, cost = outcome.usage, 0.0
+        usage = outcome.usage
         if step.gpus:
             usage = replace(usage, gpu_s=step.gpus * outcome.ran_s / outcome.together)
-        if usage is not NOTHING:
-            cost = self._prices.spent(usage)
+        cost = 0.0 if usage is NOTHING else self._prices.spent(usage)
         excused = step.depends is not None and self._gates.ended(step, failure, invocation.task)
         if failure is None:
             if step.learns:
                 self._learning.succeeded(run.pipeline, step, outcome.ran_s)
-            output = outcome.output if outcome.output is not None else b"null"
-            if type(output) is not bytes and not isinstance(output, Reference):
+            output = outcome.output
+            if output is None:
+                output = b"null"
+            elif type(output) is not bytes and not isinstance(output, Reference):
                 raise TypeError(f"an executor has reported a {type(output).__name__} as an output")
             return Succeeded(key, invocation.attempt, output, outcome.ran_s, usage, cost, outcome.transaction)
         if failure.error_class == "timeout" and (run.deadline is None or at < run.deadline):

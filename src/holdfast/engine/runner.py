@@ -136,8 +136,8 @@ class Runner:
     def turn(self) -> None:
         """Take everything that has come, and carry out what follows from it."""
         at = self._clock.now_ms()
-        for entry, answer in self._desk.answers():
-            self.committed(entry, answer, at)
+        for entries, answer in self._desk.answers():
+            self.committed(entries, answer, at)
         while self._arrivals.outcomes:
             self.report(self._arrivals.outcomes.popleft(), at)
         for run, event in self.arriving(at):
@@ -239,9 +239,14 @@ class Runner:
 
     def carry(self, run: ItemRun, plan: Plan, event: Event | None = None) -> None:
         """Carry out a plan: stop, load, wake, start what has capacity, and write."""
-        granted = NOTHING_GRANTED
-        if plan.ready:
-            granted = self._start(run, plan)
+        granted = self._start(run, plan) if plan.ready else NOTHING_GRANTED
+        for node, became in plan.tally:
+            self.tally.tasks[run.pipeline, node, became] += 1
+        self._items.bytes += run.size - run.weighed
+        run.weighed = run.size
+        if plan.usual and granted and type(event) is Succeeded and event.transaction is None:
+            self._entries.append(Entry(run, plan, granted, usual=True))
+            return
         if plan.stop:
             for key, attempt in plan.stop:
                 self._dispatch.stop(run, key, attempt)
@@ -251,14 +256,10 @@ class Runner:
         if plan.wakes:
             for key in plan.wakes:
                 self._failing_over.expect(run, key)
-        for node, became in plan.tally:
-            self.tally.tasks[run.pipeline, node, became] += 1
         if not granted and not run.running:
             rest(run, plan)
             if not run.closed and not goes_on(run):
                 raise StandsStillError(f"nothing of the item goes on after {type(event).__name__}")
-        self._items.bytes += run.size - run.weighed
-        run.weighed = run.size
         transaction = None
         if type(event) is Succeeded and event.transaction is not None:
             if plan.settles(event.key):
@@ -317,15 +318,20 @@ class Runner:
 
     # -- what the ledger answered --------------------------------------------------------------------------------
 
-    def committed(self, entry: Entry, answer: Answer, at: int) -> None:
-        """What became of a plan."""
-        self._uncommitted -= 1
+    def committed(self, entries: Sequence[Entry], answer: Answer, at: int) -> None:
+        """What became of plans."""
+        self._uncommitted -= len(entries)
+        for entry in entries:
+            if entry.usual and answer == "held" and not entry.run.closed:
+                error = self._dispatch.proceed(entry.run, entry.granted[0], True)
+                if error is not None:
+                    self._cannot_run(entry.run, entry.granted[0], error, at)
+            else:
+                self._answered(entry, answer, at)
+
+    def _answered(self, entry: Entry, answer: Answer, at: int) -> None:
+        """What follows from a plan that was written, or will never be."""
         run, held = entry.run, answer == "held"
-        if held and entry.usual and not run.closed:
-            error = self._dispatch.proceed(run, entry.granted[0], True)
-            if error is not None:
-                self._cannot_run(run, entry.granted[0], error, at)
-            return
         if entry.transaction is not None:
             self._free_transaction()
         if entry.reply is not None:
@@ -373,10 +379,9 @@ class Runner:
                     tasks.append((run, key))
             self._dispatch.bisect(tasks, outcomes[0].failure)
             return
-        get = self._items.get
         for outcome in outcomes:
             invocation = outcome.invocation
-            run = get(invocation.item)
+            run = self._items.get(invocation.item)
             if run is None or run.closed or run.fence != invocation.fence:
                 self._leaving.ended(invocation.attempted)
                 self._roll_back(outcome)

@@ -1,7 +1,7 @@
 """One attempt, wherever it runs: read the inputs, call the step, keep the output.
 
-:func:`run_attempt`, :func:`await_attempt` and :func:`run_batch` are the step boundary: whatever the step does, they return what
-became of it, and never raise.
+:func:`run_attempt` and :func:`run_batch` are the step boundary: whatever the step does, they return what became of it, and never
+raise. An async step has the same boundary in :mod:`holdfast.executors.loop`, made of the same parts.
 """
 
 from __future__ import annotations
@@ -41,9 +41,6 @@ class Process(Protocol):
         """Run a body of the step of a name."""
         ...
 
-
-Aside = Callable[..., Coroutine[Any, Any, Any]]
-"""Runs a function with its arguments in a thread of ours, for reading and writing files."""
 
 running: ContextVar[tuple[str, Invocation] | None] = ContextVar("holdfast_running", default=None)
 """The attempt that runs here, and its step's name: in a worker process or a thread."""
@@ -183,20 +180,25 @@ def given_arguments(graph: Graph, node: Node, invocation: Invocation, store: Sto
     try:
         return read_arguments(graph, node, invocation, store)
     except Exception as error:
-        unfit = _unfit(node, error)
-        if unfit is error:
+        found = unfit(node, error)
+        if found is error:
             raise
-        raise unfit from error
+        raise found from error
 
 
-def _unfit(node: Node, error: BaseException) -> BaseException:
+def unfit(node: Node, error: BaseException) -> BaseException:
     """What is raised while arguments are read: bad input, unless the store or the memory is at fault."""
     if not isinstance(error, Exception) or isinstance(error, HoldfastError | MemoryError | OSError):
         return error
     found = failure_of(error)
-    unfit = BadInputError(f"the input does not fit step {node.name!r}: {found.error}: {found.message}")
-    unfit.__cause__ = error
-    return unfit
+    misfit = BadInputError(f"the input does not fit step {node.name!r}: {found.error}: {found.message}")
+    misfit.__cause__ = error
+    return misfit
+
+
+def in_the_store(invocation: Invocation) -> list[Argument]:
+    """The arguments that must be read from the store."""
+    return [argument for argument in invocation.arguments if type(argument.value) is not bytes]
 
 
 # -- the boundary ------------------------------------------------------------------------------------------------
@@ -236,44 +238,6 @@ def run_attempt(
 
 def _awaited(body: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     return run_in(asyncio.new_event_loop, body())
-
-
-async def await_attempt(
-    graph: Graph,
-    node: Node,
-    invocation: Invocation,
-    store: Store,
-    recorder: Recorder | None,
-    aside: Aside,
-) -> Value | Failure:
-    """Run one attempt of an async step in this task, to exactly one outcome. Never raises, not even when the task is cancelled: whether
-    that was meant for the attempt, the caller knows.
-
-    Args:
-        graph: the pipeline's.
-        node: the step's node.
-        invocation: the attempt.
-        store: where large values lie; it is read and written by ``aside``.
-        recorder: for ``ctx.once`` and ``ctx.cost``.
-        aside: runs file work in a thread of the engine's.
-    """
-    step: Step = node.step
-    reading = True
-    try:
-        large = False
-        for argument in invocation.arguments:
-            large = large or type(argument.value) is not bytes
-        if large:
-            values, keywords = await aside(read_arguments, graph, node, invocation, store)
-        else:
-            values, keywords = read_arguments(graph, node, invocation, store)
-        reading = False
-        if step.wants_context:
-            values.insert(0, context_of(node, invocation, recorder))
-        data = checked_output(node, await step.instance()(*values, **keywords))
-        return data if inline(data) else await aside(stored, data, node, store)
-    except BaseException as error:
-        return failure_of(_unfit(node, error) if reading else error, step.policy.retry.never)
 
 
 def run_batch(

@@ -17,7 +17,7 @@ import msgspec
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.attempt import await_attempt, on_the_loop
+from holdfast.executors.attempt import checked_output, context_of, in_the_store, on_the_loop, read_arguments, stored, unfit
 from holdfast.executors.loops import hidden, shown
 from holdfast.executors.places import Places
 from holdfast.executors.pool import DaemonPool
@@ -29,7 +29,7 @@ from holdfast.model.ids import show
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
 from holdfast.model.task import NOTHING, Usage
-from holdfast.model.values import Value
+from holdfast.model.values import Value, inline
 from holdfast.store import Store
 
 log = logging.getLogger("holdfast")
@@ -205,18 +205,35 @@ class LoopExecutor(Places):
         return None if found is None else (found.step.name, found.invocation)
 
     async def _run(self, attempt: Attempt) -> None:
-        invocation = attempt.invocation
+        """One attempt of an async step, to exactly one outcome. It raises nothing, not even when the task is cancelled: whether
+        that was meant for the attempt, ``attempt.why`` says."""
+        invocation, step = attempt.invocation, attempt.step
         graph = self._graphs[invocation.pipeline, invocation.version]
-        if attempt.step.wants_context:
+        node = graph.nodes[invocation.node]
+        if step.wants_context:
             attempt.recorder = RunnerRecorder(invocation, self._note, asyncio.get_running_loop())
-        result = await await_attempt(graph, graph.nodes[invocation.node], invocation, self._store, attempt.recorder, self._aside)
+        output: Value | None = None
+        why: Failure | None = None
+        reading = True
+        try:
+            if in_the_store(invocation):
+                values, keywords = await self._aside(read_arguments, graph, node, invocation, self._store)
+            else:
+                values, keywords = read_arguments(graph, node, invocation, self._store)
+            reading = False
+            if step.wants_context:
+                values.insert(0, context_of(node, invocation, attempt.recorder))
+            output = checked_output(node, await step.instance()(*values, **keywords))
+            if not inline(output):
+                output = await self._aside(stored, output, node, self._store)
+        except BaseException as error:
+            why = failure_of(unfit(node, error) if reading else error, step.policy.retry.never)
         del self._attempts[attempt.running]  # type: ignore[arg-type]  # it is set where the task is made
         if attempt.over:
             return
-        why = result if type(result) is Failure else None
         if attempt.why is not None:  # after it was stopped, nothing that it does counts
             why = attempt.why
-        self._end(attempt, None if why is not None else cast("Value", result), why)
+        self._end(attempt, output if why is None else None, why)
         if self._inner:
             self._look_for_left(attempt)
 

@@ -138,12 +138,13 @@ def row_of(one: Measure) -> Row:
 def _measured(group: Group) -> dict[Key, Measure]:
     """What the group alone adds."""
     fresh: defaultdict[Key, Measure] = defaultdict(Measure)
-    for (minute, version, node, first), (took, outputs) in group.usual.items():
-        one = fresh[minute, version, node]
-        one.succeeded += len(took)
-        one.passed += len(took) * first
+    for key, rows in group.usual.items():
+        one = fresh[key]
+        took = [row[7] - row[6] for row in rows]
+        one.succeeded += len(rows)
+        one.passed += sum([not row[2] or first_place(row[2]) for row in rows])
         one.busy_ms += sum(took)
-        one.stored += sum(map(len, outputs))
+        one.stored += sum([len(row[10]) for row in rows])
         one.durations.add(took)
     for minute, version, task in group.settled:
         one = fresh[minute, version, task.node]

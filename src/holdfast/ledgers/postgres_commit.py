@@ -12,7 +12,7 @@ from holdfast.ledgers.beyond import Run, write_beyond
 from holdfast.ledgers.measuring import Sums, minutes_of
 from holdfast.ledgers.postgres_connection import BEGIN, Connection, one
 from holdfast.ledgers.queries import queries
-from holdfast.ledgers.rows import Group, held_of, merged_flags
+from holdfast.ledgers.rows import Group, merged_flags
 from holdfast.model.domain import check_parameters
 from holdfast.model.task import Transition
 
@@ -57,7 +57,7 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
     known = locked.fetchall()
     if len(known) < len(items):
         _refuse_held(connection, set(items) - {row[0] for row in known}, transitions)
-    held = held_of(transitions, known, group)
+    held = group.take(transitions, known)
     for minute, measured in read.items():
         sums.learn(minute, measured.fetchall())
     write_rows(connection, group, sums.add(group), "commit")
@@ -99,13 +99,12 @@ def _write(connection: Connection, group: Group) -> None:
         drops = [(item, node, place) for (node, place), items in group.drops.items() for item in items]
         items, nodes, places = zip(*drops, strict=True)
         connection.execute(SQL["drop_live"], (numbers(items), numbers(nodes), words(places)))
-    starts, rows = group.first_starts()
+    starts = [(item, node, place, at) for node, place, at, items in group.first_starts() for item in items]
     if starts:
-        first = [(item, node, place, at) for (node, place, at), items in starts.items() for item in items]
-        items, nodes, places, times = zip(*first, strict=True)
+        items, nodes, places, times = zip(*starts, strict=True)
         connection.execute(SQL["start_tasks"], (numbers(items), numbers(nodes), words(places), numbers(times)))
-    if rows:
-        columns = list(zip(*rows, strict=True))
+    if group.live:
+        columns = list(zip(*group.live.values(), strict=True))
         lists = [words(column) if isinstance(column[0], str) else numbers(column) for column in columns]
         connection.execute(SQL["write_live"], lists)
     for row in group.attempts:

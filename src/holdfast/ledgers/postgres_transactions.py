@@ -14,7 +14,7 @@ from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.ledgers.measuring import apart, measure, minutes_of
 from holdfast.ledgers.postgres_commit import SQL, numbers, write_rows
 from holdfast.ledgers.postgres_connection import SCHEMA, Connection, one, open_connection, translated
-from holdfast.ledgers.rows import Group, held_of
+from holdfast.ledgers.rows import Group
 from holdfast.model.task import Transition
 
 SLACK_MS = 2_000
@@ -113,7 +113,7 @@ class PostgresTransaction:
             if locked and locked[0][1] == transition.fence:
                 self._connection.execute("rollback to savepoint unsettled")  # keeps no lock while it waits
                 return None
-        held = held_of([transition], running, group) == [True]
+        held = group.take([transition], running) == [True]
         shard = apart(incarnation)  # the committer knows the sums of its own groups by heart
         measured = {minute: self._connection.execute(SQL["measures_now"], (minute, shard)).fetchall() for minute in minutes_of([transition])}
         write_rows(self._connection, group, measure(group, shard, measured))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
-from holdfast.model.measures import first_place
 from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, TaskRow, Transition, Usage
 from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
@@ -124,103 +123,139 @@ class Group:
         incarnation: under which they are written.
 
     Attributes:
-        known: of each item, its row of ``fences``: id, fence, version, and when it was admitted.
         plain: rows of tasks whose use was not measured, that left no flag, and whose output is small: as a rule.
-        usual: to be measured, of such tasks that succeeded: durations and outputs by minute, version, node, and whether it is a first place.
+        usual: to be measured, of such tasks that succeeded: rows by minute, version and node.
+        starts: items whose task starts for the first time, by node, element path and time (Unix milliseconds).
         drops: live tasks that go: items by node and element path.
-        live: live tasks to write: the row, or of a first attempt only when it starts (Unix milliseconds).
-        settled, failed, ended: to be measured one by one, each with minute and version: tasks, attempts, and items with how long they took.
+        live: the other live tasks to write, row by row.
+        settled, failed, ended: to be measured one by one, each with minute and version: tasks, attempts, and items with how
+            long they took.
     """
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
-        self.known: dict[int, Row] = {}
-        self.plain: list[Row] = []
-        self.usual: defaultdict[tuple[int, int, int, bool], tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
+        self.plain: list[TaskRow] = []
+        self.usual: defaultdict[tuple[int, int, int], list[TaskRow]] = defaultdict(list)
+        self.starts: defaultdict[tuple[int, str, int], list[int]] = defaultdict(list)
+        self.drops: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+        self.live: dict[tuple[int, int, str], Row] = {}
         self.settled: list[tuple[int, int, SettledTask]] = []
         self.failed: list[tuple[int, int, FailedAttempt]] = []
         self.ended: list[tuple[int, int, str, int]] = []
-        self.drops: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         self.tasks: list[Row] = []
         self.attempts: list[Row] = []
-        self.live: dict[tuple[int, int, str], Row | int] = {}
         self.letters: list[Row] = []
         self.flags: list[tuple[int, tuple[str, ...]]] = []
         self.released: list[Row] = []
         self.finished: list[Row] = []
         self.beyond: list[tuple[Transition, Beyond]] = []
+        self._gone: set[tuple[int, int, str]] = set()
 
-    def add(self, one: Transition) -> None:
-        """Flatten one transition into rows. (Called for every step: it holds the interpreter's lock beside the event loop.)"""
-        item, minute, (_, _, version, admitted_at) = one.item, one.at // 60_000, self.known[one.item]
-        for row in one.plain:
-            self.add_plain(row, minute, version)
-        for task in one.settled:
-            node, place, output, usage, began, ended = task.node, task.place, task.output, task.usage, task.started_at, task.ended_at
-            if usage is NOTHING and type(output) is bytes and not task.flag:
-                state, attempt = task.state, task.attempt
-                row = (item, node, place, task.generation, state, attempt, began, ended, self.incarnation, task.body or None, output)
-                if attempt and state == "succeeded":
-                    self.add_plain(row, minute, version)
-                    continue
-                self.plain.append(row)
-                self.settled.append((minute, version, task))
+    def take(self, transitions: Sequence[Transition], running: Iterable[Row]) -> list[bool]:
+        """Put the transitions whose fence holds into the group; which ones those are.
+
+        Args:
+            transitions: what is to be written.
+            running: of each running item among theirs, a row of ``fences``: id, fence, version, and when it was admitted.
+        """
+        known = {row[0]: row for row in running}
+        over: set[int] = set()
+        held: list[bool] = []
+        plain, usual, starts = self.plain, self.usual, self.starts
+        for one in transitions:  # for every step, with the interpreter's lock held beside the event loop: hence no calls
+            item, at = one.item, one.at
+            row = known.get(item)
+            if row is None or row[1] != one.fence or (over and item in over):
+                held.append(False)
+                continue
+            held.append(True)
+            for task in one.plain:
+                plain.append(task)
+                usual[at // 60_000, row[2], task[1]].append(task)
+            if one.settled or one.dropped:
+                self._drop(one)
+            if self._gone and one.started:
+                self._start_again(one)
             else:
-                self.tasks.append(
-                    (
-                        item, node, place, task.generation, task.state, task.attempt, began, ended, self.incarnation, task.body or None,
-                        usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None, *columns(output),
-                        task.flag or None, usage.cost or None, round(usage.gpu_s * 1000) or None,
-                    )
-                )  # fmt: skip
-                self.settled.append((minute, version, task))
-            self._drop((item, node, place))
-        for node, place in one.dropped:
-            self._drop((item, node, place))
+                for node, place in one.started:
+                    starts[node, place, at].append(item)
+            if one.settled or one.live or one.failed or one.letters or one.flags or one.more is not None:
+                self._add(one, at // 60_000, row[2])
+            if one.state is not None:
+                over.add(item)  # the lease ends here: nothing may follow under this fence
+                self._add_state(one)
+                if one.state in ("completed", "dead"):
+                    self.ended.append((at // 60_000, row[2], one.state, at - row[3]))
+        self._drop_usual()
+        return held
+
+    def _drop(self, one: Transition) -> None:
+        """Live tasks of a transition go, also those that this very group was to write."""
+        gone = [(task.node, task.place) for task in one.settled] + [*one.dropped]
+        for node, place in gone:
+            self.live.pop((one.item, node, place), None)
+            self.drops[node, place].append(one.item)
+            self._gone.add((one.item, node, place))
+
+    def _drop_usual(self) -> None:
+        """The live tasks of usual successes go."""
+        for (_, _, node), rows in self.usual.items():
+            if self.live:
+                for row in rows:
+                    self.live.pop(row[:3], None)
+            places = {row[2] for row in rows}
+            if len(places) == 1:
+                self.drops[node, places.pop()] += [row[0] for row in rows]
+            else:
+                for row in rows:
+                    self.drops[node, row[2]].append(row[0])
+
+    def _start_again(self, one: Transition) -> None:
+        """First attempts, of which some may be of tasks that were dropped in this very group."""
         for node, place in one.started:
-            self.live[item, node, place] = one.at
+            if (one.item, node, place) in self._gone:
+                row = (one.item, node, place, "running", 1, 0, 0, 0, one.at, 0)
+                self.live[one.item, node, place] = row
+            else:
+                self.starts[node, place, one.at].append(one.item)
+
+    def first_starts(self) -> Iterator[tuple[int, str, int, list[int]]]:
+        """First attempts: node, element path, when they start, and the items."""
+        for (node, place, at), items in self.starts.items():
+            if self._gone:
+                items = [item for item in items if (item, node, place) not in self._gone]
+            if items:
+                yield node, place, at, items
+
+    def _add(self, one: Transition, minute: int, version: int) -> None:
+        """Add what is not usual of a transition."""
+        for task in one.settled:
+            self.settled.append((minute, version, task))
+            self._add_settled(one.item, task)
         for live in one.live:
-            self.live[item, live.node, live.place] = (
-                item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
+            self.live[one.item, live.node, live.place] = (
+                one.item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
                 live.started_at, live.wake_at,
             )  # fmt: skip
-        if one.failed or one.letters:
-            self._add_failures(one)
-            self.failed += [(minute, version, failed) for failed in one.failed]
+        self._add_failures(one)
+        self.failed += [(minute, version, failed) for failed in one.failed]
         if one.flags:
-            self.flags.append((item, one.flags))
+            self.flags.append((one.item, one.flags))
         if one.more is not None:
             self.beyond.append((one, one.more))
-        if one.state is not None:
-            self._add_state(one)
-            if one.state in ("completed", "dead"):
-                self.ended.append((minute, version, one.state, one.at - admitted_at))
 
-    def add_plain(self, row: TaskRow, minute: int, version: int) -> None:
-        """Add the row of a usual success. (Called for every step.)"""
-        item, node, place = row[0], row[1], row[2]
-        self.plain.append(row)
-        took, outputs = self.usual[minute, version, node, not place or first_place(place)]
-        took.append(row[7] - row[6])
-        outputs.append(row[10])
-        if self.live:
-            self.live.pop((item, node, place), None)
-        self.drops[node, place].append(item)
-
-    def _drop(self, key: tuple[int, int, str]) -> None:
-        self.live.pop(key, None)
-        self.drops[key[1], key[2]].append(key[0])
-
-    def first_starts(self) -> tuple[dict[tuple[int, str, int], list[int]], list[Row]]:
-        """Live tasks in two parts: items of first attempts, by node, element path and time; and all other rows."""
-        starts: defaultdict[tuple[int, str, int], list[int]] = defaultdict(list)
-        rows: list[Row] = []
-        for (item, node, place), row in self.live.items():
-            if type(row) is int:
-                starts[node, place, row].append(item)
-            else:
-                rows.append(row)  # type: ignore[arg-type]
-        return starts, rows
+    def _add_settled(self, item: int, task: SettledTask) -> None:
+        usage, output = task.usage, task.output
+        row = (
+            item, task.node, task.place, task.generation, task.state, task.attempt, task.started_at, task.ended_at,
+            self.incarnation, task.body or None,
+        )  # fmt: skip
+        if usage is NOTHING and type(output) is bytes and not task.flag:
+            self.plain.append((*row, output))
+            return
+        measured = (usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None)
+        spent = (usage.cost or None, round(usage.gpu_s * 1000) or None)
+        self.tasks.append((*row, *measured, *columns(output), task.flag or None, *spent))
 
     def _add_failures(self, one: Transition) -> None:
         for failed in one.failed:
@@ -250,30 +285,8 @@ class Group:
             self.finished.append((one.item, one.state, one.at, *result))
 
 
-def held_of(transitions: list[Transition], running: Iterable[Row], group: Group) -> list[bool]:
-    """Put the transitions whose fence holds into the group; which ones those are.
-
-    Args:
-        transitions: what is to be written.
-        running: rows of ``fences``.
-        group: where they are put.
-    """
-    known = group.known = {row[0]: row for row in running}
-    over: set[int] = set()
-    held: list[bool] = []
-    for transition in transitions:
-        row = known.get(transition.item)
-        holds = row is not None and row[1] == transition.fence and transition.item not in over
-        held.append(holds)
-        if holds:
-            group.add(transition)
-            if transition.state is not None:
-                over.add(transition.item)  # the lease ends here: nothing may follow under this fence
-    return held
-
-
 def confirmed(transitions: list[Transition], fences: Mapping[int, int]) -> list[bool]:
-    """What :func:`held_of` has said of a group that was written. ``fences``: those of its items now."""
+    """What :meth:`Group.take` has said of a group that was written. ``fences``: those of its items now."""
     over: set[int] = set()
     held: list[bool] = []
     for transition in transitions:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import apsw
+import msgspec
 
 from holdfast.errors import LeaseLostError
 from holdfast.ledgers.beyond import Mint, Run, write_beyond
 from holdfast.ledgers.measuring import Sums, minutes_of
 from holdfast.ledgers.queries import queries
-from holdfast.ledgers.rows import Group, held_of, merged_flags
+from holdfast.ledgers.rows import Group, merged_flags
 from holdfast.ledgers.sqlite_rows import numbers, write_rows
 from holdfast.model.task import Transition
 
 SQL = queries("sqlite")
+
+_fences = msgspec.json.Decoder(list[tuple[int, int, int, int]]).decode
 
 FEW = 4
 """Rows that are alike are written by one statement from so many on."""
@@ -41,9 +44,9 @@ def write_group(
     if connection.changes() != 1:
         raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
     items = list({transition.item for transition in transitions})
-    rows: Any = connection.execute(SQL["fences"], (numbers(items),))
+    ((fences,),) = connection.execute(SQL["fences"], (numbers(items),))
     group = Group(incarnation)
-    held = held_of(transitions, rows, group)
+    held = group.take(transitions, _fences(fences))
     _write(connection, group)
     for minute in sums.unknown(incarnation, minutes_of(transitions)):
         sums.learn(minute, run("measures_now", minute, incarnation))
@@ -89,10 +92,10 @@ def _drop_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...
 
 def _start_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...]]:
     """Write first attempts that are alike but for their item by one statement; the rows of all other live tasks."""
-    starts, rows = group.first_starts()
-    for (node, place, at), items in starts.items():
+    rows: list[tuple[Any, ...]] = []
+    for node, place, at, items in group.first_starts():
         if len(items) < FEW:
             rows += [(item, node, place, "running", 1, 0, 0, 0, at, 0) for item in items]
         else:
             connection.execute(SQL["start_tasks"], (node, place, at, numbers(items)))
-    return rows
+    return rows + list(group.live.values())

@@ -86,13 +86,13 @@ class SimulatedDesk:
         self._questions.append((then, verb))
         self._turn()
 
-    def answers(self) -> list[tuple[Entry, Answer]]:
+    def answers(self) -> list[tuple[Sequence[Entry], Answer]]:
         """What became of entries."""
-        written: list[tuple[Entry, Answer]] = []
+        written: list[tuple[Sequence[Entry], Answer]] = []
         while self._outbox:
             what, answer = self._outbox.pop(0)
             if isinstance(what, Entry):
-                written.append((what, answer))
+                written.append(([what], answer))
             elif isinstance(what, Question):
                 what.answer, what.done = answer, True
             else:

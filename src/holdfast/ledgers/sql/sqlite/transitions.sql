@@ -116,8 +116,9 @@ select item, node, place, part, last, generation, chunk, failed from each_parts 
 select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
 from live_tasks where item in (select value from carray(?));
 
--- name: fences
-select id, fence, version, admitted_at from items where id in (select value from carray(?)) and state = 'running';
+-- name: fences of running items, as one JSON array: a row of its own for each would hand the interpreter's lock over as often
+select json_group_array(json_array(id, fence, version, admitted_at))
+from items where id in (select value from carray(?)) and state = 'running';
 
 -- name: all_fences
 select id, fence from items where id in (select value from carray(?));
