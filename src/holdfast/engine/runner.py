@@ -136,10 +136,11 @@ class Runner:
     def turn(self) -> None:
         """Take everything that has come, and carry out what follows from it."""
         at = self._clock.now_ms()
-        for entries, answer in self._desk.answers():
-            self.committed(entries, answer, at)
         while self._arrivals.outcomes:
             self.report(self._arrivals.outcomes.popleft(), at)
+        self.hand_over()  # the committer writes while what it has written is gone on with
+        for entries, answer in self._desk.answers():
+            self.committed(entries, answer, at)
         for run, event in self.arriving(at):
             self.step(run, event, at)
         for claimed, sequence in self.claimed():
