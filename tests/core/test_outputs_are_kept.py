@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from holdfast import Pipeline, Retry, gather, pipeline, step
 from holdfast.core.apply import apply, start
 from holdfast.core.combinators import COMBINATORS
+from holdfast.core.contain import contain, go_on
 from holdfast.core.events import DeadlinePassed, Event, Failed, Succeeded, ValueLoaded
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
@@ -152,7 +154,7 @@ def test_a_deadline_ends_it_and_nothing_repeats_what_is_unsafe() -> None:
     plan = told_of(run, DeadlinePassed(), 2000)
     (letter,) = plan.letters
     assert (plan.state, letter.node) == ("dead", key_of(run, "look")[0])
-    assert "its output could not be stored in time and is not kept: pay (unsafe: a redrive does not repeat it" in letter.failure.message
+    assert "its output could not be stored and is not kept: pay (unsafe: a redrive does not repeat it" in letter.failure.message
     assert sorted(rows(plan)) == [(0, "succeeded", None), (1, "dead", None)]
 
 
@@ -189,3 +191,60 @@ def test_an_output_that_can_never_be_stored_of_a_branch_that_was_called_off() ->
     plan = told_of(run, event)
     assert (plan.state, plan.letters) == ("completed", ())
     assert (key_of(run, "pay")[0], "succeeded", None) in rows(plan)
+
+
+def buried(run: ItemRun, event: Event | None = None) -> Plan:
+    """The plan that buries it after a failure of ours."""
+    plan = contain(run, event, 1000, Plan(1, 1, 1000), KeyError("planted"))
+    assert (plan.state, plan.letters[0].failure.error_class) == ("dead", "internal")
+    return plan
+
+
+def test_a_contained_failure_waits_for_outputs() -> None:
+    run = going(paid)
+    plan = buried(run)
+    assert [want.purpose for want, _ in plan.jobs] == ["output"]
+    event = stored(run)
+    event.unavailable = True
+    go_on(run, event, plan)
+    assert (plan.jobs, bool(run.unstored)) == (((event.want, event.need),), True), "it asks again"
+    go_on(run, stored(run), plan)
+    assert (rows(plan), plan.jobs, run.unstored) == ([(0, "succeeded", STORED)], (), {})
+
+
+def test_a_failure_while_a_large_success_is_taken_up_forgets_it_neither() -> None:
+    run = going(paid)
+    event = Succeeded(key_of(run, "look"), 1, LARGE, ran_s=0.5)
+    assert [want.node for want, _ in buried(run, event).jobs] == [key_of(run, "pay")[0], key_of(run, "look")[0]]
+
+
+def test_a_failure_while_a_stored_output_is_taken_up_forgets_it_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = going(paid)
+    event = stored(run)
+
+    def fails(*given: Any) -> None:
+        raise KeyError("planted")
+
+    monkeypatch.setattr("holdfast.core.loaded.keep_success", fails)
+    with pytest.raises(KeyError):
+        told_of(run, event)
+    plan = buried(run, event)
+    assert (rows(plan), plan.jobs) == ([(0, "succeeded", STORED)], ())
+
+
+def test_a_deadline_buries_it_without_outputs() -> None:
+    run = going(paid)
+    plan = buried(run)
+    go_on(run, DeadlinePassed(), plan)
+    assert "its output could not be stored and is not kept: pay (unsafe" in plan.letters[0].failure.message
+    assert (rows(plan), run.unstored) == ([(0, "succeeded", None)], {})
+
+
+def test_an_output_that_cannot_be_stored_is_named() -> None:
+    run = going(scanned)
+    plan = buried(run)
+    event = stored(run)
+    event.value, event.failure = None, Failure("bad-input", "E", "no")
+    go_on(run, event, plan)
+    assert "is not kept: scan" in plan.letters[0].failure.message
+    assert (rows(plan), run.unstored) == ([], {})

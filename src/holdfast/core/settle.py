@@ -5,6 +5,7 @@ The rows of the usual success are tuples in the order in which they are bound; e
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -146,9 +147,11 @@ def _cut_off(run: ItemRun, plan: Plan, kind: ErrorClass, error: str, why: str) -
     key = min(cut, key=lambda one: (run.graph.nodes[one[0]].kind not in TASKS, one))
     if not late:
         live = run.live.get(key)
-        failure = Failure(kind, error, f"{why}; it cut off {_doing(run)}{not_kept(run) if kind == 'deadline' else ''}")
+        failure = Failure(kind, error, f"{why}; it cut off {_doing(run)}")
+        if kind == "deadline" and run.unstored:
+            failure = replace(failure, message=f"{failure.message}; {not_kept(run, run.unstored)}")
         plan.letters += (letter_for(run, key, failure, live.attempt if live else 0, plan.at),)
-    if not late and not (key in run.unstored and _unsafe(run, key)):
+    if not late and not (key in run.unstored and unsafe(run, key)):
         run.unstored.pop(key, None)
         stop_task(run, key, plan)
         close(run, key, "dead", plan, NOTHING, None, "", 0)
@@ -162,24 +165,23 @@ def lose_outputs(run: ItemRun, plan: Plan, only: TaskKey | None = None) -> None:
     without its output, so that nothing repeats it unasked."""
     for key in list(run.unstored) if only is None else [only]:
         event = run.unstored.pop(key)
-        if _unsafe(run, key):
+        if unsafe(run, key):
             settle_success(run, event, None, plan)
         else:
             call_off_task(run, key, plan)
 
 
-def not_kept(run: ItemRun) -> str:
-    """What is lost with outputs that are not stored yet, for people."""
-    if not run.unstored:
-        return ""
+def not_kept(run: ItemRun, keys: Collection[TaskKey]) -> str:
+    """What is lost with outputs that could not be stored, for people."""
     said: dict[str, None] = {}
-    for key in sorted(run.unstored):
-        unsafe = " (unsafe: a redrive does not repeat it, `holdfast restart --from` does)" if _unsafe(run, key) else ""
-        said.setdefault(f"{run.graph.nodes[key[0]].name}{unsafe}")
-    return f"; what had succeeded, and its output could not be stored in time and is not kept: {', '.join(list(said)[:5])}"
+    for key in sorted(keys):
+        why = " (unsafe: a redrive does not repeat it, `holdfast restart --from` does)" if unsafe(run, key) else ""
+        said.setdefault(f"{run.graph.nodes[key[0]].name}{why}")
+    return f"what had succeeded, and its output could not be stored and is not kept: {', '.join(list(said)[:5])}"
 
 
-def _unsafe(run: ItemRun, key: TaskKey) -> bool:
+def unsafe(run: ItemRun, key: TaskKey) -> bool:
+    """Whether a task's step is never to be repeated unasked."""
     step: Step = run.graph.nodes[key[0]].step
     return step.policy.effects == "unsafe"
 

@@ -60,6 +60,7 @@ class Ends:
     def abandon(self, run: ItemRun) -> None:
         """The item was cancelled, restarted or moved, or is another runner's: its attempts are stopped, nothing is written."""
         self._stop_all(run)
+        run.burial = None
         self._items.forget(run)
 
     def over(self, entry: Entry) -> None:
