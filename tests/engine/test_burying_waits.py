@@ -18,6 +18,8 @@ from holdfast.stores.directory import DirectoryStore
 from tests.conftest import Run
 
 RAN: Counter[str] = Counter()
+SLOW = [0.2]
+"""How long the slower branch takes, in seconds."""
 
 
 @step(retry=Retry(attempts=1), effects="unsafe")
@@ -30,7 +32,7 @@ async def pay(key: str) -> str:
 @step(retry=Retry(attempts=1))
 async def look(key: str) -> str:
     """Another branch, which is slower."""
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(SLOW[0])
     RAN["look"] += 1
     return key
 
@@ -39,6 +41,12 @@ async def look(key: str) -> str:
 async def both(one: str, other: str) -> int:
     """What comes afterwards."""
     return len(one) + len(other)
+
+
+@pipeline(version="1", key=lambda key: key, deadline="1500ms")
+def hurried(key: str) -> int:
+    """The same, within a time."""
+    return both(pay(key), look(key))
 
 
 @pipeline(version="1", key=lambda key: key)
@@ -76,3 +84,24 @@ def test_an_item_is_buried_when_what_has_succeeded_is_stored(app: App, run: Run,
     app.redrive([letter["letter"]])
     assert run(paid)["completed"] == 1
     assert RAN["pay"] == 1, "it had succeeded"
+
+
+def test_a_redrive_after_a_deadline_does_not_repeat_what_is_unsafe(app: App, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(*given: Any) -> str:
+        raise LedgerUnavailableError("the store is away")
+
+    SLOW[0] = 30.0
+    RAN.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "put", put)
+        assert run(hurried, "a")["dead"] == 1
+    SLOW[0] = 0.2
+    (letter,) = app.reads().letters(None, "open", 9)
+    assert (letter["step"], letter["error_class"]) == ("look", "deadline")
+    assert "is not kept: pay (unsafe" in letter["message"]
+    app.redrive([letter["letter"]])
+    assert run(hurried)["dead"] == 1
+    (letter,) = app.reads().letters(None, "open", 9)
+    assert (letter["step"], letter["error"], RAN["pay"], RAN["look"]) == ("both", "ValueCleared", 1, 1)
+    assert "could not be stored before its item ended: restart the item from 'pay'" in letter["message"]
+    assert app.reads().audit(0)["balanced"]

@@ -19,7 +19,7 @@ from typing import Any
 from holdfast.clock import Clock
 from holdfast.core.apply import apply, start
 from holdfast.core.conclude import StandsStillError, goes_on, rest
-from holdfast.core.contain import contain, go_on, unreadable
+from holdfast.core.contain import contain, unreadable
 from holdfast.core.events import (
     DeadlinePassed,
     EffectNoted,
@@ -122,7 +122,7 @@ class Runner:
         self._inbox = Inbox(self._items, arrivals, self._mail, self._pool)
         self._reconciling = Reconciling(executors)
         self._stopping = Stopping(incarnation, desk, self._items, executors, self.hint)
-        self._ends = Ends(desk, clock, self._items, self._dispatch, self._claims, self._leaving, self.tally)
+        self._ends = Ends(desk, clock, self._items, self._dispatch, self._claims, self._leaving, self.tally, self._pool)
         self._failing_over = FailingOver(
             desk, clock, self._items, self._timers, self._dispatch, self._gates, loaded
         )  # fmt: skip
@@ -227,7 +227,7 @@ class Runner:
         if run.closed:
             self._discard(event)
             if run.burial is not None:
-                self._go_on_burying(run, run.burial, event)
+                self._write_last(self._ends.go_on(run, run.burial, event))
             return
         plan = Plan(run.item, run.fence, at)
         try:
@@ -492,27 +492,9 @@ class Runner:
         self._write_last(self._ends.bury(run, plan))
 
     def _write_last(self, entry: Entry | None) -> None:
-        """Write what ends an item, or releases it; not before the outputs of what has succeeded are stored."""
-        if entry is None:
-            return
-        for want, need in entry.plan.jobs:
-            entry.run.burial = entry.plan
-            self._pool.load(entry.run, want, need)
-        if entry.run.burial is None:
+        """Write what ends an item, or releases it."""
+        if entry is not None:
             self._entries.append(entry)
-
-    def _go_on_burying(self, run: ItemRun, plan: Plan, event: Event) -> None:
-        """Something happened to an item that is buried as soon as its outputs are stored."""
-        try:
-            go_on(run, event, plan)
-        except Exception:  # it must end
-            log.exception("the outputs of item %s are given up", show(run.item))
-            run.unstored.clear()
-        for want, need in plan.jobs:
-            self._pool.load(run, want, need)
-        if not run.unstored:
-            run.burial = None
-            self._entries.append(Entry(run, plan, final=True))
 
     def _let_rest(self, run: ItemRun, at: int) -> None:
         plan = Plan(run.item, run.fence, at)
