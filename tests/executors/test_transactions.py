@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,13 @@ import psycopg
 import pytest
 
 from holdfast import App, DefinitionError, InputError, Transaction, step
+from holdfast.executors.pool import DaemonPool
+from holdfast.executors.transactions import TransactionExecutor
+from holdfast.model.outcome import Invocation, Outcome
 from holdfast.testing import plain_transaction
-from tests.booking import booked, booked_last
+from holdfast.testing.clock import FakeClock
+from holdfast.testing.memory_store import MemoryStore
+from tests.booking import book, booked, booked_last
 from tests.conftest import Run
 from tests.lost_answers import cut_at_commit
 from tests.samples import Order
@@ -84,3 +90,41 @@ def test_what_cannot_be_one_is_refused_where_it_is_declared() -> None:
         step.transactional()(waiting)
     with pytest.raises(DefinitionError, match="no runs="):
         step.transactional(runs="threads")
+
+
+class Opened:
+    """Transactions of which nothing is known."""
+
+    def begin(self, timeout_s: float) -> Any:
+        raise AssertionError("nothing runs")
+
+    def cut(self) -> None:
+        """Nobody to hang up on."""
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_one_for_which_there_is_no_thread_fails_and_leaves_its_place(cancelled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Outcome] = []
+    of: Any = book
+    invocation = Invocation(1, 1, "booked", "1", 0, "", 1, 1, "a", (), 60.0)
+
+    async def work() -> None:
+        executor = TransactionExecutor({}, MemoryStore(), FakeClock(), told.extend, Opened)
+        assert executor.reserve(of)
+        executor.start(of, [invocation])
+        assert list(executor.attempts()) == [invocation.attempted]
+        if cancelled:
+            executor.cancel(*invocation.attempted)
+        await asyncio.sleep(0.01)
+        assert (list(executor.attempts()), executor.holds(1)) == ([], False)
+        assert (executor.reserve(of), executor.reserve(of)) == (True, False)
+
+    monkeypatch.setattr(DaemonPool, "submit", lambda *given: no_threads())
+    asyncio.run(work())
+    (outcome,) = told
+    assert outcome.failure is not None
+    assert outcome.failure.error_class == ("cancelled" if cancelled else "infrastructure")
+
+
+def no_threads() -> None:
+    raise RuntimeError("can't start new thread")
