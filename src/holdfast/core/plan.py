@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -54,6 +55,7 @@ class Plan(Transition, gc=False):
         asks: tasks that begin to wait for somebody or something outside; empty once the plan is made.
         timers: joins that begin to wait for their deadline, in seconds; empty once the plan is made.
         tally: tasks that ended or were retried: node and what became of it.
+        granted: ready tasks for which capacity is reserved; it is given back when the plan is not carried out.
         ends: a task whose outcome the plan follows; its slot is free.
     """
 
@@ -65,6 +67,7 @@ class Plan(Transition, gc=False):
     asks: tuple[TaskKey, ...] = ()
     timers: tuple[tuple[TaskKey, float], ...] = ()
     tally: tuple[tuple[int, str], ...] = ()
+    granted: Sequence[TaskKey] = ()
 
     def settles(self, key: TaskKey) -> bool:
         """Whether the success of a task is in it."""

@@ -237,6 +237,7 @@ class Runner:
             if isinstance(event, Succeeded | Failed | Returned):
                 run.running.discard(event.key)  # that attempt has ended
             self._discard(event)
+            self._dispatch.give_back(run, plan.granted)
             self._bury(run, contain(run, event, at, plan, error))
 
     def carry(self, run: ItemRun, plan: Plan, event: Event | None = None) -> None:
@@ -315,6 +316,7 @@ class Runner:
                 apply(run, DeadlinePassed(), plan)
             self.carry(run, plan)
         except Exception as error:
+            self._dispatch.give_back(run, plan.granted)
             self._bury(run, contain(run, claimed, at, plan, error))
 
     # -- what the ledger answered --------------------------------------------------------------------------------
@@ -458,20 +460,10 @@ class Runner:
         ready, plan.ready = plan.ready, ()
         if run.cached:
             ready = self._lookups.ask(run, ready, plan)
-        granted = self._dispatch.offer(run, ready) if ready else NOTHING_GRANTED
+        granted = plan.granted = self._dispatch.offer(run, ready) if ready else NOTHING_GRANTED
         if granted:
-            try:
-                start(run, granted, plan.at, plan)
-            except Exception:
-                self._give_back(run, granted)
-                raise
+            start(run, granted, plan.at, plan)
         return granted
-
-    def _give_back(self, run: ItemRun, granted: Sequence[TaskKey]) -> None:
-        """Slots that were granted to tasks which will not start."""
-        for key in granted:
-            run.starting.discard(key)
-            self._dispatch.release(run, key, run.graph.nodes[key[0]].step)
 
     def _proceed(self, entry: Entry, held: bool, at: int) -> None:
         """Starts are durable, or will never be."""
