@@ -248,3 +248,19 @@ def test_an_output_that_cannot_be_stored_is_named() -> None:
     go_on(run, event, plan)
     assert "is not kept: scan" in plan.letters[0].failure.message
     assert (rows(plan), run.unstored) == ([], {})
+
+
+def test_a_transactional_success_whose_output_is_not_stored_is_repeated() -> None:
+    """What it wrote cannot wait for the store: it is rolled back, and the step runs again."""
+    run = ItemRun(1, 1, scanned.graph, scanned.name, "1", "a", 1, encode(Bill("a")), COMBINATORS)
+    plan = begin(run, 0)
+    start(run, plan.ready, 0, plan)
+    run.starting.clear()
+    run.running |= set(plan.started)
+    key = key_of(run, "scan")
+    plan = told_of(run, Succeeded(key, 1, LARGE, cost=0.5, transaction=object()))
+    assert not plan.settles(key), "so the runner rolls its transaction back"
+    assert (rows(plan), plan.letters, run.unstored, plan.jobs) == ([], (), {}, ())
+    assert [(one.failure.error_class, one.failure.error, one.charged) for one in plan.failed] == [("infrastructure", "StoreUnavailable", False)]
+    assert (run.live[key].state, run.live[key].failures, run.live[key].wake_at > 1000, run.spent) == ("retrying", 0, True, 0.5)
+    assert plan.wakes == (key,)

@@ -11,13 +11,15 @@ import psycopg
 import pytest
 
 from holdfast import App, DefinitionError, InputError, Transaction, step
+from holdfast.errors import LedgerUnavailableError
 from holdfast.executors.pool import DaemonPool
 from holdfast.executors.transactions import TransactionExecutor
 from holdfast.model.outcome import Invocation, Outcome
+from holdfast.stores.directory import DirectoryStore
 from holdfast.testing import plain_transaction
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.memory_store import MemoryStore
-from tests.booking import book, booked, booked_last
+from tests.booking import book, booked, booked_at_length, booked_last
 from tests.conftest import Run
 from tests.lost_answers import cut_at_commit
 from tests.samples import Order
@@ -59,6 +61,24 @@ def test_a_commit_whose_answer_is_lost_happens_once(run: Run, app: App, bookings
     cut = cut_at_commit(monkeypatch, after, "holdfast transaction")
     status = run(booked_last, Order("a", numbers=[1]), Order("b", numbers=[1]))
     assert (status["completed"], len(bookings()), len(cut)) == (2, 2, 1)
+
+
+def test_one_whose_output_cannot_be_stored_is_repeated_and_writes_once(run: Run, app: App, bookings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, away = DirectoryStore.put, [True, True]
+
+    def sometimes(*given: Any) -> str:
+        if away:
+            away.pop()
+            raise LedgerUnavailableError("the store is away")
+        return put(*given)
+
+    monkeypatch.setattr(DirectoryStore, "put", sometimes)
+    status = run(booked_at_length, Order("a", numbers=[1]))
+    assert (status["completed"], bookings(), away) == (1, [(bookings()[0][0], 1)], [])
+    reads = app.reads()
+    failed = [one["error"] for one in reads.item(reads.item_by_key("a") or 0)["timeline"] if one["state"] == "failed"]
+    assert failed == ["StoreUnavailable"] * 2
+    assert reads.audit(0)["balanced"]
 
 
 def test_on_sqlite_it_is_refused_with_the_reason(tmp_path: Path) -> None:
