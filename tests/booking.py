@@ -19,6 +19,19 @@ def book(tx: Transaction, ctx: Context, order: Order) -> int:
     return int(tx.execute("select count(*) from bookings where item = %s", (ctx.item,)).fetchone()[0])
 
 
+@step.transactional(retry=SOON, timeout=Timeout("30s"))
+def book_at_length(tx: Transaction, ctx: Context, order: Order) -> str:
+    """Says more than lies in a row."""
+    tx.execute("insert into bookings (item, number) values (%s, 1)", (ctx.item,))
+    return order.id * 100_000
+
+
+@pipeline(version="1", key=lambda order: order.id)
+def booked_at_length(order: Order) -> str:
+    """A transactional step whose output must be stored."""
+    return book_at_length(order)
+
+
 @pipeline(version="1", key=lambda order: order.id)
 def booked(order: Order) -> float:
     """A transactional step between two others."""

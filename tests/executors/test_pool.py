@@ -94,3 +94,43 @@ def test_what_the_work_itself_raises_is_raised() -> None:
 
 async def _exits() -> None:
     sys.exit(2)
+
+
+def test_a_call_for_which_there_is_no_thread_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, ran = DaemonPool(2, "some"), [0]
+
+    def work() -> int:
+        ran[0] += 1
+        return ran[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_threads)
+        with pytest.raises(RuntimeError, match="new thread"):
+            pool.submit(work)
+    assert pool.submit(work).result(10) == 1, "what was refused is not done besides"
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_threads)
+        assert pool.submit(work).result(10) == 2, "the threads that there are go on"
+    pool.shutdown()
+
+
+def test_what_waits_for_a_thread_that_cannot_be_replaced_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, gate = DaemonPool(1, "some"), threading.Event()
+    hung = pool.submit(gate.wait)
+    while not hung.running():
+        time.sleep(0.001)
+    waiting, cancelled = pool.submit(int), pool.submit(int)
+    assert cancelled.cancel()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_threads)
+        assert not hung.cancel()
+        assert isinstance(waiting.exception(10), RuntimeError)
+        with pytest.raises(RuntimeError, match="new thread"):
+            pool.submit(int)
+    assert pool.submit(int).result(10) == 0
+    gate.set()
+    pool.shutdown()
+
+
+def no_threads(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,15 @@ import psycopg
 import pytest
 
 from holdfast import App, DefinitionError, InputError, Transaction, step
+from holdfast.errors import LedgerUnavailableError
+from holdfast.executors.pool import DaemonPool
+from holdfast.executors.transactions import TransactionExecutor
+from holdfast.model.outcome import Invocation, Outcome
+from holdfast.stores.directory import DirectoryStore
 from holdfast.testing import plain_transaction
-from tests.booking import booked, booked_last
+from holdfast.testing.clock import FakeClock
+from holdfast.testing.memory_store import MemoryStore
+from tests.booking import book, booked, booked_at_length, booked_last
 from tests.conftest import Run
 from tests.lost_answers import cut_at_commit
 from tests.samples import Order
@@ -55,6 +63,24 @@ def test_a_commit_whose_answer_is_lost_happens_once(run: Run, app: App, bookings
     assert (status["completed"], len(bookings()), len(cut)) == (2, 2, 1)
 
 
+def test_one_whose_output_cannot_be_stored_is_repeated_and_writes_once(run: Run, app: App, bookings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, away = DirectoryStore.put, [True, True]
+
+    def sometimes(*given: Any) -> str:
+        if away:
+            away.pop()
+            raise LedgerUnavailableError("the store is away")
+        return put(*given)
+
+    monkeypatch.setattr(DirectoryStore, "put", sometimes)
+    status = run(booked_at_length, Order("a", numbers=[1]))
+    assert (status["completed"], bookings(), away) == (1, [(bookings()[0][0], 1)], [])
+    reads = app.reads()
+    failed = [one["error"] for one in reads.item(reads.item_by_key("a") or 0)["timeline"] if one["state"] == "failed"]
+    assert failed == ["StoreUnavailable"] * 2
+    assert reads.audit(0)["balanced"]
+
+
 def test_on_sqlite_it_is_refused_with_the_reason(tmp_path: Path) -> None:
     app = App(home=tmp_path / "home", ledger="")
     for refused in (lambda: app.run([booked], [(booked, Order("a"))]), lambda: list(app.submit(booked, [Order("a")]))):
@@ -84,3 +110,41 @@ def test_what_cannot_be_one_is_refused_where_it_is_declared() -> None:
         step.transactional()(waiting)
     with pytest.raises(DefinitionError, match="no runs="):
         step.transactional(runs="threads")
+
+
+class Opened:
+    """Transactions of which nothing is known."""
+
+    def begin(self, timeout_s: float) -> Any:
+        raise AssertionError("nothing runs")
+
+    def cut(self) -> None:
+        """Nobody to hang up on."""
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_one_for_which_there_is_no_thread_fails_and_leaves_its_place(cancelled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Outcome] = []
+    of: Any = book
+    invocation = Invocation(1, 1, "booked", "1", 0, "", 1, 1, "a", (), 60.0)
+
+    async def work() -> None:
+        executor = TransactionExecutor({}, MemoryStore(), FakeClock(), told.extend, Opened)
+        assert executor.reserve(of)
+        executor.start(of, [invocation])
+        assert list(executor.attempts()) == [invocation.attempted]
+        if cancelled:
+            executor.cancel(*invocation.attempted)
+        await asyncio.sleep(0.01)
+        assert (list(executor.attempts()), executor.holds(1)) == ([], False)
+        assert (executor.reserve(of), executor.reserve(of)) == (True, False)
+
+    monkeypatch.setattr(DaemonPool, "submit", lambda *given: no_threads())
+    asyncio.run(work())
+    (outcome,) = told
+    assert outcome.failure is not None
+    assert outcome.failure.error_class == ("cancelled" if cancelled else "infrastructure")
+
+
+def no_threads() -> None:
+    raise RuntimeError("can't start new thread")

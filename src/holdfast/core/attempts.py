@@ -65,7 +65,7 @@ def keep_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> N
         return
     scope.left -= 1
     plan.ready += ((node.follower, place),)
-    plan.usual = run.budget is None and plan.more is None
+    plan.usual = not run.ending and run.budget is None and plan.more is None
 
 
 def failed(run: ItemRun, event: Failed, plan: Plan) -> None:

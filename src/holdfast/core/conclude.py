@@ -102,8 +102,8 @@ def _drop_earlier(run: ItemRun, plan: Plan) -> None:
 
 
 def _end(run: ItemRun, plan: Plan) -> None:
-    if run.ending == "dead":
-        finish(run, "dead", plan)
+    if run.ending == "dead" or run.unstored:
+        finish(run, run.ending, plan)
         return
     if run.cleared and (gone := lost(run, (run.graph.regions[0].result,), "")) is not None:
         lose_result(run, gone, plan)
@@ -126,20 +126,30 @@ def lose_result(run: ItemRun, failure: Failure, plan: Plan) -> None:
 
 
 def finish(run: ItemRun, state: str, plan: Plan) -> None:
-    """The item's end; its row, dead letters and last task are one transaction."""
-    for key in {*run.live, *run.ready}:
-        call_off_task(run, key, plan)
-    _drop_earlier(run, plan)
-    run.wanted.clear()
-    run.unstored.clear()
+    """The item's end; its row, dead letters and last task are one transaction. Not before outputs are stored of what has
+    succeeded: nothing repeats it then."""
+    run.ending = state
+    _call_off_rest(run, plan)
+    if run.unstored:
+        return
     if run.parent:
         plan.beyond().told = True
     if run.spent >= DEAR_USD:
         plan.beyond().spent = round(run.spent * MICRO)
     plan.state = "completed" if state == "completed" else "dead"
-    plan.ready, plan.jobs, plan.wakes, plan.asks, plan.timers, plan.lookups = (), (), (), (), (), ()
-    run.ending = state
     run.closed = True
+
+
+def _call_off_rest(run: ItemRun, plan: Plan) -> None:
+    """Nothing of the item matters any more but outputs that are being stored."""
+    for key in {*run.live, *run.ready} - run.unstored.keys():
+        call_off_task(run, key, plan)
+    _drop_earlier(run, plan)
+    run.scopes.clear()
+    storing = {key: need for key, need in run.wanted.items() if key.purpose == "output" and (key.node, key.path) in run.unstored}
+    run.wanted = storing
+    plan.ready, plan.wakes, plan.asks, plan.timers, plan.lookups = (), (), (), (), ()
+    plan.jobs = tuple([job for job in plan.jobs if job[0] in storing])
 
 
 def release(run: ItemRun, state: Any, wake: int, plan: Plan) -> None:

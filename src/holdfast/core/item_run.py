@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.plan import Need, TaskKey, WantKey
+from holdfast.core.plan import Need, Plan, TaskKey, WantKey
 from holdfast.core.progress import EachProgress, Join, Refinement, Scope, outer
 from holdfast.model.failure import Failure
 from holdfast.model.graph import Graph, Node, Ref
@@ -78,6 +78,7 @@ class ItemRun:
         alone: tasks that run by themselves for that.
         closed: it is over for this runner: finished, released or lost.
         buried: its last plan buries it, whatever was refused before.
+        burial: that plan, while it waits for outputs to be stored.
         held: nothing starts any more, and this is the state in which it is let go.
         size: bytes of values that it holds.
         weighed: the size that the runner has counted.
@@ -140,6 +141,7 @@ class ItemRun:
     alone: set[TaskKey] = field(default_factory=set)
     closed: bool = False
     buried: bool = False
+    burial: Plan | None = None
     held: str = ""
     size: int = 0
     weighed: int = 0
@@ -152,6 +154,11 @@ class ItemRun:
 
     def __post_init__(self) -> None:
         self.size = 2_000 + weight(self.payload)
+
+    @property
+    def gone(self) -> bool:
+        """It is over for this runner, and nothing of it is still to be stored."""
+        return self.closed and self.burial is None
 
     def rests_until(self) -> int | None:
         """When the first of its waits ends (Unix milliseconds), if it does nothing but wait; None when it does something."""

@@ -10,7 +10,7 @@ from holdfast.core.events import CacheAnswered, Failed, Succeeded, ValueLoaded
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan, TaskKey
 from holdfast.core.regions import cancel_waiting, enter, give_scope_up, scope_done
-from holdfast.core.settle import fail_node, refuse
+from holdfast.core.settle import fail_node, lose_outputs, refuse
 from holdfast.core.values import Absent, DataError, want
 from holdfast.model.failure import Failure
 from holdfast.model.task import LiveTask
@@ -97,13 +97,17 @@ def _take_value(run: ItemRun, event: ValueLoaded, plan: Plan) -> None:
     elif want_key.purpose == "scope":
         scope_done(run, run.scopes[want_key.number, want_key.path], plan)
     elif want_key.purpose == "output":
-        success: Succeeded = run.unstored.pop(key)
+        success: Succeeded = run.unstored[key]
         run.size -= len(success.output) if type(success.output) is bytes else 0
         keep_success(run, success, event.value, plan)
+        del run.unstored[key]  # not before it is in the plan: what fails on the way forgets no success
 
 
 def _output_is_lost(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
     """The output of a success cannot be stored, ever: that is the task's failure."""
+    if (run.graph.nodes[key[0]].region, key[1]) not in run.scopes:
+        lose_outputs(run, plan, key)  # its branch was called off: nothing waits for it
+        return
     success: Succeeded = run.unstored.pop(key)
     run.running.add(key)
     failed(run, Failed(key, success.attempt, failure, ran_s=success.ran_s, usage=success.usage), plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -55,6 +56,7 @@ class Plan(Transition, gc=False):
         timers: joins that begin to wait for their deadline, in seconds; empty once the plan is made.
         tally: tasks that ended or were retried: node and what became of it.
         usual: all of it is that one task succeeded, and that another is ready.
+        granted: ready tasks for which capacity is reserved; it is given back when the plan is not carried out.
         ends: a task whose outcome the plan follows; its slot is free.
     """
 
@@ -67,6 +69,7 @@ class Plan(Transition, gc=False):
     timers: tuple[tuple[TaskKey, float], ...] = ()
     tally: tuple[tuple[int, str], ...] = ()
     usual: bool = False
+    granted: Sequence[TaskKey] = ()
 
     def settles(self, key: TaskKey) -> bool:
         """Whether the success of a task is in it."""

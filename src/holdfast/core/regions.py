@@ -317,10 +317,10 @@ def _end(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     run.eaches.pop(key, None)
     run.joins.pop(key, None)
     run.refinements.pop(key, None)
-    unwant(run, node.index, path, (*NODE, "output"))
+    unwant(run, node.index, path, NODE)
     _withdraw(key, plan)
     if node.kind in TASKS:
-        if key in run.live or key in run.ready:
+        if key not in run.unstored and (key in run.live or key in run.ready):  # what has succeeded stays so
             call_off_task(run, key, plan)
     elif key in run.live:
         drop_timer(run, key, plan)

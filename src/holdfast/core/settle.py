@@ -5,6 +5,7 @@ The rows of the usual success are tuples in the order in which they are bound; e
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from holdfast.core.plan import Plan, TaskKey
 
 
-def settle_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> None:
-    """The attempt succeeded: its row."""
+def settle_success(run: ItemRun, event: Succeeded, output: Value | None, plan: Plan) -> None:
+    """The attempt succeeded: its row. ``output`` is None where it could not be kept."""
     key = node, place = event.key
     live, at = run.live.pop(key), plan.at
     began = live.started_at
@@ -142,13 +143,48 @@ def _cut_off(run: ItemRun, plan: Plan, kind: ErrorClass, error: str, why: str) -
     unfinished = {*run.live, *run.ready, *run.earlier, *waiting}
     if not unfinished:
         return False
-    key = min(unfinished, key=lambda one: (run.graph.nodes[one[0]].kind not in TASKS, one))
-    live = run.live.get(key)
-    failure = Failure(kind, error, f"{why}; it cut off {_doing(run)}")
-    plan.letters += (letter_for(run, key, failure, live.attempt if live else 0, plan.at),)
-    stop_task(run, key, plan)
-    close(run, key, "dead", plan, NOTHING, None, "", 0)
-    return True
+    late = run.ending == "completed"  # all that is left is the output of a branch that nothing waited for
+    cut = unfinished - run.unstored.keys() or unfinished
+    key = min(cut, key=lambda one: (run.graph.nodes[one[0]].kind not in TASKS, one))
+    if not late:
+        live = run.live.get(key)
+        failure = Failure(kind, error, f"{why}; it cut off {_doing(run)}")
+        if kind == "deadline" and run.unstored:
+            failure = replace(failure, message=f"{failure.message}; {not_kept(run, run.unstored)}")
+        plan.letters += (letter_for(run, key, failure, live.attempt if live else 0, plan.at),)
+    if not late and not (key in run.unstored and unsafe(run, key)):
+        run.unstored.pop(key, None)
+        stop_task(run, key, plan)
+        close(run, key, "dead", plan, NOTHING, None, "", 0)
+    if kind == "deadline":
+        lose_outputs(run, plan)
+    return not late
+
+
+def lose_outputs(run: ItemRun, plan: Plan, only: TaskKey | None = None) -> None:
+    """Outputs that are not stored yet are lost: all, or that of one task. The success of an unsafe step stays one all the same,
+    without its output, so that nothing repeats it unasked."""
+    for key in list(run.unstored) if only is None else [only]:
+        event = run.unstored.pop(key)
+        if unsafe(run, key):
+            settle_success(run, event, None, plan)
+        else:
+            call_off_task(run, key, plan)
+
+
+def not_kept(run: ItemRun, keys: Collection[TaskKey]) -> str:
+    """What is lost with outputs that could not be stored, for people."""
+    said: dict[str, None] = {}
+    for key in sorted(keys):
+        why = " (unsafe: a redrive does not repeat it, `holdfast restart --from` does)" if unsafe(run, key) else ""
+        said.setdefault(f"{run.graph.nodes[key[0]].name}{why}")
+    return f"what had succeeded, and its output could not be stored and is not kept: {', '.join(list(said)[:5])}"
+
+
+def unsafe(run: ItemRun, key: TaskKey) -> bool:
+    """Whether a task's step is never to be repeated unasked."""
+    step: Step = run.graph.nodes[key[0]].step
+    return step.policy.effects == "unsafe"
 
 
 def call_off_task(run: ItemRun, key: TaskKey, plan: Plan) -> None:
@@ -239,7 +275,9 @@ def _doing(run: ItemRun) -> str:
         node, live = run.graph.nodes[key[0]], run.live.get(key)
         if node.kind not in TASKS:
             continue
-        if live is None or key in run.ready:
+        if key in run.unstored:
+            what = "its output being stored"
+        elif live is None or key in run.ready:
             what = "waiting for capacity"
         elif live.state == "running":
             what = f"attempt {live.attempt} running"

@@ -115,7 +115,8 @@ def lost(run: ItemRun, refs: tuple[Ref, ...], path: str) -> Failure | None:
         inside = range(source.index, source.last + 1)
         gone = (source.index, at) in run.cleared if source.kind in TASKS else any(node in inside for node, _ in run.cleared)
         if gone:
-            why = f"the result of {source.name!r} was cleared by retention: restart the item from {source.name!r} or from an earlier step"
+            how = "was cleared by retention, or could not be stored before its item ended"
+            why = f"the result of {source.name!r} {how}: restart the item from {source.name!r} or from an earlier step"
             return Failure("bad-input", "ValueCleared", why)
     return None
 
@@ -304,8 +305,6 @@ def unwant(run: ItemRun, node: int, path: str, purposes: tuple[Purpose, ...]) ->
     gone = [key for key in wanted if key.node == node and key.path == path and key.purpose in purposes]
     for key in gone:
         del wanted[key]
-        if key.purpose == "output":
-            run.unstored.pop((node, path), None)
     return bool(gone)
 
 

@@ -50,7 +50,7 @@ class ActiveItems:
 
     def overdue(self, now_ms: int) -> list[ItemRun]:
         """Items whose deadline has passed."""
-        return [one for one in self._items.values() if one.deadline is not None and one.deadline <= now_ms and not one.closed]
+        return [one for one in self._items.values() if one.deadline is not None and one.deadline <= now_ms and not one.gone]
 
     def waits(self) -> bool:
         """Whether a task of any waits for somebody or something outside."""
@@ -62,4 +62,4 @@ class ActiveItems:
 
     def stores(self) -> bool:
         """Whether the output of an attempt that has succeeded is not stored yet."""
-        return any(run.unstored for run in self._items.values() if not run.closed)
+        return any(run.unstored for run in self._items.values() if not run.gone)

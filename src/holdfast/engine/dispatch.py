@@ -20,6 +20,7 @@ from holdfast.engine.batching import Gathering
 from holdfast.engine.committer import Desk
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
+from holdfast.engine.leaving import stop_everywhere
 from holdfast.executor import Executor
 from holdfast.model.failure import Failure
 from holdfast.model.graph import Graph, Node
@@ -94,7 +95,15 @@ class Dispatch:
             step: Step = run.graph.nodes[keys[0][0]].step
             if step.simple and not self._queues[step.runs] and self.executors[step.runs].reserve(step):
                 return keys
-        granted = []
+        granted: list[TaskKey] = []
+        try:
+            self._offer_each(run, keys, granted)
+        except Exception:
+            self.give_back(run, granted)
+            raise
+        return granted
+
+    def _offer_each(self, run: ItemRun, keys: tuple[TaskKey, ...], granted: list[TaskKey]) -> None:
         for key in keys:
             if self.draining or run.held:
                 run.ready.add(key)
@@ -110,7 +119,6 @@ class Dispatch:
                 granted.append(key)
             else:
                 self._line_up(run, key)
-        return granted
 
     def pump(self) -> Iterator[Call]:
         """Calls for which there is capacity now; their slots are reserved."""
@@ -190,6 +198,12 @@ class Dispatch:
         where, alone = self._where(run, key, step)
         self.executors[where].release(step, alone)
 
+    def give_back(self, run: ItemRun, granted: Sequence[TaskKey]) -> None:
+        """Slots that were granted to tasks which will not start."""
+        for key in granted:
+            run.starting.discard(key)
+            self.release(run, key, run.graph.nodes[key[0]].step)
+
     def proceed(self, run: ItemRun, key: TaskKey, held: bool) -> Exception | None:
         """The start of a task alone is durable, or will never be: run it, or give its slot back. Returns why it cannot be
         run, or None."""
@@ -230,8 +244,7 @@ class Dispatch:
 
     def stop(self, run: ItemRun, key: TaskKey, attempt: int) -> None:
         """Stop an attempt, wherever it runs."""
-        for executor in self.executors.values():
-            executor.cancel(run.item, *key, run.fence, attempt)
+        stop_everywhere(self.executors, (run.item, *key, run.fence, attempt))
 
     def _must_wait(self, run: ItemRun, key: TaskKey, step: Step) -> bool:
         """Whether a task must not start now; it is turned away then."""

@@ -7,7 +7,8 @@ from collections import deque
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.core.contain import refused
+from holdfast.core.contain import go_on, refused
+from holdfast.core.events import Event
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
 from holdfast.engine.active import ActiveItems
@@ -15,6 +16,7 @@ from holdfast.engine.claims import Claims
 from holdfast.engine.committer import Desk, Refused, Unsettled
 from holdfast.engine.dispatch import Dispatch
 from holdfast.engine.entries import Entry
+from holdfast.engine.io_pool import IoPool
 from holdfast.engine.leaving import Leaving
 from holdfast.engine.our_faults import OurFaults
 from holdfast.engine.serving import Tally
@@ -38,6 +40,7 @@ class Ends:
         claims: told when an item is claimable again.
         leaving: attempts that are being stopped.
         tally: what this runner has done.
+        pool: stores the outputs of what has succeeded in an item that is buried.
     """
 
     def __init__(
@@ -49,9 +52,10 @@ class Ends:
         claims: Claims,
         leaving: Leaving,
         tally: Tally,
+        pool: IoPool,
     ) -> None:
         self._desk, self._clock, self._items, self._dispatch = desk, clock, items, dispatch
-        self._claims, self._leaving, self._tally = claims, leaving, tally
+        self._claims, self._leaving, self._tally, self._pool = claims, leaving, tally, pool
         self._refusals: dict[int, int] = {}
         self.faults = OurFaults(clock)
         self.ended: deque[tuple[int, str]] = deque(maxlen=100_000)
@@ -60,6 +64,7 @@ class Ends:
     def abandon(self, run: ItemRun) -> None:
         """The item was cancelled, restarted or moved, or is another runner's: its attempts are stopped, nothing is written."""
         self._stop_all(run)
+        run.burial = None
         self._items.forget(run)
 
     def over(self, entry: Entry) -> None:
@@ -73,8 +78,9 @@ class Ends:
         elif plan.state == "queued":
             self._claims.hunger()
 
-    def bury(self, run: ItemRun, plan: Plan) -> Entry:
-        """An item ends as a dead letter, whatever else is true of it; the entry that says so."""
+    def bury(self, run: ItemRun, plan: Plan) -> Entry | None:
+        """An item ends as a dead letter, whatever else is true of it; the entry that says so, unless outputs of what has
+        succeeded must be stored first."""
         letter = plan.letters[0]
         what = f"{letter.failure.error}: {letter.failure.message}"
         log.error("item %s is buried: %s\n%s", show(run.item), what, letter.failure.traceback)
@@ -84,7 +90,22 @@ class Ends:
             self._tally.tasks[run.pipeline, node, became] += 1
         if letter.failure.error_class == "internal" and self.faults.note(run.pipeline, letter.fingerprint, what):
             self._pause(run.pipeline, what)
-        return Entry(run, plan, final=True)
+        return self._written(run, plan)
+
+    def go_on(self, run: ItemRun, plan: Plan, event: Event) -> Entry | None:
+        """Something happened to an item that this plan buries as soon as its outputs are stored; the entry, if they are."""
+        try:
+            go_on(run, event, plan)
+        except Exception:  # it must end
+            log.exception("outputs of item %s are given up", show(run.item))
+            run.unstored.clear()
+        return self._written(run, plan)
+
+    def _written(self, run: ItemRun, plan: Plan) -> Entry | None:
+        for want, need in plan.jobs:
+            self._pool.load(run, want, need)
+        run.burial = plan if run.unstored else None
+        return None if run.unstored else Entry(run, plan, final=True)
 
     def refused(self, entry: Entry, answer: Refused, at: int) -> Entry | None:
         """The ledger does not take an item's rows: it is buried; at last with nothing of its own in the letter."""

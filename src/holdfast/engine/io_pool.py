@@ -134,7 +134,7 @@ class IoPool:
         now = self._clock.monotonic()
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
-            if job.run.closed:
+            if job.run.gone:
                 self.busy -= 1
             elif job.away is not None and now - job.since > PATIENCE_S:
                 self.busy -= 1
@@ -157,7 +157,10 @@ class IoPool:
             self._submit(job)
 
     def _submit(self, job: Job) -> None:
-        self._threads.submit(self._run, job)
+        try:
+            self._threads.submit(self._run, job)
+        except RuntimeError as error:  # the machine has no more threads
+            self._unavailable(job, error)
 
     def _run(self, job: Job) -> None:
         """In a thread."""
@@ -168,7 +171,7 @@ class IoPool:
         self._done.append((job, result))
         self._ring()
 
-    def _unavailable(self, job: Job, error: LedgerUnavailableError | OSError) -> None:
+    def _unavailable(self, job: Job, error: Exception) -> None:
         if self.trouble is None:
             log.warning("%s; items that need it wait", error)
         self.trouble, self._probing = str(error), False

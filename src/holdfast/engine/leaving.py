@@ -5,15 +5,29 @@ An item's next run begins here when the last attempt of the one before has ended
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 
+from holdfast.executor import Executor
 from holdfast.model.claimed import Claimed
+from holdfast.model.ids import show
+
+log = logging.getLogger("holdfast")
 
 Attempted = tuple[int, int, str, int, int]
 """Item, node, element path, fence and attempt."""
 
 PATIENCE_S = 30.0
 """Seconds after which an attempt counts as ended that was stopped and never reported."""
+
+
+def stop_everywhere(executors: Mapping[str, Executor], attempt: Attempted) -> None:
+    """Stop an attempt, wherever it runs."""
+    for name, executor in executors.items():
+        try:
+            executor.cancel(*attempt)
+        except Exception:  # the others are told all the same; what goes on here is stopped again when that is noticed
+            log.exception("the executor %s could not stop an attempt of item %s", name, show(attempt[0]))
 
 
 class Leaving:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import TaskKey
 from holdfast.engine.active import ActiveItems
-from holdfast.engine.leaving import Attempted, Leaving
+from holdfast.engine.leaving import Attempted, Leaving, stop_everywhere
 from holdfast.executor import Executor
 from holdfast.model.ids import show
 
@@ -49,10 +49,9 @@ class Reconciling:
                 running[run.item, *key, run.fence, attempt] = run, key, attempt
         missing, self._missing = self._missing, running.keys() - held
         unknown, self._unknown = self._unknown, {one for one in held - running.keys() if not leaving.knows(one)}
-        for item, node, path, fence, attempt in unknown & self._unknown:
-            log.error("an attempt of item %s runs that nobody waits for: it is stopped", show(item))
-            for executor in self._executors.values():
-                executor.cancel(item, node, path, fence, attempt)
+        for attempt_of in unknown & self._unknown:
+            log.error("an attempt of item %s runs that nobody waits for: it is stopped", show(attempt_of[0]))
+            stop_everywhere(self._executors, attempt_of)
         lost = [running[one] for one in missing & self._missing]
         for run, _, _ in lost:
             log.error("an attempt of item %s is not known to any executor: it is repeated, and does not count", show(run.item))

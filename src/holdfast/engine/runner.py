@@ -122,7 +122,7 @@ class Runner:
         self._inbox = Inbox(self._items, arrivals, self._mail, self._pool)
         self._reconciling = Reconciling(executors)
         self._stopping = Stopping(incarnation, desk, self._items, executors, self.hint)
-        self._ends = Ends(desk, clock, self._items, self._dispatch, self._claims, self._leaving, self.tally)
+        self._ends = Ends(desk, clock, self._items, self._dispatch, self._claims, self._leaving, self.tally, self._pool)
         self._failing_over = FailingOver(
             desk, clock, self._items, self._timers, self._dispatch, self._gates, loaded
         )  # fmt: skip
@@ -227,6 +227,8 @@ class Runner:
         """Apply one event to one item, and carry out the plan."""
         if run.closed:
             self._discard(event)
+            if run.burial is not None:
+                self._write_last(self._ends.go_on(run, run.burial, event))
             return
         plan = Plan(run.item, run.fence, at)
         try:
@@ -236,6 +238,7 @@ class Runner:
             if isinstance(event, Succeeded | Failed | Returned):
                 run.running.discard(event.key)  # that attempt has ended
             self._discard(event)
+            self._dispatch.give_back(run, plan.granted)
             self._bury(run, contain(run, event, at, plan, error))
 
     def carry(self, run: ItemRun, plan: Plan, event: Event | None = None) -> None:
@@ -315,6 +318,7 @@ class Runner:
                 apply(run, DeadlinePassed(), plan)
             self.carry(run, plan)
         except Exception as error:
+            self._dispatch.give_back(run, plan.granted)
             self._bury(run, contain(run, claimed, at, plan, error))
 
     # -- what the ledger answered --------------------------------------------------------------------------------
@@ -462,20 +466,10 @@ class Runner:
         ready, plan.ready = plan.ready, ()
         if run.cached:
             ready = self._lookups.ask(run, ready, plan)
-        granted = self._dispatch.offer(run, ready) if ready else NOTHING_GRANTED
+        granted = plan.granted = self._dispatch.offer(run, ready) if ready else NOTHING_GRANTED
         if granted:
-            try:
-                start(run, granted, plan.at, plan)
-            except Exception:
-                self._give_back(run, granted)
-                raise
+            start(run, granted, plan.at, plan)
         return granted
-
-    def _give_back(self, run: ItemRun, granted: Sequence[TaskKey]) -> None:
-        """Slots that were granted to tasks which will not start."""
-        for key in granted:
-            run.starting.discard(key)
-            self._dispatch.release(run, key, run.graph.nodes[key[0]].step)
 
     def _proceed(self, entry: Entry, held: bool, at: int) -> None:
         """Starts are durable, or will never be."""

@@ -56,14 +56,18 @@ class DaemonPool(ThreadPoolExecutor):
         """Have a call run.
 
         Raises:
-            RuntimeError: the pool is closed.
+            RuntimeError: the pool is closed, or the machine has no thread for it: the call is forgotten.
         """
         call = _Call(self._leave)
         with self._ready:
             if self._over:
                 raise RuntimeError("the pool is closed")
             self._waiting.append((call, partial(fn, *args, **kwargs)))
-            self._provide()
+            try:
+                self._provide()
+            except RuntimeError:
+                self._waiting.pop()
+                raise
         return call
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
@@ -87,15 +91,24 @@ class DaemonPool(ThreadPoolExecutor):
                 threading.Thread(target=self._serve, name=self._name, daemon=True).start()
             except RuntimeError:  # the machine has no more threads: those that there are go on
                 self._threads_now -= 1
-                if not self._threads_now:
+                if self._threads_now <= len(self._written_off):  # there are none
                     raise
 
     def _leave(self, call: _Call) -> None:
         with self._ready:
-            if call in self._running:
-                self._written_off.add(call)
+            if call not in self._running:
+                return
+            self._written_off.add(call)
+            try:
                 if self._waiting:
                     self._provide()
+                return
+            except RuntimeError as error:
+                why, stranded = error, list(self._waiting)
+                self._waiting.clear()
+        for left, _ in stranded:  # nobody is there for them, and nobody will come
+            if left.set_running_or_notify_cancel():
+                left.set_exception(why)
 
     def _serve(self) -> None:
         while (found := self._next()) is not None:

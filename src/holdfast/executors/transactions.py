@@ -49,8 +49,12 @@ class TransactionExecutor(Places):
         """Run one attempt."""
         (invocation,) = invocations
         loop = asyncio.get_running_loop()
-        self._open = invocation, self._clock.monotonic()
-        self._call = future = self._pool.submit(self._run, invocation, NoRecorder())
+        self._open, self._call = (invocation, self._clock.monotonic()), None
+        try:
+            self._call = future = self._pool.submit(self._run, invocation, NoRecorder())
+        except RuntimeError as error:  # the machine has no thread for it
+            future = Future()
+            future.set_result(Outcome(invocation, failure=Failure("infrastructure", "NoThread", str(error))))
         future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
 
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:

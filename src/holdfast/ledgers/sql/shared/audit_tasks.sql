@@ -10,11 +10,7 @@ select id, version, generation from items where id > $1 and id <= $2 and state =
 select t.item, t.node, t.place, t.generation, t.state, case when length(t.output) <= 256 then t.output end
 from tasks t join items i on i.id = t.item
 where t.item > $1 and t.item <= $2 and i.state = 'completed'
-and not exists (
-    select 1 from dead_letters d
-    where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
-    and not (d.error_class = 'internal' and t.state in ('succeeded', 'skipped'))
-)
+and {not_voided}
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by t.item, t.generation;
@@ -23,11 +19,7 @@ order by t.item, t.generation;
 select t.item, t.node, t.place, t.generation, t.state, case when length(t.output) <= 256 then t.output end
 from tasks t join items i on i.id = t.item
 where t.item > $1 and t.item <= $2 and t.place = '' and i.state = 'completed'
-and not exists (
-    select 1 from dead_letters d
-    where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
-    and not (d.error_class = 'internal' and t.state in ('succeeded', 'skipped'))
-)
+and {not_voided}
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by t.item, t.generation;

@@ -67,14 +67,10 @@ select id, fence, version, key, generation, payload, artifact, admitted_at, dead
 -- name: stored_item
 select id, key, version, state, generation, payload, artifact from items where id = $1;
 
--- name: item_settled rows of redriven dead letters are left out, as for a runner
+-- name: item_settled what redriven dead letters have made void is left out, as for a runner
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item = $1
-and not exists (
-    select 1 from dead_letters d
-    where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
-    and not (d.error_class = 'internal' and t.state in ('succeeded', 'skipped'))
-)
+and {not_voided}
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by generation;

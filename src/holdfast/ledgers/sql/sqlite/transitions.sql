@@ -72,15 +72,10 @@ returning id, fence, version, key, generation, payload, artifact, admitted_at, d
 -- name: owned_of those of some items that an incarnation owns
 select id, version from items where id in (select value from carray(?2)) and due = ?1 and state = 'running';
 
--- name: settled_tasks rows of redriven dead letters are left out, so that those tasks run again (but a success that a fault of ours
--- names stays one); those of kept stretches are not needed
+-- name: settled_tasks but what redriven dead letters have made void, so that those tasks run again, and what lies in kept stretches
 select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item in (select value from carray(?))
-and not exists (
-    select 1 from dead_letters d
-    where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
-    and not (d.error_class = 'internal' and t.state in ('succeeded', 'skipped'))
-)
+and {not_voided}
 and not exists (
     select 1 from each_parts p where p.item = t.item and t.node > p.node and t.node <= p.last
     and (p.place = '' or t.place like p.place || '.%')
@@ -93,8 +88,8 @@ order by item, generation;
 -- name: redriven_letters and, as if they were such, results that a restart has made void; none of before a restart from the start
 select item, node, place, generation from dead_letters d where item in (select value from carray(?1)) and state = 'redriven'
     and not exists (select 1 from restarts r where r.item = d.item and r.node = -1 and d.generation < r.generation)
-    and not (d.error_class = 'internal' and exists (select 1 from tasks t where t.item = d.item and t.node = d.node and t.place = d.place
-        and t.generation = d.generation and t.state in ('succeeded', 'skipped')))
+    and not exists (select 1 from tasks t where t.item = d.item and t.node = d.node and t.place = d.place and t.generation = d.generation
+        and {stays})
 union all
 select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and r.node = t.node
     and t.generation < r.generation where r.item in (select value from carray(?1));
