@@ -17,7 +17,7 @@ from holdfast.engine.serving import Tally
 from holdfast.model.failure import Failure
 from holdfast.testing.clock import FakeClock
 from tests.core.test_outputs_are_kept import going, paid
-from tests.engine.test_committer import Scripted
+from tests.engine.test_committer import Scripted, of_each
 
 BEHIND = Refused("rows before these were refused", behind=True)
 
@@ -61,7 +61,7 @@ def test_and_is_written_once_it_is_handed_over_again(ends: Ends) -> None:
     while True:
         assert rang.wait(10)
         rang.clear()
-        for entry, answer in committer.answers():
+        for entry, answer in of_each(committer):
             told[entry.final] = answer
             if isinstance(answer, Refused) and entry.final:
                 again = ends.refused(entry, answer, 0)
