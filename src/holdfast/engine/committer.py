@@ -196,7 +196,7 @@ class Committer:
         self._questions: deque[Question | Call] = deque()
         self._outbox: deque[tuple[Any, Any]] = deque()
         self._delayed: list[Entry] = []
-        self._refused: set[int] = set()
+        self._refused: dict[int, int] = {}  # by item, the fence under which its rows were refused
         self._asleep = False
         self._stopping = False
         self._sequence = 0
@@ -284,10 +284,10 @@ class Committer:
             return delayed + fresh if delayed else fresh
         group = []
         for entry in [*delayed, *fresh]:
-            if entry.plan.item in self._refused and not entry.final:
+            if self._refused.get(entry.plan.item) == entry.plan.fence and not entry.final:
                 self._outbox.append(([entry], Refused("rows before these were refused", behind=True)))
             else:
-                self._refused.discard(entry.plan.item)
+                self._refused.pop(entry.plan.item, None)  # it ends, or another claim has begun it anew
                 group.append(entry)
         return group
 
@@ -325,7 +325,7 @@ class Committer:
             self._delayed.append(entry)
             return
         if isinstance(answer, Refused):
-            self._refused.add(item)
+            self._refused[item] = entry.plan.fence
         self._outbox.append(([entry], answer))
 
     def _patiently(self, group: list[Transition]) -> list[Answer]:

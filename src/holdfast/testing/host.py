@@ -58,7 +58,7 @@ class SimulatedDesk:
         self._entries: list[Entry] = []
         self._questions: list[tuple[Any, Callable[[Any], Any]]] = []
         self._outbox: list[tuple[Any, Any]] = []
-        self._refused: set[int] = set()
+        self._refused: dict[int, int] = {}
         self._delayed: list[Entry] = []
         self._busy = False
         self._sequence = 0
@@ -110,10 +110,10 @@ class SimulatedDesk:
         answers: list[tuple[Any, Any]] = []
         group = []
         for entry in entries:
-            if entry.plan.item in self._refused and not entry.final:
+            if self._refused.get(entry.plan.item) == entry.plan.fence and not entry.final:
                 answers.append((entry, Refused("rows before these were refused", behind=True)))
             else:
-                self._refused.discard(entry.plan.item)
+                self._refused.pop(entry.plan.item, None)
                 group.append(entry)
         self._write(group, questions, answers)
 
@@ -127,8 +127,9 @@ class SimulatedDesk:
             except LedgerError:  # of any kind: a re-read may fail otherwise than the write did
                 self._host.later(500, lambda: self._write(group, questions, answers))
                 return
-            answers += self._written(group, written)
-            self._refused.update(entry.plan.item for entry, answer in answers if isinstance(answer, Refused))
+            told = self._written(group, written)
+            self._refused.update({entry.plan.item: entry.plan.fence for entry, answer in told if isinstance(answer, Refused)})
+            answers += told
             self._world.check_rows([entry.plan for entry, answer in zip(group, written, strict=True) if answer == "held"])
         for what, verb in questions:
             self._sequence += 1
