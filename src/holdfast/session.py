@@ -189,8 +189,8 @@ class Session:
         """Until it is idle (if asked to), drained, stopped or lost. Turns are taken whenever the bell is rung, and here."""
         while not (self._now or self.lost):
             self._bell.strike()
-            if self._bell.broken is not None:
-                raise self._bell.broken
+            if (broken := self._bell.broken or self.committer.broken) is not None:
+                raise broken
             self._visit()
             each_tick()
             if feeding.done() and feeding.exception() is not None:

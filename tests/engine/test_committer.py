@@ -41,10 +41,10 @@ class Scripted:
         return [True] * len(group) if {one.item for one in group} <= set(self.written) else None
 
 
-def entry(item: int, **given: Any) -> Entry:
+def entry(item: int, fence: int = 1, **given: Any) -> Entry:
     """A plan of an item on its way."""
-    run = ItemRun(item, 1, Graph([], [], int, int), "p", "1", str(item), 1, b"1", COMBINATORS)
-    return Entry(run, Plan(item, 1), **given)
+    run = ItemRun(item, fence, Graph([], [], int, int), "p", "1", str(item), 1, b"1", COMBINATORS)
+    return Entry(run, Plan(item, fence), **given)
 
 
 def of_each(committer: Committer) -> list[tuple[Entry, Answer]]:
@@ -66,14 +66,15 @@ def test_a_lost_answer_is_re_read_not_written_twice() -> None:
     assert ledger.written == [1, 2]
 
 
-def test_a_re_read_that_fails_in_its_own_way_does_not_end_the_committer() -> None:
+@pytest.mark.parametrize("error", [LedgerError("the re-read failed too"), TypeError("a fault of the driver")])
+def test_a_re_read_that_fails_in_its_own_way_does_not_end_the_committer(error: Exception) -> None:
     ledger, asked = Scripted("lost"), []
     confirm = ledger.confirm
 
     def confirm_later(*given: Any) -> list[bool] | None:
         asked.append(given)
         if len(asked) == 1:
-            raise LedgerError("the re-read failed too")
+            raise error
         return confirm(*given)
 
     ledger.confirm = confirm_later  # type: ignore[method-assign, assignment]
@@ -123,6 +124,28 @@ def test_until_it_is_buried() -> None:
     answers = [(one.plan.item, answer.behind if isinstance(answer, Refused) else answer) for one, answer in of_each(committer)]
     assert sorted(map(str, answers)) == sorted(map(str, [(13, False), (13, True), (5, "held"), (13, True), (13, False), (6, "held")]))
     assert ledger.written == [5, 6], "this ledger takes nothing of item 13, not even its end"
+
+
+def test_and_nothing_of_a_later_claim() -> None:
+    ledger, answered = Scripted("poison"), threading.Event()
+    committer = Committer(ledger, 1, answered.set)  # type: ignore[arg-type]
+    committer.hand_over([entry(4)])
+    assert answered.wait(60)
+    answered.clear()
+    committer.hand_over([entry(4), entry(4, fence=2), entry(4, fence=2)])
+    committer.stop()
+    answers = [answer.behind if isinstance(answer, Refused) else answer for _, answer in of_each(committer)]
+    assert answers == [False, True, "held", "held"]
+
+
+def test_a_committer_that_cannot_go_on_says_so() -> None:
+    ledger, answered = Scripted(), threading.Event()
+    ledger.commit = lambda *given: []  # type: ignore[method-assign, assignment]
+    committer = Committer(ledger, 1, answered.set)  # type: ignore[arg-type]
+    committer.hand_over([entry(1), entry(2)])
+    assert answered.wait(60)
+    assert isinstance(committer.broken, ValueError)
+    committer.stop()
 
 
 class Locked(Scripted):

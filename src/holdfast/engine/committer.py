@@ -93,7 +93,7 @@ class GroupWriter:
         """Write a group, or find out that it was written. After an error, call it again with the same group.
 
         Raises:
-            LedgerUnavailableError, CommitUnknownError: nothing is known yet.
+            LedgerError: nothing is known yet.
         """
         if self._unknown:
             try:
@@ -101,6 +101,10 @@ class GroupWriter:
             except LeaseLostError:
                 self.lost = True
                 return ["stale"] * len(group)
+            except LedgerError:
+                raise
+            except Exception as error:
+                raise LedgerError(f"the last group could not be re-read: {type(error).__name__}: {error}") from error
             self._unknown = 0
             unheld = self._unheld(group)
             same = len(unheld) == len(self._sent) and all(one is sent for one, sent in zip(unheld, self._sent, strict=True))
@@ -202,6 +206,8 @@ class Committer:
         self._sequence = 0
         self.trouble: str | None = None
         """Why nothing is committed at the moment, or None."""
+        self.broken: BaseException | None = None
+        """What has ended its thread, which is a fault of ours: nothing is written any more."""
         self._thread = threading.Thread(target=self._run, name="holdfast-committer", daemon=True)
         self._thread.start()
 
@@ -255,6 +261,14 @@ class Committer:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            self.broken = error
+            log.exception("the committer cannot go on: a fault of Holdfast's own")
+            self._ring()
+
+    def _serve(self) -> None:
         while True:
             self._asleep = True
             while not (self._entries or self._questions or self._stopping):
