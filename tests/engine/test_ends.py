@@ -71,3 +71,18 @@ def test_and_is_written_once_it_is_handed_over_again(ends: Ends) -> None:
             break
     assert isinstance(told[False], Refused)
     committer.stop()
+
+
+def test_an_item_that_stands_still_is_tried_again_once_in_a_while(ends: Ends) -> None:
+    clock: Any = ends._clock
+    _, final = entries()
+    final.run.unstored.clear()
+    assert [ends.refused(final, Refused("no"), 0) is not None for _ in range(3)] == [True, True, False]
+    assert ends.frozen() == 1
+    assert list(ends.tried_again(0)) == [], "not at once"
+    clock.advance(61_000)
+    (again,) = ends.tried_again(0)
+    assert (again.final, again.plan.state) == (True, "dead")
+    assert list(ends.tried_again(0)) == []
+    ends.over(again)
+    assert ends.frozen() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from holdfast.clock import Clock
@@ -24,6 +25,9 @@ from holdfast.model.changes import Operation
 from holdfast.model.ids import show
 
 log = logging.getLogger("holdfast")
+
+FROZEN_S = 60.0
+"""Seconds between tries to end an item of which the ledger has refused even a plain dead letter."""
 
 AGAIN_MS = 500
 """After this time an item is claimed again whose transactional step could not be settled."""
@@ -57,6 +61,7 @@ class Ends:
         self._desk, self._clock, self._items, self._dispatch = desk, clock, items, dispatch
         self._claims, self._leaving, self._tally, self._pool = claims, leaving, tally, pool
         self._refusals: dict[int, int] = {}
+        self._frozen: dict[int, tuple[ItemRun, float]] = {}
         self.faults = OurFaults(clock)
         self.ended: deque[tuple[int, str]] = deque(maxlen=100_000)
         """Items whose end is durable, with their states, until somebody takes them."""
@@ -65,13 +70,12 @@ class Ends:
         """The item was cancelled, restarted or moved, or is another runner's: its attempts are stopped, nothing is written."""
         self._stop_all(run)
         run.burial = None
-        self._items.forget(run)
+        self._forget(run)
 
     def over(self, entry: Entry) -> None:
         """The item's end, or its release, is durable."""
         run, plan = entry.run, entry.plan
-        self._items.forget(run)
-        self._refusals.pop(run.item, None)
+        self._forget(run)
         if plan.state in ("completed", "dead"):
             self._tally.ended(run, plan)
             self.ended.append((run.item, str(plan.state)))
@@ -119,8 +123,20 @@ class Ends:
             name = show(run.item)
             log.error("item %s stands still: the ledger refuses even its dead letter: %s", name, answer.error)
             self.faults.note(run.pipeline, "frozen", f"item {name} stands still: {answer.error}")
+            self._frozen[run.item] = run, self._clock.monotonic() + FROZEN_S
             return None  # it stays here, so that nobody takes it up again and again; `holdfast stuck` names it
         return self.bury(run, refused(run, entry.plan, answer.error, at, minimal=times == 2))
+
+    def tried_again(self, at: int) -> Iterator[Entry]:
+        """The plainest end of each item that stands still, once in a while: whatever refused it may be over."""
+        for run, due in list(self._frozen.values()):
+            if self._clock.monotonic() >= due:
+                self._frozen[run.item] = run, self._clock.monotonic() + FROZEN_S
+                yield Entry(run, refused(run, Plan(run.item, run.fence, at), "", at, minimal=True), final=True)
+
+    def frozen(self) -> int:
+        """How many items stand still, since the ledger refuses even their dead letters."""
+        return len(self._frozen)
 
     def unsettled(self, run: ItemRun, answer: Unsettled, at: int) -> Entry:
         """A transactional step could not be settled: nothing of its item is known but what the ledger has."""
@@ -129,6 +145,12 @@ class Ends:
         plan = Plan(run.item, run.fence, at, state="waiting", wake_at=at + AGAIN_MS)
         self._claims.expect(plan.wake_at)
         return Entry(run, plan, final=True)
+
+    def _forget(self, run: ItemRun) -> None:
+        self._items.forget(run)
+        if self._items.get(run.item) is None:
+            self._refusals.pop(run.item, None)
+            self._frozen.pop(run.item, None)
 
     def _stop_all(self, run: ItemRun) -> None:
         """Stop every attempt of an item; it is over for this runner."""

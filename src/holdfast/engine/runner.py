@@ -195,6 +195,8 @@ class Runner:
             self.step(run, event, at)
         for run, key, attempt in self._reconciling.visit(self._items, self._leaving, self._clock.monotonic()):
             self.step(run, Returned(key, attempt), at)
+        for entry in self._ends.tried_again(at):
+            self._entries.append(entry)
         self._gates.visit()
         for run, unavailable in self._failing_over.visit(at, self.draining):
             self.step(run, unavailable, at)
@@ -413,9 +415,15 @@ class Runner:
         return handed
 
     def idle(self) -> bool:
-        """Nothing in flight, nothing claimable, and no wait that will end by itself."""
+        """Nothing in flight (but items that the ledger lets nobody end), nothing claimable, and no wait that ends by itself."""
         quiet = not (
-            self._hinted or self._items or self._leaving or self._entries or self._uncommitted or self._arrivals.outcomes or self._handed_out
+            self._hinted
+            or len(self._items) > self._ends.frozen()
+            or self._leaving
+            or self._entries
+            or self._uncommitted
+            or self._arrivals.outcomes
+            or self._handed_out
         )
         return quiet and self._claims.idle() and self._mail.idle() and self._ownership.idle() and self._stopping.idle()
 

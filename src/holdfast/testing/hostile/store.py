@@ -50,6 +50,10 @@ class HostileStore(MemoryStore):
             raise StoreError(f"artifact {digest} {self._spoilt[digest]}")
         return super().get(digest)
 
+    def spoilt(self, text: str) -> bool:
+        """Whether a text names an artifact that was lost or cut: it may belong to several items."""
+        return any(digest in text for digest in self._spoilt)
+
     def _mishap(self, what: str) -> None:
         if not self._strikes.open:
             return
