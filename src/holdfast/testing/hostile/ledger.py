@@ -63,9 +63,10 @@ class HostileLedger(FaultyLedger):
             for one in transitions:
                 self._since.setdefault(one.item, now)
             raise RowsHeldError(held)
-        written = super().commit(incarnation, command, transitions)
+        since_when = {one.item: self._since.pop(one.item, now) for one in transitions}
+        written = super().commit(incarnation, command, transitions)  # where it fails, it was not for another's row
         for one in transitions:
-            since = self._since.pop(one.item, now)
+            since = since_when[one.item]
             if one.item not in self.locked:
                 self.delayed(one.item, now - since)
         return written
