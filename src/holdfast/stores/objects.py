@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -80,9 +80,11 @@ class ObjectStore(ChunkedStore):
         digest = hashlib.sha256(data).hexdigest()
 
         def write() -> None:
-            self._own(digest, len(data))
+            self._own(digest, len(data), written)
             obstore.put(self._store, self._path(digest), data)
+            written.add(digest)
 
+        written: set[str] = set()
         self._reach(digest, lambda: self._undisturbed(digest, write))
         return digest
 
@@ -148,14 +150,21 @@ class ObjectStore(ChunkedStore):
 
         self._reach(digest, lambda: self._undisturbed(digest, write))
 
-    def _own(self, digest: str, size: int | None) -> None:
-        """Mark an object as this ledger's, before it is written."""
+    def _own(self, digest: str, size: int | None, written: Collection[str] = ()) -> None:
+        """Mark an object as this ledger's, before it is written.
+
+        Args:
+            digest: the object's.
+            size: bytes that it should have; None: not known.
+            written: objects that this very call has written: they are there without a mark since a
+                collection has dropped it.
+        """
         there = self._marks.size(self._path(digest))
         if size is not None and there not in (None, size):
             log.warning("artifact %s in %s was damaged: it had %s bytes instead of %s; it is written again", digest, self._url, there, size)
         if not self._ledger or (there is not None and self._marks.has(self._ledger, digest)):
             return
-        if there is not None and not self._marks.owners(digest):
+        if there is not None and digest not in written and not self._marks.owners(digest):
             self._marks.add(UNKNOWN, digest)
         self._marks.add(self._ledger, digest)
 
