@@ -1,4 +1,5 @@
-"""The same words as in CI, for local use: ``nox -s gate``, ``nox -s tests``, ``nox -s lint``, ``nox -s seeds``."""
+"""The same words as in CI, for local use: ``nox -s gate``, ``nox -s tests``, ``nox -s lint``,
+``nox -s seeds``."""
 
 import sys
 
@@ -35,4 +36,6 @@ def lint(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def seeds(session: nox.Session) -> None:
     """A thousand seeds of the simulator."""
-    session.run("python", "-m", "holdfast.testing", *(session.posargs or ["--seeds", "1000"]), external=True)
+    session.run(
+        "python", "-m", "holdfast.testing", *(session.posargs or ["--seeds", "1000"]), external=True
+    )

@@ -1,1 +1,2 @@
-"""Benchmarks: each prints one JSON line; compare ratios measured in one run, since machines are noisy."""
+"""Benchmarks: each prints one JSON line; compare ratios measured in one run, since machines are
+noisy."""

@@ -1,7 +1,9 @@
-"""``python -m benchmarks.backlog --items 1000000 --json``: a large backlog: intake rate, memory while it waits, time to the first claim.
+"""``python -m benchmarks.backlog --items 1000000 --json``: a large backlog: intake rate, memory
+while it waits, time to the first claim.
 
-``rss_mb`` is the peak of a process that submits and of the runner while the backlog waits (the larger of the two);
-``first_claim_s`` is from opening the ledger in a new process to the first item claimed.
+``rss_mb`` is the peak of a process that submits and of the runner while the backlog waits (the
+larger of the two); ``first_claim_s`` is from opening the ledger in a new process to the first item
+claimed.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ def submit(home: Path, items: int) -> dict[str, float]:
     ledger.register(version_spec(seven_async), app.clock.now_ms())
     began = time.perf_counter()
     for start in range(0, items, 500):
-        batch = [Submission("seven_async", "1", str(n), msgspec.json.encode(payload(n))) for n in range(start, min(start + 500, items))]
+        batch = [
+            Submission("seven_async", "1", str(n), msgspec.json.encode(payload(n)))
+            for n in range(start, min(start + 500, items))
+        ]
         ledger.admit(batch, app.clock.now_ms())
     seconds = time.perf_counter() - began
     ledger.close()
@@ -58,7 +63,10 @@ def drive(home: Path) -> dict[str, float]:
     """A real runner on the backlog for three seconds: its memory while the rest waits."""
     app = App(home=home)
     until = time.monotonic() + 3
-    app.run([seven_async], each_tick=lambda session: session.stop_now() if time.monotonic() > until else None)
+    app.run(
+        [seven_async],
+        each_tick=lambda session: session.stop_now() if time.monotonic() > until else None,
+    )
     return {"rss_mb": _peak_mb()}
 
 
@@ -70,20 +78,36 @@ def main() -> None:
     """Run the three parts in processes of their own and print one JSON line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backlog")
     parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON line (there is no other output)"
+    )
     parser.add_argument("--part", choices=["submit", "restart", "drive"], help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part is not None:
         done: Any = {"submit": lambda: submit(arguments.home, arguments.items)}.get(arguments.part)
-        done = done or (lambda: {"restart": restart, "drive": drive}[arguments.part](arguments.home))
+        done = done or (
+            lambda: {"restart": restart, "drive": drive}[arguments.part](arguments.home)
+        )
         print(json.dumps(done()))
         return
     with tempfile.TemporaryDirectory(dir=".") as folder:
         parts = {}
         for part in ("submit", "restart", "drive"):
-            command = [sys.executable, "-m", "benchmarks.backlog", "--part", part, "--home", folder, "--items", str(arguments.items)]
-            parts[part] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.backlog",
+                "--part",
+                part,
+                "--home",
+                folder,
+                "--items",
+                str(arguments.items),
+            ]
+            parts[part] = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            )
     print(
         json.dumps(
             {

@@ -1,8 +1,10 @@
-"""The yardstick: the bare loop of the design, with none of the engine, so that figures from noisy machines can be compared.
+"""The yardstick: the bare loop of the design, with none of the engine, so that figures from noisy
+machines can be compared.
 
-asyncio steps of msgspec payloads, strictly durable before the next step, one committer thread with an insert and an update a step
-on SQLite (WAL, FULL): no leases, fences, retries, routing, recovery, records of failure or outputs kept. On a quiet two-core
-machine such a loop reached 66,000 to 83,000 steps a second; a run's ratio to it says what the engine adds.
+asyncio steps of msgspec payloads, strictly durable before the next step, one committer thread with
+an insert and an update a step on SQLite (WAL, FULL): no leases, fences, retries, routing, recovery,
+records of failure or outputs kept. On a quiet two-core machine such a loop reached 66,000 to 83,000
+steps a second; a run's ratio to it says what the engine adds.
 """
 
 from __future__ import annotations
@@ -27,13 +29,19 @@ async def _step(given: Payload) -> Payload:
 
 async def _drain(path: Path, items: int, window: int = 1_000) -> float:
     connection = apsw.Connection(str(path))
-    for statement in ("pragma journal_mode = wal", "pragma synchronous = full", "pragma wal_autocheckpoint = 4000"):
+    for statement in (
+        "pragma journal_mode = wal",
+        "pragma synchronous = full",
+        "pragma wal_autocheckpoint = 4000",
+    ):
         connection.execute(statement)
     connection.execute("create table items (id integer primary key, node integer, payload blob)")
     connection.execute("create table attempts (item integer, node integer, at integer)")
     encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Payload).decode
     with connection:
-        connection.executemany("insert into items values (?, 0, ?)", [(n, encode(payload(n))) for n in range(items)])
+        connection.executemany(
+            "insert into items values (?, 0, ?)", [(n, encode(payload(n))) for n in range(items)]
+        )
     loop = asyncio.get_running_loop()
     queue: deque[tuple[int, int, bytes]] = deque()
     wake, over, done = threading.Event(), asyncio.Event(), 0
@@ -46,8 +54,13 @@ async def _drain(path: Path, items: int, window: int = 1_000) -> float:
             if group and group[0][0] < 0:
                 return
             connection.execute("begin immediate")
-            connection.executemany("insert into attempts values (?, ?, 0)", [(item, node) for item, node, _ in group])
-            connection.executemany("update items set node = ?, payload = ? where id = ?", [(node, data, item) for item, node, data in group])
+            connection.executemany(
+                "insert into attempts values (?, ?, 0)", [(item, node) for item, node, _ in group]
+            )
+            connection.executemany(
+                "update items set node = ?, payload = ? where id = ?",
+                [(node, data, item) for item, node, data in group],
+            )
             connection.execute("commit")
             loop.call_soon_threadsafe(committed, group)
 

@@ -1,9 +1,11 @@
-"""``python -m benchmarks.batching --json``: a real ONNX model (text direction, from rapidocr's package) under dynamic batching.
+"""``python -m benchmarks.batching --json``: a real ONNX model (text direction, from rapidocr's
+package) under dynamic batching.
 
-``overhead`` is how much longer Holdfast takes, with every element an item of its own, than the bare loop over the same batches in a process
-of its own; ``gain`` is the rate of the batched step over that of the same model called for one element at a time. One worker, one
-thread in the model; pairs are interleaved, the medians compared. ``bare_gain`` is what batching gives the bare loop: a small model on
-a CPU gains little in itself; what it gains is orchestration that is shared.
+``overhead`` is how much longer Holdfast takes, with every element an item of its own, than the bare
+loop over the same batches in a process of its own; ``gain`` is the rate of the batched step over
+that of the same model called for one element at a time. One worker, one thread in the model; pairs
+are interleaved, the medians compared. ``bare_gain`` is what batching gives the bare loop: a small
+model on a CPU gains little in itself; what it gains is orchestration that is shared.
 """
 
 from __future__ import annotations
@@ -32,14 +34,23 @@ class Direction:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        model = os.path.join(os.path.dirname(rapidocr.__file__), "models", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        model = os.path.join(
+            os.path.dirname(rapidocr.__file__), "models", "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
+        )
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
 
     def __call__(self, numbers: list[int]) -> list[int | Failed]:
         """One verdict per picture."""
         import numpy
 
-        pictures = numpy.stack([numpy.random.default_rng(number).random((3, 48, 192), dtype=numpy.float32) for number in numbers])
+        pictures = numpy.stack(
+            [
+                numpy.random.default_rng(number).random((3, 48, 192), dtype=numpy.float32)
+                for number in numbers
+            ]
+        )
         (scores,) = self._session.run(None, {"x": pictures})
         return [int(row.argmax()) for row in scores]
 
@@ -90,7 +101,8 @@ def in_a_process(count: int, size: int) -> float:
 
 
 def durable(which: Any, count: int, folder: str) -> float:
-    """Seconds from the first settlement to the last, so that neither side is charged for loading the model."""
+    """Seconds from the first settlement to the last, so that neither side is charged for loading
+    the model."""
     app = App(home=folder, ledger="", workers=1)
     list(app.submit(which, range(count)))
     app.run([which])
@@ -109,7 +121,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batching")
     parser.add_argument("--items", type=int, default=4_000)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON line (there is no other output)"
+    )
     parser.add_argument("--bare", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare is not None:
@@ -127,7 +141,9 @@ def main() -> None:
                     in_a_process(arguments.items // 4, 1) * 4,
                 )
             )
-    loop, ours, singly, loop_singly = (statistics.median(column) for column in zip(*rows, strict=True))
+    loop, ours, singly, loop_singly = (
+        statistics.median(column) for column in zip(*rows, strict=True)
+    )
     print(
         json.dumps(
             {

@@ -1,7 +1,9 @@
-"""``python -m benchmarks.documents --json``: the claims pipeline against a bare ``multiprocessing`` loop over the same functions and files.
+"""``python -m benchmarks.documents --json``: the claims pipeline against a bare ``multiprocessing``
+loop over the same functions and files.
 
-Same worker count, same ONNX threads, warm models on both sides: each side first runs a few documents that do not count,
-in the processes that are then timed. In turns, so that a noisy machine hurts both; the ratio is of medians.
+Same worker count, same ONNX threads, warm models on both sides: each side first runs a few
+documents that do not count, in the processes that are then timed. In turns, so that a noisy machine
+hurts both; the ratio is of medians.
 """
 
 from __future__ import annotations
@@ -36,7 +38,11 @@ def bare(upload: Upload) -> Record | str:
     """The seven functions in a row, as one would write them without an orchestrator."""
     try:
         document = ingest_file(upload)
-        text = read_embedded(document) if document.source == "digital" else join_pages([_models["ocr"](page) for page in convert_pages(document)])
+        text = (
+            read_embedded(document)
+            if document.source == "digital"
+            else join_pages([_models["ocr"](page) for page in convert_pages(document)])
+        )
         regions = _models["layout"](document)
         found = _models["tagger"](text)
         try:
@@ -77,15 +83,20 @@ class Bare:
         self._pool.terminate()
 
 
-async def holdfast_rounds(home: Path, warm: list[Upload], rounds: list[list[Upload]], turn: Any) -> list[float]:
-    """One session with warm workers; each round is admitted and driven to its end, the bare side in between."""
+async def holdfast_rounds(
+    home: Path, warm: list[Upload], rounds: list[list[Upload]], turn: Any
+) -> list[float]:
+    """One session with warm workers; each round is admitted and driven to its end, the bare side in
+    between."""
     import asyncio
 
     app = App(home=home, workers=WORKERS)
     ledger = app.open_ledger()
     loaded = [(claims, ledger.register(version_spec(claims), app.clock.now_ms()))]
     session = Session(app.settings, ledger, app.store(), app.clock, loaded, random.Random(1), None)
-    running = asyncio.create_task(session.run(Intake(iter(())), lambda receipts: None, False, lambda: None))
+    running = asyncio.create_task(
+        session.run(Intake(iter(())), lambda receipts: None, False, lambda: None)
+    )
     await asyncio.sleep(0.3)
     took = []
     for number, uploads in enumerate([warm, *rounds]):
@@ -102,7 +113,9 @@ async def holdfast_rounds(home: Path, warm: list[Upload], rounds: list[list[Uplo
 
         tell(session, ended)
         began = time.perf_counter()
-        batches = app.submissions(claims, [Upload(f"{number}/{one.name}", one.content) for one in uploads], "")
+        batches = app.submissions(
+            claims, [Upload(f"{number}/{one.name}", one.content) for one in uploads], ""
+        )
         for one in batches:
             await session.admit([one])
             session.runner.hint()
@@ -121,7 +134,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="pairs of turns, at least three")
     parser.add_argument("--digital", type=int, default=12)
     parser.add_argument("--scanned", type=int, default=8)
-    parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON line (there is no other output)"
+    )
     arguments = parser.parse_args()
     made = [upload for upload, _ in documents(5, arguments.digital, arguments.scanned)]
     warm = [upload for upload, _ in documents(6, 2, 4)]
@@ -131,7 +146,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=".") as folder:
         rounds = [made] * arguments.rounds
-        took = uvloop.run(holdfast_rounds(Path(folder), warm, rounds, lambda: times.append(pool.seconds(made))))
+        took = uvloop.run(
+            holdfast_rounds(Path(folder), warm, rounds, lambda: times.append(pool.seconds(made)))
+        )
     pool.close()
     bare_s, holdfast_s = statistics.median(times), statistics.median(took)
     print(

@@ -1,8 +1,10 @@
-"""``python -m benchmarks.each --elements 100000 --json``: one item whose each has so many elements, and one with a tenth of them.
+"""``python -m benchmarks.each --elements 100000 --json``: one item whose each has so many elements,
+and one with a tenth of them.
 
-``elements_per_s`` and ``elements_per_s_at_10k`` are rates of the whole item (a step that makes the list, two async steps an element,
-a step that takes the results); no quadratic step means that they are close. ``rss_mb`` is the peak of resident memory of the runner, each
-measured in a process of its own, ``rss_mb_at_10k`` that with the tenth.
+``elements_per_s`` and ``elements_per_s_at_10k`` are rates of the whole item (a step that makes the
+list, two async steps an element, a step that takes the results); no quadratic step means that they
+are close. ``rss_mb`` is the peak of resident memory of the runner, each measured in a process of
+its own, ``rss_mb_at_10k`` that with the tenth.
 """
 
 from __future__ import annotations
@@ -66,7 +68,13 @@ def measure(count: int, folder: str) -> dict[str, float]:
 
 def in_a_process(count: int) -> dict[str, float]:
     """Measure in a process of its own, so that memory is that of this item alone."""
-    done = subprocess.run([sys.executable, "-m", "benchmarks.each", "--part", str(count)], capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.each", "--part", str(count)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -75,7 +83,9 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.each")
     parser.add_argument("--elements", type=int, default=100_000)
-    parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON line (there is no other output)"
+    )
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part is not None:

@@ -1,9 +1,11 @@
-"""``python -m benchmarks.pages --items 1000000 --json``: the page over a large ledger, while a pipeline runs in the same process.
+"""``python -m benchmarks.pages --items 1000000 --json``: the page over a large ledger, while a
+pipeline runs in the same process.
 
-Five browsers (a process of their own) each keep an event stream and load overview, items and a pipeline's page every two seconds, with the
-questions that the page's script asks. They come and go in turns of ten seconds, so that a noisy machine hurts both sides: the ratio is of
-the engine's throughput with them and without. What they do when they come for the first time is not counted. ``p95_ms`` is that of the
-slowest page, ``worst_page``.
+Five browsers (a process of their own) each keep an event stream and load overview, items and a
+pipeline's page every two seconds, with the questions that the page's script asks. They come and go
+in turns of ten seconds, so that a noisy machine hurts both sides: the ratio is of the engine's
+throughput with them and without. What they do when they come for the first time is not counted.
+``p95_ms`` is that of the slowest page, ``worst_page``.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ _cookies: dict[int, httpx.Cookies] = {}
 
 
 async def _browser(address: str, number: int, until: float, took: dict[str, list[float]]) -> None:
-    async with httpx.AsyncClient(base_url=address, timeout=30, headers={"x-refresh": "1"}, cookies=_cookies.get(number)) as client:
+    async with httpx.AsyncClient(
+        base_url=address, timeout=30, headers={"x-refresh": "1"}, cookies=_cookies.get(number)
+    ) as client:
 
         async def listen() -> None:
             async with client.stream("GET", "/api/v1/stream") as answer:
@@ -78,25 +82,32 @@ async def _browser(address: str, number: int, until: float, took: dict[str, list
 
 async def _browse(address: str, seconds: float) -> dict[str, list[float]]:
     took: dict[str, list[float]] = {}
-    await asyncio.gather(*[_browser(address, number, time.monotonic() + seconds, took) for number in range(CLIENTS)])
+    await asyncio.gather(
+        *[_browser(address, number, time.monotonic() + seconds, took) for number in range(CLIENTS)]
+    )
     return took
 
 
 def browsers() -> None:
-    """The browsers' process: for each line (address and seconds) on stdin, one JSON line of milliseconds by page."""
+    """The browsers' process: for each line (address and seconds) on stdin, one JSON line of
+    milliseconds by page."""
     for line in sys.stdin:
         address, seconds = line.split()
         print(json.dumps(asyncio.run(_browse(address, float(seconds)))), flush=True)
 
 
 def measure(app: App, running: int) -> tuple[dict[str, float], float]:
-    """95th percentiles by page in milliseconds, and the share of its throughput that the engine keeps."""
+    """95th percentiles by page in milliseconds, and the share of its throughput that the engine
+    keeps."""
     pipeline, over = BY_STEPS["async"], threading.Event()
     ended: list[float] = []
     with closing(app.open_ledger()) as ledger:
         ledger.register(version_spec(pipeline), app.clock.now_ms())
         for start in range(0, running, GROUP):
-            batch = [Submission(pipeline.name, "1", str(n), msgspec.json.encode(payload(n))) for n in range(start, min(start + GROUP, running))]
+            batch = [
+                Submission(pipeline.name, "1", str(n), msgspec.json.encode(payload(n)))
+                for n in range(start, min(start + GROUP, running))
+            ]
             ledger.admit(batch, app.clock.now_ms())
 
     def tick(session: Any) -> None:
@@ -109,8 +120,15 @@ def measure(app: App, running: int) -> tuple[dict[str, float], float]:
     took: dict[str, list[float]] = {}
     rates: dict[bool, list[float]] = {True: [], False: []}
     with (
-        serving(app, [pipeline, orders, orders_2], bound("127.0.0.1", 0), local=Person("benchmark", "admin")) as address,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients,
+        serving(
+            app,
+            [pipeline, orders, orders_2],
+            bound("127.0.0.1", 0),
+            local=Person("benchmark", "admin"),
+        ) as address,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as clients,
     ):
         assert clients.stdin is not None
         assert clients.stdout is not None
@@ -135,7 +153,10 @@ def measure(app: App, running: int) -> tuple[dict[str, float], float]:
                     time.sleep(WINDOW_S)
                 rates[turn].append((len(ended) - before) / (time.perf_counter() - began))
             if len(ended) >= running:
-                raise SystemExit("the running pipeline ended before the browsers did: give it more items (--running)")
+                raise SystemExit(
+                    "the running pipeline ended before the browsers did: give it more items "
+                    "(--running)"
+                )
         finally:
             over.set()
             runner.join()
@@ -146,9 +167,18 @@ def measure(app: App, running: int) -> tuple[dict[str, float], float]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--items", type=int, default=1_000_000, help="items in the ledger (1000000)")
-    parser.add_argument("--running", type=int, default=700_000, help="items of the pipeline that runs meanwhile (700000)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pages", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument(
+        "--items", type=int, default=1_000_000, help="items in the ledger (1000000)"
+    )
+    parser.add_argument(
+        "--running",
+        type=int,
+        default=700_000,
+        help="items of the pipeline that runs meanwhile (700000)",
+    )
     parser.add_argument("--browsers", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     given = parser.parse_args()
@@ -164,10 +194,17 @@ def main() -> None:
         p95, ratio = measure(app, given.running)
     worst = max(p95, key=lambda name: p95[name])
     found = {
-        "items": given.items, "p95_ms": round(p95[worst], 1), "worst_page": worst, "pages_ms": {name: round(one, 1) for name, one in p95.items()},
+        "items": given.items,
+        "p95_ms": round(p95[worst], 1),
+        "worst_page": worst,
+        "pages_ms": {name: round(one, 1) for name, one in p95.items()},
         "throughput_ratio": round(ratio, 3),
-    }  # fmt: skip
-    print(json.dumps(found) if given.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+    }
+    print(
+        json.dumps(found)
+        if given.json
+        else "\n".join(f"{name}: {value}" for name, value in found.items())
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The seven trivial steps that the throughput benchmarks run: a payload of about 200 bytes, one field changed a step."""
+"""The seven trivial steps that the throughput benchmarks run: a payload of about 200 bytes, one
+field changed a step."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ def seven_async(given: Payload) -> Payload:
 @pipeline(version="1", key=lambda given: str(given.id))
 def seven_process(given: Payload) -> Payload:
     """Seven ``def`` steps in worker processes."""
-    return _workers[6](_workers[5](_workers[4](_workers[3](_workers[2](_workers[1](_workers[0](given)))))))  # type: ignore[no-any-return]
+    return _workers[6](  # type: ignore[no-any-return]
+        _workers[5](_workers[4](_workers[3](_workers[2](_workers[1](_workers[0](given))))))
+    )
 
 
 BY_STEPS: dict[str, Pipeline[Any, Any]] = {"async": seven_async, "process": seven_process}

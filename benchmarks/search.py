@@ -1,11 +1,14 @@
-"""``python -m benchmarks.search --items 1000000 --json``: finding items among a million, and a bulk redrive beside a pipeline that runs.
+"""``python -m benchmarks.search --items 1000000 --json``: finding items among a million, and a bulk
+redrive beside a pipeline that runs.
 
-- ``p95_ms``: of searches by every kind of condition, alone and combined, the first twenty found (``slowest_ms`` has the medians of
-  the slowest kinds);
-- ``redrive_per_s``: dead letters sent back per second by one bulk operation, in bounded transactions, while a pipeline runs;
+- ``p95_ms``: of searches by every kind of condition, alone and combined, the first twenty found
+  (``slowest_ms`` has the medians of the slowest kinds);
+- ``redrive_per_s``: dead letters sent back per second by one bulk operation, in bounded
+  transactions, while a pipeline runs;
 - ``throughput_ratio``: what that pipeline keeps of its throughput meanwhile.
 
-The million goes through the ledger's own verbs: admitted, claimed, committed. ``--ledger postgresql`` starts a real one.
+The million goes through the ledger's own verbs: admitted, claimed, committed.
+``--ledger postgresql`` starts a real one.
 """
 
 from __future__ import annotations
@@ -69,13 +72,23 @@ def orders_2(order: dict[str, str]) -> str:
 
 
 def fill(app: App, items: int, rng: random.Random) -> None:
-    """Admit, claim and end so many items: most complete, some die, some are flagged, some are left."""
+    """Admit, claim and end so many items: most complete, some die, some are flagged, some are
+    left."""
     with closing(app.open_ledger()) as ledger:
-        versions = {label: ledger.register(version_spec(one), app.clock.now_ms()).version for label, one in (("1", orders), ("2", orders_2))}
+        versions = {
+            label: ledger.register(version_spec(one), app.clock.now_ms()).version
+            for label, one in (("1", orders), ("2", orders_2))
+        }
         incarnation = ledger.begin("benchmark", 1, app.clock.now_ms(), 86_400_000)
         left, command = int(items * LEFT), 0
         for start in range(0, items, GROUP):
-            ledger.admit([_order(n, "2" if n % 50 == 0 else "1", rng) for n in range(start, min(start + GROUP, items))], app.clock.now_ms())
+            ledger.admit(
+                [
+                    _order(n, "2" if n % 50 == 0 else "1", rng)
+                    for n in range(start, min(start + GROUP, items))
+                ],
+                app.clock.now_ms(),
+            )
             if start < items - left:
                 command += 1
                 _end(ledger, incarnation, command, list(versions.values()), app.clock.now_ms(), rng)
@@ -83,19 +96,46 @@ def fill(app: App, items: int, rng: random.Random) -> None:
 
 
 def _order(number: int, label: str, rng: random.Random) -> Submission:
-    order = {"id": f"order-{number}", "customer": f"customer {rng.randrange(CUSTOMERS)}", "city": rng.choice(("Bern", "Basel", "Zug", "Chur"))}
+    order = {
+        "id": f"order-{number}",
+        "customer": f"customer {rng.randrange(CUSTOMERS)}",
+        "city": rng.choice(("Bern", "Basel", "Zug", "Chur")),
+    }
     data = msgspec.json.encode(order)
-    return Submission("orders", label, order["id"], data, fields=fields_of(data, ("customer", "city")))
+    return Submission(
+        "orders", label, order["id"], data, fields=fields_of(data, ("customer", "city"))
+    )
 
 
-def _end(ledger: Ledger, incarnation: int, command: int, versions: list[int], now_ms: int, rng: random.Random) -> None:
+def _end(
+    ledger: Ledger,
+    incarnation: int,
+    command: int,
+    versions: list[int],
+    now_ms: int,
+    rng: random.Random,
+) -> None:
     ended = []
     for one in ledger.claim(incarnation, versions, GROUP, now_ms):
         done = Transition(one.item, one.fence, now_ms, state="completed", output=(0, ""))
         done.settled = (SettledTask(0, "", 1, "succeeded", 1, now_ms, now_ms, b'"x"'),)
         if rng.random() < DEAD:
-            failure = Failure(rng.choice(("transient", "model", "timeout")), f"vendor.Error{rng.randrange(20)}", f"order {one.key} was refused")
-            done.letters = (DeadLetter(1 if one.version == versions[0] else 0, "", 1, failure, 3, now_ms, fingerprint("file", failure)),)
+            failure = Failure(
+                rng.choice(("transient", "model", "timeout")),
+                f"vendor.Error{rng.randrange(20)}",
+                f"order {one.key} was refused",
+            )
+            done.letters = (
+                DeadLetter(
+                    1 if one.version == versions[0] else 0,
+                    "",
+                    1,
+                    failure,
+                    3,
+                    now_ms,
+                    fingerprint("file", failure),
+                ),
+            )
             done.state, done.output = "dead", None
         elif rng.random() < FLAGGED:
             done.flags = (f"flag-{rng.randrange(50)}",)
@@ -115,7 +155,10 @@ def questions(rng: random.Random) -> list[tuple[str, Filter]]:
         ("queued", Filter(states=("queued",))),
         ("waiting or paused", Filter(states=("waiting", "paused"))),
         ("field", Filter(fields=customer)),
-        ("field beginning so", Filter(fields=(("customer", f"customer {rng.randrange(10, 99)}*"),))),
+        (
+            "field beginning so",
+            Filter(fields=(("customer", f"customer {rng.randrange(10, 99)}*"),)),
+        ),
         ("two fields", Filter(fields=(*customer, ("city", "Bern")))),
         ("field and state", Filter(fields=customer, states=("dead",))),
         ("key", Filter(pipeline="orders", key=f"order-{rng.randrange(1_000)}")),
@@ -137,7 +180,8 @@ def questions(rng: random.Random) -> list[tuple[str, Filter]]:
 
 
 def search(app: App, rounds: int, rng: random.Random) -> tuple[float, dict[str, float]]:
-    """The 95th percentile over all searches in milliseconds; the slowest kinds, and their medians."""
+    """The 95th percentile over all searches in milliseconds; the slowest kinds, and their
+    medians."""
     took: dict[str, list[float]] = {}
     with closing(app.reads()) as reads:
         for _ in range(rounds):
@@ -147,17 +191,23 @@ def search(app: App, rounds: int, rng: random.Random) -> tuple[float, dict[str, 
                 took.setdefault(kind, []).append((time.perf_counter() - began) * 1000)
     every = sorted(one for some in took.values() for one in some)
     medians = sorted(((statistics.median(some), kind) for kind, some in took.items()), reverse=True)
-    return every[int(len(every) * 0.95)], {kind: round(median, 2) for median, kind in medians[:SLOWEST]}
+    return every[int(len(every) * 0.95)], {
+        kind: round(median, 2) for median, kind in medians[:SLOWEST]
+    }
 
 
 def redrive(app: App, items: int) -> tuple[float, float]:
-    """Letters a second of a bulk redrive, and the share of its throughput that a running pipeline keeps meanwhile."""
+    """Letters a second of a bulk redrive, and the share of its throughput that a running pipeline
+    keeps meanwhile."""
     running, over = BY_STEPS["async"], threading.Event()
     ended: list[float] = []
     with closing(app.open_ledger()) as ledger:
         ledger.register(version_spec(running), app.clock.now_ms())
         for start in range(0, items, GROUP):
-            batch = [Submission(running.name, "1", str(n), msgspec.json.encode(payload(n))) for n in range(start, min(start + GROUP, items))]
+            batch = [
+                Submission(running.name, "1", str(n), msgspec.json.encode(payload(n)))
+                for n in range(start, min(start + GROUP, items))
+            ]
             ledger.admit(batch, app.clock.now_ms())
 
     def tick(session: Any) -> None:
@@ -176,7 +226,9 @@ def redrive(app: App, items: int) -> tuple[float, float]:
         meanwhile = sum(1 for at in ended if began <= at <= began + seconds) / seconds
         alone.append(_rate(ended, ALONE_S))
         if len(ended) >= items:
-            raise SystemExit("the running pipeline ended before the redrive did: give it more items (--running)")
+            raise SystemExit(
+                "the running pipeline ended before the redrive did: give it more items (--running)"
+            )
     finally:
         over.set()
         runner.join()
@@ -190,7 +242,8 @@ def _rate(ended: list[float], seconds: float) -> float:
 
 
 def _settle(app: App) -> None:
-    """What PostgreSQL's autovacuum does within minutes after so many rows, so that it does not do it while we measure."""
+    """What PostgreSQL's autovacuum does within minutes after so many rows, so that it does not do
+    it while we measure."""
     import psycopg
 
     with psycopg.connect(app.settings.ledger, autocommit=True) as connection:
@@ -204,9 +257,18 @@ def _until(what: Any) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--items", type=int, default=1_000_000, help="items to search among (1000000)")
-    parser.add_argument("--running", type=int, default=250_000, help="items of the pipeline that runs meanwhile (250000)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument(
+        "--items", type=int, default=1_000_000, help="items to search among (1000000)"
+    )
+    parser.add_argument(
+        "--running",
+        type=int,
+        default=250_000,
+        help="items of the pipeline that runs meanwhile (250000)",
+    )
     parser.add_argument("--rounds", type=int, default=20, help="rounds of all searches (20)")
     parser.add_argument("--ledger", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--json", action="store_true", help="print one JSON line")
@@ -215,7 +277,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         server = LocalPostgres(Path(folder) / "postgres") if given.ledger == "postgresql" else None
         try:
-            app = App(home=Path(folder) / "home", ledger=server.new_database() if server is not None else "", workers=1)
+            app = App(
+                home=Path(folder) / "home",
+                ledger=server.new_database() if server is not None else "",
+                workers=1,
+            )
             fill(app, given.items, rng)
             if server is not None:
                 _settle(app)
@@ -225,10 +291,17 @@ def main() -> None:
             if server is not None:
                 server.stop("immediate")
     found = {
-        "items": given.items, "p95_ms": round(p95, 2), "slowest_ms": slowest, "redrive_per_s": round(rate),
+        "items": given.items,
+        "p95_ms": round(p95, 2),
+        "slowest_ms": slowest,
+        "redrive_per_s": round(rate),
         "throughput_ratio": round(ratio, 3),
-    }  # fmt: skip
-    print(json.dumps(found) if given.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+    }
+    print(
+        json.dumps(found)
+        if given.json
+        else "\n".join(f"{name}: {value}" for name, value in found.items())
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""``python -m benchmarks.throughput --items 20000 --json``: durable steps per second of seven trivial steps, and idle latency.
+"""``python -m benchmarks.throughput --items 20000 --json``: durable steps per second of seven
+trivial steps, and idle latency.
 
-The items are admitted first; the clock runs from the start of the runner to the last item's end. Idle latency is from
-``submit`` to ``completed`` of one item at a time in a running session. ``bare_steps_per_s`` is the yardstick of
-:mod:`benchmarks.bare` before and after, in the same process, and ``ratio_to_bare`` what the engine reaches of it.
+The items are admitted first; the clock runs from the start of the runner to the last item's end.
+Idle latency is from ``submit`` to ``completed`` of one item at a time in a running session.
+``bare_steps_per_s`` is the yardstick of :mod:`benchmarks.bare` before and after, in the same
+process, and ``ratio_to_bare`` what the engine reaches of it.
 
-``--ledger postgresql`` starts a real PostgreSQL on the same machine, and DBOS on the same server beside it; with ``--runners 2``
-the same items are also drained by one runner, for the ratio.
+``--ledger postgresql`` starts a real PostgreSQL on the same machine, and DBOS on the same server
+beside it; with ``--runners 2`` the same items are also drained by one runner, for the ratio.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ from holdfast.session import Session
 from holdfast.testing.postgres import LocalPostgres
 
 
-def throughput(items: int, steps: str, home: Path, ledger_url: str = "", runners: int = 1) -> dict[str, float]:
+def throughput(
+    items: int, steps: str, home: Path, ledger_url: str = "", runners: int = 1
+) -> dict[str, float]:
     """Drain ``items`` admitted items, in this process or in several runner processes."""
     app = App(home=home, ledger=ledger_url)
     pipeline = BY_STEPS[steps]
@@ -46,11 +50,18 @@ def throughput(items: int, steps: str, home: Path, ledger_url: str = "", runners
     ledger.register(version_spec(pipeline), app.clock.now_ms())
     before = _size(app)
     for start in range(0, items, 1000):
-        batch = [Submission(pipeline.name, "1", str(n), msgspec.json.encode(payload(n))) for n in range(start, min(start + 1000, items))]
+        batch = [
+            Submission(pipeline.name, "1", str(n), msgspec.json.encode(payload(n)))
+            for n in range(start, min(start + 1000, items))
+        ]
         ledger.admit(batch, app.clock.now_ms())
     ledger.close()
     if runners > 1:
-        seconds = _several(runners, steps, {**os.environ, "HOLDFAST_HOME": str(home), "HOLDFAST_LEDGER": ledger_url})
+        seconds = _several(
+            runners,
+            steps,
+            {**os.environ, "HOLDFAST_HOME": str(home), "HOLDFAST_LEDGER": ledger_url},
+        )
     else:
         began = time.perf_counter()
         app.run([pipeline])
@@ -70,9 +81,15 @@ def throughput(items: int, steps: str, home: Path, ledger_url: str = "", runners
 
 
 def _several(runners: int, steps: str, environment: dict[str, str]) -> float:
-    """Seconds from the start of all runners, which have imported everything before, to the end of the last."""
+    """Seconds from the start of all runners, which have imported everything before, to the end of
+    the last."""
     command = [sys.executable, "-m", "benchmarks.throughput", "--part", "--steps", steps]
-    running = [subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(runners)]
+    running = [
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(runners)
+    ]
     for one in running:
         assert one.stdout is not None
         one.stdout.readline()
@@ -86,7 +103,8 @@ def _several(runners: int, steps: str, environment: dict[str, str]) -> float:
 
 
 def part(steps: str) -> None:
-    """One runner among several: says that it is there, waits for the start, works until nothing is left."""
+    """One runner among several: says that it is there, waits for the start, works until nothing is
+    left."""
     app = App()
     print("ready", flush=True)
     sys.stdin.read()
@@ -101,7 +119,9 @@ def _size(app: App) -> int:
     import psycopg
 
     with psycopg.connect(app.settings.ledger) as connection:
-        (size,) = connection.execute("select pg_database_size(current_database())").fetchone() or (0,)
+        (size,) = connection.execute("select pg_database_size(current_database())").fetchone() or (
+            0,
+        )
     return int(size)
 
 
@@ -109,7 +129,9 @@ async def _idle(app: App, pipeline: Any, count: int) -> list[float]:
     ledger = app.open_ledger()
     loaded = [(pipeline, ledger.register(version_spec(pipeline), app.clock.now_ms()))]
     session = Session(app.settings, ledger, app.store(), app.clock, loaded, random.Random(), None)
-    running = asyncio.create_task(session.run(Intake(iter(())), lambda receipts: None, False, lambda: None))
+    running = asyncio.create_task(
+        session.run(Intake(iter(())), lambda receipts: None, False, lambda: None)
+    )
     await asyncio.sleep(0.5)
     took = []
     for number in range(-20, count):
@@ -118,7 +140,10 @@ async def _idle(app: App, pipeline: Any, count: int) -> list[float]:
         data = msgspec.json.encode(payload(1_000_000 + number))
         one = Submission(pipeline.name, "1", f"idle-{number}", data)
         began = time.perf_counter()
-        session.committer.call(lambda ledger, one=one: ledger.admit([one], app.clock.now_ms()), lambda answer: session.runner.hint())  # type: ignore[misc]
+        session.committer.call(
+            lambda ledger, one=one: ledger.admit([one], app.clock.now_ms()),  # type: ignore[misc]
+            lambda answer: session.runner.hint(),
+        )
         await done.wait()
         if number >= 0:
             took.append((time.perf_counter() - began) * 1000)
@@ -137,7 +162,9 @@ def main() -> None:
     parser.add_argument("--ledger", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--runners", type=int, default=1, help="runner processes (PostgreSQL)")
     parser.add_argument("--idle", type=int, default=200, help="items for the idle latency")
-    parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON line (there is no other output)"
+    )
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     gc.set_threshold(50_000, 20, 50)
@@ -161,9 +188,17 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
         return "" if server is None else server.new_database()
 
     bare = bare_rate(folder / "bare-before", arguments.items // 2)
-    figures = throughput(arguments.items, arguments.steps, folder / "throughput", fresh(), arguments.runners)
+    figures = throughput(
+        arguments.items, arguments.steps, folder / "throughput", fresh(), arguments.runners
+    )
     bare = (bare + bare_rate(folder / "bare-after", arguments.items // 2)) / 2
-    took = sorted(uvloop.run(_idle(App(home=folder / "idle", ledger=fresh()), BY_STEPS[arguments.steps], arguments.idle)))
+    took = sorted(
+        uvloop.run(
+            _idle(
+                App(home=folder / "idle", ledger=fresh()), BY_STEPS[arguments.steps], arguments.idle
+            )
+        )
+    )
     if server is not None:
         if arguments.runners > 1:
             alone = throughput(arguments.items, arguments.steps, folder / "alone", fresh(), 1)

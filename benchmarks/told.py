@@ -20,5 +20,6 @@ class _Told(deque[tuple[int, str]]):
 
 
 def tell(session: Session, ended: Callable[[int, str], None]) -> None:
-    """Call ``ended`` with id and state of every item of a session whose end is durable, in its loop."""
+    """Call ``ended`` with id and state of every item of a session whose end is durable, in its
+    loop."""
     session.runner._ends.ended = _Told(ended)

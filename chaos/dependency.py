@@ -1,8 +1,12 @@
-"""``python -m chaos.dependency --json``: a service that is away for a second, then for longer; what that costs it, and everybody else.
+"""``python -m chaos.dependency --json``: a service that is away for a second, then for longer; what
+that costs it, and everybody else.
 
-- ``requests_per_success_blip``: requests over items, when the service answers 500 for a second in the middle;
-- ``requests_per_minute_down``: requests a minute while the service is away and a thousand items wait for it, once the breaker is open;
-- ``other_pipeline_ratio``: the throughput of a pipeline that has nothing to do with it, meanwhile, over what it has before and after.
+- ``requests_per_success_blip``: requests over items, when the service answers 500 for a second in
+  the middle;
+- ``requests_per_minute_down``: requests a minute while the service is away and a thousand items
+  wait for it, once the breaker is open;
+- ``other_pipeline_ratio``: the throughput of a pipeline that has nothing to do with it, meanwhile,
+  over what it has before and after.
 
 All in one runner, with the default :class:`holdfast.Dependency`.
 """
@@ -38,7 +42,12 @@ _clients: dict[int, httpx.AsyncClient] = {}
 @step(depends=Dependency("moody"), timeout=Timeout(ceiling="5s"))
 async def ask(number: int) -> str:
     """Ask the service."""
-    client = _clients.setdefault(os.getpid(), httpx.AsyncClient(timeout=4.0, limits=httpx.Limits(max_connections=100, max_keepalive_connections=0)))
+    client = _clients.setdefault(
+        os.getpid(),
+        httpx.AsyncClient(
+            timeout=4.0, limits=httpx.Limits(max_connections=100, max_keepalive_connections=0)
+        ),
+    )
     answer = await client.get(f"{os.environ['HOLDFAST_CHAOS_SERVICE']}/work/{number}")
     answer.raise_for_status()
     return str(answer.json()["path"])
@@ -67,7 +76,11 @@ def running(app: App, pipelines: list[Pipeline[Any, Any]]) -> Iterator[None]:
     """A live runner beside this thread."""
     over = threading.Event()
     runner = threading.Thread(
-        target=lambda: app.run(pipelines, until_idle=False, each_tick=lambda session: session.stop_now() if over.is_set() else None)
+        target=lambda: app.run(
+            pipelines,
+            until_idle=False,
+            each_tick=lambda session: session.stop_now() if over.is_set() else None,
+        )
     )
     runner.start()
     try:
@@ -102,7 +115,12 @@ def measure(app: App, first: int, number: int) -> float:
 
 
 def campaign(
-    app: App, service: Service, items: int = ITEMS, waiting: int = WAITING, number: int = OTHERS, down_s: float = DOWN_S
+    app: App,
+    service: Service,
+    items: int = ITEMS,
+    waiting: int = WAITING,
+    number: int = OTHERS,
+    down_s: float = DOWN_S,
 ) -> dict[str, float]:
     """All phases.
 
@@ -128,7 +146,15 @@ def campaign(
         list(app.submit(asking, range(items, items + waiting)))
         with closing(app.reads()) as reads:
             until(lambda: bool(reads.breakers()), 30)
-            until(lambda: reads.count_found(Filter(pipeline="asking", states=("waiting",)), waiting, app.clock.now_ms()) >= waiting * 0.95, 60)
+            until(
+                lambda: (
+                    reads.count_found(
+                        Filter(pipeline="asking", states=("waiting",)), waiting, app.clock.now_ms()
+                    )
+                    >= waiting * 0.95
+                ),
+                60,
+            )
         began, asked = time.monotonic(), len(service.asked())
         meanwhile = [measure(app, 1_000_000 * (turn + 5), number) for turn in range(3)]
         time.sleep(max(down_s - (time.monotonic() - began), 0))
@@ -141,7 +167,9 @@ def campaign(
     return {
         "requests_per_success_blip": round(blip, 4),
         "requests_per_minute_down": round(down, 1),
-        "other_pipeline_ratio": round(statistics.median(meanwhile) / statistics.median(before + after), 3),
+        "other_pipeline_ratio": round(
+            statistics.median(meanwhile) / statistics.median(before + after), 3
+        ),
         "dead": sum(terms["dead"] for terms in audit["pipelines"].values()),
         "balanced": audit["balanced"],
     }
@@ -149,18 +177,28 @@ def campaign(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m chaos.dependency", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        prog="python -m chaos.dependency", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--down", type=float, default=DOWN_S, help="seconds that the service is away (60)")
+    parser.add_argument(
+        "--down", type=float, default=DOWN_S, help="seconds that the service is away (60)"
+    )
     given = parser.parse_args()
     service = Service()
     os.environ["HOLDFAST_CHAOS_SERVICE"] = service.url
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = campaign(App(home=Path(folder), ledger="", concurrency=32), service, down_s=given.down)
+            found = campaign(
+                App(home=Path(folder), ledger="", concurrency=32), service, down_s=given.down
+            )
     finally:
         service.stop()
-    print(json.dumps(found) if given.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+    print(
+        json.dumps(found)
+        if given.json
+        else "\n".join(f"{name}: {value}" for name, value in found.items())
+    )
     if not found["balanced"]:
         sys.exit(1)
 

@@ -1,4 +1,5 @@
-"""What the kill campaign runs with ``--pipeline all``: every combinator, each step telling the sink of its start, many of an effect."""
+"""What the kill campaign runs with ``--pipeline all``: every combinator, each step telling the sink
+of its start, many of an effect."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from holdfast import (
     route,
     step,
     wait_for,
-)  # fmt: skip
+)
 from holdfast.model.policy import Batch
 
 _OFTEN = Retry(attempts=6, base="20ms", cap="200ms")
@@ -87,7 +88,10 @@ class Stamps:
 
     def __call__(self, parcels: list[Parcel]) -> list[int | Failed]:
         """One verdict each."""
-        return [Failed("no stamp", retry=False) if parcel.number % 11 == 5 else parcel.number for parcel in parcels]
+        return [
+            Failed("no stamp", retry=False) if parcel.number % 11 == 5 else parcel.number
+            for parcel in parcels
+        ]
 
 
 stamp = step.batched(Stamps, batch=Batch(size=4, wait="10ms"), retry=_OFTEN)
@@ -188,12 +192,26 @@ def notices(parcel: Parcel) -> Confirmed:
 
 
 @step(retry=_OFTEN)
-def close(ctx: Context, packed: list[int], joined: tuple[int | None, int | None], labelled: int, way: int, wired: int, did: int) -> int:
+def close(
+    ctx: Context,
+    packed: list[int],
+    joined: tuple[int | None, int | None],
+    labelled: int,
+    way: int,
+    wired: int,
+    did: int,
+) -> int:
     """In a worker, with an effect."""
     say(
         ctx,
         "close",
-        ("receive", "lines", "wire", *(f"judge {n + 1}" for n in range(labelled)), *(f"label {n or None}" for n in range(labelled))),
+        (
+            "receive",
+            "lines",
+            "wire",
+            *(f"judge {n + 1}" for n in range(labelled)),
+            *(f"label {n or None}" for n in range(labelled)),
+        ),
         True,
     )
     return sum(packed) + labelled + way + wired + did

@@ -23,7 +23,13 @@ class Faults:
         starts: how many steps have started so far, by the sink's count.
     """
 
-    def __init__(self, server: LocalPostgres, proxy: Proxy | None, rng: random.Random, starts: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        server: LocalPostgres,
+        proxy: Proxy | None,
+        rng: random.Random,
+        starts: Callable[[], int],
+    ) -> None:
         self._server, self._proxy, self._rng, self._starts = server, proxy, rng, starts
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -33,7 +39,11 @@ class Faults:
 
     def begin(self, database: bool, network: bool) -> None:
         """Start the threads."""
-        for wanted, work in ((database, self._stop_database), (database, self._terminate_backends), (network, self._spoil_network)):
+        for wanted, work in (
+            (database, self._stop_database),
+            (database, self._terminate_backends),
+            (network, self._spoil_network),
+        ):
             if wanted:
                 self._threads.append(threading.Thread(target=work, daemon=True))
                 self._threads[-1].start()
@@ -64,9 +74,12 @@ class Faults:
     def _terminate_backends(self) -> None:
         while not self._over.wait(1 + self._rng.random() * 5):
             try:
-                with psycopg.connect(self._server.url(), autocommit=True, connect_timeout=2) as connection:
+                with psycopg.connect(
+                    self._server.url(), autocommit=True, connect_timeout=2
+                ) as connection:
                     connection.execute(
-                        "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'holdfast%' and random() < 0.5"
+                        "select pg_terminate_backend(pid) from pg_stat_activity where "
+                        "application_name like 'holdfast%' and random() < 0.5"
                     )
                 self.counts["terminated_backends"] += 1
             except psycopg.Error:

@@ -1,7 +1,8 @@
-"""``python -m chaos.kill --kills 300 --json``: SIGKILL at random instants over runners and workers while items flow.
+"""``python -m chaos.kill --kills 300 --json``: SIGKILL at random instants over runners and workers
+while items flow.
 
-Judged by the sink (a process of its own) and by the ledger's audit: every acknowledged item must have ended, no effect
-may be doubled, and no settled task may start again.
+Judged by the sink (a process of its own) and by the ledger's audit: every acknowledged item must
+have ended, no effect may be doubled, and no settled task may start again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ BACKLOG = 150
 
 @dataclass(frozen=True)
 class Plan:
-    """What a campaign does: how many kills of how many runners, on which ledger, beside which other faults."""
+    """What a campaign does: how many kills of how many runners, on which ledger, beside which other
+    faults."""
 
     kills: int = 300
     seed: int = 1
@@ -68,11 +70,17 @@ class Campaign:
             self.proxy = Proxy(folder / "net", self.server.socket)
             theirs = url.replace(f"host={self.server.socket.parent}", f"host={folder / 'net'}")
         self.environment = {
-            **os.environ, "CHAOS_SINK": self.sink_path, "HOLDFAST_HOME": str(folder / "home"), "HOLDFAST_WORKERS": "2", "HOLDFAST_LEDGER": theirs,
-        }  # fmt: skip
+            **os.environ,
+            "CHAOS_SINK": self.sink_path,
+            "HOLDFAST_HOME": str(folder / "home"),
+            "HOLDFAST_WORKERS": "2",
+            "HOLDFAST_LEDGER": theirs,
+        }
         os.environ.update({"CHAOS_SINK": self.sink_path})
         self.app = App(home=folder / "home", ledger=url, workers=2)
-        self.sink = subprocess.Popen([sys.executable, "-m", "chaos.sink", self.sink_path, str(folder / "sink.log")])
+        self.sink = subprocess.Popen(
+            [sys.executable, "-m", "chaos.sink", self.sink_path, str(folder / "sink.log")]
+        )
         self.runners: list[subprocess.Popen[bytes]] = []
         self.counts = {"kills": 0, "kills_with_work_in_flight": 0, "restarts": 0, "pauses": 0}
         self.reclaims: list[float] = []
@@ -86,8 +94,14 @@ class Campaign:
             from chaos.pipeline import sealed_booked_parcels, sealed_parcels
 
             newer: Any = sealed_parcels if self.server is None else sealed_booked_parcels
-            self.operators = Operators(self.app, self.sink_path, newer, random.Random(plan.seed + 2), self.over)
-        self.faults = Faults(self.server, self.proxy, random.Random(plan.seed + 1), self.starts) if self.server is not None else None
+            self.operators = Operators(
+                self.app, self.sink_path, newer, random.Random(plan.seed + 2), self.over
+            )
+        self.faults = (
+            Faults(self.server, self.proxy, random.Random(plan.seed + 1), self.starts)
+            if self.server is not None
+            else None
+        )
 
     def start_runner(self) -> None:
         """Start a runner process."""
@@ -99,14 +113,21 @@ class Campaign:
             *self.served(),
             "--json",
         ]
-        self.runners.append(subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=self._log))
+        self.runners.append(
+            subprocess.Popen(
+                command, env=self.environment, stdout=subprocess.DEVNULL, stderr=self._log
+            )
+        )
 
     def served(self) -> list[str]:
         """What runners load."""
         if self.plan.patterns:
             return ["chaos.everything:everything", "chaos.everything:notices"]
         name = "booked_parcels" if self.server is not None else "parcels"
-        return [f"chaos.pipeline:{name}", *([f"chaos.pipeline:sealed_{name}"] if self.plan.operations else [])]
+        return [
+            f"chaos.pipeline:{name}",
+            *([f"chaos.pipeline:sealed_{name}"] if self.plan.operations else []),
+        ]
 
     def people(self) -> None:
         """Decide every review: a price, or what became of a wire, which the sink knows."""
@@ -114,9 +135,18 @@ class Campaign:
             try:
                 for found in self.app.reviews(limit=1000):
                     item = found["item"]
-                    wired = bool(tell(self.sink_path, {"what": "known", "item": item, "step": "wire"})["known"])
+                    wired = bool(
+                        tell(self.sink_path, {"what": "known", "item": item, "step": "wire"})[
+                            "known"
+                        ]
+                    )
                     about_wire = {"verdict": "done", "value": 5} if wired else {"verdict": "retry"}
-                    self.app.decide(found["review"], {"amount": 5} if found["title"] == "Price" else about_wire, found["digest"], "somebody")
+                    self.app.decide(
+                        found["review"],
+                        {"amount": 5} if found["title"] == "Price" else about_wire,
+                        found["digest"],
+                        "somebody",
+                    )
             except (HoldfastError, OSError):
                 pass  # the ledger is away, or somebody was faster
             self.over.wait(0.2)
@@ -139,7 +169,9 @@ class Campaign:
 
             pipeline = everything
         while not self.stop.is_set():
-            batch = self.unsure or [Parcel(f"parcel-{self.made + n}", self.made + n) for n in range(20)]
+            batch = self.unsure or [
+                Parcel(f"parcel-{self.made + n}", self.made + n) for n in range(20)
+            ]
             if not self.unsure:
                 self.made += len(batch)
                 tell(self.sink_path, {"what": "submitted", "items": [one.key for one in batch]})
@@ -150,7 +182,10 @@ class Campaign:
                 time.sleep(0.05)
                 continue
             self.unsure = []
-            tell(self.sink_path, {"what": "acknowledged", "items": [show(one.item) for one in receipts]})
+            tell(
+                self.sink_path,
+                {"what": "acknowledged", "items": [show(one.item) for one in receipts]},
+            )
             while not self.stop.is_set() and self._open() > BACKLOG:
                 time.sleep(0.05)
 
@@ -158,7 +193,11 @@ class Campaign:
         try:
             reads = self.app.reads()
             try:
-                return sum(row[state] for row in reads.status() for state in ("queued", "running", "waiting", "paused"))
+                return sum(
+                    row[state]
+                    for row in reads.status()
+                    for state in ("queued", "running", "waiting", "paused")
+                )
             finally:
                 reads.close()
         except HoldfastError:
@@ -181,12 +220,15 @@ class Campaign:
         starts = self.starts()
         while self.starts() <= starts:
             if time.monotonic() - began > limit_s:
-                raise SystemExit(f"no progress for {limit_s} s after a kill; see {self.folder}/runner.log")
+                raise SystemExit(
+                    f"no progress for {limit_s} s after a kill; see {self.folder}/runner.log"
+                )
             time.sleep(0.01)
         return time.monotonic() - began
 
     def kill_one(self) -> None:
-        """Kill a runner, one of its workers, or both; among several, now and then stop one for longer than its lease."""
+        """Kill a runner, one of its workers, or both; among several, now and then stop one for
+        longer than its lease."""
         runner = self.rng.choice(self.runners)
         process = psutil.Process(runner.pid)
         workers = [child for child in process.children() if child.is_running()]
@@ -194,7 +236,15 @@ class Campaign:
         working = self.in_flight()
         if self.plan.runners > 1 and self.rng.random() < 0.02:
             return self.pause(process)
-        targets = [] if victim == "runner" else workers if victim == "all" else [self.rng.choice(workers)] if workers else []
+        targets = (
+            []
+            if victim == "runner"
+            else workers
+            if victim == "all"
+            else [self.rng.choice(workers)]
+            if workers
+            else []
+        )
         if victim != "worker" or not targets:
             targets = [*targets, process]
         owned = self.owned(runner.pid) if process in targets else []
@@ -217,7 +267,8 @@ class Campaign:
         return None
 
     def pause(self, process: psutil.Process) -> None:
-        """Stop a runner in its tracks for longer than its lease, then let it go on: others have its items by then."""
+        """Stop a runner in its tracks for longer than its lease, then let it go on: others have its
+        items by then."""
         owned = self.owned(process.pid)
         process.suspend()
         self.counts["pauses"] += 1
@@ -247,12 +298,16 @@ class Campaign:
     def booked(self) -> dict[str, int]:
         """Rows that the transactional step left, by item."""
         with psycopg.connect(self.app.settings.ledger) as connection:
-            return dict(connection.execute("select item, count(*) from bookings group by item").fetchall())
+            return dict(
+                connection.execute("select item, count(*) from bookings group by item").fetchall()
+            )
 
     def watch(self, owned: list[tuple[int, int]]) -> None:
         """Time, in a thread, until somebody else has what a dead runner owned."""
         if owned:
-            self.watching.append(threading.Thread(target=self._watch, args=(owned, time.monotonic()), daemon=True))
+            self.watching.append(
+                threading.Thread(target=self._watch, args=(owned, time.monotonic()), daemon=True)
+            )
             self.watching[-1].start()
 
     def _watch(self, owned: list[tuple[int, int]], began: float) -> None:
@@ -262,7 +317,11 @@ class Campaign:
             time.sleep(0.1)
             try:
                 with psycopg.connect(self.app.settings.ledger) as connection:
-                    rows = connection.execute("select id, fence from holdfast.items where state = 'running' and id = any(%s)", (list(left),))
+                    rows = connection.execute(
+                        "select id, fence from holdfast.items where state = 'running' and id "
+                        "= any(%s)",
+                        (list(left),),
+                    )
                     left = {item: fence for item, fence in rows if left[item] == fence}
             except psycopg.Error:
                 away += 0.1  # nobody can claim while the database is away
@@ -288,25 +347,44 @@ class Campaign:
         self.sink.kill()
         reads = self.app.reads()
         audit = reads.audit(0)
-        ended = {row["item"] for state in ("completed", "dead", "cancelled") for row in reads.items(self.name, state, 10_000_000)}
+        ended = {
+            row["item"]
+            for state in ("completed", "dead", "cancelled")
+            for row in reads.items(self.name, state, 10_000_000)
+        }
         lost = [item for item in judged["acknowledged"] if item not in ended]
         terms = audit["pipelines"][self.name]
-        more: dict[str, Any] = {"operations": dict(self.operators.counts), "cancelled": terms["cancelled"]} if self.operators is not None else {}
+        more: dict[str, Any] = (
+            {"operations": dict(self.operators.counts), "cancelled": terms["cancelled"]}
+            if self.operators is not None
+            else {}
+        )
         doubled: list[str] = []
         if self.plan.patterns:
             noticed = {row["key"] for row in reads.items("notices", None, 10_000_000)}
             lost += [
-                f"{row['key']} was sent and nobody heard" for row in reads.items(self.name, "completed", 10_000_000) if row["key"] not in noticed
+                f"{row['key']} was sent and nobody heard"
+                for row in reads.items(self.name, "completed", 10_000_000)
+                if row["key"] not in noticed
             ]
         elif self.faults is not None:
             restarted = set(judged["restarted"])
             booked = self.booked()
             lost += [
-                f"{item} has no booking" for item in (row["item"] for row in reads.items(self.name, "completed", 10_000_000)) if item not in booked
+                f"{item} has no booking"
+                for item in (row["item"] for row in reads.items(self.name, "completed", 10_000_000))
+                if item not in booked
             ]
-            doubled = [f"{item} was booked {number} times" for item, number in booked.items() if number > 1 and item not in restarted]
+            doubled = [
+                f"{item} was booked {number} times"
+                for item, number in booked.items()
+                if number > 1 and item not in restarted
+            ]
             after = self.faults.progress_after_s
-            more |= {**self.faults.counts, "progress_after_database_s": round(max(after), 2) if after else None}
+            more |= {
+                **self.faults.counts,
+                "progress_after_database_s": round(max(after), 2) if after else None,
+            }
         return {
             **self.counts,
             **more,
@@ -316,7 +394,12 @@ class Campaign:
             "dead": terms["dead"],
             "lost": len(lost),
             "duplicated_effects": len(judged["duplicated"]) + len(doubled),
-            "reclaim_p99_s": round(sorted(self.reclaims)[min(int(len(self.reclaims) * 0.99), len(self.reclaims) - 1)], 2) if self.reclaims else None,
+            "reclaim_p99_s": round(
+                sorted(self.reclaims)[min(int(len(self.reclaims) * 0.99), len(self.reclaims) - 1)],
+                2,
+            )
+            if self.reclaims
+            else None,
             "balanced": audit["balanced"],
             "examples": (lost + judged["duplicated"] + doubled)[:5],
         }
@@ -363,15 +446,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ledger", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--runners", type=int, default=1, help="runner processes (PostgreSQL)")
-    parser.add_argument("--database", action="store_true", help="also stop the database at once every 2 to 20 s, and terminate backends")
-    parser.add_argument("--network", action="store_true", help="also reset, swallow, delay and half answer what runners and database say")
-    parser.add_argument("--pipeline", choices=["parcels", "all"], default="parcels", help="all: one that uses every combinator")
-    parser.add_argument("--operations", action="store_true", help="also pause, resume, cancel, restart and move items, and pause steps")
-    parser.add_argument("--json", action="store_true", help="print one JSON line (there is no other output)")
+    parser.add_argument(
+        "--database",
+        action="store_true",
+        help="also stop the database at once every 2 to 20 s, and terminate backends",
+    )
+    parser.add_argument(
+        "--network",
+        action="store_true",
+        help="also reset, swallow, delay and half answer what runners and database say",
+    )
+    parser.add_argument(
+        "--pipeline",
+        choices=["parcels", "all"],
+        default="parcels",
+        help="all: one that uses every combinator",
+    )
+    parser.add_argument(
+        "--operations",
+        action="store_true",
+        help="also pause, resume, cancel, restart and move items, and pause steps",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON line (there is no other output)"
+    )
     arguments = parser.parse_args()
     postgresql = arguments.ledger == "postgresql"
     if not postgresql and (arguments.runners > 1 or arguments.database or arguments.network):
-        parser.error("several runners, and faults of the database and the network, need --ledger postgresql")
+        parser.error(
+            "several runners, and faults of the database and the network, need --ledger postgresql"
+        )
     if arguments.operations and arguments.pipeline == "all":
         parser.error("--operations goes with --pipeline parcels, whose every start is judged")
     plan = Plan(
@@ -387,7 +491,12 @@ def main() -> None:
     folder = tempfile.mkdtemp(prefix="hf")
     result = run(plan, Path(folder))
     print(json.dumps(result))
-    if result["lost"] or result["duplicated_effects"] or not result["balanced"] or not result["completed"]:
+    if (
+        result["lost"]
+        or result["duplicated_effects"]
+        or not result["balanced"]
+        or not result["completed"]
+    ):
         sys.exit(f"see {folder}")
     shutil.rmtree(folder)
 

@@ -1,6 +1,8 @@
-"""An HTTP service with moods, in a process of its own: well, 429, 500, stalling, garbage, cutting connections, away.
+"""An HTTP service with moods, in a process of its own: well, 429, 500, stalling, garbage, cutting
+connections, away.
 
-``POST /mood`` sets it, ``GET /asked`` says how many requests ``/work`` has had, and when (Unix seconds), ``GET /work/…`` is the service.
+``POST /mood`` sets it, ``GET /asked`` says how many requests ``/work`` has had, and when (Unix
+seconds), ``GET /work/…`` is the service.
 """
 
 from __future__ import annotations
@@ -57,7 +59,12 @@ class Moody:
             if self.mood == "garbage":
                 _raw(writer, 200, b"<html>it works!</html>")
             else:
-                _write(writer, {"429": 429, "500": 500}.get(self.mood, 200), {"path": path}, "retry-after: 1\r\n" if self.mood == "429" else "")
+                _write(
+                    writer,
+                    {"429": 429, "500": 500}.get(self.mood, 200),
+                    {"path": path},
+                    "retry-after: 1\r\n" if self.mood == "429" else "",
+                )
         await writer.drain()
         return True
 
@@ -67,21 +74,31 @@ def _write(writer: asyncio.StreamWriter, status: int, body: Any, more: str = "")
 
 
 def _raw(writer: asyncio.StreamWriter, status: int, body: bytes, more: str = "") -> None:
-    writer.write(f"HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n{more}\r\n".encode() + body)
+    writer.write(
+        (
+            f"HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: "
+            f"{len(body)}\r\n{more}\r\n"
+        ).encode()
+        + body
+    )
 
 
 class Service:
     """The service's process, and what to ask of it."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", "chaos.moody"], stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "chaos.moody"], stdout=subprocess.PIPE, text=True
+        )
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
 
     def mood(self, mood: str) -> None:
         """Set its mood."""
         assert mood in MOODS
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/mood", mood.encode(), method="POST"), timeout=10).close()
+        urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/mood", mood.encode(), method="POST"), timeout=10
+        ).close()
 
     def asked(self) -> list[float]:
         """When it was asked, Unix seconds."""

@@ -1,4 +1,5 @@
-"""Operators of a kill campaign: they pause, resume, cancel, restart and move items, and pause steps, all the time."""
+"""Operators of a kill campaign: they pause, resume, cancel, restart and move items, and pause
+steps, all the time."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from holdfast.model.ids import show
 
 EVERY_S = 0.15
 RESTARTED = 7
-"""Of so many items one may be restarted: its settled steps may start again, so it is judged less strictly."""
+"""Of so many items one may be restarted: its settled steps may start again, so it is judged less
+strictly."""
 
 
 class Operators:
@@ -29,7 +31,14 @@ class Operators:
         over: ends it.
     """
 
-    def __init__(self, app: App, sink: str, newer: Pipeline[object, object], rng: random.Random, over: threading.Event) -> None:
+    def __init__(
+        self,
+        app: App,
+        sink: str,
+        newer: Pipeline[object, object],
+        rng: random.Random,
+        over: threading.Event,
+    ) -> None:
         self._app, self._sink, self._newer, self._rng, self._over = app, sink, newer, rng, over
         self.counts: Counter[str] = Counter()
 
@@ -52,12 +61,20 @@ class Operators:
 
     def _once(self) -> None:
         with closing(self._app.reads()) as reads:
-            live = reads.find_ids(Filter(states=("queued", "running", "waiting", "paused")), Page(300), self._app.clock.now_ms())
-            ended = reads.find_ids(Filter(states=("completed", "dead")), Page(100), self._app.clock.now_ms())
+            live = reads.find_ids(
+                Filter(states=("queued", "running", "waiting", "paused")),
+                Page(300),
+                self._app.clock.now_ms(),
+            )
+            ended = reads.find_ids(
+                Filter(states=("completed", "dead")), Page(100), self._app.clock.now_ms()
+            )
         if not live:
             return
         some = self._rng.sample(live, min(len(live), self._rng.choice((1, 1, 2, 5))))
-        verb = self._rng.choice(("pause", "pause", "resume", "resume", "cancel", "restart", "move", "move", "step"))
+        verb = self._rng.choice(
+            ("pause", "pause", "resume", "resume", "cancel", "restart", "move", "move", "step")
+        )
         if verb == "pause":
             self._note(verb, self._app.pause(some).changed)
         elif verb == "resume":
@@ -71,7 +88,12 @@ class Operators:
             chosen = [item for item in (*some, *ended) if item % RESTARTED == 0][:3]
             for item in chosen:
                 tell(self._sink, {"what": "restarted", "item": show(item)})
-            self._note(verb, self._app.restart(chosen, step=self._rng.choice(("", "polish", "weigh"))).changed if chosen else 0)
+            self._note(
+                verb,
+                self._app.restart(chosen, step=self._rng.choice(("", "polish", "weigh"))).changed
+                if chosen
+                else 0,
+            )
         elif verb == "move":
             for item in some:
                 tell(self._sink, {"what": "moved", "item": show(item)})

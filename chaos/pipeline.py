@@ -1,4 +1,5 @@
-"""What the kill campaign runs: five steps on the loop and in workers, each telling the sink of its start, three of an effect."""
+"""What the kill campaign runs: five steps on the loop and in workers, each telling the sink of its
+start, three of an effect."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ ORDER = ("receive", "weigh", "polish", "record", "close")
 """The steps in order."""
 
 
-def say(ctx: Context, step_name: str, settled: tuple[str, ...], effect: bool = False, item: str = "") -> None:
+def say(
+    ctx: Context, step_name: str, settled: tuple[str, ...], effect: bool = False, item: str = ""
+) -> None:
     """Tell the sink that a step starts, which ones before it are settled, and of its effect."""
     message: dict[str, Any] = {"item": item or ctx.item, "step": step_name}
     tell(SINK, {"what": "start", "settled": settled, **message})

@@ -1,4 +1,5 @@
-"""A bad network between runners and PostgreSQL: a proxy on a unix socket that resets, swallows, delays, and answers half."""
+"""A bad network between runners and PostgreSQL: a proxy on a unix socket that resets, swallows,
+delays, and answers half."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Proxy:
         self._ready.wait()
 
     def fault(self, mode: str) -> None:
-        """Begin a fault; ``pass`` ends it. A reset happens once; what was swallowed or half answered is cut when it ends."""
+        """Begin a fault; ``pass`` ends it. A reset happens once; what was swallowed or half
+        answered is cut when it ends."""
         before, self.mode = self.mode, mode
         if mode == "reset" or (mode == "pass" and before in ("black-hole", "half-open")):
             self._loop.call_soon_threadsafe(self._cut)
@@ -55,7 +57,9 @@ class Proxy:
             there_reader, there_writer = await asyncio.open_unix_connection(str(self._target))
             self._lines.add(there_writer)
             try:
-                await asyncio.gather(self._pump(reader, there_writer, False), self._pump(there_reader, writer, True))
+                await asyncio.gather(
+                    self._pump(reader, there_writer, False), self._pump(there_reader, writer, True)
+                )
             finally:
                 self._lines.discard(there_writer)
                 there_writer.transport.abort()
@@ -65,7 +69,9 @@ class Proxy:
             self._lines.discard(writer)
             writer.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool
+    ) -> None:
         while data := await source.read(65536):
             while self.mode == "black-hole":
                 await asyncio.sleep(0.05)

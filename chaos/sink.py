@@ -1,7 +1,9 @@
-"""The judge: a process of its own that logs what steps and submitters tell it, and never hears of the ledger.
+"""The judge: a process of its own that logs what steps and submitters tell it, and never hears of
+the ledger.
 
-It is an idempotent service: an effect is accepted once per key. It counts an effect that is accepted twice for one task
-(two keys), and a start of a task whose settlement it had seen: a step that starts says which steps before it are settled.
+It is an idempotent service: an effect is accepted once per key. It counts an effect that is
+accepted twice for one task (two keys), and a start of a task whose settlement it had seen: a step
+that starts says which steps before it are settled.
 """
 
 from __future__ import annotations
@@ -48,10 +50,18 @@ class Judge:
         self.starts += 1
         self.last_start = time.monotonic()
         if time.monotonic() > self.cancelled.get(message["item"], 1e18) + HEARD_S:
-            self.duplicated.append(f"{message['item']} started {message['step']} after it was cancelled")
+            self.duplicated.append(
+                f"{message['item']} started {message['step']} after it was cancelled"
+            )
         heard = time.monotonic() > self.moved.get(message["item"], -1e18) + HEARD_S
-        if (message["item"], message["step"]) in self.settled and message["item"] not in self.restarted and heard:
-            self.duplicated.append(f"{message['item']} started {message['step']} after it was settled")
+        if (
+            (message["item"], message["step"]) in self.settled
+            and message["item"] not in self.restarted
+            and heard
+        ):
+            self.duplicated.append(
+                f"{message['item']} started {message['step']} after it was settled"
+            )
         self.settled.update((message["item"], step) for step in message["settled"])
 
     def _known(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +79,8 @@ class Judge:
         self.restarted.add(message["item"])
 
     def _moved(self, message: dict[str, Any]) -> None:
-        """It is another runner's before the one that has it hears of that: nothing that this one does is written any more."""
+        """It is another runner's before the one that has it hears of that: nothing that this one
+        does is written any more."""
         self.moved[message["item"]] = time.monotonic()
 
     def _cancelled(self, message: dict[str, Any]) -> None:
@@ -85,7 +96,9 @@ class Judge:
     def _report(self, message: dict[str, Any]) -> dict[str, Any]:
         return {
             "submitted": len(self.submitted),
-            "acknowledged": sorted(self.acknowledged) if message.get("keys") else len(self.acknowledged),
+            "acknowledged": sorted(self.acknowledged)
+            if message.get("keys")
+            else len(self.acknowledged),
             "duplicated": self.duplicated,
             "restarted": sorted(self.restarted),
             "starts": self.starts,

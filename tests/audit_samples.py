@@ -9,7 +9,23 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from holdfast import BadInputError, Retry, case, child, each, emit, first_ok, gather, on, pipeline, refine, review, route, step, wait_for
+from holdfast import (
+    BadInputError,
+    Retry,
+    case,
+    child,
+    each,
+    emit,
+    first_ok,
+    gather,
+    on,
+    pipeline,
+    refine,
+    review,
+    route,
+    step,
+    wait_for,
+)
 
 ONCE = Retry(attempts=1)
 
@@ -113,8 +129,13 @@ async def judge(text: str) -> Score:
 
 @step(retry=ONCE)
 async def closed(
-    summed: int, way: str, pair: tuple[str | None, str | None], answer: str, text: str, more: str | None
-) -> Paid:  # fmt: skip
+    summed: int,
+    way: str,
+    pair: tuple[str | None, str | None],
+    answer: str,
+    text: str,
+    more: str | None,
+) -> Paid:
     """Takes all of it."""
     return Paid(f"{summed} {way} {pair} {answer} {text} {more}")
 

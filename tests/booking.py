@@ -1,4 +1,5 @@
-"""Pipelines with transactional steps: apart from the other samples, since only a ledger in PostgreSQL serves them."""
+"""Pipelines with transactional steps: apart from the other samples, since only a ledger in
+PostgreSQL serves them."""
 
 from __future__ import annotations
 
@@ -9,14 +10,18 @@ from tests.samples import SOON, Order, count, mean
 @step.transactional(retry=SOON, timeout=Timeout("2s"))
 def book(tx: Transaction, ctx: Context, order: Order) -> int:
     """Writes to a table of one's own, in ways that go wrong too."""
-    tx.execute("insert into bookings (item, number) values (%s, %s)", (ctx.item, len(order.numbers or [])))
+    tx.execute(
+        "insert into bookings (item, number) values (%s, %s)", (ctx.item, len(order.numbers or []))
+    )
     if order.kind == "bad":
         raise BadInputError("refused after it had written")
     if order.kind == "slow":
         tx.execute("select pg_sleep(60)")
     if order.kind == "deferred":
         tx.execute("insert into bookings (item, number) values (%(item)s, -1)", {"item": ctx.item})
-    return int(tx.execute("select count(*) from bookings where item = %s", (ctx.item,)).fetchone()[0])
+    return int(
+        tx.execute("select count(*) from bookings where item = %s", (ctx.item,)).fetchone()[0]
+    )
 
 
 @step.transactional(retry=SOON, timeout=Timeout("30s"))

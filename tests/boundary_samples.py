@@ -106,7 +106,11 @@ def _deep() -> int:
 
 
 def _nested(depth: int, leaf: Exception) -> Exception:
-    return leaf if depth == 0 else ExceptionGroup(f"level {depth}", [_nested(depth - 1, leaf), ValueError("beside")])
+    return (
+        leaf
+        if depth == 0
+        else ExceptionGroup(f"level {depth}", [_nested(depth - 1, leaf), ValueError("beside")])
+    )
 
 
 def _raise(error: BaseException) -> NoReturn:
@@ -140,15 +144,24 @@ WAYS: dict[str, tuple[str, Callable[[], Any]]] = {
     "liar": ("transient", lambda: _raise(Liar())),
     "argument-without-text": ("transient", lambda: _raise(ValueError(NoText()))),
     "retry-after-text": ("transient", lambda: _raise(TransientError("429", retry_after="0.01"))),  # type: ignore[arg-type]
-    "retry-after-object": ("transient", lambda: _raise(TransientError("429", retry_after=object()))),  # type: ignore[arg-type]
+    "retry-after-object": (
+        "transient",
+        lambda: _raise(TransientError("429", retry_after=object())),  # type: ignore[arg-type]
+    ),
     "retry-after-negative": ("transient", lambda: _raise(TransientError("429", retry_after=-3))),
-    "retry-after-nan": ("transient", lambda: _raise(TransientError("429", retry_after=float("nan")))),
+    "retry-after-nan": (
+        "transient",
+        lambda: _raise(TransientError("429", retry_after=float("nan"))),
+    ),
     "cycle": ("transient", _cycle),
     "deep": ("bug", _deep),
     "nested": ("transient", lambda: _raise(_nested(12, TransientError("inside")))),
     "crowd": ("transient", _crowd),
     "text": ("transient", lambda: _raise(ValueError(HOSTILE))),
-    "wrapped": ("bad-input", lambda: _from(RuntimeError("vendor call failed"), BadInputError("no text layer"))),
+    "wrapped": (
+        "bad-input",
+        lambda: _from(RuntimeError("vendor call failed"), BadInputError("no text layer")),
+    ),
     "type-error": ("bug", lambda: len(5)),  # type: ignore[arg-type]
     "key-error": ("bug", lambda: dict[str, int]()["missing"]),
     "assertion": ("bug", lambda: _raise(AssertionError())),
@@ -194,7 +207,9 @@ def _declare(where: str, effects: str) -> None:
         return made(way)  # type: ignore[no-any-return]
 
     name = f"failing_{where}_{effects}"
-    PIPELINES[where, effects] = globals()[name] = pipeline(version="1", key=lambda way: way.how, name=name)(flow)
+    PIPELINES[where, effects] = globals()[name] = pipeline(
+        version="1", key=lambda way: way.how, name=name
+    )(flow)
 
 
 PIPELINES: dict[tuple[str, str], Any] = {}
@@ -203,7 +218,7 @@ for _where in ("loop", "process", "threads"):
         _declare(_where, _effects)
 
 
-# -- timeouts and tasks ------------------------------------------------------------------------------------------
+# -- timeouts and tasks --------------------------------------------------------------------------
 
 SHORT, TWICE = Timeout(ceiling="300ms", learn=False), Retry(attempts=2, base="1ms", cap="2ms")
 

@@ -24,7 +24,12 @@ class Line:
         """Run one; it must end with this exit code."""
         refused = ""
         try:
-            got = typer.main.get_command(commands).main(list(words), prog_name="holdfast", standalone_mode=False) or 0
+            got = (
+                typer.main.get_command(commands).main(
+                    list(words), prog_name="holdfast", standalone_mode=False
+                )
+                or 0
+            )
         except HoldfastError as error:
             got, refused = 2, str(error)
         out, self.err = self._capsys.readouterr()

@@ -28,7 +28,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> LocalPostgres:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> LocalPostgres:
     """A real PostgreSQL for the whole run. All processes share it; the last one stops it."""
     folder = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):

@@ -31,7 +31,10 @@ class Scan:
 @step()
 def pages(scan: Scan) -> list[Page]:
     """Pictures in a list of dataclasses."""
-    return [Page(number, Image.new("RGB", (20 + number, 10), (number, 0, 0))) for number in range(scan.pages)]
+    return [
+        Page(number, Image.new("RGB", (20 + number, 10), (number, 0, 0)))
+        for number in range(scan.pages)
+    ]
 
 
 @step()
@@ -50,7 +53,12 @@ def untouched(array: Artifact) -> Artifact:
 @step(runs="threads")
 def table(arrays: list[np.ndarray]) -> pa.Table:
     """A table of sums, in a thread."""
-    return pa.table({"width": [array.shape[1] for array in arrays], "red": [int(array[..., 0].max()) for array in arrays]})
+    return pa.table(
+        {
+            "width": [array.shape[1] for array in arrays],
+            "red": [int(array[..., 0].max()) for array in arrays],
+        }
+    )
 
 
 @step()

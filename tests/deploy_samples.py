@@ -15,7 +15,10 @@ NoFax = enum.Enum("NoFax", {"INVOICE": "invoice"})
 
 def claim(**more: Any) -> type[Any]:
     """A type of payloads: an id, a folder, and further fields by type, or by type and default."""
-    fields = [(name, kind[0], field(default=kind[1])) if isinstance(kind, tuple) else (name, kind) for name, kind in more.items()]
+    fields = [
+        (name, kind[0], field(default=kind[1])) if isinstance(kind, tuple) else (name, kind)
+        for name, kind in more.items()
+    ]
     return make_dataclass("Claim", [("id", str), ("folder", str), *fields], kw_only=True)
 
 
@@ -122,8 +125,11 @@ for _one in (_pays, _pays_later):
 pays: Pipeline[Any, Any] = pipeline(version="1", key=lambda claim: claim.id, name="paying")(_pays)
 """Charges a card."""
 
-pays_later: Pipeline[Any, Any] = pipeline(version="2", key=lambda claim: claim.id, name="paying")(_pays_later)
-"""The step that charges has another number, and another step has its number; it has an effect of the same name."""
+pays_later: Pipeline[Any, Any] = pipeline(version="2", key=lambda claim: claim.id, name="paying")(
+    _pays_later
+)
+"""The step that charges has another number, and another step has its number; it has an effect of
+the same name."""
 
 
 def paying(payload: type[Any]) -> Pipeline[Any, Any]:

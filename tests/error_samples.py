@@ -1,4 +1,5 @@
-"""A step for each executor that fails in the way that its input says, in a pipeline for each pattern."""
+"""A step for each executor that fails in the way that its input says, in a pipeline for each
+pattern."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ from holdfast import (
 )
 from holdfast.errors import LedgerUnavailableError
 
-OPTIONS: dict[str, Any] = {"retry": Retry(attempts=3, base="1ms", cap="5ms"), "timeout": Timeout(ceiling="400ms", learn=False)}
+OPTIONS: dict[str, Any] = {
+    "retry": Retry(attempts=3, base="1ms", cap="5ms"),
+    "timeout": Timeout(ceiling="400ms", learn=False),
+}
 
 
 @dataclass
@@ -112,13 +116,19 @@ async def shown(result: str | None) -> str:
 
 
 PIPELINES: dict[tuple[str, str], Any] = {}
-RUNS = {"loop": (async_body, "auto"), "process": (sync_body, "auto"), "threads": (threaded_body, "threads")}
+RUNS = {
+    "loop": (async_body, "auto"),
+    "process": (sync_body, "auto"),
+    "threads": (threaded_body, "threads"),
+}
 
 
 def _declare(executor: str) -> None:
     body, runs = RUNS[executor]
     plain: Any = step(**OPTIONS, runs=runs, name=f"in_{executor}")(body)  # type: ignore[call-overload]
-    skipped: Any = step(**OPTIONS, runs=runs, name=f"optional_{executor}", optional=True, flag="skipped")(body)  # type: ignore[call-overload]
+    skipped: Any = step(
+        **OPTIONS, runs=runs, name=f"optional_{executor}", optional=True, flag="skipped"
+    )(body)  # type: ignore[call-overload]
     asked: Any = step(**OPTIONS, runs=runs, name=f"asked_{executor}", exhausted="review")(body)  # type: ignore[call-overload]
 
     def alone(case: Case) -> str:

@@ -26,8 +26,12 @@ def _call(ask: Ask, name: str) -> str:
 
 BIG = Dependency("big-model", failures=2, window=4, probe="100ms", probe_cap="100ms", reserve=50)
 SLOW_PROBE = Dependency("slow-probe", failures=2, window=4, probe="1h", probe_cap="1h", reserve=50)
-FAILING = Dependency("failing", failures=2, window=4, probe="1h", probe_cap="1h", reserve=50, when_open="fail")
-WAITING = Dependency("waiting", failures=2, window=4, probe="200ms", probe_cap="200ms", reserve=50, when_open="wait")
+FAILING = Dependency(
+    "failing", failures=2, window=4, probe="1h", probe_cap="1h", reserve=50, when_open="fail"
+)
+WAITING = Dependency(
+    "waiting", failures=2, window=4, probe="200ms", probe_cap="200ms", reserve=50, when_open="wait"
+)
 BACKOFF = Retry(attempts=50, base="1h", cap="1h")
 QUICK = Retry(attempts=50, base="5ms", cap="10ms")
 

@@ -1,4 +1,5 @@
-"""A module that a step imports when it first runs, and that changes the process, as `load_dotenv()` and the like do."""
+"""A module that a step imports when it first runs, and that changes the process, as `load_dotenv()`
+and the like do."""
 
 from __future__ import annotations
 

@@ -48,11 +48,20 @@ def state() -> dict[str, Any]:
         "umask": oct(umask()),
         "handlers": [str(signal.getsignal(number)) for number in numbers],
         "mask": sorted(int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-        "timers": [signal.getitimer(which)[0] > 0 for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
-        "limits": [list(resource.getrlimit(which)) for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)],
+        "timers": [
+            signal.getitimer(which)[0] > 0
+            for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+        ],
+        "limits": [
+            list(resource.getrlimit(which))
+            for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
+        ],
         "path": list(sys.path),
         "recursion": sys.getrecursionlimit(),
-        "streams": [stream is not None and not stream.closed for stream in (sys.stdin, sys.stdout, sys.stderr)],
+        "streams": [
+            stream is not None and not stream.closed
+            for stream in (sys.stdin, sys.stdout, sys.stderr)
+        ],
         "files": [file_of(number) for number in (0, 1, 2)],
         "locale": locale.setlocale(locale.LC_ALL),
         "collector": gc.isenabled(),
@@ -285,9 +294,11 @@ def import_late(deed: Deed) -> dict[str, Any]:
 
     assert tests.hygiene_lazy
     return {
-        "module": os.environ.get("HYGIENE_OF_A_MODULE"), "attempts": found.get("HYGIENE_OF_A_MODULE"), "path": sys.path[-1],
+        "module": os.environ.get("HYGIENE_OF_A_MODULE"),
+        "attempts": found.get("HYGIENE_OF_A_MODULE"),
+        "path": sys.path[-1],
         "precision": decimal.getcontext().prec,
-    }  # fmt: skip
+    }
 
 
 @pipeline(version="1", key=lambda deed: str(deed.id))
@@ -312,7 +323,12 @@ class Owner:
         self.server.stdin.flush()
         answer = self.server.stdout.readline().decode().strip()
         thread = self.threads.submit(threading.get_ident).result()
-        return {"child": answer, "pid": self.server.pid, "thread": thread > 0, "variable": os.environ.get("HYGIENE_OF_A_CLASS")}
+        return {
+            "child": answer,
+            "pid": self.server.pid,
+            "thread": thread > 0,
+            "variable": os.environ.get("HYGIENE_OF_A_CLASS"),
+        }
 
 
 owner = step.of(Owner, retry=ONCE)

@@ -1,4 +1,5 @@
-"""Pipelines that the tests of operations run: steps that write down when they begin and end, and wait for a file to go on."""
+"""Pipelines that the tests of operations run: steps that write down when they begin and end, and
+wait for a file to go on."""
 
 from __future__ import annotations
 
@@ -8,7 +9,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast import Alerts, BadInputError, Dependency, Keep, Retry, Timeout, TransientError, each, first_ok, pipeline, review, step
+from holdfast import (
+    Alerts,
+    BadInputError,
+    Dependency,
+    Keep,
+    Retry,
+    Timeout,
+    TransientError,
+    each,
+    first_ok,
+    pipeline,
+    review,
+    step,
+)
 
 SOON = Retry(attempts=3, base="1ms", cap="5ms")
 
@@ -128,7 +142,12 @@ async def wordy(job: Job) -> str:
     return job.customer
 
 
-@pipeline(version="1", key=lambda job: job.id, search=("customer", "amount"), alerts=Alerts(dead=3, dead_per_hour=5))
+@pipeline(
+    version="1",
+    key=lambda job: job.id,
+    search=("customer", "amount"),
+    alerts=Alerts(dead=3, dead_per_hour=5),
+)
 def picked(job: Job) -> str:
     """Two steps that may fail."""
     return wordy(picky(job))
@@ -192,7 +211,10 @@ def lettering(job: Job) -> list[str]:
     return each(lettered)(tags_of(job))
 
 
-@step(retry=Retry(attempts=50, base="5ms", cap="20ms"), depends=Dependency("ledger-of-clients", failures=3, probe="300ms", probe_cap="1s"))
+@step(
+    retry=Retry(attempts=50, base="5ms", cap="20ms"),
+    depends=Dependency("ledger-of-clients", failures=3, probe="300ms", probe_cap="1s"),
+)
 async def called(job: Job) -> str:
     """Its service is there while a file is."""
     log(job, "called")
@@ -207,7 +229,10 @@ def calling(job: Job) -> str:
     return called(job)
 
 
-@step(retry=Retry(attempts=2, base="1ms", cap="5ms"), timeout=Timeout(ceiling="60s", floor="300ms", warm_up=10))
+@step(
+    retry=Retry(attempts=2, base="1ms", cap="5ms"),
+    timeout=Timeout(ceiling="60s", floor="300ms", warm_up=10),
+)
 async def paced(job: Job) -> str:
     """Takes as many milliseconds as it is told."""
     await asyncio.sleep(job.amount / 1000)

@@ -8,8 +8,11 @@ import psycopg
 import pytest
 
 
-def cut_at_commit(monkeypatch: pytest.MonkeyPatch, after: bool, name: str = "holdfast") -> list[str]:
-    """Lose one connection of this application name, at its next COMMIT; the answer says whether that has happened."""
+def cut_at_commit(
+    monkeypatch: pytest.MonkeyPatch, after: bool, name: str = "holdfast"
+) -> list[str]:
+    """Lose one connection of this application name, at its next COMMIT; the answer says whether
+    that has happened."""
     cut: list[str] = []
     original = psycopg.Connection.execute
 

@@ -1,4 +1,5 @@
-"""A real local server that speaks S3, and the library's own local backend: fixtures of places for artifacts."""
+"""A real local server that speaks S3, and the library's own local backend: fixtures of places for
+artifacts."""
 
 from __future__ import annotations
 
@@ -38,9 +39,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / "objects").mkdir()
         return f"file://{tmp_path}/objects"
     for name, value in (
-        ("AWS_ENDPOINT", request.getfixturevalue("endpoint")), ("AWS_ALLOW_HTTP", "true"), ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"),
-    ):  # fmt: skip
+        ("AWS_ENDPOINT", request.getfixturevalue("endpoint")),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ):
         monkeypatch.setenv(name, value)
     bucket = f"holdfast-{os.urandom(4).hex()}"
     _make_bucket(os.environ["AWS_ENDPOINT"], bucket)
@@ -50,5 +54,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 def _make_bucket(endpoint: str, bucket: str) -> None:
     import boto3
 
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
     client.create_bucket(Bucket=bucket)

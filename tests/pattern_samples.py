@@ -1,4 +1,5 @@
-"""Pipelines with every combinator that the tests run; a module of their own, so that worker processes can import them."""
+"""Pipelines with every combinator that the tests run; a module of their own, so that worker
+processes can import them."""
 
 from __future__ import annotations
 
@@ -137,7 +138,13 @@ def late_ones(claim: Claim) -> str:
 @pipeline(version="1", key=lambda claim: claim.id)
 def by_rule(claim: Claim) -> str:
     """One is needed, one is waited for, one is taken if it is there."""
-    return joined(gather(branch(quick, missing="fail"), branch(other, missing="wait"), branch(slow, missing="proceed"))(claim))
+    return joined(
+        gather(
+            branch(quick, missing="fail"),
+            branch(other, missing="wait"),
+            branch(slow, missing="proceed"),
+        )(claim)
+    )
 
 
 @step()
@@ -185,13 +192,17 @@ def refined(claim: Claim) -> str:
 @pipeline(version="1", key=lambda claim: claim.id)
 def best_of(claim: Claim) -> str:
     """The shortest of two."""
-    return refine(draft, judge, until=lambda length: False, max_iterations=2, score=lambda length: -length)(claim)
+    return refine(
+        draft, judge, until=lambda length: False, max_iterations=2, score=lambda length: -length
+    )(claim)
 
 
 @pipeline(version="1", key=lambda claim: claim.id)
 def given_up(claim: Claim) -> str:
     """A dead letter after two."""
-    return refine(draft, judge, until=lambda length: False, max_iterations=2, exhausted="bury")(claim)
+    return refine(draft, judge, until=lambda length: False, max_iterations=2, exhausted="bury")(
+        claim
+    )
 
 
 @step()
@@ -253,7 +264,9 @@ def awaiting(claim: Claim) -> str:
 @pipeline(version="1", key=lambda claim: claim.id)
 def impatient(claim: Claim) -> str:
     """Does not wait for long."""
-    return paid(wait_for("payment.received", Payment, timeout="200ms", flag="unpaid")(number(claim)))
+    return paid(
+        wait_for("payment.received", Payment, timeout="200ms", flag="unpaid")(number(claim))
+    )
 
 
 @step()

@@ -1,4 +1,5 @@
-"""Pipelines whose items are revised and restarted: steps that write down what they do, with effects, children, reviews and gates."""
+"""Pipelines whose items are revised and restarted: steps that write down what they do, with
+effects, children, reviews and gates."""
 
 from __future__ import annotations
 
@@ -7,7 +8,20 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast import BadInputError, Context, Keep, Retry, case, child, each, pipeline, review, route, step, wait_for
+from holdfast import (
+    BadInputError,
+    Context,
+    Keep,
+    Retry,
+    case,
+    child,
+    each,
+    pipeline,
+    review,
+    route,
+    step,
+    wait_for,
+)
 
 SOON = Retry(attempts=3, base="1ms", cap="5ms")
 

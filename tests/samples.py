@@ -194,10 +194,14 @@ class Doubler:
             raise RuntimeError("thirteen")
         if 15 in numbers:
             os._exit(7)
-        return [Failed("fourteen", retry=False) if number == 14 else 2 * number for number in numbers]
+        return [
+            Failed("fourteen", retry=False) if number == 14 else 2 * number for number in numbers
+        ]
 
 
-doubled = step.batched(Doubler, batch=Batch(size=4, wait="20ms"), retry=Retry(attempts=2, base="1ms"))
+doubled = step.batched(
+    Doubler, batch=Batch(size=4, wait="20ms"), retry=Retry(attempts=2, base="1ms")
+)
 
 
 @pipeline(version="1", key=str)

@@ -29,7 +29,10 @@ class Verdict:
 async def read(ctx: Context, claim: Claim) -> list[int]:
     """Fails for every fourth claim while no file says that it is mended."""
     ctx.cost(0.002)
-    if claim.number % 4 == 3 and not Path(os.environ.get("HOLDFAST_TEST_MENDED", "/nonexistent")).exists():
+    if (
+        claim.number % 4 == 3
+        and not Path(os.environ.get("HOLDFAST_TEST_MENDED", "/nonexistent")).exists()
+    ):
         raise ValueError(f"<script>alert('{claim.id}')</script> cannot be read")
     return list(range(claim.number % 3 + 1))
 

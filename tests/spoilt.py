@@ -18,11 +18,17 @@ SERVED: list[Any] = [everything, heard, doomed, asked, parent, awaiting, bulky]
 
 
 def fill(app: App) -> None:
-    """Items of every kind: completed, dead, waiting for a person, a child and an event; an operation; a redrive."""
+    """Items of every kind: completed, dead, waiting for a person, a child and an event; an
+    operation; a redrive."""
     payloads: list[Any] = [
-        (everything, Sheet("good")), (everything, Sheet("borne", "b", (1, -2, 3))), (doomed, Sheet("dead")), (doomed, Sheet("again")),
-        (parent, Sheet("p")), (awaiting, Sheet("w")), (bulky, Sheet("bulk")),
-    ]  # fmt: skip
+        (everything, Sheet("good")),
+        (everything, Sheet("borne", "b", (1, -2, 3))),
+        (doomed, Sheet("dead")),
+        (doomed, Sheet("again")),
+        (parent, Sheet("p")),
+        (awaiting, Sheet("w")),
+        (bulky, Sheet("bulk")),
+    ]
     app.run(SERVED, payloads, manifest="monday")
     with closing(app.reads()) as reads:
         letters = [one["letter"] for one in reads.letters(None, "open", 9) if one["key"] == "again"]
@@ -54,7 +60,12 @@ class Ledger:
 
         database = apsw.Connection(str(path))
         database.set_busy_timeout(5_000)
-        for trigger in ("items_transition", "receipts_append_only", "receipts_never_deleted", "trail_end"):
+        for trigger in (
+            "items_transition",
+            "receipts_append_only",
+            "receipts_never_deleted",
+            "trail_end",
+        ):
             database.execute(f"drop trigger if exists {trigger}")
         for statement in statements:
             database.execute(statement)
@@ -64,14 +75,18 @@ class Ledger:
         """The rules that an audit of the rows finds broken."""
         with closing(self.app.reads()) as reads:
             found = reads.audit(0)
-        assert found["balanced"] == (not found["broken"] and all(terms["balanced"] for terms in found["pipelines"].values()))
+        assert found["balanced"] == (
+            not found["broken"] and all(terms["balanced"] for terms in found["pipelines"].values())
+        )
         return [one["rule"] for one in found["broken"]]
 
 
 def spoilt_app(kind: str, folder: Path, request: pytest.FixtureRequest) -> App:
     """A ledger of a kind, ``sqlite`` or ``postgres``, with items of every kind."""
     server: LocalPostgres | None = request.getfixturevalue("server") if kind == "postgres" else None
-    app = App(home=folder / "home", ledger="" if server is None else server.new_database(), workers=1)
+    app = App(
+        home=folder / "home", ledger="" if server is None else server.new_database(), workers=1
+    )
     fill(app)
     return app
 

@@ -7,7 +7,19 @@ import logging
 import time
 from dataclasses import dataclass
 
-from holdfast import Batch, Budget, Context, Failed, Retry, Timeout, child, each, pipeline, secret, step
+from holdfast import (
+    Batch,
+    Budget,
+    Context,
+    Failed,
+    Retry,
+    Timeout,
+    child,
+    each,
+    pipeline,
+    secret,
+    step,
+)
 
 
 @dataclass
@@ -97,7 +109,11 @@ class Embedding:
 embedding = step.batched(Embedding, batch=Batch(size=4, wait="200ms"), gpus=0.5)
 
 
-@step(gpus=2, retry=Retry(attempts=2, base="1ms", cap="2ms"), timeout=Timeout(ceiling="300ms", floor="300ms", learn=False))
+@step(
+    gpus=2,
+    retry=Retry(attempts=2, base="1ms", cap="2ms"),
+    timeout=Timeout(ceiling="300ms", floor="300ms", learn=False),
+)
 async def trained(number: int) -> int:
     """Two GPUs; hangs for ever when its number is 7."""
     await asyncio.sleep(60 if number == 7 else 0.1)

@@ -1,4 +1,5 @@
-"""Values of many types, and for each a pipeline that hands it from a worker process over the loop and a thread to another process."""
+"""Values of many types, and for each a pipeline that hands it from a worker process over the loop
+and a thread to another process."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ class Invoice(BaseModel):
     """What a language model answers with: camel case, everything optional."""
 
     number: str | None = Field(default=None, alias="invoiceNumber")
-    total: float | None = Field(default=None, validation_alias="totalAmount", serialization_alias="sum")
+    total: float | None = Field(
+        default=None, validation_alias="totalAmount", serialization_alias="sum"
+    )
 
 
 class Priced(BaseModel):
@@ -125,25 +128,59 @@ def _image() -> Image.Image:
 
 
 VALUES: dict[str, tuple[Any, Callable[[], Any]]] = {
-    "aliased": (Invoice, lambda: Invoice.model_validate({"invoiceNumber": "R-1", "totalAmount": 12.5})),
-    "priced": (Priced, lambda: Priced(net=Decimal("1.10"), when=datetime(2024, 2, 29, 1, 2, 3, 4, UTC), tags=frozenset({"a", "b"}))),
-    "generic": (Box[Cat], lambda: Box[Cat].model_validate({"content": Cat(), "more": [1, {"a": None}]})),
+    "aliased": (
+        Invoice,
+        lambda: Invoice.model_validate({"invoiceNumber": "R-1", "totalAmount": 12.5}),
+    ),
+    "priced": (
+        Priced,
+        lambda: Priced(
+            net=Decimal("1.10"),
+            when=datetime(2024, 2, 29, 1, 2, 3, 4, UTC),
+            tags=frozenset({"a", "b"}),
+        ),
+    ),
+    "generic": (
+        Box[Cat],
+        lambda: Box[Cat].model_validate({"content": Cat(), "more": [1, {"a": None}]}),
+    ),
     "models": (list[Cat | Dog], lambda: [Dog(tricks=["sit"]), Cat(lives=3)]),
     "root": (RootModel[dict[str, int]], lambda: RootModel[dict[str, int]]({"z": 1, "a": 2})),
-    "struct": (list[Event], lambda: [Event("a", datetime(2024, 1, 1, tzinfo=UTC), {"é\0": 1}), Event("b")]),
+    "struct": (
+        list[Event],
+        lambda: [Event("a", datetime(2024, 1, 1, tzinfo=UTC), {"é\0": 1}), Event("b")],
+    ),
     "tree": (Tree, lambda: Tree([Leaf(1), Leaf(2, -0.0)], Level.HIGH, Tree([]))),
     "named": (list[Point], lambda: [Point(1, 2.5)]),
     "typed": (Entry, lambda: Entry(name="x")),
     "builtin": (
         tuple[set[int], frozenset[str], bytes, UUID, timedelta, date, time, Colour | None],
-        lambda: ({3, 1}, frozenset({"a"}), b"\0\xff", UUID(int=7), timedelta(-1, 3, 4), date(2024, 2, 29), time(1, 2, 3, 4), Colour.RED),
+        lambda: (
+            {3, 1},
+            frozenset({"a"}),
+            b"\0\xff",
+            UUID(int=7),
+            timedelta(-1, 3, 4),
+            date(2024, 2, 29),
+            time(1, 2, 3, 4),
+            Colour.RED,
+        ),
     ),
-    "keys": (dict[UUID, dict[int, Decimal]], lambda: {UUID(int=7): {-1: Decimal("1.00"), 2**70: Decimal("1E+5")}}),
+    "keys": (
+        dict[UUID, dict[int, Decimal]],
+        lambda: {UUID(int=7): {-1: Decimal("1.00"), 2**70: Decimal("1E+5")}},
+    ),
     "number": (float | None, lambda: 3),
-    "plain": (Any, lambda: {"z": [1, 1.0, True, None, "text\0", {"nested": [-0.0, 2**64]}], "a": ""}),
+    "plain": (
+        Any,
+        lambda: {"z": [1, 1.0, True, None, "text\0", {"nested": [-0.0, 2**64]}], "a": ""},
+    ),
     "image": (Image.Image, _image),
     "array": (np.ndarray, lambda: np.asfortranarray(np.array([[1.5, math.nan], [math.inf, -0.0]]))),
-    "table": (pa.Table, lambda: pa.table({"n": [1, None], "t": ["a", "b"]}).replace_schema_metadata({"k": "v"})),
+    "table": (
+        pa.Table,
+        lambda: pa.table({"n": [1, None], "t": ["a", "b"]}).replace_schema_metadata({"k": "v"}),
+    ),
 }
 
 REFUSED: dict[str, tuple[Any, Callable[[], Any], str]] = {
@@ -168,8 +205,11 @@ def _annotated(fn: Any, takes: Any, gives: Any) -> Any:
     return fn
 
 
-def handed(name: str, kind: Any, make: Callable[[], Any], refused: bool = False) -> Pipeline[str, str]:
-    """A pipeline that makes the value, hands it through every executor, and says how it differs at the end from a new one."""
+def handed(
+    name: str, kind: Any, make: Callable[[], Any], refused: bool = False
+) -> Pipeline[str, str]:
+    """A pipeline that makes the value, hands it through every executor, and says how it differs at
+    the end from a new one."""
 
     def give(_: Any) -> Any:
         return make()
@@ -185,7 +225,9 @@ def handed(name: str, kind: Any, make: Callable[[], Any], refused: bool = False)
 
     made = step(retry=ONCE, name="give")(_annotated(give, str, kind))
     second = step(retry=ONCE, name="over_the_loop")(_annotated(over_the_loop, kind, kind))
-    third = step(retry=ONCE, name="in_a_thread", runs="threads")(_annotated(in_a_thread, kind, kind))
+    third = step(retry=ONCE, name="in_a_thread", runs="threads")(
+        _annotated(in_a_thread, kind, kind)
+    )
     last = step(retry=ONCE, name="look")(_annotated(look, kind, str))
 
     def whole(key: str) -> str:
@@ -266,7 +308,14 @@ def shaped(parcel: Parcel) -> list[int]:
 
 
 @step()
-def joined(order: Invoice, sign: str = "-", *, kinds: tuple[str, ...] = (), at: datetime | None = None, end: str = "") -> str:
+def joined(
+    order: Invoice,
+    sign: str = "-",
+    *,
+    kinds: tuple[str, ...] = (),
+    at: datetime | None = None,
+    end: str = "",
+) -> str:
     """Parameters that keep their defaults, and constants of types that JSON does not have."""
     return f"{order.number}{sign}{kinds!r}{at!r}{end}"
 

@@ -37,7 +37,9 @@ def wrong(result: dict[str, Any]) -> list[str]:
     if result["rss_growth_mb"] > GROWTH_MB:
         found.append(f"rss_growth_mb: {result['rss_growth_mb']}")
     if result["submitted"] < PER_MINUTE * result["minutes"]:
-        found.append(f"only {result['submitted']} items were submitted in {result['minutes']} minutes")
+        found.append(
+            f"only {result['submitted']} items were submitted in {result['minutes']} minutes"
+        )
     if not result["balanced"]:
         found.append("the audit does not balance")
     return found
@@ -69,7 +71,9 @@ def main() -> None:
         default=10.0,
         help="minutes of each ledger's campaign, besides the lulls (10)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="decides what is submitted and what disturbs (1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="decides what is submitted and what disturbs (1)"
+    )
     parser.add_argument(
         "--ledger",
         choices=["sqlite", "postgres", "both"],

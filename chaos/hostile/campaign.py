@@ -90,10 +90,16 @@ class Campaign:
         for clock in self.clocks:
             set_clock(clock, 0)
         self.environment = {
-            **os.environ, "HOLDFAST_HOME": str(folder / "home"), "HOLDFAST_LEDGER": ledger, "HOLDFAST_ARTIFACTS": str(self.artifacts.folder / "kept"),
-            "HOLDFAST_WORKERS": "2", "HOLDFAST_CONCURRENCY": "20", "HOLDFAST_WORKER_MEMORY": "600MB",
-            NOTEBOOK: str(self.notebook), RELEASE: str(self.release),
-        }  # fmt: skip
+            **os.environ,
+            "HOLDFAST_HOME": str(folder / "home"),
+            "HOLDFAST_LEDGER": ledger,
+            "HOLDFAST_ARTIFACTS": str(self.artifacts.folder / "kept"),
+            "HOLDFAST_WORKERS": "2",
+            "HOLDFAST_CONCURRENCY": "20",
+            "HOLDFAST_WORKER_MEMORY": "600MB",
+            NOTEBOOK: str(self.notebook),
+            RELEASE: str(self.release),
+        }
         self.app = App(
             home=folder / "home",
             ledger=ledger,
@@ -108,7 +114,9 @@ class Campaign:
         self.over, self.quiet = threading.Event(), threading.Event()
         self.runners: list[subprocess.Popen[bytes]] = []
         where = self.app.settings.ledger if plan.postgres else str(self.disk.folder / "ledger.db")
-        self.disturbances = Disturbances(plan.seed + 1, self.artifacts, self.disk, self.clocks, where, self.server)
+        self.disturbances = Disturbances(
+            plan.seed + 1, self.artifacts, self.disk, self.clocks, where, self.server
+        )
         self.killer = Killer(random.Random(plan.seed + 2), self.runners, self.start)
 
     def _small_log(self, server: LocalPostgres) -> None:
@@ -122,7 +130,7 @@ class Campaign:
         """Tell on stderr how far it is."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
-    # -- runners -----------------------------------------------------------------------------------
+    # -- runners ----------------------------------------------------------------------------------
 
     def start(self, place: int) -> None:
         """Start the runner of a place."""
@@ -149,7 +157,7 @@ class Campaign:
                 runner.kill()
                 runner.wait()
 
-    # -- handing in --------------------------------------------------------------------------------
+    # -- handing in -------------------------------------------------------------------------------
 
     def hand_in(self, drawn: list[Drawn]) -> None:
         """Submit; what is not acknowledged is submitted again, under the same keys, until it is."""
@@ -159,13 +167,17 @@ class Campaign:
             some = [one for one in self.pending if one.pipeline == first.pipeline]
             began = time.monotonic()
             try:
-                receipts = list(self.app.submit(pipeline_of(first.pipeline), [one.payload for one in some]))
+                receipts = list(
+                    self.app.submit(pipeline_of(first.pipeline), [one.payload for one in some])
+                )
             except (HoldfastError, OSError):
                 time.sleep(0.1)
                 continue
             finally:
                 self.unanswered_s = max(self.unanswered_s, time.monotonic() - began)
-            self.receipts.update((show(receipt.item), one) for receipt, one in zip(receipts, some, strict=True))
+            self.receipts.update(
+                (show(receipt.item), one) for receipt, one in zip(receipts, some, strict=True)
+            )
             self.pending = [one for one in self.pending if one.pipeline != first.pipeline]
 
     def _submit(self) -> None:
@@ -177,7 +189,9 @@ class Campaign:
                 continue
             self.hand_in([self._next() for _ in range(25)])
             until = time.monotonic() + 2.0
-            while self.open_items() > BACKLOG and time.monotonic() < until and not self.over.is_set():
+            while (
+                self.open_items() > BACKLOG and time.monotonic() < until and not self.over.is_set()
+            ):
                 time.sleep(0.1)
 
     def _next(self, kind: str = "") -> Drawn:
@@ -218,7 +232,7 @@ class Campaign:
                 pass  # the ledger is away, or what was shown has changed
             self.over.wait(0.3)
 
-    # -- lulls -------------------------------------------------------------------------------------
+    # -- lulls ------------------------------------------------------------------------------------
 
     def settle(self, limit_s: float) -> bool:
         """Wait until everything has ended, or nothing does any more; False then."""
@@ -249,7 +263,12 @@ class Campaign:
         """How many items occupy a slot at the same time, at most so many."""
         before = len(held(self.notebook))
         self.release.unlink(missing_ok=True)
-        self.hand_in([Drawn(kind, Case(f"{kind}-{self.made}-{n}"), "", "completed") for n in range(2 * number)])
+        self.hand_in(
+            [
+                Drawn(kind, Case(f"{kind}-{self.made}-{n}"), "", "completed")
+                for n in range(2 * number)
+            ]
+        )
         self.made += 1
         seen, until = 0, time.monotonic() + OCCUPIED_S
         while seen < number and time.monotonic() < until:
@@ -286,12 +305,15 @@ class Campaign:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(min(10.0, max(until - time.monotonic(), 0)))
-            self.say(f"{len(self.receipts)} submitted, {self.open_items()} open, {dict(self.disturbances.counts + self.killer.counts)}")
+            self.say(
+                f"{len(self.receipts)} submitted, {self.open_items()} open, "
+                f"{dict(self.disturbances.counts + self.killer.counts)}"
+            )
         if self.plan.disturbed:
             self.killer.end()
             self.disturbances.end()
 
-    # -- all of it ---------------------------------------------------------------------------------
+    # -- all of it --------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
         """Two storms with a lull between them and one after; then the verdict."""
@@ -300,7 +322,10 @@ class Campaign:
             self.start(place)
         for work in (self._submit, self._people):
             threading.Thread(target=work, daemon=True).start()
-        self.say(f"{'PostgreSQL' if self.plan.postgres else 'SQLite'}: everything disturbs, runners are killed as well")
+        self.say(
+            f"{'PostgreSQL' if self.plan.postgres else 'SQLite'}: everything disturbs, "
+            "runners are killed as well"
+        )
         self.storm(seconds * 0.35, set())
         self.say("a lull: what does an idle runner hold?")
         before = self.lull()
@@ -314,13 +339,19 @@ class Campaign:
         self.settle(60 + 60 * min(self.plan.minutes, 2))
         self.over.set()
         if before.pid != after.pid:
-            self.say("runner 0 had ended by itself and was started again: what it leaked is not known")
+            self.say(
+                "runner 0 had ended by itself and was started again: what it leaked is not known"
+            )
         for place in range(len(self.runners)):
             self.stop(place)
         return self._result(before, after)
 
     def _result(self, before: Measured, after: Measured) -> dict[str, Any]:
-        planted = {"never-there": next(iter(self.receipts.values()))} if self.plan.plant == "forgets" else {}
+        planted = (
+            {"never-there": next(iter(self.receipts.values()))}
+            if self.plan.plant == "forgets"
+            else {}
+        )
         found = judging.judge(self.app, self.receipts | planted)
         twice = repeated(read(self.notebook))
         return {
@@ -341,7 +372,11 @@ class Campaign:
             "minutes": self.plan.minutes,
             "seed": self.plan.seed,
             "disturbances": dict(self.disturbances.counts + self.killer.counts),
-            "left_out": [name for name, disk in (("artifacts_full", self.artifacts), ("ledger_full", self.disk)) if not disk.mounted],
+            "left_out": [
+                name
+                for name, disk in (("artifacts_full", self.artifacts), ("ledger_full", self.disk))
+                if not disk.mounted
+            ],
             "examples": (found.examples + twice)[:20],
         }
 

@@ -12,9 +12,19 @@ from chaos.hostile.misdeeds import FAILURES, LOOP, PROCESSES, VALUES, AsyncMisde
 from chaos.hostile.pipelines import Case
 
 KINDS = {
-    "calm": 50, "in_worker": 7, "in_thread": 4, "on_loop": 4, "in_batch": 5, "projected": 6, "combined": 6, "asked": 4, "wired": 3, "charged": 4,
-    "parent": 4, "waiting": 6,
-}  # fmt: skip
+    "calm": 50,
+    "in_worker": 7,
+    "in_thread": 4,
+    "on_loop": 4,
+    "in_batch": 5,
+    "projected": 6,
+    "combined": 6,
+    "asked": 4,
+    "wired": 3,
+    "charged": 4,
+    "parent": 4,
+    "waiting": 6,
+}
 """Pipelines, and how often each is drawn."""
 
 UNLUCKY = ("crash", "memory", "infrastructure")

@@ -24,7 +24,10 @@ class SmallDisk:
         self.folder = folder
         folder.mkdir(parents=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={mb}m,mode=755", "tmpfs", str(folder)]
-        self.mounted = os.getuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        self.mounted = (
+            os.getuid() == 0
+            and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        )
         self._ballast = folder / "ballast"
 
     def fill(self) -> bool:

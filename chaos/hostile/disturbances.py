@@ -127,7 +127,10 @@ class Disturbances:
             return
         with suppress(psycopg.Error), psycopg.connect(self._database, connect_timeout=2) as session:
             session.execute("set lock_timeout = '500ms'")
-            session.execute("select 1 from holdfast.items where state in ('running', 'queued', 'waiting') order by random() limit 3 for update")
+            session.execute(
+                "select 1 from holdfast.items where state in ('running', 'queued', 'waiting') "
+                "order by random() limit 3 for update"
+            )
             self.counts["locks"] += 1
             self._over.wait(1 + self._rng.random() * 4)
             session.rollback()
@@ -138,7 +141,10 @@ class Disturbances:
             suppress(psycopg.Error),
             psycopg.connect(self._database, autocommit=True, connect_timeout=2) as session,
         ):
-            session.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'holdfast%' and random() < 0.5")
+            session.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where "
+                "application_name like 'holdfast%' and random() < 0.5"
+            )
             self.counts["terminated"] += 1
 
     def _power_cut(self) -> None:

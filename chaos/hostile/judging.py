@@ -46,21 +46,32 @@ def judge(app: App, receipts: dict[str, Drawn]) -> Found:
     reads = app.reads()
     try:
         items = {row["item"]: row for row in reads.items(None, None, EVERYTHING)}
-        classes = {row["item"]: row["error_class"] for row in reads.letters(None, "open", EVERYTHING)}
+        classes = {
+            row["item"]: row["error_class"] for row in reads.letters(None, "open", EVERYTHING)
+        }
         for item, drawn in receipts.items():
             row = items.get(item)
             if row is None:
                 found.lost += 1
                 found.examples.append(f"{item} ({drawn.key}) was acknowledged and is not there")
-            elif row["state"] in ENDED and drawn.end not in ("either", row["state"]) and classes.get(item) not in UNLUCKY:
+            elif (
+                row["state"] in ENDED
+                and drawn.end not in ("either", row["state"])
+                and classes.get(item) not in UNLUCKY
+            ):
                 found.harmed += 1
-                found.examples.append(f"{item} ({drawn.pipeline} {_deed(drawn)}) is {row['state']} ({classes.get(item)}), it should be {drawn.end}")
+                found.examples.append(
+                    f"{item} ({drawn.pipeline} {_deed(drawn)}) is {row['state']} "
+                    f"({classes.get(item)}), it should be {drawn.end}"
+                )
         for item, row in items.items():
             found.completed += row["state"] == "completed"
             found.dead += row["state"] == "dead"
             if row["state"] not in ENDED:
                 found.stuck += 1
-                found.examples.append(f"{item} ({row['pipeline']} {row['key']}) is still {row['state']}")
+                found.examples.append(
+                    f"{item} ({row['pipeline']} {row['key']}) is still {row['state']}"
+                )
         audit = reads.audit(app.clock.now_ms())
         found.balanced = audit["balanced"]
         found.examples += [f"audit: {one['rule']}: {one['items'][:3]}" for one in audit["broken"]]

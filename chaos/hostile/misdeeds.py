@@ -129,10 +129,22 @@ FAILURES: dict[str, Misdeed] = {
     "no-text": Misdeed("dead", 1, lambda: _raise(NoTextError())),
     "exits-in-text": Misdeed("dead", 1, lambda: _raise(ExitsInTextError())),
     "liar": Misdeed("dead", 1, lambda: _raise(LiarError())),
-    "hostile-text": Misdeed("dead", 1, lambda: _raise(ValueError("a\0b \ud800 \u202e \x1b[31m" + "z" * 100_000))),
-    "retry-after-text": Misdeed("dead", 1, lambda: _raise(TransientError("429", retry_after="0.01"))),  # type: ignore[arg-type]
-    "retry-after-object": Misdeed("dead", 1, lambda: _raise(TransientError("429", retry_after=object()))),  # type: ignore[arg-type]
-    "retry-after-nan": Misdeed("dead", 1, lambda: _raise(TransientError("429", retry_after=math.nan))),
+    "hostile-text": Misdeed(
+        "dead", 1, lambda: _raise(ValueError("a\0b \ud800 \u202e \x1b[31m" + "z" * 100_000))
+    ),
+    "retry-after-text": Misdeed(
+        "dead",
+        1,
+        lambda: _raise(TransientError("429", retry_after="0.01")),  # type: ignore[arg-type]
+    ),
+    "retry-after-object": Misdeed(
+        "dead",
+        1,
+        lambda: _raise(TransientError("429", retry_after=object())),  # type: ignore[arg-type]
+    ),
+    "retry-after-nan": Misdeed(
+        "dead", 1, lambda: _raise(TransientError("429", retry_after=math.nan))
+    ),
     "group": Misdeed("dead", 1, _group),
     "recursion": Misdeed("dead", 1, _deep_call),
     "memory-error": Misdeed("dead", 1, lambda: _raise(MemoryError())),

@@ -81,7 +81,9 @@ def repeated(lines: Iterable[Line]) -> list[str]:
         elif line.what == "effect":
             effect = (line.item, line.generation, line.step, line.key)
             if line.step.startswith("once") and (line.item, line.step, line.key) in recorded:
-                found.append(f"{line.item} had the effect of {line.step} again after it was recorded")
+                found.append(
+                    f"{line.item} had the effect of {line.step} again after it was recorded"
+                )
             elif effect in had and not line.step.startswith("once"):
                 found.append(f"{line.item} had the effect of {line.step} twice")
             had.add(effect)
@@ -92,7 +94,9 @@ def repeated(lines: Iterable[Line]) -> list[str]:
 
 def had_effect(path: Path, item: str, step: str) -> bool:
     """Whether a step of an item has had its effect."""
-    return any(line.what == "effect" and line.item == item and line.step == step for line in read(path))
+    return any(
+        line.what == "effect" and line.item == item and line.step == step for line in read(path)
+    )
 
 
 def held(path: Path) -> set[str]:

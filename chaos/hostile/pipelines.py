@@ -33,7 +33,7 @@ from holdfast import (
     route,
     step,
     wait_for,
-)  # fmt: skip
+)
 
 RELEASE = "CHAOS_RELEASE"
 """The environment variable that names the file whose presence lets go what holds slots."""
@@ -57,7 +57,7 @@ def key_of(given: Case) -> str:
     return given.key
 
 
-# -- calm ------------------------------------------------------------------------------------------
+# -- calm ----------------------------------------------------------------------------------------
 
 
 @step(retry=_OFTEN, timeout=_LONG)
@@ -96,7 +96,7 @@ def calm(given: Case) -> int:
     return close(pack(weigh(receive(given))))
 
 
-# -- hostile steps ---------------------------------------------------------------------------------
+# -- hostile steps -------------------------------------------------------------------------------
 
 
 def _do(given: Case) -> Any:
@@ -128,7 +128,14 @@ class Batched:
 
     def __call__(self, given: list[Case]) -> list[Any | Failed]:
         """One verdict each; a hostile failure is the whole batch's."""
-        return [_do(one) if one.do else Failed("none", retry=False) if one.number % 10 == 3 else one.number for one in given]
+        return [
+            _do(one)
+            if one.do
+            else Failed("none", retry=False)
+            if one.number % 10 == 3
+            else one.number
+            for one in given
+        ]
 
 
 batched_step = step.batched(Batched, batch=Batch(size=4, wait="20ms"), retry=_TWICE, timeout=_SOON)
@@ -164,7 +171,7 @@ def in_batch(given: Case) -> int:
     return follow(batched_step(given))
 
 
-# -- data that do not fit --------------------------------------------------------------------------
+# -- data that do not fit ------------------------------------------------------------------------
 
 
 @step(retry=_OFTEN, timeout=_LONG)
@@ -179,7 +186,7 @@ def projected(given: dict[str, Any]) -> int:
     return route(case("a", counted), case("b", counted))(given["kind"], given)
 
 
-# -- every combinator ------------------------------------------------------------------------------
+# -- every combinator ----------------------------------------------------------------------------
 
 
 @step(retry=_OFTEN, timeout=_LONG)
@@ -340,7 +347,7 @@ def waiting(given: Case) -> str:
     return heard(wait_for("chaos.answered", Answer)(given.key))
 
 
-# -- slots -----------------------------------------------------------------------------------------
+# -- slots ---------------------------------------------------------------------------------------
 
 
 def _released() -> bool:
@@ -394,7 +401,22 @@ def held_thread(given: Case) -> int:
 
 
 SERVED = (
-    "calm", "in_worker", "in_thread", "on_loop", "in_batch", "projected", "combined", "asked", "wired", "charged", "errand", "parent",
-    "answering", "waiting", "held_loop", "held_process", "held_thread",
-)  # fmt: skip
+    "calm",
+    "in_worker",
+    "in_thread",
+    "on_loop",
+    "in_batch",
+    "projected",
+    "combined",
+    "asked",
+    "wired",
+    "charged",
+    "errand",
+    "parent",
+    "answering",
+    "waiting",
+    "held_loop",
+    "held_process",
+    "held_thread",
+)
 """What runners load."""

@@ -1,4 +1,5 @@
-"""Step 5, entity extraction: a CRF tagger for people and organisations, patterns with checks for numbers, dates and money."""
+"""Step 5, entity extraction: a CRF tagger for people and organisations, patterns with checks for
+numbers, dates and money."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ MODEL = Path(__file__).parent / "models" / "entities.crfsuite"
 _NUMBER = re.compile(r"\b(CLM|INV|REF)\s*[-–—]?\s*(\d{4})\s*[-–—]?\s*(\d{5})\b", re.IGNORECASE)
 _ISO = re.compile(r"\b(20\d{2})\s?-\s?(\d{2})\s?-\s?(\d{2})\b")
 _WORDS = re.compile(
-    r"\b(\d{1,2})\s*(January|February|March|April|May|June|July|August|September|October|November|December)\s*,?\s*(20\d{2})\b", re.IGNORECASE
+    r"\b(\d{1,2})\s*(January|February|March|April|May|June|July|August|September|October|November|December)\s*,?\s*(20\d{2})\b",
+    re.IGNORECASE,
 )
 _AMOUNT = re.compile(r"(?:EUR|USD|GBP)\s*([\d.,\s]*\d[.,]\s?\d{2})\b")
 _MAIN = re.compile(r"\b(total|amount claimed|sum of)\b", re.IGNORECASE)
@@ -42,12 +44,20 @@ class Tagger:
                 continue
             tags = self._tagger.tag(features(words))
             for kind in ("PER", "ORG"):
-                span = [(index, word) for index, (word, tag) in enumerate(zip(words, tags, strict=True)) if tag.endswith(kind)]
+                span = [
+                    (index, word)
+                    for index, (word, tag) in enumerate(zip(words, tags, strict=True))
+                    if tag.endswith(kind)
+                ]
                 if span and kind not in found:
                     sure = min(self._tagger.marginal(tags[index], index) for index, _ in span)
                     found[kind] = (" ".join(word for _, word in span), sure)
         sure = min((score for _, score in found.values()), default=0.0)
-        return found.get("PER", ("", 0.0))[0], found.get("ORG", ("", 0.0))[0], round(min(max(sure, 0.0), 1.0), 4)
+        return (
+            found.get("PER", ("", 0.0))[0],
+            found.get("ORG", ("", 0.0))[0],
+            round(min(max(sure, 0.0), 1.0), 4),
+        )
 
 
 def tokens(line: str) -> list[str]:
@@ -59,7 +69,12 @@ def features(words: list[str]) -> list[list[str]]:
     """Surface features of each word and its neighbours."""
     found = []
     for index, word in enumerate(words):
-        one = [f"w={word.lower()}", f"shape={shape(word)}", f"end={word[-3:].lower()}", "first" if index == 0 else "later"]
+        one = [
+            f"w={word.lower()}",
+            f"shape={shape(word)}",
+            f"end={word[-3:].lower()}",
+            "first" if index == 0 else "later",
+        ]
         for offset in (-3, -2, -1, 1, 2):
             near = words[index + offset] if 0 <= index + offset < len(words) else "<none>"
             one += [f"{offset}={near.lower()}", f"{offset}shape={shape(near)}"]
@@ -84,8 +99,14 @@ def number(text: str) -> str:
 
 def date(text: str) -> str:
     """The first date that is one, as year-month-day."""
-    found = [(match.start(), f"{match[1]}-{match[2]}-{match[3]}", "%Y-%m-%d") for match in _ISO.finditer(text)]
-    found += [(match.start(), f"{match[1]} {match[2].title()} {match[3]}", "%d %B %Y") for match in _WORDS.finditer(text)]
+    found = [
+        (match.start(), f"{match[1]}-{match[2]}-{match[3]}", "%Y-%m-%d")
+        for match in _ISO.finditer(text)
+    ]
+    found += [
+        (match.start(), f"{match[1]} {match[2].title()} {match[3]}", "%d %B %Y")
+        for match in _WORDS.finditer(text)
+    ]
     for _, words, form in sorted(found):
         try:
             return datetime.strptime(words, form).strftime("%Y-%m-%d")

@@ -1,7 +1,8 @@
-"""Documents with exact ground truth: claims, invoices and letters; digital and scanned; clean, degraded and broken.
+"""Documents with exact ground truth: claims, invoices and letters; digital and scanned; clean,
+degraded and broken.
 
-Everything follows from a seed. People, organisations and wordings are drawn from lists; the demo draws from the half of
-the names that training never saw.
+Everything follows from a seed. People, organisations and wordings are drawn from lists; the demo
+draws from the half of the names that training never saw.
 """
 
 from __future__ import annotations
@@ -22,10 +23,26 @@ from reportlab.pdfgen.canvas import Canvas
 
 from .types import Truth, Upload
 
-FIRST = "Ada Bruno Clara David Elena Felix Grace Henry Irene Jonas Karin Louis Marta Nadia Oscar Petra Quentin Rosa Simon Tessa Ulrich Vera Walter Yusuf Zoe Amelia Boris Celia Dmitri Esther".split()  # noqa: E501
-LAST = "Abbott Becker Castell Durand Eriksen Fischer Garrido Holm Ibsen Jansen Keller Lindner Moreau Novak Olsen Pereira Quandt Rossi Steiner Thorne Urbano Vogel Winter Young Zimmer Ashford Brandt Corelli Dahl Engel".split()  # noqa: E501
-PLACES = "Northgate Riverside Highland Meridian Oakwood Silverline Westbrook Harbour Summit Lakeside Redfield Stonebridge Ironwood Brightwater Eastham Fairmont Goldcrest Hillcrest Kingsway Larchmont".split()  # noqa: E501
-TRADES = "Insurance,Mutual,Logistics,Motors,Builders,Plumbing,Glass,Engineering,Partners,Services".split(",")
+FIRST = (
+    "Ada Bruno Clara David Elena Felix Grace Henry Irene Jonas Karin Louis Marta Nadia "
+    "Oscar Petra Quentin Rosa Simon Tessa Ulrich Vera Walter Yusuf Zoe Amelia Boris Celia "
+    "Dmitri Esther"
+).split()
+LAST = (
+    "Abbott Becker Castell Durand Eriksen Fischer Garrido Holm Ibsen Jansen Keller Lindner "
+    "Moreau Novak Olsen Pereira Quandt Rossi Steiner Thorne Urbano Vogel Winter Young "
+    "Zimmer Ashford Brandt Corelli Dahl Engel"
+).split()
+PLACES = (
+    "Northgate Riverside Highland Meridian Oakwood Silverline Westbrook Harbour Summit "
+    "Lakeside Redfield Stonebridge Ironwood Brightwater Eastham Fairmont Goldcrest "
+    "Hillcrest Kingsway Larchmont"
+).split()
+TRADES = (
+    "Insurance,Mutual,Logistics,Motors,Builders,Plumbing,Glass,Engineering,Partners,Services".split(
+        ","
+    )
+)
 ENDINGS = "Ltd,Group,GmbH,Inc,AG".split(",")
 DAMAGES = (
     "water damage in the kitchen",
@@ -47,12 +64,15 @@ GOODS = (
 )
 EPOCH = time.gmtime(0)
 """The date in every PDF, so that the same seed gives the same bytes."""
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
 
 
 @dataclass
 class Draft:
-    """A document before it is drawn: title, lines (label and value, or a sentence), table rows, and the truth."""
+    """A document before it is drawn: title, lines (label and value, or a sentence), table rows, and
+    the truth."""
 
     kind: str
     title: str
@@ -77,7 +97,8 @@ def draft(kind: str, rng: random.Random, unseen: bool) -> Draft:
     written = iso if rng.random() < 0.5 else f"{day} {MONTHS[month - 1]} {year}"
     cents = rng.randint(5_000, 900_000)
     money = f"EUR {cents // 100:,}.{cents % 100:02d}"
-    reference = f"{ {'claim': 'CLM', 'invoice': 'INV', 'letter': 'REF'}[kind] }-{year}-{rng.randint(10_000, 99_999)}"
+    prefix = {"claim": "CLM", "invoice": "INV", "letter": "REF"}[kind]
+    reference = f"{prefix}-{year}-{rng.randint(10_000, 99_999)}"
     fields = {"number": reference, "date": iso, "person": person, "organisation": organisation}
     rows: list[tuple[str, str]] = []
     if kind == "claim":
@@ -115,7 +136,12 @@ def draft(kind: str, rng: random.Random, unseen: bool) -> Draft:
             f"{rng.choice(('Our reference', 'Reference', 'Your reference'))}: {reference}",
             rng.choice((f"Date: {written}", f"Written on {written}")),
             f"{rng.choice(('Dear Mr', 'Dear Ms', 'Dear'))} {person},",
-            rng.choice(("Thank you for your letter, which we have read with care.", "We write to you about your recent question.")),
+            rng.choice(
+                (
+                    "Thank you for your letter, which we have read with care.",
+                    "We write to you about your recent question.",
+                )
+            ),
             "We will look into the matter and let you know the result within two weeks.",
             "Please call us if there is anything else that we can do for you.",
             rng.choice(("Yours sincerely", "With kind regards")),
@@ -145,14 +171,23 @@ def pdf_of(one: Draft, pages: int = 1) -> bytes:
     for number in range(2, pages + 1):
         canvas.showPage()
         canvas.setFont("Helvetica", 13)
-        for index, words in enumerate(("General terms", "These terms are part of the document above.", "They apply from the first day of the year.")):
-            canvas.drawString(60, height - 80 - 27 * index, f"{words}" if index else f"{words}, page {number}")
+        for index, words in enumerate(
+            (
+                "General terms",
+                "These terms are part of the document above.",
+                "They apply from the first day of the year.",
+            )
+        ):
+            canvas.drawString(
+                60, height - 80 - 27 * index, f"{words}" if index else f"{words}, page {number}"
+            )
     canvas.save()
     return out.getvalue()
 
 
 def scan(pdf: bytes, rng: random.Random, damage: str) -> list[np.ndarray]:
-    """The pages of a PDF as if they had been printed and scanned: ``none``, ``skew``, ``upside-down``, ``lying``, ``blur`` or ``noise``."""
+    """The pages of a PDF as if they had been printed and scanned: ``none``, ``skew``,
+    ``upside-down``, ``lying``, ``blur`` or ``noise``."""
     pages = []
     document = pdfium.PdfDocument(pdf)
     for number in range(len(document)):
@@ -161,7 +196,9 @@ def scan(pdf: bytes, rng: random.Random, damage: str) -> list[np.ndarray]:
         noise = np.random.default_rng(rng.randrange(1 << 30))
         if damage == "skew":
             height, width = pixels.shape
-            turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.choice((-3.5, -2.0, 2.0, 3.5)), 1.0)
+            turn = cv2.getRotationMatrix2D(
+                (width / 2, height / 2), rng.choice((-3.5, -2.0, 2.0, 3.5)), 1.0
+            )
             pixels = cv2.warpAffine(pixels, turn, (width, height), borderValue=255)
         elif damage == "upside-down":
             pixels = cv2.rotate(pixels, cv2.ROTATE_180)
@@ -170,7 +207,11 @@ def scan(pdf: bytes, rng: random.Random, damage: str) -> list[np.ndarray]:
         elif damage == "blur":
             pixels = cv2.GaussianBlur(pixels, (0, 0), 1.6)
         strength = 26 if damage == "noise" else 4
-        pages.append((pixels.astype(np.float32) * 0.94 + 10 + noise.normal(0, strength, pixels.shape)).clip(0, 255).astype(np.uint8))
+        pages.append(
+            (pixels.astype(np.float32) * 0.94 + 10 + noise.normal(0, strength, pixels.shape))
+            .clip(0, 255)
+            .astype(np.uint8)
+        )
     return pages
 
 
@@ -178,12 +219,22 @@ def image_pdf(pages: list[np.ndarray]) -> bytes:
     """Pages of pixels as an image-only PDF."""
     out = io.BytesIO()
     images = [Image.fromarray(page) for page in pages]
-    images[0].save(out, "PDF", resolution=150, save_all=True, append_images=images[1:], quality=80, creationDate=EPOCH, modDate=EPOCH)
+    images[0].save(
+        out,
+        "PDF",
+        resolution=150,
+        save_all=True,
+        append_images=images[1:],
+        quality=80,
+        creationDate=EPOCH,
+        modDate=EPOCH,
+    )
     return out.getvalue()
 
 
 def broken(rng: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Files that no pipeline can read, by name: cut off, garbage, encrypted, empty, enormous, blank, and no document at all."""
+    """Files that no pipeline can read, by name: cut off, garbage, encrypted, empty, enormous,
+    blank, and no document at all."""
     whole = pdf_of(draft("claim", rng, True))
     yield "broken-cut-off.pdf", whole[: len(whole) // 3]
     yield "broken-garbage.pdf", b"%PDF-1.7\n" + rng.randbytes(4_000)
@@ -205,13 +256,17 @@ def broken(rng: random.Random) -> Iterator[tuple[str, bytes]]:
 
 
 def documents(seed: int, digital: int, scanned: int) -> Iterator[tuple[Upload, Truth]]:
-    """The demo's documents: so many digital and scanned ones in turn of kinds and damages, then the broken ones."""
+    """The demo's documents: so many digital and scanned ones in turn of kinds and damages, then the
+    broken ones."""
     rng = random.Random(seed)
     kinds = ("claim", "invoice", "letter")
     for index in range(digital):
         one = draft(kinds[index % 3], rng, True)
         name = f"{one.kind}-{index:03d}.pdf"
-        yield Upload(name, pdf_of(one, 3 if index % 8 == 7 else 1)), Truth(name, one.kind, "clean", one.fields)
+        yield (
+            Upload(name, pdf_of(one, 3 if index % 8 == 7 else 1)),
+            Truth(name, one.kind, "clean", one.fields),
+        )
     damages = ("none", "skew", "blur", "noise", "none", "upside-down", "lying")
     for index in range(scanned):
         one = draft(kinds[index % 3], rng, True)
@@ -228,9 +283,22 @@ def documents(seed: int, digital: int, scanned: int) -> Iterator[tuple[Upload, T
         yield Upload(name, content), Truth(name, one.kind, condition, one.fields)
     for index in range(2):  # too short for the classifier: the second way decides
         one = draft("claim", rng, True)
-        one = Draft("claim", "CLAIM", [f"Claim: {one.fields['number']}", f"Date of loss: {one.fields['date']}", "Damage: minor"], [], one.fields)
+        one = Draft(
+            "claim",
+            "CLAIM",
+            [
+                f"Claim: {one.fields['number']}",
+                f"Date of loss: {one.fields['date']}",
+                "Damage: minor",
+            ],
+            [],
+            one.fields,
+        )
         name = f"short-claim-{index}.pdf"
-        yield Upload(name, pdf_of(one)), Truth(name, "claim", "clean", {part: one.fields[part] for part in ("number", "date")})
+        yield (
+            Upload(name, pdf_of(one)),
+            Truth(name, "claim", "clean", {part: one.fields[part] for part in ("number", "date")}),
+        )
     blank = image_pdf([np.full((1754, 1240), 250, np.uint8)])
     yield Upload("broken-blank.pdf", blank), Truth("broken-blank.pdf", "", "broken")
     for name, content in broken(rng):

@@ -1,4 +1,5 @@
-"""Steps 1 and 2: ingestion (what is it, can it be read?) and format conversion (pages as upright gray images)."""
+"""Steps 1 and 2: ingestion (what is it, can it be read?) and format conversion (pages as upright
+gray images)."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ def _pdf(name: str, data: bytes) -> Document:
     try:
         pdf = pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:
-        what = "is encrypted: ask for it without a password" if "assword" in str(error) else f"is damaged ({error})"
+        what = (
+            "is encrypted: ask for it without a password"
+            if "assword" in str(error)
+            else f"is damaged ({error})"
+        )
         raise BadInputError(f"the PDF {what}") from None
     try:
         pages = len(pdf)
@@ -50,13 +55,17 @@ def _pdf(name: str, data: bytes) -> Document:
         for number in range(pages):
             width, height = pdf[number].get_size()
             if width * height * (DPI / 72) ** 2 > MAX_PIXELS:
-                raise BadInputError(f"page {number + 1} is enormous: {width / 72:.0f} by {height / 72:.0f} inches")
+                raise BadInputError(
+                    f"page {number + 1} is enormous: {width / 72:.0f} by {height / 72:.0f} inches"
+                )
             letters += pdf[number].get_textpage().count_chars()
     except pdfium.PdfiumError as error:
         raise BadInputError(f"the PDF is damaged ({error})") from None
     finally:
         pdf.close()
-    return Document(name, "application/pdf", "digital" if letters >= 40 * pages else "scanned", pages, data)
+    return Document(
+        name, "application/pdf", "digital" if letters >= 40 * pages else "scanned", pages, data
+    )
 
 
 def _image(name: str, data: bytes, media: str) -> Document:
@@ -83,7 +92,13 @@ def render(document: Document, number: int) -> np.ndarray:
     if pixels is None:
         raise BadInputError("the image cannot be decoded")
     longest = max(pixels.shape)
-    return pixels if longest <= 2_000 else cv2.resize(pixels, None, fx=2_000 / longest, fy=2_000 / longest, interpolation=cv2.INTER_AREA)
+    return (
+        pixels
+        if longest <= 2_000
+        else cv2.resize(
+            pixels, None, fx=2_000 / longest, fy=2_000 / longest, interpolation=cv2.INTER_AREA
+        )
+    )
 
 
 def convert_pages(document: Document) -> list[Page]:
@@ -97,8 +112,15 @@ def convert_pages(document: Document) -> list[Page]:
 
 
 def straighten(pixels: np.ndarray) -> np.ndarray:
-    """Turn lying pages and mend a skew of up to five degrees, found where the rows of ink are sharpest."""
-    small = cv2.resize(pixels, None, fx=600 / max(pixels.shape), fy=600 / max(pixels.shape), interpolation=cv2.INTER_AREA)
+    """Turn lying pages and mend a skew of up to five degrees, found where the rows of ink are
+    sharpest."""
+    small = cv2.resize(
+        pixels,
+        None,
+        fx=600 / max(pixels.shape),
+        fy=600 / max(pixels.shape),
+        interpolation=cv2.INTER_AREA,
+    )
     ink = (small < np.median(small) * 0.75).astype(np.float32)
     if _sharpness(ink.T) > 1.3 * _sharpness(ink):
         return straighten(cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE))

@@ -12,7 +12,18 @@ from .ingest import render
 from .types import Document, Layout, Region
 
 MODEL = Path(__file__).parent / "models" / "layout_cdla.onnx"
-LABELS = ("text", "title", "figure", "figure_caption", "table", "table_caption", "header", "footer", "reference", "equation")
+LABELS = (
+    "text",
+    "title",
+    "figure",
+    "figure_caption",
+    "table",
+    "table_caption",
+    "header",
+    "footer",
+    "reference",
+    "equation",
+)
 HEIGHT, WIDTH, STRIDES = 800, 608, (8, 16, 32, 64)
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
@@ -25,7 +36,9 @@ class LayoutModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(MODEL), options, providers=["CPUExecutionProvider"]
+        )
 
     def __call__(self, document: Document) -> Layout:
         """Regions with a score above 0.4, overlapping ones of a label suppressed."""
@@ -33,7 +46,12 @@ class LayoutModel:
         image = ((pixels.astype(np.float32) / 255 - MEAN) / DEVIATION).transpose(2, 0, 1)[None]
         outputs = self._session.run(None, {"image": image})
         scores = np.concatenate([one[0] for one in outputs[: len(STRIDES)]])
-        boxes = np.concatenate([_boxes(one[0], stride) for one, stride in zip(outputs[len(STRIDES) :], STRIDES, strict=True)])
+        boxes = np.concatenate(
+            [
+                _boxes(one[0], stride)
+                for one, stride in zip(outputs[len(STRIDES) :], STRIDES, strict=True)
+            ]
+        )
         regions = []
         for label, name in enumerate(LABELS):
             kept = cv2.dnn.NMSBoxes(_corners_to_sizes(boxes), scores[:, label].tolist(), 0.4, 0.5)
@@ -44,11 +62,14 @@ class LayoutModel:
 
 
 def _boxes(distances: np.ndarray, stride: int) -> np.ndarray:
-    """Corners from the predicted distributions of the distances to the four sides (Generalized Focal Loss, 2020)."""
+    """Corners from the predicted distributions of the distances to the four sides (Generalized
+    Focal Loss, 2020)."""
     bins = distances.shape[1] // 4
     spread = distances.reshape(-1, bins)
     spread = np.exp(spread - spread.max(axis=1, keepdims=True))
-    expected = (spread / spread.sum(axis=1, keepdims=True) * np.arange(bins)).sum(axis=1).reshape(-1, 4) * stride
+    expected = (spread / spread.sum(axis=1, keepdims=True) * np.arange(bins)).sum(axis=1).reshape(
+        -1, 4
+    ) * stride
     rows, columns = -(-HEIGHT // stride), -(-WIDTH // stride)
     y, x = np.divmod(np.arange(rows * columns), columns)
     centre = np.stack([(x + 0.5), (y + 0.5), (x + 0.5), (y + 0.5)], axis=1) * stride

@@ -1,4 +1,5 @@
-"""The claims pipeline: ingestion, conversion, OCR, layout, entities, classification, structured output.
+"""The claims pipeline: ingestion, conversion, OCR, layout, entities, classification, structured
+output.
 
 ``holdfast run examples.claims.pipeline:claims FOLDER`` runs it on any folder of PDFs and images.
 """
@@ -47,7 +48,14 @@ def join(pages: list[Text]) -> Text:
     return join_pages(pages)
 
 
-layout = step.of(LayoutModel, name="layout", optional=True, flag="no-layout", timeout=Timeout("60s"), retry=_BRIEF)
+layout = step.of(
+    LayoutModel,
+    name="layout",
+    optional=True,
+    flag="no-layout",
+    timeout=Timeout("60s"),
+    retry=_BRIEF,
+)
 entities = step.of(Tagger, name="entities", timeout=Timeout("60s"))
 by_model = step.of(Classifier, name="by_model", timeout=Timeout("60s"), retry=Retry(attempts=1))
 
@@ -59,7 +67,9 @@ def keywords(text: Text) -> Classified:
 
 
 @step()
-def structure(document: Document, text: Text, found: Entities, classified: Classified, regions: Layout | None) -> Record:
+def structure(
+    document: Document, text: Text, found: Entities, classified: Classified, regions: Layout | None
+) -> Record:
     """Step 7: the validated record, with what lowers its quality as flags."""
     sure = sum(line.confidence for line in text.lines) / len(text.lines)
     flags = [
@@ -74,12 +84,29 @@ def structure(document: Document, text: Text, found: Entities, classified: Class
         }.items()
         if holds
     ]
-    counts = None if regions is None else {one.label: sum(r.label == one.label for r in regions.regions) for one in regions.regions}
+    counts = (
+        None
+        if regions is None
+        else {
+            one.label: sum(r.label == one.label for r in regions.regions) for one in regions.regions
+        }
+    )
     return Record(
-        document=document.name, kind=classified.kind, kind_confidence=classified.confidence, classified_by=classified.by,
-        number=found.number, date=found.date, amount=found.amount, person=found.person, organisation=found.organisation,
-        text_confidence=round(sure, 4), source=document.source, pages=document.pages, regions=counts, flags=flags,
-    )  # fmt: skip
+        document=document.name,
+        kind=classified.kind,
+        kind_confidence=classified.confidence,
+        classified_by=classified.by,
+        number=found.number,
+        date=found.date,
+        amount=found.amount,
+        person=found.person,
+        organisation=found.organisation,
+        text_confidence=round(sure, 4),
+        source=document.source,
+        pages=document.pages,
+        regions=counts,
+        flags=flags,
+    )
 
 
 def scanned(document: Document) -> Text:
@@ -88,7 +115,8 @@ def scanned(document: Document) -> Text:
 
 
 def uploads(argument: str) -> Iterator[Handed]:
-    """The files of a folder (and below), or one file, as payloads; a file's path below the folder is its name, and so its key."""
+    """The files of a folder (and below), or one file, as payloads; a file's path below the folder
+    is its name, and so its key."""
     return files(argument, lambda found: Upload(found.name, found.read()))
 
 

@@ -44,7 +44,17 @@ class Reader:
         lines = []
         for box, text, score in zip(found.boxes, found.txts, found.scores, strict=True):
             xs, ys = box[:, 0] / width, box[:, 1] / height
-            lines.append(Line(text, page.number, float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max()), min(float(score), 1.0)))
+            lines.append(
+                Line(
+                    text,
+                    page.number,
+                    float(xs.min()),
+                    float(ys.min()),
+                    float(xs.max()),
+                    float(ys.max()),
+                    min(float(score), 1.0),
+                )
+            )
         return Text(in_rows(lines))
 
 
@@ -61,7 +71,16 @@ def read_embedded(document: Document) -> Text:
                 left, bottom, right, top = words.get_rect(index)
                 text = words.get_text_bounded(left, bottom, right, top).strip()
                 if text:
-                    lines.append(Line(text, number, left / width, 1 - top / height, right / width, 1 - bottom / height))
+                    lines.append(
+                        Line(
+                            text,
+                            number,
+                            left / width,
+                            1 - top / height,
+                            right / width,
+                            1 - bottom / height,
+                        )
+                    )
     finally:
         pdf.close()
     return Text(in_rows(lines))
@@ -89,8 +108,13 @@ def in_rows(lines: list[Line]) -> list[Line]:
         row.sort(key=lambda one: one.x0)
         joined.append(
             Line(
-                " ".join(one.text for one in row), row[0].page, row[0].x0, min(one.y0 for one in row), row[-1].x1,
-                max(one.y1 for one in row), min(one.confidence for one in row),
+                " ".join(one.text for one in row),
+                row[0].page,
+                row[0].x0,
+                min(one.y0 for one in row),
+                row[-1].x1,
+                max(one.y1 for one in row),
+                min(one.confidence for one in row),
             )
-        )  # fmt: skip
+        )
     return joined

@@ -1,7 +1,9 @@
-"""Train the two small models on generated text: ``python -m examples.claims.train`` writes ``models/`` and prints their quality.
+"""Train the two small models on generated text: ``python -m examples.claims.train`` writes
+``models/`` and prints their quality.
 
-The labels are synthetic and the test uses names, places and organisations that training never saw, but the same kinds
-of wording: the figures say how the models do on the demo's documents, not on yours.
+The labels are synthetic and the test uses names, places and organisations that training never saw,
+but the same kinds of wording: the figures say how the models do on the demo's documents, not on
+yours.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ def tagged(one: Draft) -> list[tuple[list[str], list[str]]]:
             parts = entities.tokens(value)
             for start in range(len(words) - len(parts) + 1):
                 if words[start : start + len(parts)] == parts:
-                    tags[start : start + len(parts)] = [f"B-{kind}", *[f"I-{kind}"] * (len(parts) - 1)]
+                    tags[start : start + len(parts)] = [
+                        f"B-{kind}",
+                        *[f"I-{kind}"] * (len(parts) - 1),
+                    ]
         if words:
             found.append((words, tags))
     return found
@@ -106,7 +111,13 @@ def train_classifier(seed: int) -> None:
         weights -= 8.0 * (inputs.T @ error + 1e-5 * weights)
         bias -= 8.0 * error.sum(axis=0)
     rounded = [[round(float(value), 3) for value in row] for row in weights]
-    classify.MODEL.write_text(json.dumps({"weights": rounded, "bias": [round(float(value), 3) for value in bias]}, separators=(",", ":")), "utf-8")
+    classify.MODEL.write_text(
+        json.dumps(
+            {"weights": rounded, "bias": [round(float(value), 3) for value in bias]},
+            separators=(",", ":"),
+        ),
+        "utf-8",
+    )
 
 
 def test_classifier(seed: int) -> float:
@@ -120,7 +131,14 @@ def main() -> None:
     """Train both, test both, print one JSON line."""
     train_tagger(1)
     train_classifier(2)
-    print(json.dumps({"tagger_f1": round(test_tagger(3), 4), "classifier_accuracy": round(test_classifier(4), 4)}))
+    print(
+        json.dumps(
+            {
+                "tagger_f1": round(test_tagger(3), 4),
+                "classifier_accuracy": round(test_classifier(4), 4),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A sequence: call one step with what another gave. Step 2 of one item runs while step 1 of the next does."""
+"""A sequence: call one step with what another gave. Step 2 of one item runs while step 1 of the
+next does."""
 
 from __future__ import annotations
 

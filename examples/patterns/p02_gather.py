@@ -1,4 +1,5 @@
-"""Fan-out and fan-in: branches beside each other, joined by a quorum and a deadline; what is missing is None and a flag."""
+"""Fan-out and fan-in: branches beside each other, joined by a quorum and a deadline; what is
+missing is None and a flag."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ async def merged(found: list[str] | None, spoken: str | None, vector: list[float
 @pipeline(version="1", key=str)
 def documents(text: str) -> str:
     """Half a second for everybody; entities are waited for in any case."""
-    found, spoken, vector = gather(branch(entities, missing="wait"), language, embedding, quorum=2, deadline="500ms")(text)
+    found, spoken, vector = gather(
+        branch(entities, missing="wait"), language, embedding, quorum=2, deadline="500ms"
+    )(text)
     return merged(found, spoken, vector)
 
 
@@ -45,7 +48,10 @@ def main() -> dict[str, Any]:
     """One item, whose slow branch is stopped."""
     with example() as here:
         here.run(documents, "Anna lives in Bern")
-        return {"result": here.result("Anna lives in Bern"), "flags": here.item("Anna lives in Bern")["flags"]}
+        return {
+            "result": here.result("Anna lives in Bern"),
+            "flags": here.item("Anna lives in Bern")["flags"],
+        }
 
 
 if __name__ == "__main__":

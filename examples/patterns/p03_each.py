@@ -1,4 +1,5 @@
-"""Each: one task per element, no barrier between eaches in a row; a poison element is a dead letter of its own."""
+"""Each: one task per element, no barrier between eaches in a row; a poison element is a dead letter
+of its own."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def squares(count: int) -> int:
 
 
 def main() -> dict[str, Any]:
-    """Two thousand elements, one of them poison; it is sent back alone, in an item that is completed."""
+    """Two thousand elements, one of them poison; it is sent back alone, in an item that is
+    completed."""
     with example() as here:
         here.run(squares, 2000)
         before, flags = here.result("2000"), here.item("2000")["flags"]
@@ -51,7 +53,12 @@ def main() -> dict[str, Any]:
         MENDED.append(True)
         here.app.redrive([letter["letter"]])
         here.run(squares)
-        return {"before": before, "flags": flags, "element": letter["place"], "after": here.result("2000")}
+        return {
+            "before": before,
+            "flags": flags,
+            "element": letter["place"],
+            "after": here.result("2000"),
+        }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Route: one of several ways by a key; every value of a Literal or an enum needs a case, only the chosen way runs."""
+"""Route: one of several ways by a key; every value of a Literal or an enum needs a case, only the
+chosen way runs."""
 
 from __future__ import annotations
 
@@ -45,7 +46,11 @@ def main() -> dict[str, Any]:
     with example() as here:
         here.run(documents, "a.txt", "b.png", "c.png")
         (shares,) = here.app.reads().patterns("documents", 0, 5)
-        return {"a.txt": here.result("a.txt"), "b.png": here.result("b.png"), "shares": {one["case"]: one["items"] for one in shares["shares"]}}
+        return {
+            "a.txt": here.result("a.txt"),
+            "b.png": here.result("b.png"),
+            "shares": {one["case"]: one["items"] for one in shares["shares"]},
+        }
 
 
 if __name__ == "__main__":

@@ -26,13 +26,22 @@ async def draft(topic: str, feedback: Verdict | None) -> str:
 @step()
 async def judge(text: str) -> Verdict:
     """Wants details."""
-    return Verdict(score=len(text) / 40, advice="in detail" if len(text) < 20 else "with examples, dates and sources")
+    return Verdict(
+        score=len(text) / 40,
+        advice="in detail" if len(text) < 20 else "with examples, dates and sources",
+    )
 
 
 @pipeline(version="1", key=str)
 def letters(topic: str) -> str:
     """Up to three passes; the best draft if none is good enough."""
-    return refine(draft, judge, until=lambda verdict: verdict.score >= 0.9, max_iterations=3, score=lambda verdict: verdict.score)(topic)
+    return refine(
+        draft,
+        judge,
+        until=lambda verdict: verdict.score >= 0.9,
+        max_iterations=3,
+        score=lambda verdict: verdict.score,
+    )(topic)
 
 
 def main() -> dict[str, Any]:

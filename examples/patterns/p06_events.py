@@ -1,4 +1,5 @@
-"""Events: what one pipeline emits starts another and wakes a third; a consumer is added without touching the producer."""
+"""Events: what one pipeline emits starts another and wakes a third; a consumer is added without
+touching the producer."""
 
 from __future__ import annotations
 

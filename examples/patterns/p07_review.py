@@ -1,4 +1,5 @@
-"""Review: a task that waits for a person, with a typed form, a deadline, and one decision that is bound to what was shown."""
+"""Review: a task that waits for a person, with a typed form, a deadline, and one decision that is
+bound to what was shown."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ async def letter(ruling: Ruling) -> str:
 @pipeline(version="1", key=str)
 def rulings(claim: str) -> str:
     """Adjusters have two days, then their lead."""
-    return letter(review(Ruling, title="May we pay?", by="adjusters", within="2d", escalate="lead")(claim))
+    return letter(
+        review(Ruling, title="May we pay?", by="adjusters", within="2d", escalate="lead")(claim)
+    )
 
 
 def main() -> dict[str, Any]:
@@ -34,9 +37,15 @@ def main() -> dict[str, Any]:
     with example() as here:
         here.run(rulings, "a broken window")
         (asked,) = here.app.reviews()
-        here.app.decide(asked["review"], Ruling("pay", "it is insured"), asked["digest"], "anna", ["adjusters"])
+        here.app.decide(
+            asked["review"], Ruling("pay", "it is insured"), asked["digest"], "anna", ["adjusters"]
+        )
         here.run(rulings)
-        return {"asked": asked["title"], "for": asked["by"], "result": here.result("a broken window")}
+        return {
+            "asked": asked["title"],
+            "for": asked["by"],
+            "result": here.result("a broken window"),
+        }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Fallback: a chain of models that ends with a person; which one answered is recorded and flagged."""
+"""Fallback: a chain of models that ends with a person; which one answered is recorded and
+flagged."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ def main() -> dict[str, Any]:
         (asked,) = here.app.reviews()
         here.app.decide(asked["review"], Label("poetry"), asked["digest"], "anna")
         here.run(documents)
-        return {key: (here.result(key), here.item(key)["flags"]) for key in ("an invoice", "a poem")}
+        return {
+            key: (here.result(key), here.item(key)["flags"]) for key in ("an invoice", "a poem")
+        }
 
 
 if __name__ == "__main__":

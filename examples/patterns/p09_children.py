@@ -1,4 +1,5 @@
-"""Sub-pipelines: called, its steps run within the item; as a child, it is an item of its own, and elements spread over runners."""
+"""Sub-pipelines: called, its steps run within the item; as a child, it is an item of its own, and
+elements spread over runners."""
 
 from __future__ import annotations
 
@@ -43,7 +44,10 @@ def main() -> dict[str, Any]:
     with example() as here:
         here.run(mails, "letter+picture+bill")
         children = here.item("letter+picture+bill")["children"]
-        return {"result": here.result("letter+picture+bill"), "children": [one["state"] for one in children]}
+        return {
+            "result": here.result("letter+picture+bill"),
+            "children": [one["state"] for one in children],
+        }
 
 
 if __name__ == "__main__":

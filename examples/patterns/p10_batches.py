@@ -1,4 +1,5 @@
-"""Dynamic batching: elements of one step are gathered across items; each gets its own verdict, a poison one is found by bisecting."""
+"""Dynamic batching: elements of one step are gathered across items; each gets its own verdict, a
+poison one is found by bisecting."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from holdfast import Batch, Failed, pipeline, step
 
 
 class Model:
-    """Built once per worker. Chokes on ``poison`` as a whole, refuses ``odd`` alone, and has memory for four."""
+    """Built once per worker. Chokes on ``poison`` as a whole, refuses ``odd`` alone, and has memory
+    for four."""
 
     def __call__(self, words: list[str]) -> list[int | Failed]:
         """One verdict per element."""
@@ -30,14 +32,17 @@ def words(word: str) -> int:
 
 
 def main() -> dict[str, Any]:
-    """Twenty items: two of them are dead letters, the others never notice. Batches of sixteen were halved until they fitted."""
+    """Twenty items: two of them are dead letters, the others never notice. Batches of sixteen were
+    halved until they fitted."""
     with example() as here:
         here.run(words, *[f"word {n}" for n in range(18)], "odd", "poison")
         status = here.app.reads().status()[0]
         ledger = here.app.open_ledger()
         (size,) = ledger.mail.learned().values()
         ledger.close()
-        letters = {one["key"]: one["error_class"] for one in here.app.reads().letters(None, "open", 9)}
+        letters = {
+            one["key"]: one["error_class"] for one in here.app.reads().letters(None, "open", 9)
+        }
         return {"completed": status["completed"], "dead": letters, "size that fits": size}
 
 

@@ -1,4 +1,5 @@
-"""Effects: an idempotency key that all attempts share, once for sub-effects, and a person where nobody else can know."""
+"""Effects: an idempotency key that all attempts share, once for sub-effects, and a person where
+nobody else can know."""
 
 from __future__ import annotations
 
@@ -47,10 +48,19 @@ def main() -> dict[str, Any]:
         os.environ[CHARGES] = str(here.app.settings.home / "charges")
         here.run(orders, "a chair")
         (asked,) = here.app.reviews()
-        here.app.decide(asked["review"], Uncertain("done", "shipped, says the warehouse"), asked["digest"], "anna")
+        here.app.decide(
+            asked["review"],
+            Uncertain("done", "shipped, says the warehouse"),
+            asked["digest"],
+            "anna",
+        )
         here.run(orders)
         with open(os.environ[CHARGES]) as file:
-            return {"result": here.result("a chair"), "effects": file.read().split("\n")[:-1], "why": asked["why"].partition(":")[0]}
+            return {
+                "result": here.result("a chair"),
+                "effects": file.read().split("\n")[:-1],
+                "why": asked["why"].partition(":")[0],
+            }
 
 
 if __name__ == "__main__":

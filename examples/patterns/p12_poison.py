@@ -1,4 +1,5 @@
-"""Poison: a step that kills its worker is charged alone; the third crash buries the task, and its neighbours never notice."""
+"""Poison: a step that kills its worker is charged alone; the third crash buries the task, and its
+neighbours never notice."""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ def main() -> dict[str, Any]:
     with example() as here:
         here.run(words, *[f"word {n}" for n in range(9)], "poison")
         (letter,) = here.app.reads().letters(None, "open", 9)
-        return {"completed": here.app.reads().status()[0]["completed"], "dead": (letter["key"], letter["error_class"], letter["attempts"])}
+        return {
+            "completed": here.app.reads().status()[0]["completed"],
+            "dead": (letter["key"], letter["error_class"], letter["attempts"]),
+        }
 
 
 if __name__ == "__main__":

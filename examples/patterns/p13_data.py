@@ -1,4 +1,5 @@
-"""Data: arrays, images, tables and files are artifacts; a step that takes an Artifact passes the reference on without loading it."""
+"""Data: arrays, images, tables and files are artifacts; a step that takes an Artifact passes the
+reference on without loading it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from holdfast import Artifact, Keep, pipeline, step
 
 @step()
 def waves(count: int) -> np.ndarray:
-    """A large array, made in a worker process; it goes to the artifact store, not through the ledger."""
+    """A large array, made in a worker process; it goes to the artifact store, not through the
+    ledger."""
     return np.sin(np.arange(count, dtype=np.float64))
 
 
@@ -36,13 +38,19 @@ def signals(count: int) -> float:
 
 
 def main() -> dict[str, Any]:
-    """Nothing refers to the array after retention: a collection a day later removes it. The result stays."""
+    """Nothing refers to the array after retention: a collection a day later removes it. The result
+    stays."""
     with example() as here:
         here.run(signals, 200_000)
         before = here.app.collect(grace_s=0.001, dry_run=True)
         cleared = here.app.purge([signals])
         orphans = here.app.collect(grace_s=0.001, dry_run=True).orphans
-        return {"result": here.result("200000"), "in use": before.orphans == 0, "cleared": cleared, "orphans": orphans > 0}
+        return {
+            "result": here.result("200000"),
+            "in use": before.orphans == 0,
+            "cleared": cleared,
+            "orphans": orphans > 0,
+        }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What every example does around its pipeline: a Holdfast in a temporary folder, a run, and the results by key."""
+"""What every example does around its pipeline: a Holdfast in a temporary folder, a run, and the
+results by key."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Holdfast runs AI pipelines without ever losing an item: the public names.
 
-:class:`App` is imported when it is first asked for. Worker processes import this package for the steps alone, and start in
-half the time without ledgers, settings and the web.
+:class:`App` is imported when it is first asked for. Worker processes import this package for the
+steps alone, and start in half the time without ledgers, settings and the web.
 """
 
 from typing import TYPE_CHECKING, Any

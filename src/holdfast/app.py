@@ -46,7 +46,8 @@ log = logging.getLogger("holdfast")
 T = TypeVar("T")
 
 LOCKED_S = 5.0
-"""Seconds for which a runner waits for whoever writes an SQLite file: a command, as a rule, that met no runner."""
+"""Seconds for which a runner waits for whoever writes an SQLite file: a command, as a rule, that
+met no runner."""
 
 PRIORITY = whole(-1_000_000, 1_000_000)
 """A priority's type; the door knows its bounds."""
@@ -94,7 +95,12 @@ class RunResult:
             told(one)
 
     def _repr_html_(self) -> str:
-        counts = [("received", self.received), ("known", self.known), ("revised", self.revised), ("conflicts", self.conflicts)]
+        counts = [
+            ("received", self.received),
+            ("known", self.known),
+            ("revised", self.revised),
+            ("conflicts", self.conflicts),
+        ]
         counts += [("refused", self.refused)]
         return table([*counts, ("stopped early", "yes" if self.stopped else "no")])
 
@@ -103,8 +109,8 @@ class App(Operations):
     """Holdfast in one process.
 
     Args:
-        settings: see :class:`holdfast.settings.Settings`; read from the environment when left out. Keyword arguments
-            (``home=…``, ``ledger=…``, ``workers=…``) win over the environment.
+        settings: see :class:`holdfast.settings.Settings`; read from the environment when left out.
+            Keyword arguments (``home=…``, ``ledger=…``, ``workers=…``) win over the environment.
     """
 
     @checked("App.submit()")
@@ -120,26 +126,34 @@ class App(Operations):
         reason: str = "",
         who: str = "",
     ) -> Iterator[Receipt]:
-        """Accept payloads durably; yields a receipt for each once it is durable. A live runner of an SQLite file is handed them over its socket.
+        """Accept payloads durably; yields a receipt for each once it is durable. A live runner of
+        an SQLite file is handed them over its socket.
 
-        A key that is known with other content is a receipt with the status ``conflict``: nothing of that payload was accepted. With
-        ``on_conflict="revise"`` it is ``revised`` instead: attempts of its item are stopped, and its next generation begins with the new payload.
+        A key that is known with other content is a receipt with the status ``conflict``: nothing of
+        that payload was accepted. With ``on_conflict="revise"`` it is ``revised`` instead: attempts
+        of its item are stopped, and its next generation begins with the new payload.
 
         Args:
             pipeline: for which.
-            payloads: read as they are accepted. Besides payloads, what :mod:`holdfast.inputs` describes.
+            payloads: read as they are accepted. Besides payloads, what :mod:`holdfast.inputs`
+                describes.
             manifest: your name for the list of them.
             priority: items of a higher one are claimed first, from -1000 to 1000.
-            refused: what becomes of a payload that does not fit: ``raise`` ends with an error; ``keep`` keeps it as a refused input,
-                yields a receipt with the status ``refused``, and goes on.
-            on_conflict: what becomes of an item whose key comes with other content: ``fail`` leaves it as it is; ``revise`` begins it anew.
-            repeat_effects: revise also items for whose old payload effects have happened (unsafe and transactional steps, ``ctx.once``).
+            refused: what becomes of a payload that does not fit: ``raise`` ends with an error;
+                ``keep`` keeps it as a refused input, yields a receipt with the status ``refused``,
+                and goes on.
+            on_conflict: what becomes of an item whose key comes with other content: ``fail`` leaves
+                it as it is; ``revise`` begins it anew.
+            repeat_effects: revise also items for whose old payload effects have happened (unsafe
+                and transactional steps, ``ctx.once``).
             reason: of a revision, why.
             who: of a revision, who asks; by default the user who is logged in.
 
         Raises:
-            InputError: a payload does not fit the pipeline's type; those before it are accepted, and their receipts were yielded.
-            BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those before it stay accepted.
+            InputError: a payload does not fit the pipeline's type; those before it are accepted,
+                and their receipts were yielded.
+            BacklogFullError: too many items wait; its ``retry_after`` says when to come back. Those
+                before it stay accepted.
         """
         self._check_transactional(pipeline)
         writer, wish = self.writer(), _revising(on_conflict, repeat_effects, reason, who)
@@ -200,15 +214,18 @@ class App(Operations):
         Args:
             pipelines: what to serve.
             payloads: pairs of pipeline and payload to accept while running.
-            until_idle: return when nothing is left to do; otherwise go on until stopped by SIGINT or SIGTERM.
+            until_idle: return when nothing is left to do; otherwise go on until stopped by SIGINT
+                or SIGTERM.
             manifest: the client's name for the list of these payloads.
             priority: items of a higher one are claimed first, from -1000 to 1000.
             each_tick: called some twenty times a second, for displays.
-            recycle: replaces the process when a step holds the event loop for good (its argument: payloads are still being
-                accepted); without it that is only logged.
+            recycle: replaces the process when a step holds the event loop for good (its argument:
+                payloads are still being accepted); without it that is only logged.
             receipt: called with each receipt once it is durable.
-            wait: wait for a ledger that is away when the run begins; one that goes away later is waited for in any case.
-            refused: of a payload that does not fit: ``raise`` ends the run; ``keep`` keeps it as a refused input and goes on.
+            wait: wait for a ledger that is away when the run begins; one that goes away later is
+                waited for in any case.
+            refused: of a payload that does not fit: ``raise`` ends the run; ``keep`` keeps it as a
+                refused input and goes on.
             on_conflict, repeat_effects, reason, who: as for :meth:`submit`.
 
         Raises:
@@ -216,7 +233,8 @@ class App(Operations):
             LedgerUnavailableError: its server does not answer, and ``wait`` was not asked for.
             InputError: a payload was refused.
             ModuleError: workers cannot import a pipeline with ``def`` steps; nothing was accepted.
-            WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was accepted.
+            WorkersError: worker processes cannot start, or cannot import a pipeline; nothing was
+                accepted.
         """
         served = with_children(pipelines)
         sources = self._check_runnable(served)
@@ -224,23 +242,42 @@ class App(Operations):
         store = self._waited(partial(open_store, address.place, address.ledger), wait)
         door, result, over = Door(store, self.reads), RunResult(), threading.Event()
         upkeep, wish = upkeep_of(self.settings), _revising(on_conflict, repeat_effects, reason, who)
-        with FirstWorker(sources, address, upkeep) as worker, self._opened(served, wait) as (ledger, loaded):
+        with (
+            FirstWorker(sources, address, upkeep) as worker,
+            self._opened(served, wait) as (ledger, loaded),
+        ):
             worker.check()  # it has imported the pipelines while the ledger was opened
             sessions: list[Session] = []
 
             def session() -> Session:
                 transactions, given = open_transactions(self.settings), (worker, door, wish)
-                sessions.append(Session(self.settings, ledger, store, self.clock, loaded, random.Random(), recycle, transactions, *given))
+                sessions.append(
+                    Session(
+                        self.settings,
+                        ledger,
+                        store,
+                        self.clock,
+                        loaded,
+                        random.Random(),
+                        recycle,
+                        transactions,
+                        *given,
+                    )
+                )
                 return sessions[-1]
 
             source = door.mixed(payloads, manifest, priority, refused, lambda: not over.is_set())
             accepted = partial(result.take, receipt)
-            result.stopped = run_here(_drive(session, source, accepted, until_idle, each_tick, over, wait))
+            result.stopped = run_here(
+                _drive(session, source, accepted, until_idle, each_tick, over, wait)
+            )
             result.signal, result.drained = sessions[-1].signal, sessions[-1].drained
         return result
 
     @contextmanager
-    def _opened(self, pipelines: list[Pipeline[Any, Any]], wait: bool) -> Iterator[tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]]:
+    def _opened(
+        self, pipelines: list[Pipeline[Any, Any]], wait: bool
+    ) -> Iterator[tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]]:
         """The ledger, open for writing, with these pipelines registered."""
         ledger, loaded = self._waited(partial(self._open_and_register, pipelines), wait)
         try:
@@ -259,7 +296,8 @@ class App(Operations):
             ledger.close()
 
     def _check_runnable(self, pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
-        """Where workers find these pipelines; what could not run is refused here, before anything is accepted."""
+        """Where workers find these pipelines; what could not run is refused here, before anything
+        is accepted."""
         refuse_while_importing("App.run")
         refuse_in_worker("App.run")
         log_safely()
@@ -270,13 +308,23 @@ class App(Operations):
             self._check_transactional(one)
         return sources_of(pipelines)
 
-    def submissions(self, pipeline: Pipeline[Any, Any], payloads: Iterable[Any], manifest: str = "", priority: int = 0) -> Iterator[Submission]:
+    def submissions(
+        self,
+        pipeline: Pipeline[Any, Any],
+        payloads: Iterable[Any],
+        manifest: str = "",
+        priority: int = 0,
+    ) -> Iterator[Submission]:
         """Check, encode and (when large) store payloads, without accepting them.
 
         Raises:
             InputError: a payload, or the priority, does not fit.
         """
-        return (one for one in self.door().entries(pipeline, payloads, manifest, priority) if isinstance(one, Submission))
+        return (
+            one
+            for one in self.door().entries(pipeline, payloads, manifest, priority)
+            if isinstance(one, Submission)
+        )
 
     def checked(self, pipeline: Pipeline[Any, Any], payload: Any) -> bytes:
         """A payload as it would be stored, large or not.
@@ -294,21 +342,28 @@ class App(Operations):
         for node in pipeline.graph.steps():
             if node.step.runs == "transaction" and self.settings.ledger_path is not None:
                 raise InputError(
-                    f"step {node.name!r} of pipeline {pipeline.name!r} is transactional: it shares the transaction that settles it with your "
-                    f"tables, so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
+                    f"step {node.name!r} of pipeline {pipeline.name!r} is transactional: it "
+                    "shares the transaction that settles it with your "
+                    "tables, so the ledger must be in your PostgreSQL: set "
+                    "HOLDFAST_LEDGER=postgresql://…"
                 )
 
     def _address_of_a_run(self, wait: bool) -> StoreAddress:
-        """Where this run's artifacts lie: workers are told before the ledger is open for good. A ledger that is not there yet is made."""
+        """Where this run's artifacts lie: workers are told before the ledger is open for good. A
+        ledger that is not there yet is made."""
         address = self.store_address()
         if not address.ledger:
             self._waited(self._opened_when_free, wait).close()
         return address if address.ledger else self.store_address()
 
-    def _open_and_register(self, pipelines: list[Pipeline[Any, Any]]) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
+    def _open_and_register(
+        self, pipelines: list[Pipeline[Any, Any]]
+    ) -> tuple[Ledger, list[tuple[Pipeline[Any, Any], Registered]]]:
         ledger = self._opened_when_free()
         try:
-            return ledger, [(one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines]
+            return ledger, [
+                (one, ledger.register(version_spec(one), self.clock.now_ms())) for one in pipelines
+            ]
         except BaseException:
             ledger.close()
             raise
@@ -341,14 +396,18 @@ class App(Operations):
                 time.sleep(RETRY_S)
 
 
-def _revising(on_conflict: OnConflict, repeat_effects: bool, reason: str, who: str) -> Revising | None:
+def _revising(
+    on_conflict: OnConflict, repeat_effects: bool, reason: str, who: str
+) -> Revising | None:
     """Who asks for revisions; None: nobody does."""
-    return Revising(who or current_user(), reason, repeat_effects) if on_conflict == "revise" else None
+    return (
+        Revising(who or current_user(), reason, repeat_effects) if on_conflict == "revise" else None
+    )
 
 
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
-    """These pipelines and those that they call as items of their own, children of children included. Several versions of one may be
-    among them.
+    """These pipelines and those that they call as items of their own, children of children
+    included. Several versions of one may be among them.
 
     Raises:
         InputError: two of them have one name and one version.
@@ -359,7 +418,10 @@ def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any,
         one = todo.pop(0)
         known = found.setdefault((one.name, one.version), one)
         if known is not one:
-            raise InputError(f"two pipelines are called {one.name!r} and have version {one.version!r}: give one of them name=… or another version")
+            raise InputError(
+                f"two pipelines are called {one.name!r} and have version {one.version!r}: "
+                "give one of them name=… or another version"
+            )
         if one not in todo:
             children = [node.spec.pipeline for node in one.graph.nodes if node.kind == "child"]
             todo += [child for child in children if (child.name, child.version) not in found]
@@ -377,7 +439,16 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
         for node in graph.steps()
         if node.step.runs == "transaction" or node.step.policy.effects == "unsafe"
     }
-    return VersionSpec(pipeline.name, pipeline.version, graph.fingerprint(), graph.shape(), bodies, listens, longest_s, effects)
+    return VersionSpec(
+        pipeline.name,
+        pipeline.version,
+        graph.fingerprint(),
+        graph.shape(),
+        bodies,
+        listens,
+        longest_s,
+        effects,
+    )
 
 
 async def _drive(
@@ -389,14 +460,16 @@ async def _drive(
     over: threading.Event,
     again: bool,
 ) -> bool:
-    """One session; after a lease that was lost (or when ``again`` says so from the first), as soon as the ledger can be reached. True when
-    stopped early."""
+    """One session; after a lease that was lost (or when ``again`` says so from the first), as soon
+    as the ledger can be reached. True when stopped early."""
     intake = Intake(payloads)
     try:
         while True:
             session = make()
             try:
-                stopped = await session.run(intake, accepted, until_idle, partial(each_tick, session))
+                stopped = await session.run(
+                    intake, accepted, until_idle, partial(each_tick, session)
+                )
             except LedgerUnavailableError as error:
                 if session.begun or not again:
                     raise

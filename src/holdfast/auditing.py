@@ -1,5 +1,6 @@
-"""The audit of the world: the ledger's rows, and whether what they say is so: artifacts exist, runners know the items that they own, and
-the audit log goes on from where a signed head says that it ended.
+"""The audit of the world: the ledger's rows, and whether what they say is so: artifacts exist,
+runners know the items that they own, and the audit log goes on from where a signed head says that
+it ended.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ PROJECT = "default"
 """The project of a ledger that names none."""
 
 KNOWN = 100_000
-"""Artifacts that are remembered as being there, so that what many rows refer to is looked at once."""
+"""Artifacts that are remembered as being there, so that what many rows refer to is looked at
+once."""
 
 TOLD_S = 0.5
 """Seconds between two words about how far it is."""
 
 LOOK_S = 1.0
-"""Seconds between two looks at what a runner owns and holds: what it has just claimed or ended is the same only in passing."""
+"""Seconds between two looks at what a runner owns and holds: what it has just claimed or ended is
+the same only in passing."""
 
 PATIENCE_S = 15.0
 """Seconds for which a runner is waited for that says by itself what it holds."""
@@ -42,23 +45,47 @@ PATIENCE_S = 15.0
 Telling = Callable[[str], None]
 """Told how far an audit is."""
 
-MISSING = Rule("artifact-missing", "", "an artifact that a row refers to is not in the store", "restore the artifacts from a backup", shown="")
-SIZE = Rule("artifact-size", "", "an artifact has another size than its row says", "restore the artifacts from a backup", shown="")
+MISSING = Rule(
+    "artifact-missing",
+    "",
+    "an artifact that a row refers to is not in the store",
+    "restore the artifacts from a backup",
+    shown="",
+)
+SIZE = Rule(
+    "artifact-size",
+    "",
+    "an artifact has another size than its row says",
+    "restore the artifacts from a backup",
+    shown="",
+)
 DAMAGED = Rule(
-    "artifact-damaged", "", "the bytes of an artifact are not those that its digest names", "restore the artifacts from a backup", shown=""
+    "artifact-damaged",
+    "",
+    "the bytes of an artifact are not those that its digest names",
+    "restore the artifacts from a backup",
+    shown="",
 )
 UNKNOWN = Rule(
-    "unknown-to-runner", "", "an item is running, and the runner that owns it does not know it",
-    "restart the runner: what it owned is claimed at once by the next", stands=True,
-)  # fmt: skip
+    "unknown-to-runner",
+    "",
+    "an item is running, and the runner that owns it does not know it",
+    "restart the runner: what it owned is claimed at once by the next",
+    stands=True,
+)
 NOT_OWNED = Rule(
-    "not-owned", "", "a runner holds an item that the ledger does not say it owns",
+    "not-owned",
+    "",
+    "a runner holds an item that the ledger does not say it owns",
     "restart the runner: nothing that it does for the item is written",
-)  # fmt: skip
+)
 NOT_EXTENDED = Rule(
-    "head-not-extended", "", "the ledger is no continuation of the signed head",
-    "rows were taken out or changed since: compare with a backup of that time", shown="",
-)  # fmt: skip
+    "head-not-extended",
+    "",
+    "the ledger is no continuation of the signed head",
+    "rows were taken out or changed since: compare with a backup of that time",
+    shown="",
+)
 
 
 def silent(said: str) -> None:
@@ -68,18 +95,28 @@ def silent(said: str) -> None:
 class Auditing(Handling):
     """The verbs of an audit."""
 
-    def audit(self, deep: bool = False, against: Path | None = None, keys: Iterable[Path] = (), told: Telling = silent) -> dict[str, Any]:
+    def audit(
+        self,
+        deep: bool = False,
+        against: Path | None = None,
+        keys: Iterable[Path] = (),
+        told: Telling = silent,
+    ) -> dict[str, Any]:
         """Compare everything that the ledger says with itself and with the world.
 
         Args:
-            deep: read every artifact, and compare its bytes with its digest; by default only its size is looked at.
+            deep: read every artifact, and compare its bytes with its digest; by default only its
+                size is looked at.
             against: a signed head that the ledger must be a continuation of.
-            keys: files with the public keys that may have signed it; by default that of ``HOLDFAST_SIGNING_KEY``.
+            keys: files with the public keys that may have signed it; by default that of
+                ``HOLDFAST_SIGNING_KEY``.
             told: told how far it is.
 
         Returns:
-            What :meth:`holdfast.ledgers.reads.LedgerReads.audit` describes; ``project``; ``artifacts``, how many were looked at;
-            ``unchecked``, what could not be compared; in ``audit_log``, ``anchored``: the head that it goes on from, or None.
+            What :meth:`holdfast.ledgers.reads.LedgerReads.audit` describes; ``project``;
+            ``artifacts``, how many were looked at;
+            ``unchecked``, what could not be compared; in ``audit_log``, ``anchored``: the head that
+            it goes on from, or None.
 
         Raises:
             InputError: the head cannot be read, or none of these keys has signed it.
@@ -99,15 +136,23 @@ class Auditing(Handling):
             world.artifacts(self.store(), deep)
             world.runners(self.clock.now_ms())
         answer["broken"] += [one.row() for one in world.findings()]
-        answer["balanced"] = not answer["broken"] and all(terms["balanced"] for terms in answer["pipelines"].values())
-        return {**answer, "project": self.project, "artifacts": world.looked_at, "unchecked": world.unchecked}
+        answer["balanced"] = not answer["broken"] and all(
+            terms["balanced"] for terms in answer["pipelines"].values()
+        )
+        return {
+            **answer,
+            "project": self.project,
+            "artifacts": world.looked_at,
+            "unchecked": world.unchecked,
+        }
 
     def stuck(self, older_ms: int, limit: int, told: Telling = silent) -> Rows[dict[str, Any]]:
-        """Everything that stands still: what will not go on by itself, by the rules of the audit, and items past their bound; each with why,
-        and what would move it.
+        """Everything that stands still: what will not go on by itself, by the rules of the audit,
+        and items past their bound; each with why, and what would move it.
 
         Args:
-            older_ms: the bound of items without a deadline: so long since anything of them was settled.
+            older_ms: the bound of items without a deadline: so long since anything of them was
+                settled.
             limit: at most so many.
             told: told how far it is.
         """
@@ -117,13 +162,20 @@ class Auditing(Handling):
             world.runners(self.clock.now_ms())
             rows = [reads.standing_row(rule, number) for rule, number in standing]
             rows += [
-                reads.standing_row(UNKNOWN, parse(item)) for one in world.findings() if one.rule == UNKNOWN.name for item in one.items
-            ]  # fmt: skip
+                reads.standing_row(UNKNOWN, parse(item))
+                for one in world.findings()
+                if one.rule == UNKNOWN.name
+                for item in one.items
+            ]
             late = reads.stuck(self.clock.now_ms(), older_ms, limit)
             named = {row["item"] for row in rows}
             rows += [row for row in late if row["item"] not in named]
             total = late.total() if late.more else len(rows)
-        return Rows(rows[:limit], late.more or len(rows) > limit, lambda: max(total or COUNTED + 1, len(rows)))
+        return Rows(
+            rows[:limit],
+            late.more or len(rows) > limit,
+            lambda: max(total or COUNTED + 1, len(rows)),
+        )
 
     def audit_groups(self, by: str) -> list[dict[str, Any]]:
         """The terms of conservation by ``manifest`` or ``hour``."""
@@ -137,7 +189,10 @@ class Auditing(Handling):
             InputError: there is no key, it cannot be read, or its library is not installed.
         """
         if not self.settings.signing_key:
-            raise InputError("a head is signed, and there is no key: set HOLDFAST_SIGNING_KEY (`holdfast ledger key FILE` makes one)")
+            raise InputError(
+                "a head is signed, and there is no key: set HOLDFAST_SIGNING_KEY (`holdfast "
+                "ledger key FILE` makes one)"
+            )
         signed: bytes = signing().sign(head_of(answer, self.project), self.settings.signing_key)
         return signed
 
@@ -153,7 +208,10 @@ class Auditing(Handling):
         """
         known = signing().public_keys(keys)
         if not known and not self.settings.signing_key:
-            raise InputError("which key signed the head? Give its public key with --key, or set HOLDFAST_SIGNING_KEY")
+            raise InputError(
+                "which key signed the head? Give its public key with --key, or set "
+                "HOLDFAST_SIGNING_KEY"
+            )
         return verified_head(file, known or [signing().public_of(self.settings.signing_key)])
 
     @property
@@ -218,10 +276,11 @@ class _World:
             _, known = self._broken.setdefault(rule.name, (rule, []))
             known += items[: FEW + 1 - len(known)]
 
-    # -- artifacts ------------------------------------------------------------------------------------------------
+    # -- artifacts --------------------------------------------------------------------------------
 
     def artifacts(self, store: Store, deep: bool) -> None:
-        """Every artifact that a row refers to is in the store, with its size; ``deep``: and with its bytes."""
+        """Every artifact that a row refers to is in the store, with its size; ``deep``: and with
+        its bytes."""
         known: dict[str, int] = {}
         said = time.monotonic()
         for one in self._reads.references():
@@ -255,7 +314,7 @@ class _World:
         if self._reads.still_refers(one):
             self.broken(rule, [what])
 
-    # -- runners --------------------------------------------------------------------------------------------------
+    # -- runners ----------------------------------------------------------------------------------
 
     def runners(self, now_ms: int) -> None:
         """What the ledger says that a runner owns is what it holds."""
@@ -274,7 +333,9 @@ class _World:
                     held[again] = runner.held()
             except (OSError, HoldfastError) as error:
                 if again or not isinstance(error, OSError):
-                    self.unchecked.append(f"whether the runner knows its items: it does not answer ({error})")
+                    self.unchecked.append(
+                        f"whether the runner knows its items: it does not answer ({error})"
+                    )
                 return  # nobody listens: what is running will be claimed by the next runner
             owned[again] = self._reads.owned(held[again].incarnation)
             if owned[again] == set(held[again].items):
@@ -283,32 +344,51 @@ class _World:
                 self._told("comparing running items with their runner")
                 time.sleep(LOOK_S)
         if held[False].incarnation == held[True].incarnation:
-            self._compare(owned, {again: set(one.items) for again, one in held.items()}, held[True].leaving)
+            self._compare(
+                owned, {again: set(one.items) for again, one in held.items()}, held[True].leaving
+            )
 
     def _shared(self, now_ms: int) -> None:
-        """Compare with what the runners have written down. What they wrote before the first look may have been true then, and what they
-        write next may have been gathered before it; what they write after that was not."""
+        """Compare with what the runners have written down. What they wrote before the first look
+        may have been true then, and what they write next may have been gathered before it; what
+        they write after that was not."""
         owners = self._reads.owners(now_ms)
         first = {number: self._reads.owned(number) for number, _, _ in owners}
         before = self._reads.holdings()
         until = time.monotonic() + PATIENCE_S
         for number, host, pid in owners:
             if number not in before:
-                self.unchecked.append(f"items of the runner on {host}, process {pid}: it has not said yet which it holds")
+                self.unchecked.append(
+                    f"items of the runner on {host}, process {pid}: it has not said yet which "
+                    "it holds"
+                )
                 continue
             beat, items = before[number]
             if items is not None and unpacked(items) == first[number]:
                 continue
             self._told(f"comparing running items with the runner on {host}, process {pid}")
-            while (now := self._reads.holdings().get(number, (beat, None)))[0] < beat + 2 and time.monotonic() < until:
+            while (now := self._reads.holdings().get(number, (beat, None)))[
+                0
+            ] < beat + 2 and time.monotonic() < until:
                 time.sleep(LOOK_S / 4)
             if now[0] < beat + 2 or now[1] is None:
-                self.unchecked.append(f"items of the runner on {host}, process {pid}: it does not say which it holds")
+                self.unchecked.append(
+                    f"items of the runner on {host}, process {pid}: it does not say which it holds"
+                )
                 continue
             held = unpacked(now[1])
-            self._compare({False: first[number], True: self._reads.owned(number)}, {False: unpacked(items or now[1]), True: held}, False)
+            self._compare(
+                {False: first[number], True: self._reads.owned(number)},
+                {False: unpacked(items or now[1]), True: held},
+                False,
+            )
 
-    def _compare(self, owned: dict[bool, set[tuple[int, int]]], held: dict[bool, set[tuple[int, int]]], leaving: bool) -> None:
+    def _compare(
+        self,
+        owned: dict[bool, set[tuple[int, int]]],
+        held: dict[bool, set[tuple[int, int]]],
+        leaving: bool,
+    ) -> None:
         """What one side said at both looks, and the other at neither."""
         unknown = (owned[False] & owned[True]) - held[True]
         others = (held[False] & held[True]) - owned[False] - owned[True]

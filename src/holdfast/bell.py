@@ -1,4 +1,5 @@
-"""Has the runner take its turn when something has come: from any thread, at once, and once for however many rings."""
+"""Has the runner take its turn when something has come: from any thread, at once, and once for
+however many rings."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Bell:
         self._loop = None
 
     def ring(self) -> None:
-        """Have a turn taken: in the loop's own thread now, unless one is being taken; then, and from other threads, soon."""
+        """Have a turn taken: in the loop's own thread now, unless one is being taken; then, and
+        from other threads, soon."""
         loop = self._loop
         if self._rung or loop is None:
             return

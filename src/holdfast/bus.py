@@ -1,4 +1,5 @@
-"""Contract: a broker that events are handed on to and received from. Without one, events stay in the ledger."""
+"""Contract: a broker that events are handed on to and received from. Without one, events stay in
+the ledger."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 Received = Callable[[bytes], Awaitable[float | None]]
-"""Called with each message. None: it is kept, and is acknowledged to the broker; a number: it could not be kept yet, and the broker
-delivers it again after so many seconds."""
+"""Called with each message. None: it is kept, and is acknowledged to the broker; a number: it could
+not be kept yet, and the broker delivers it again after so many seconds."""
 
 
 class Bus(Protocol):
@@ -18,7 +19,8 @@ class Bus(Protocol):
 
         Raises:
             BusError: the broker cannot be reached.
-            StreamRefusedError: the broker would discard messages that nobody has read; the message says which limit does and what to set.
+            StreamRefusedError: the broker would discard messages that nobody has read; the message
+                says which limit does and what to set.
         """
         ...
 

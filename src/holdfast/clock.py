@@ -1,9 +1,10 @@
 """Contract: the clock. The only module that may read the machine's.
 
-There are three times. *Elapsed* time only counts seconds. The *wall clock* is what this machine believes the time of day to be; it may be
-wrong, and it may jump. The *ledger's time* is what is persisted and what waits are measured by: that of the database server, or, of an
-SQLite file, that of the process that writes it. Inside a process the ledger's time never jumps: it goes on with elapsed time, and
-approaches the clock that it follows slowly, at most :data:`SLEW_MS` in a second.
+There are three times. *Elapsed* time only counts seconds. The *wall clock* is what this machine
+believes the time of day to be; it may be wrong, and it may jump. The *ledger's time* is what is
+persisted and what waits are measured by: that of the database server, or, of an SQLite file, that
+of the process that writes it. Inside a process the ledger's time never jumps: it goes on with
+elapsed time, and approaches the clock that it follows slowly, at most :data:`SLEW_MS` in a second.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 """The clock that goes on while the machine sleeps; only Linux has it."""
 
 SLEW_MS = 50.0
-"""Most milliseconds by which the ledger's time approaches the clock that it follows in a second: waits are 5 % longer or shorter."""
+"""Most milliseconds by which the ledger's time approaches the clock that it follows in a second:
+waits are 5 % longer or shorter."""
 
 SLEWED_MS = 86_400_000
 """A difference above a day is not made up for while the process works."""
@@ -34,11 +36,13 @@ class Clock(Protocol):
     """Where all time comes from, so that tests and the simulator own it."""
 
     def now_ms(self) -> int:
-        """The ledger's time, Unix milliseconds; never smaller than before while one ledger is open."""
+        """The ledger's time, Unix milliseconds; never smaller than before while one ledger is
+        open."""
         ...
 
     def wall_ms(self) -> int:
-        """The machine's wall clock as it is: for comparing with times that come from elsewhere. It may jump."""
+        """The machine's wall clock as it is: for comparing with times that come from elsewhere. It
+        may jump."""
         ...
 
     def monotonic(self) -> float:
@@ -46,7 +50,8 @@ class Clock(Protocol):
         ...
 
     def elapsed(self) -> float:
-        """Like :meth:`monotonic`, but those seconds count as well in which the machine was suspended."""
+        """Like :meth:`monotonic`, but those seconds count as well in which the machine was
+        suspended."""
         ...
 
     def moment(self) -> Moment:
@@ -59,7 +64,8 @@ class Clock(Protocol):
 
 
 class _Course(NamedTuple):
-    """The ledger's time was ``at`` (milliseconds) when ``began`` seconds had elapsed, and gains ``slew`` in the second after."""
+    """The ledger's time was ``at`` (milliseconds) when ``began`` seconds had elapsed, and gains
+    ``slew`` in the second after."""
 
     began: float
     at: float
@@ -81,7 +87,9 @@ class SystemClock:
         elapsed: reads elapsed time; by default the machine's.
     """
 
-    def __init__(self, wall_ms: Callable[[], int] | None = None, elapsed: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, wall_ms: Callable[[], int] | None = None, elapsed: Callable[[], float] | None = None
+    ) -> None:
         self._wall_ms, self._elapsed = wall_ms or _machine_wall_ms, elapsed or _machine_elapsed
         self._steering = threading.Lock()
         self._theirs: _Theirs | None = None
@@ -112,7 +120,8 @@ class SystemClock:
         return Moment(self._wall_ms(), round(self._elapsed() * 1000), _boot())
 
     def follow(self, ledger: LedgerTime, asked: float, answered: float) -> None:
-        """Go by a ledger's time: from now on when it is the first one or its writer's clock was set, else bit by bit."""
+        """Go by a ledger's time: from now on when it is the first one or its writer's clock was
+        set, else bit by bit."""
         with self._steering:
             middle = (asked + answered) / 2
             if ledger.server:
@@ -127,7 +136,11 @@ class SystemClock:
             return self._course
         try:
             at, theirs = _at(self._course, elapsed), self._theirs
-            target = float(self._wall_ms()) if theirs is None else theirs.at + (elapsed - theirs.began) * 1000
+            target = (
+                float(self._wall_ms())
+                if theirs is None
+                else theirs.at + (elapsed - theirs.began) * 1000
+            )
             gap = target - at
             slew = 0.0 if abs(gap) > SLEWED_MS else math.copysign(min(abs(gap), SLEW_MS), gap)
             self._course = _Course(elapsed, at, slew)

@@ -1,6 +1,8 @@
-"""The door: payloads become submissions or refusals, and what the ledger takes for a conflict is looked at once more.
+"""The door: payloads become submissions or refusals, and what the ledger takes for a conflict is
+looked at once more.
 
-What is wrong with one payload concerns that payload. What is wrong with the disk or the ledger concerns none: it is raised or waited for.
+What is wrong with one payload concerns that payload. What is wrong with the disk or the ledger
+concerns none: it is raised or waited for.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ log = logging.getLogger("holdfast")
 T = TypeVar("T")
 
 OnRefused = Literal["raise", "keep"]
-"""What becomes of a payload that is not accepted: an :class:`InputError` ends the reading, or it is kept as a refused input."""
+"""What becomes of a payload that is not accepted: an :class:`InputError` ends the reading, or it is
+kept as a refused input."""
 
 Entry = Submission | Refusal
 """What the door lets through, and what it does not."""
@@ -46,7 +49,8 @@ class Judged(msgspec.Struct, frozen=True):
 
     Attributes:
         receipts: one for each, in order.
-        known: those that are the same after all, as the ledger has them: admitting them closes earlier refusals of their sources.
+        known: those that are the same after all, as the ledger has them: admitting them closes
+            earlier refusals of their sources.
         refusals: of those that are in conflict, to keep.
     """
 
@@ -79,7 +83,8 @@ class Door:
 
         Args:
             pipeline: for which.
-            payloads: payloads, or what :mod:`holdfast.inputs` describes. What is skipped is left out.
+            payloads: payloads, or what :mod:`holdfast.inputs` describes. What is skipped is left
+                out.
             manifest: the client's name for the list of them.
             priority: from -1000 to 1000.
             refused: what becomes of a payload that does not fit.
@@ -112,8 +117,17 @@ class Door:
                     problem = error.refused
                 else:
                     kind = "key" if isinstance(error, KeyRefusedError) else "type"
-                    problem = Refused(given.source or _described(given.payload), str(error), kind, given.key)
-                yield refusal(pipeline.name, problem.source, problem.reason, problem.kind, problem.key, manifest)
+                    problem = Refused(
+                        given.source or _described(given.payload), str(error), kind, given.key
+                    )
+                yield refusal(
+                    pipeline.name,
+                    problem.source,
+                    problem.reason,
+                    problem.kind,
+                    problem.key,
+                    manifest,
+                )
 
     def mixed(
         self,
@@ -125,13 +139,21 @@ class Door:
     ) -> Iterator[Entry]:
         """The same as :meth:`entries` for payloads of several pipelines, each with its own."""
         for pipeline, pairs in groupby(payloads, key=lambda pair: pair[0]):
-            yield from self.entries(pipeline, (payload for _, payload in pairs), manifest, priority, refused, patient)
+            yield from self.entries(
+                pipeline, (payload for _, payload in pairs), manifest, priority, refused, patient
+            )
 
-    def judged(self, pipelines: Mapping[str, Pipeline[Any, Any]], submissions: list[Submission], receipts: list[Receipt]) -> Judged:
+    def judged(
+        self,
+        pipelines: Mapping[str, Pipeline[Any, Any]],
+        submissions: list[Submission],
+        receipts: list[Receipt],
+    ) -> Judged:
         """Look once more at what the ledger takes for conflicts.
 
-        The ledger compares JSON. A payload that reads as the same value of the pipeline's type is the same: it was written before a field
-        with a default was added, or by another client. What stays a conflict gets its reason, and a refusal to keep.
+        The ledger compares JSON. A payload that reads as the same value of the pipeline's type is
+        the same: it was written before a field with a default was added, or by another client. What
+        stays a conflict gets its reason, and a refusal to keep.
         """
         judged: list[Receipt] = []
         refusals: list[Refusal] = []
@@ -142,21 +164,39 @@ class Door:
         try:
             for given, receipt in zip(submissions, receipts, strict=True):
                 there = reads.payload_of(receipt.item) if receipt.status == "conflict" else None
-                if there is not None and self._same(pipelines[given.pipeline], there, given.payload):
+                if there is not None and self._same(
+                    pipelines[given.pipeline], there, given.payload
+                ):
                     receipt = replace(receipt, status="same")
                     known.append(replace(given, payload=there, digest=""))
                 elif receipt.status == "conflict":
-                    reason = f"its key {given.key!r} is item {show(receipt.item)} ({receipt.state}), which has other content"
+                    reason = (
+                        f"its key {given.key!r} is item {show(receipt.item)} "
+                        f"({receipt.state}), which has other content"
+                    )
                     source = given.source or unnamed(given.key, given.digest)
-                    refusals.append(refusal(given.pipeline, source, reason, "conflict", given.key, given.manifest, receipt.item))
-                    receipt = replace(receipt, source=refusals[-1].source, reason=refusals[-1].reason)
+                    refusals.append(
+                        refusal(
+                            given.pipeline,
+                            source,
+                            reason,
+                            "conflict",
+                            given.key,
+                            given.manifest,
+                            receipt.item,
+                        )
+                    )
+                    receipt = replace(
+                        receipt, source=refusals[-1].source, reason=refusals[-1].reason
+                    )
                 judged.append(receipt)
         finally:
             reads.close()
         return Judged(judged, known, refusals)
 
     def checked(self, pipeline: Pipeline[Any, Any], payload: Any) -> bytes:
-        """A payload as JSON, read back as the pipeline's type. What its own code raises says that it does not fit.
+        """A payload as JSON, read back as the pipeline's type. What its own code raises says that
+        it does not fit.
 
         Raises:
             InputError: it does not fit; the message says where.
@@ -165,31 +205,59 @@ class Door:
         try:
             with media.using(self._store):
                 data = check_payload(payload, pipeline.input_type)
-            _check_integers(encode(payload) if type(payload) in (dict, list) else data)  # as it was given
+            # as it was given
+            _check_integers(encode(payload) if type(payload) in (dict, list) else data)
             return data
         except (HoldfastError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # the payload's own code runs, and may panic in another language
-            raise InputError(f"the payload is not a {describe(pipeline.input_type)}: {said(error)}") from error
+        except (
+            BaseException
+        ) as error:  # the payload's own code runs, and may panic in another language
+            raise InputError(
+                f"the payload is not a {describe(pipeline.input_type)}: {said(error)}"
+            ) from error
 
-    def _submission(self, pipeline: Pipeline[Any, Any], given: Input, manifest: str, priority: int, patient: Callable[[], bool]) -> Submission:
+    def _submission(
+        self,
+        pipeline: Pipeline[Any, Any],
+        given: Input,
+        manifest: str,
+        priority: int,
+        patient: Callable[[], bool],
+    ) -> Submission:
         data = _patiently(lambda: self.checked(pipeline, given.payload), patient)
         try:
             with media.using(self._store):
-                key, fields = pipeline.key_of(data), fields_of(data, pipeline.search, pipeline.input_type)
+                key, fields = (
+                    pipeline.key_of(data),
+                    fields_of(data, pipeline.search, pipeline.input_type),
+                )
                 digest = content_digest(_as_given(given.payload, data))
         except (HoldfastError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            raise InputError(f"the payload cannot be read back as a {describe(pipeline.input_type)}: {said(error)}") from error
+            raise InputError(
+                f"the payload cannot be read back as a {describe(pipeline.input_type)}: "
+                f"{said(error)}"
+            ) from error
         try:
             value = _patiently(lambda: self._store.keep(data), patient)
         except StoreError as error:
-            raise InputError(f"the payload refers to what is not in the artifact store: {error}") from None
+            raise InputError(
+                f"the payload refers to what is not in the artifact store: {error}"
+            ) from None
         return Submission(
-            pipeline.name, pipeline.version, key, value, pipeline.deadline, manifest, priority, fields=fields,
-            digest=digest, source=portable(given.source),
-        )  # fmt: skip
+            pipeline.name,
+            pipeline.version,
+            key,
+            value,
+            pipeline.deadline,
+            manifest,
+            priority,
+            fields=fields,
+            digest=digest,
+            source=portable(given.source),
+        )
 
     def _same(self, pipeline: Pipeline[Any, Any], known: Value, given: Value) -> bool:
         """Whether two stored payloads read as the same value of the pipeline's type."""
@@ -202,7 +270,9 @@ class Door:
             return False
 
     def _typed(self, pipeline: Pipeline[Any, Any], value: Value) -> str:
-        return typed_digest(value if isinstance(value, bytes) else self._store.fetch(value), pipeline.input_type)
+        return typed_digest(
+            value if isinstance(value, bytes) else self._store.fetch(value), pipeline.input_type
+        )
 
 
 _END: Any = object()
@@ -234,9 +304,15 @@ def batches(source: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
 
 
 def receipts_of(entries: list[Entry], receipts: list[Receipt]) -> list[Receipt]:
-    """The receipts of entries, in their order: the ledger's for submissions, and one for each refusal."""
+    """The receipts of entries, in their order: the ledger's for submissions, and one for each
+    refusal."""
     given = iter(receipts)
-    return [Receipt(0, one.key, "refused", "", one.source, one.reason) if isinstance(one, Refusal) else next(given) for one in entries]
+    return [
+        Receipt(0, one.key, "refused", "", one.source, one.reason)
+        if isinstance(one, Refusal)
+        else next(given)
+        for one in entries
+    ]
 
 
 def parted(entries: list[Entry]) -> tuple[list[Submission], list[Refusal]]:
@@ -262,11 +338,15 @@ def _check_integers(data: bytes) -> None:
         if isinstance(one, dict | list):
             todo += one.values() if isinstance(one, dict) else one
         elif isinstance(one, int) and not -(1 << 63) <= one < 1 << 64:
-            raise InputError(f"the payload has the integer {str(one)[:40]}, and 64 bits are kept: write it as text")
+            raise InputError(
+                f"the payload has the integer {str(one)[:40]}, and 64 bits are kept: write it "
+                "as text"
+            )
 
 
 def _as_given(payload: Any, data: bytes) -> bytes:
-    """What the digest of a payload is of: what the client sent, without defaults that are made anew for each, such as ids and times."""
+    """What the digest of a payload is of: what the client sent, without defaults that are made anew
+    for each, such as ids and times."""
     if refers_to(data):
         return data  # no artifact is written again
     try:
@@ -276,14 +356,18 @@ def _as_given(payload: Any, data: bytes) -> bytes:
 
 
 def _described(payload: Any) -> str:
-    """A payload that has no source: its content, so that the same is the same refusal, and another payload is another one."""
+    """A payload that has no source: its content, so that the same is the same refusal, and another
+    payload is another one."""
     try:
         text = encode(payload).decode("utf-8", "replace")
     except KeyboardInterrupt:
         raise
     except BaseException:
         text = f"of type {type(payload).__name__}"
-    return f"payload {text if len(text) <= 200 else f'{text[:200]}… ({content_digest(text.encode())[:12]})'}"
+    return (
+        "payload "
+        f"{text if len(text) <= 200 else f'{text[:200]}… ({content_digest(text.encode())[:12]})'}"
+    )
 
 
 def _patiently(work: Callable[[], T], patient: Callable[[], bool]) -> T:

@@ -5,29 +5,30 @@
     HoldfastError
     ├── DefinitionError            a step or pipeline is declared wrongly; raised at import
     │   └── EdgeTypeError          two steps are joined whose types do not fit
-    ├── InputError                 what the caller handed in is refused: payload, key, module, argument
-    │   ├── ModuleError            a module cannot be imported, here or by workers, or has no such pipeline
+    ├── InputError                 what the caller handed in is refused
+    │   ├── ModuleError            a module cannot be imported, or has no such pipeline
     │   ├── NotFoundError          no such item, pipeline, step or dead letter
     │   └── ConflictError          an event's producer has used its id for another event
     ├── LedgerError                the ledger cannot serve
-    │   ├── LedgerRefusedError     it must not be opened: unsafe SQLite, newer schema, a file that is not ours
-    │   ├── LedgerUnavailableError disk full, I/O error or server away; nothing was written, come back after ``retry_after`` seconds
+    │   ├── LedgerRefusedError     it must not be opened: unsafe, newer, or not ours
+    │   │   └── LedgerRestoredError  it is an older copy of itself
+    │   ├── LedgerUnavailableError disk full, I/O error or server away: nothing was written
     │   │   ├── LedgerLockedError  another process is the writer
-    │   │   └── LedgerUnknownError it was handed to the ledger and not answered: it may have been written; ask again with the same keys
-    │   ├── LeaseLostError         this runner's incarnation is over; what it held is others' to claim
-    │   │   └── LedgerMovedError   the ledger's file was moved, replaced or removed while this process wrote to it
-    │   └── BacklogFullError       as many items wait as the settings allow; come back after ``retry_after`` seconds
-    ├── WorkersError               worker processes cannot start, or cannot import a pipeline; nothing was accepted
-    ├── BusError                   a broker has not taken an event, or cannot be reached; events wait in the ledger
-    │   ├── EventRefusedError      a broker does not take this event, whatever else it takes
+    │   │   └── LedgerUnknownError no answer came: it may have been written
+    │   ├── LeaseLostError         this runner's incarnation is over
+    │   │   └── LedgerMovedError   the ledger's file was moved, replaced or removed
+    │   └── BacklogFullError       as many items wait as the settings allow
+    ├── WorkersError               workers cannot start, or cannot import a pipeline
+    ├── BusError                   a broker has not taken an event; it waits in the ledger
+    │   ├── EventRefusedError      a broker does not take this event
     │   └── StreamRefusedError     a broker would discard messages that nobody has read
-    ├── StoreError                 an artifact is missing or its bytes are not what its digest says
-    └── StepError                  raised by step bodies to say what kind of failure it is
+    ├── StoreError                 an artifact is missing or damaged
+    └── StepError                  raised by step bodies to classify a failure
         ├── TransientError         try again, not before ``retry_after`` seconds if given
         ├── ModelError             a model failed: a brief retry, then the fallback
         ├── BadInputError          this input can never work: no retry
-        ├── OutOfMemoryError       too large for this worker: smaller batch or bigger pool
-        └── ResultError            a step returned what its annotation does not allow, or what cannot be stored faithfully
+        ├── OutOfMemoryError       too large for this worker
+        └── ResultError            the result does not fit its annotation, or cannot be stored
 
 Every message is one line that says what to do.
 """
@@ -50,7 +51,8 @@ class DefinitionError(HoldfastError):
 
 
 class EdgeTypeError(DefinitionError):
-    """The output type of one step does not fit the input type of the next; the message names both."""
+    """The output type of one step does not fit the input type of the next; the message names
+    both."""
 
 
 class InputError(HoldfastError):
@@ -58,7 +60,8 @@ class InputError(HoldfastError):
 
 
 class ModuleError(InputError):
-    """A module cannot be imported, by this process or by its workers, or has no such pipeline; nothing was accepted."""
+    """A module cannot be imported, by this process or by its workers, or has no such pipeline;
+    nothing was accepted."""
 
 
 class NotFoundError(InputError):
@@ -74,11 +77,13 @@ class LedgerError(HoldfastError):
 
 
 class LedgerRefusedError(LedgerError):
-    """The ledger must not be opened as it is: unsafe SQLite, newer schema, or a file that is not a ledger."""
+    """The ledger must not be opened as it is: unsafe SQLite, newer schema, or a file that is not a
+    ledger."""
 
 
 class LedgerRestoredError(LedgerRefusedError):
-    """The ledger does not know what it has acknowledged: it is an older copy. ``holdfast ledger accept-restore`` goes on with it."""
+    """The ledger does not know what it has acknowledged: it is an older copy.
+    ``holdfast ledger accept-restore`` goes on with it."""
 
 
 RETRY_AFTER_S = 5.0
@@ -86,7 +91,8 @@ RETRY_AFTER_S = 5.0
 
 
 class LedgerUnavailableError(LedgerError):
-    """The disk is full or failing, or the server away. Nothing was written: the same may be asked again.
+    """The disk is full or failing, or the server away. Nothing was written: the same may be asked
+    again.
 
     Args:
         message: why, and what to do.
@@ -112,10 +118,11 @@ class LedgerLockedError(LedgerUnavailableError):
 
 
 class LedgerUnknownError(LedgerUnavailableError):
-    """It was handed to the ledger, and no answer came in time: it may have been written, or be written yet.
+    """It was handed to the ledger, and no answer came in time: it may have been written, or be
+    written yet.
 
-    The same may be asked again: what is handed in has keys, events have ids, and a command that a runner still knows by its identity is not
-    carried out twice.
+    The same may be asked again: what is handed in has keys, events have ids, and a command that a
+    runner still knows by its identity is not carried out twice.
 
     Args:
         message: what happened.
@@ -123,34 +130,44 @@ class LedgerUnknownError(LedgerUnavailableError):
         retry_after: seconds before which asking again is pointless.
     """
 
-    def __init__(self, message: str = "", command: str = "", retry_after: float = RETRY_AFTER_S) -> None:
+    def __init__(
+        self, message: str = "", command: str = "", retry_after: float = RETRY_AFTER_S
+    ) -> None:
         super().__init__(message, retry_after)
         self.command = command
 
 
 class LeaseLostError(LedgerError):
-    """This runner's incarnation is over: its lease ended, and what it held is for others to claim."""
+    """This runner's incarnation is over: its lease ended, and what it held is for others to
+    claim."""
 
 
 class LedgerMovedError(LeaseLostError):
-    """The ledger's file is not where it was: moved, replaced or removed while this process wrote to it."""
+    """The ledger's file is not where it was: moved, replaced or removed while this process wrote to
+    it."""
 
 
 class BacklogFullError(LedgerError):
-    """As many items wait as ``HOLDFAST_BACKLOG`` allows. None of these was accepted; those before them are safe.
+    """As many items wait as ``HOLDFAST_BACKLOG`` allows. None of these was accepted; those before
+    them are safe.
 
     Args:
         limit: the setting.
-        retry_after: seconds after which there should be room, going by how long the foremost item has waited.
+        retry_after: seconds after which there should be room, going by how long the foremost item
+            has waited.
     """
 
     def __init__(self, limit: int, retry_after: float) -> None:
         self.limit, self.retry_after = limit, retry_after
-        super().__init__(f"the backlog is full: {limit} items wait; come back in {retry_after:g} s, add runners, or raise HOLDFAST_BACKLOG")
+        super().__init__(
+            f"the backlog is full: {limit} items wait; come back in {retry_after:g} s, add "
+            "runners, or raise HOLDFAST_BACKLOG"
+        )
 
 
 class WorkersError(HoldfastError):
-    """Worker processes cannot start, or cannot import the module of a pipeline. Raised at the start of a run, before anything is accepted."""
+    """Worker processes cannot start, or cannot import the module of a pipeline. Raised at the start
+    of a run, before anything is accepted."""
 
 
 class BusError(HoldfastError):
@@ -158,7 +175,8 @@ class BusError(HoldfastError):
 
 
 class EventRefusedError(BusError):
-    """A broker does not take this event, whatever else it takes: it is too large, or its name is none there."""
+    """A broker does not take this event, whatever else it takes: it is too large, or its name is
+    none there."""
 
 
 class StreamRefusedError(BusError, InputError):
@@ -178,7 +196,8 @@ class TransientError(StepError):
 
     Args:
         message: what happened.
-        retry_after: seconds before which a retry is pointless (a server's ``Retry-After``), or None.
+        retry_after: seconds before which a retry is pointless (a server's ``Retry-After``), or
+            None.
     """
 
     def __init__(self, message: str = "", retry_after: float | None = None) -> None:

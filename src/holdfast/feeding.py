@@ -1,4 +1,5 @@
-"""Payloads from the caller of a run into the ledger: admitted as they gather, and answered by receipts."""
+"""Payloads from the caller of a run into the ledger: admitted as they gather, and answered by
+receipts."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Feeding:
         door: what entries came in by: it judges conflicts.
         pipelines: by name, those that are served.
         beside: runs what must not hold the loop.
-        revising: that items are revised whose key comes with other content; None: they are left as they are.
+        revising: that items are revised whose key comes with other content; None: they are left as
+            they are.
     """
 
     def __init__(
@@ -48,24 +50,43 @@ class Feeding:
         revising: Revising | None = None,
     ) -> None:
         self._committer, self._clock, self._backlog = committer, clock, backlog
-        self._door, self._pipelines, self._beside, self._revising = door, pipelines, beside, revising
+        self._door, self._pipelines, self._beside, self._revising = (
+            door,
+            pipelines,
+            beside,
+            revising,
+        )
 
-    async def feed(self, intake: Intake[Entry], goes_on: Callable[[], bool], accepted: Callable[[list[Receipt]], None]) -> None:
-        """Admit what gathers until its end, or until ``goes_on`` says no; each part is answered once it is durable."""
+    async def feed(
+        self,
+        intake: Intake[Entry],
+        goes_on: Callable[[], bool],
+        accepted: Callable[[list[Receipt]], None],
+    ) -> None:
+        """Admit what gathers until its end, or until ``goes_on`` says no; each part is answered
+        once it is durable."""
         while goes_on() and (batch := await intake.next()):
             size = max(self._backlog // 4, 1) if self._backlog else len(batch)
-            receipts = [one for at in range(0, len(batch), size) for one in await self._answered(batch[at : at + size])]
+            receipts = [
+                one
+                for at in range(0, len(batch), size)
+                for one in await self._answered(batch[at : at + size])
+            ]
             intake.done()
             accepted(receipts)
 
-    async def admit(self, submissions: list[Submission], refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+    async def admit(
+        self, submissions: list[Submission], refusals: Sequence[Refusal] = ()
+    ) -> list[Receipt]:
         """Admit items, and keep refusals, through the committer; returns once they are durable.
 
         Raises:
             LedgerUnavailableError: disk full or failing; none was accepted.
             BacklogFullError: too many wait; none was accepted.
         """
-        receipts: list[Receipt] = await self._verb(lambda ledger: ledger.admit(submissions, self._clock.now_ms(), self._backlog, refusals))
+        receipts: list[Receipt] = await self._verb(
+            lambda ledger: ledger.admit(submissions, self._clock.now_ms(), self._backlog, refusals)
+        )
         return receipts
 
     async def _verb(self, verb: Callable[[Ledger], T]) -> T:
@@ -79,7 +100,8 @@ class Feeding:
         return given
 
     async def _answered(self, batch: list[Entry]) -> list[Receipt]:
-        """The receipts of a batch; conflicts are looked at beside the loop, and kept as refused inputs."""
+        """The receipts of a batch; conflicts are looked at beside the loop, and kept as refused
+        inputs."""
         submissions, refusals = parted(batch)
         receipts = await self._patiently(partial(self.admit, submissions, refusals))
         if any(one.status == "conflict" for one in receipts):
@@ -92,10 +114,15 @@ class Feeding:
         return receipts_of(batch, receipts)
 
     async def _revised(self, judged: Judged, submissions: list[Submission]) -> Judged:
-        return await self._verb(lambda ledger: revised(ledger, self._revising, judged, submissions, self._clock.now_ms()))
+        return await self._verb(
+            lambda ledger: revised(
+                ledger, self._revising, judged, submissions, self._clock.now_ms()
+            )
+        )
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do it; while the disk or the backlog is full, wait (for a disk, say so once), and go on when there is space."""
+        """Do it; while the disk or the backlog is full, wait (for a disk, say so once), and go on
+        when there is space."""
         said = False
         while True:
             try:

@@ -1,4 +1,5 @@
-"""What people do to items, dead letters and pipelines: in bounded transactions, audited, at a bounded rate; while runners work."""
+"""What people do to items, dead letters and pipelines: in bounded transactions, audited, at a
+bounded rate; while runners work."""
 
 from __future__ import annotations
 
@@ -21,7 +22,16 @@ from holdfast.ledgers.opening import open_ledger, open_reads
 from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.search import Page
 from holdfast.model.arguments import refusal
-from holdfast.model.changes import Cancel, Change, Discard, Operation, Pause, Redrive, Restart, Resume
+from holdfast.model.changes import (
+    Cancel,
+    Change,
+    Discard,
+    Operation,
+    Pause,
+    Redrive,
+    Restart,
+    Resume,
+)
 from holdfast.model.codec import join, plainly
 from holdfast.model.content import content_digest
 from holdfast.model.ids import show
@@ -44,8 +54,8 @@ FOUND = 2_000
 """Items that are found at a time: each look costs much the same, however many it finds."""
 
 BREATH = 4.0
-"""After each batch a bulk operation rests for so many times as long as it took, finding included, where runners may be at work: they keep
-their pace. With a rate of its own it does not."""
+"""After each batch a bulk operation rests for so many times as long as it took, finding included,
+where runners may be at work: they keep their pace. With a rate of its own it does not."""
 
 HELD_S = 1.0
 """Seconds for which a bulk operation that met no runner keeps an SQLite file to itself."""
@@ -71,9 +81,11 @@ class Changed(msgspec.Struct, frozen=True):
     Attributes:
         operation: its number: ``holdfast operations``.
         changed: how many items or dead letters it changed.
-        looked_at: how many it looked at; those that it did not change were so already, or may not be changed so.
-        unfit: how many were refused: of a move whose values were checked, those that do not fit and stay where they are; of a restart or a
-            redrive, those that need what retention has cleared; of another payload, those whose effects would be repeated.
+        looked_at: how many it looked at; those that it did not change were so already, or may not
+            be changed so.
+        unfit: how many were refused: of a move whose values were checked, those that do not fit and
+            stay where they are; of a restart or a redrive, those that need what retention has
+            cleared; of another payload, those whose effects would be repeated.
         misfits: the first of these, with why.
     """
 
@@ -88,7 +100,8 @@ class Handling:
     """The verbs that change what is there.
 
     Args:
-        settings: see :class:`holdfast.settings.Settings`; keyword arguments win over the environment.
+        settings: see :class:`holdfast.settings.Settings`; keyword arguments win over the
+            environment.
 
     Raises:
         InputError: an unknown keyword, or a value that does not fit.
@@ -98,28 +111,42 @@ class Handling:
 
     def __init__(self, settings: Settings | None = None, **given: object) -> None:
         if settings is not None and (given or not isinstance(settings, Settings)):
-            what = f"settings={shown(settings)} is not allowed" if not given else "settings= and keywords exclude each other"
-            raise refusal("App()", f"{what}: write App(home=…, ledger=…), or App(settings)", InputError)
+            what = (
+                f"settings={shown(settings)} is not allowed"
+                if not given
+                else "settings= and keywords exclude each other"
+            )
+            raise refusal(
+                "App()", f"{what}: write App(home=…, ledger=…), or App(settings)", InputError
+            )
         self.settings = settings or read_settings(**given)
         self.clock = SystemClock()
         self._begun: Begun = lambda operation: None
 
     def saying(self, begun: Begun) -> Self:
-        """A copy that says the number of each operation as soon as it is written down, before anything is changed."""
+        """A copy that says the number of each operation as soon as it is written down, before
+        anything is changed."""
         other = copy(self)
         other._begun = begun
         return other
 
-    def pause(self, items: Target, reason: str = "", who: str = "", told: Told | None = None) -> Changed:
+    def pause(
+        self, items: Target, reason: str = "", who: str = "", told: Told | None = None
+    ) -> Changed:
         """Nothing of these items starts until they are resumed; attempts that run may end."""
         return self._change("pause", items, Pause(), reason, who, told)
 
-    def resume(self, items: Target, reason: str = "", who: str = "", told: Told | None = None) -> Changed:
+    def resume(
+        self, items: Target, reason: str = "", who: str = "", told: Told | None = None
+    ) -> Changed:
         """Paused items go on."""
         return self._change("resume", items, Resume(), reason, who, told)
 
-    def cancel(self, items: Target, reason: str = "", who: str = "", told: Told | None = None) -> Changed:
-        """These items end as cancelled, with their children; attempts that run are stopped within seconds."""
+    def cancel(
+        self, items: Target, reason: str = "", who: str = "", told: Told | None = None
+    ) -> Changed:
+        """These items end as cancelled, with their children; attempts that run are stopped within
+        seconds."""
         return self._change("cancel", items, Cancel(), reason, who, told)
 
     def restart(
@@ -134,12 +161,14 @@ class Handling:
         repeat_effects: bool = False,
         pipeline: Pipeline[Any, Any] | None = None,
     ) -> Changed:
-        """These items begin their next generation: from the start (with another payload, if one is given), or from a step and all that
-        depends on it. Their open dead letters are closed; what archived items were is over, and what discarded ones were unless another
-        payload is given. ``repeat_effects``: take another payload though effects have happened for the old one. ``pipeline``: whose payload it
-        is; the item is found by its fields then.
+        """These items begin their next generation: from the start (with another payload, if one is
+        given), or from a step and all that depends on it. Their open dead letters are closed; what
+        archived items were is over, and what discarded ones were unless another payload is given.
+        ``repeat_effects``: take another payload though effects have happened for the old one.
+        ``pipeline``: whose payload it is; the item is found by its fields then.
 
-        What cannot be restarted so, since retention has cleared what the step needs, or since effects would be repeated, is named in the answer.
+        What cannot be restarted so, since retention has cleared what the step needs, or since
+        effects would be repeated, is named in the answer.
 
         Raises:
             InputError: a payload together with a step.
@@ -150,9 +179,17 @@ class Handling:
         nodes = self._nodes_of(step) if step else {}
         change = Restart(nodes)
         if payload is not None:
-            fields = None if pipeline is None else fields_of(payload, pipeline.search, pipeline.input_type)
-            change = Restart(nodes, self.store().keep(payload), content_digest(payload), repeat_effects, fields)
-        return self._change("restart", items, change, reason, who, told, f" from {step}" if step else "", rate)
+            fields = (
+                None
+                if pipeline is None
+                else fields_of(payload, pipeline.search, pipeline.input_type)
+            )
+            change = Restart(
+                nodes, self.store().keep(payload), content_digest(payload), repeat_effects, fields
+            )
+        return self._change(
+            "restart", items, change, reason, who, told, f" from {step}" if step else "", rate
+        )
 
     def redrive(
         self,
@@ -163,7 +200,8 @@ class Handling:
         who: str = "",
         told: Told | None = None,
     ) -> Changed:
-        """Send open dead letters back: those with these numbers, or those of the items that a filter finds.
+        """Send open dead letters back: those with these numbers, or those of the items that a
+        filter finds.
 
         Args:
             letters: which.
@@ -174,13 +212,18 @@ class Handling:
             told: progress.
         """
         try:
-            change = Redrive(None if arguments is None else join([plainly(one) for one in arguments]))
+            change = Redrive(
+                None if arguments is None else join([plainly(one) for one in arguments])
+            )
         except ValueError as error:
             raise InputError(f"the arguments cannot be kept: {error}") from None
         return self._change_letters("redrive", letters, change, reason, who, told, rate)
 
-    def discard(self, letters: Target, reason: str, who: str = "", told: Told | None = None) -> Changed:
-        """Close open dead letters with a reason; an item that has none left is discarded. Nothing is deleted.
+    def discard(
+        self, letters: Target, reason: str, who: str = "", told: Told | None = None
+    ) -> Changed:
+        """Close open dead letters with a reason; an item that has none left is discarded. Nothing
+        is deleted.
 
         Raises:
             InputError: no reason.
@@ -189,22 +232,28 @@ class Handling:
             raise InputError("a discard needs a reason: it is what the audit trail will say")
         return self._change_letters("discard", letters, Discard(), reason, who, told, None)
 
-    def pause_pipeline(self, pipeline: str, step: str = "", reason: str = "", who: str = "") -> Changed:
-        """Nothing of a pipeline (or of one step of it) starts until it is resumed; attempts that run may end, items are still accepted.
+    def pause_pipeline(
+        self, pipeline: str, step: str = "", reason: str = "", who: str = ""
+    ) -> Changed:
+        """Nothing of a pipeline (or of one step of it) starts until it is resumed; attempts that
+        run may end, items are still accepted.
 
         Raises:
             NotFoundError: no such pipeline, or no such step in it.
         """
         return self._hold(pipeline, step, True, reason, who)
 
-    def resume_pipeline(self, pipeline: str, step: str = "", reason: str = "", who: str = "") -> Changed:
+    def resume_pipeline(
+        self, pipeline: str, step: str = "", reason: str = "", who: str = ""
+    ) -> Changed:
         """A paused pipeline or step goes on."""
         return self._hold(pipeline, step, False, reason, who)
 
-    # -- the ledger and the store ---------------------------------------------------------------------------------
+    # -- the ledger and the store -----------------------------------------------------------------
 
     def open_ledger(self, starting: bool = False) -> Ledger:
-        """The ledger for writing; an SQLite file has one writer. ``starting``: a runner, which soon listens."""
+        """The ledger for writing; an SQLite file has one writer. ``starting``: a runner, which soon
+        listens."""
         refuse_while_importing(WRITES)
         ledger = open_ledger(self.settings, starting)
         try:
@@ -216,7 +265,8 @@ class Handling:
         return ledger
 
     def writer(self) -> Any:
-        """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger itself."""
+        """The ledger's writing verbs: for SQLite a live runner's over its socket, else the ledger
+        itself."""
         refuse_while_importing(WRITES)
         path = self.settings.socket_path
         return self.open_ledger() if path is None else reach_writer(path, self.open_ledger)
@@ -236,11 +286,13 @@ class Handling:
         return Memory(self.settings.home, self.settings.ledger_name)
 
     def restored(self) -> Restored:
-        """What the ledger has acknowledged to processes of this home and does not know: it is an older copy of itself."""
+        """What the ledger has acknowledged to processes of this home and does not know: it is an
+        older copy of itself."""
         return look(self.settings, self.memory())
 
     def accept_restore(self, reason: str, who: str = "", force: bool = False) -> Restored:
-        """Go on with a ledger that was restored, though acknowledged work is missing in it; the audit log says who decided so, and why.
+        """Go on with a ledger that was restored, though acknowledged work is missing in it; the
+        audit log says who decided so, and why.
 
         Args:
             reason: why.
@@ -251,7 +303,9 @@ class Handling:
             InputError: no reason; or nothing is missing, and it is not forced.
         """
         refuse_while_importing(WRITES)
-        return accept(self.settings, self.memory(), self.clock, who or current_user(), reason, force)
+        return accept(
+            self.settings, self.memory(), self.clock, who or current_user(), reason, force
+        )
 
     def store(self) -> Store:
         """The artifact store, for this ledger's values."""
@@ -263,15 +317,15 @@ class Handling:
         return open_store(self.settings.artifacts_place)
 
     def store_address(self) -> StoreAddress:
-        """Where this ledger's artifacts lie. Its id is empty while there is no ledger, or it cannot be read: what is put then is nobody's,
-        and stays."""
+        """Where this ledger's artifacts lie. Its id is empty while there is no ledger, or it cannot
+        be read: what is put then is nobody's, and stays."""
         try:
             with closing(self.reads()) as reads:
                 return StoreAddress(self.settings.artifacts_place, reads.identity())
         except LedgerError:
             return StoreAddress(self.settings.artifacts_place)
 
-    # -- parts ----------------------------------------------------------------------------------------------------
+    # -- parts ------------------------------------------------------------------------------------
 
     def _set_clock(self, ledger: Ledger) -> None:
         """From now on this process goes by the ledger's time."""
@@ -280,41 +334,99 @@ class Handling:
         self.clock.follow(told, asked, self.clock.elapsed())
         if told.moved_ms:
             log.warning(
-                "the clock by which %s goes was set by %+.0f s since it was last written: all that waits in it has been moved along",
-                self.settings.ledger_name, told.moved_ms / 1000,
-            )  # fmt: skip
+                "the clock by which %s goes was set by %+.0f s since it was last written: all "
+                "that waits in it has been moved along",
+                self.settings.ledger_name,
+                told.moved_ms / 1000,
+            )
 
     def _change(
-        self, verb: str, items: Target, change: Change, reason: str, who: str, told: Told | None, suffix: str = "", rate: float | None = None
+        self,
+        verb: str,
+        items: Target,
+        change: Change,
+        reason: str,
+        who: str,
+        told: Told | None,
+        suffix: str = "",
+        rate: float | None = None,
     ) -> Changed:
         chosen = self._resolved(items) if isinstance(items, Filter) else list(items)
         return self._work(
-            verb, named(chosen, "items", suffix), change, reason, who, lambda reads: self._batches(reads, chosen), self._total(chosen), told, rate
+            verb,
+            named(chosen, "items", suffix),
+            change,
+            reason,
+            who,
+            lambda reads: self._batches(reads, chosen),
+            self._total(chosen),
+            told,
+            rate,
         )
 
-    def _change_letters(self, verb: str, letters: Target, change: Change, reason: str, who: str, told: Told | None, rate: float | None) -> Changed:
+    def _change_letters(
+        self,
+        verb: str,
+        letters: Target,
+        change: Change,
+        reason: str,
+        who: str,
+        told: Told | None,
+        rate: float | None,
+    ) -> Changed:
         if not isinstance(letters, Filter):
             letters = list(letters)
-            return self._work(verb, named(letters, "dead letters"), change, reason, who, lambda reads: _parts(letters), len(letters), told, rate)
+            return self._work(
+                verb,
+                named(letters, "dead letters"),
+                change,
+                reason,
+                who,
+                lambda reads: _parts(letters),
+                len(letters),
+                told,
+                rate,
+            )
         wanted = self._resolved(letters)
 
         def batches(reads: LedgerReads) -> Iterator[list[int]]:
             for items in self._batches(reads, wanted):
                 yield reads.open_letters(items, wanted)
 
-        return self._work(verb, named(wanted, "dead letters of"), change, reason, who, batches, self._total(wanted), told, rate)
+        return self._work(
+            verb,
+            named(wanted, "dead letters of"),
+            change,
+            reason,
+            who,
+            batches,
+            self._total(wanted),
+            told,
+            rate,
+        )
 
     def _work(
-        self, verb: str, target: str, change: Change | Callable[[list[int]], Change], reason: str, who: str,
-        batches: Callable[[LedgerReads], Iterator[list[int]]], total: int, told: Told | None, rate: float | None,
+        self,
+        verb: str,
+        target: str,
+        change: Change | Callable[[list[int]], Change],
+        reason: str,
+        who: str,
+        batches: Callable[[LedgerReads], Iterator[list[int]]],
+        total: int,
+        told: Told | None,
+        rate: float | None,
         done: Callable[[list[int]], None] = lambda items: None,
-    ) -> Changed:  # fmt: skip
-        """One operation: begin, change batch by batch, end; stopped midway it has done what it has done, and may be given again."""
+    ) -> Changed:
+        """One operation: begin, change batch by batch, end; stopped midway it has done what it has
+        done, and may be given again."""
         writer, reads = self.writer(), self.reads()
         changed = looked_at = unfit = 0
         misfits: tuple[Misfit, ...] = ()
         try:
-            number = writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), self.clock.now_ms())
+            number = writer.lifecycle.begin_operation(
+                Operation(verb, target, who or current_user(), reason), self.clock.now_ms()
+            )
             self._begun(number)
             state, breath = "stopped", 0.0 if getattr(writer, "alone", False) else BREATH
             began = opened = rested = self.clock.monotonic()
@@ -334,7 +446,11 @@ class Handling:
                         if breath == 0.0 and now - opened > HELD_S:
                             writer.close()  # a runner may be waiting to start
                             writer, opened = self.writer(), now
-                        ahead = looked_at / rate - (now - began) if rate is not None else (now - rested) * breath
+                        ahead = (
+                            looked_at / rate - (now - began)
+                            if rate is not None
+                            else (now - rested) * breath
+                        )
                         if ahead > 0:
                             time.sleep(ahead)
                         rested = self.clock.monotonic()
@@ -347,18 +463,22 @@ class Handling:
         return Changed(number, changed, looked_at, unfit, misfits)
 
     def _resolved(self, wanted: Filter) -> Filter:
-        """A filter whose names are those of the ledger, before anything is changed: afterwards a flag, say, may be gone."""
+        """A filter whose names are those of the ledger, before anything is changed: afterwards a
+        flag, say, may be gone."""
         with closing(self.reads()) as reads:
             return reads.naming.filter(wanted)
 
     def _batches(self, reads: LedgerReads, items: Target) -> Iterator[list[int]]:
-        """Ids, part by part. Of a filter: each item once, the oldest first, none that came after the beginning."""
+        """Ids, part by part. Of a filter: each item once, the oldest first, none that came after
+        the beginning."""
         if not isinstance(items, Filter):
             yield from _parts(items)
             return
         newest = reads.find_ids(Filter(), Page(1), self.clock.now_ms())
         after = 0
-        while found := reads.find_ids(items, Page(FOUND, after, oldest_first=True), self.clock.now_ms()):
+        while found := reads.find_ids(
+            items, Page(FOUND, after, oldest_first=True), self.clock.now_ms()
+        ):
             after = found[-1]
             yield [item for item in found if item <= newest[0]]
             if after > newest[0]:
@@ -373,14 +493,27 @@ class Handling:
     def _hold(self, pipeline: str, step: str, paused: bool, reason: str, who: str) -> Changed:
         with closing(self.reads()) as reads:
             pipeline = reads.naming.pipeline(pipeline)
-            names = {node["name"] for one in reads.versions(pipeline) for node in one["shape"] if node["kind"] == "step"}
+            names = {
+                node["name"]
+                for one in reads.versions(pipeline)
+                for node in one["shape"]
+                if node["kind"] == "step"
+            }
             step = reads.naming.step(step, pipeline) if step else step
         if step and step not in names:
-            raise NotFoundError(f"{step!r} of pipeline {pipeline!r} is a combinator: pause a step; it has {', '.join(sorted(names)) or 'none'}")
+            raise NotFoundError(
+                f"{step!r} of pipeline {pipeline!r} is a combinator: pause a step; it has "
+                f"{', '.join(sorted(names)) or 'none'}"
+            )
         writer, now = self.writer(), self.clock.now_ms()
         try:
-            verb, target = ("pause" if paused else "resume"), f"step {step} of pipeline {pipeline}" if step else f"pipeline {pipeline}"
-            number = writer.lifecycle.begin_operation(Operation(verb, target, who or current_user(), reason), now)
+            verb, target = (
+                ("pause" if paused else "resume"),
+                f"step {step} of pipeline {pipeline}" if step else f"pipeline {pipeline}",
+            )
+            number = writer.lifecycle.begin_operation(
+                Operation(verb, target, who or current_user(), reason), now
+            )
             try:
                 changed = writer.lifecycle.pause_pipeline(number, pipeline, step, paused, now)
             finally:
@@ -394,7 +527,9 @@ class Handling:
         with closing(self.reads()) as reads:
             step = reads.naming.step(step)
             found = {
-                one["number"]: tuple(index for index, node in enumerate(one["shape"]) if node["name"] == step)
+                one["number"]: tuple(
+                    index for index, node in enumerate(one["shape"]) if node["name"] == step
+                )
                 for pipeline in reads.status()
                 for one in reads.versions(pipeline["pipeline"])
             }
@@ -404,7 +539,14 @@ class Handling:
 def _refused(writer: Any, change: Change, targets: list[int], changed: list[int]) -> list[Misfit]:
     """Which of these were not changed since something stands in the way, and what."""
     left = sorted(set(targets) - set(changed)) if isinstance(change, Restart | Redrive) else []
-    return [Misfit(show(one.item), one.key, one.why) for one in writer.lifecycle.obstacles(change, left)] if left else []
+    return (
+        [
+            Misfit(show(one.item), one.key, one.why)
+            for one in writer.lifecycle.obstacles(change, left)
+        ]
+        if left
+        else []
+    )
 
 
 def named(items: Target, what: str, suffix: str = "") -> str:
@@ -413,7 +555,10 @@ def named(items: Target, what: str, suffix: str = "") -> str:
         return f"{what} {items.text()}{suffix}"
     known = list(items)
     shown = [show(one) if what == "items" else str(one) for one in known[:20]]
-    return f"{what} {', '.join(shown)}{f' and {len(known) - 20} more' if len(known) > 20 else ''}{suffix}"
+    return (
+        f"{what} "
+        f"{', '.join(shown)}{f' and {len(known) - 20} more' if len(known) > 20 else ''}{suffix}"
+    )
 
 
 def _parts(items: Iterable[int], size: int = BATCH) -> Iterator[list[int]]:

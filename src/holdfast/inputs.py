@@ -1,7 +1,8 @@
 """What is handed in: files below a folder, what is skipped and why, and what cannot be taken.
 
-A pipeline's ``inputs=`` function turns one argument of ``holdfast run`` into payloads. With :func:`files` it takes a file or a
-folder, one bad file stops no other, and everything that is not taken is named::
+A pipeline's ``inputs=`` function turns one argument of ``holdfast run`` into payloads. With
+:func:`files` it takes a file or a folder, one bad file stops no other, and everything that is not
+taken is named::
 
     def uploads(argument: str) -> Iterator[Handed]:
         return files(argument, lambda found: Upload(found.name, found.read()), suffixes=(".pdf",))
@@ -42,12 +43,14 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 class Input(_Named, frozen=True):
-    """A payload, and where it comes from: messages and the ledger name it by that when it is refused.
+    """A payload, and where it comes from: messages and the ledger name it by that when it is
+    refused.
 
     Attributes:
         payload: the payload.
         source: a path, a line of a file; empty: it has no name.
-        key: what a manifest would call it, such as its path below the folder; only used when it is refused.
+        key: what a manifest would call it, such as its path below the folder; only used when it is
+            refused.
     """
 
     payload: Any
@@ -68,10 +71,12 @@ class Skipped(_Named, frozen=True):
 
 
 class Refused(_Named, frozen=True):
-    """Something that was handed in and cannot be accepted. It is named, and kept in the ledger as a refused input.
+    """Something that was handed in and cannot be accepted. It is named, and kept in the ledger as a
+    refused input.
 
     Attributes:
-        source: where it is: a path, a line of a file. The same source refused again is the same refusal.
+        source: where it is: a path, a line of a file. The same source refused again is the same
+            refusal.
         reason: why, and what to do.
         kind: one of :data:`holdfast.model.item.KINDS`.
         key: what a manifest would call it, such as its path below the folder.
@@ -92,7 +97,8 @@ class Found(msgspec.Struct, frozen=True):
 
     Attributes:
         path: where it is, absolute.
-        name: its path below the folder that was given; of a file that was given itself, its name. Unique within the folder.
+        name: its path below the folder that was given; of a file that was given itself, its name.
+            Unique within the folder.
         size: bytes, when it was found.
         limit: bytes that may be read.
         linked: it was given itself, so a link is followed.
@@ -108,7 +114,8 @@ class Found(msgspec.Struct, frozen=True):
         """All its bytes, as of one moment.
 
         Raises:
-            InputError: it cannot be read, is no file any more, is larger than allowed, or changed meanwhile.
+            InputError: it cannot be read, is no file any more, is larger than allowed, or changed
+                meanwhile.
         """
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if self.linked else os.O_NOFOLLOW)
         try:
@@ -119,24 +126,36 @@ class Found(msgspec.Struct, frozen=True):
                 data = file.read(self.limit + 1) if before.st_size <= self.limit else b""
                 after = os.fstat(file.fileno())
         except FileNotFoundError:
-            raise InputError("there is no such file" if self.linked else "was removed while the folder was read") from None
+            raise InputError(
+                "there is no such file" if self.linked else "was removed while the folder was read"
+            ) from None
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}") from None
         if max(before.st_size, len(data)) > self.limit:
             raise InputError(_too_large(max(before.st_size, len(data)), self.limit))
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != before.st_size:
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(
+            data
+        ) != before.st_size:
             raise InputError("changed while it was read: hand it in again when it is complete")
         return data
 
 
-def files(argument: str, make: Callable[[Found], Any], suffixes: Iterable[str] = (), settings: Settings | None = None) -> Iterator[Handed]:
-    """Make a payload of each file that an argument names: a file, or all files of a folder and below.
+def files(
+    argument: str,
+    make: Callable[[Found], Any],
+    suffixes: Iterable[str] = (),
+    settings: Settings | None = None,
+) -> Iterator[Handed]:
+    """Make a payload of each file that an argument names: a file, or all files of a folder and
+    below.
 
     Args:
         argument: the path of a file or folder.
         make: makes the payload of a file. What it raises refuses that file, and no other.
-        suffixes: file names must end in one of these (or in this one), whatever their case; other files of a folder are skipped. Empty: any.
-        settings: where Holdfast's own files are, and how large a file may be; by default as the environment says.
+        suffixes: file names must end in one of these (or in this one), whatever their case; other
+            files of a folder are skipped. Empty: any.
+        settings: where Holdfast's own files are, and how large a file may be; by default as the
+            environment says.
 
     Yields:
         What was made, what is skipped, and what is refused.
@@ -153,48 +172,75 @@ def files(argument: str, make: Callable[[Found], Any], suffixes: Iterable[str] =
         except (LedgerError, KeyboardInterrupt):
             raise
         except InputError as error:
-            yield Refused(one.path, str(error), "too-large" if "HOLDFAST_INPUT_MB" in str(error) else "unreadable", one.name)
+            yield Refused(
+                one.path,
+                str(error),
+                "too-large" if "HOLDFAST_INPUT_MB" in str(error) else "unreadable",
+                one.name,
+            )
         except BaseException as error:  # a library written in another language may panic
-            yield Refused(one.path, f"the inputs= function failed: {said(error)}", "inputs", one.name)
+            yield Refused(
+                one.path, f"the inputs= function failed: {said(error)}", "inputs", one.name
+            )
         else:
             yield Input(payload, one.path, one.name)
 
 
-def walk(argument: str, suffixes: Iterable[str] = (), settings: Settings | None = None) -> Iterator[Found | Skipped | Refused]:
-    """Find the files that an argument names, in the order of their names: a file, or all files of a folder and below.
+def walk(
+    argument: str, suffixes: Iterable[str] = (), settings: Settings | None = None
+) -> Iterator[Found | Skipped | Refused]:
+    """Find the files that an argument names, in the order of their names: a file, or all files of a
+    folder and below.
 
-    Links, dot files, pipes, sockets, devices, empty folders and Holdfast's own files are yielded as :class:`Skipped`; what cannot be
-    read, is too large, or has a name that is not UTF-8 as :class:`Refused`. See :func:`files` for the arguments.
+    Links, dot files, pipes, sockets, devices, empty folders and Holdfast's own files are yielded as
+    :class:`Skipped`; what cannot be read, is too large, or has a name that is not UTF-8 as
+    :class:`Refused`. See :func:`files` for the arguments.
     """
     if not argument:
         yield Refused("argument ''", "is empty: name a file or folder (. is this folder)")
         return
     settings = settings or read_settings()
     limit = settings.input_mb * 1024 * 1024
-    endings = tuple(one.casefold() for one in ((suffixes,) if isinstance(suffixes, str) else suffixes))
+    endings = tuple(
+        one.casefold() for one in ((suffixes,) if isinstance(suffixes, str) else suffixes)
+    )
     (root, name), own = rooted(argument), OwnFiles(settings)
     try:
         there = os.stat(root)  # a link that is given itself is followed
         real = os.path.realpath(root)
     except (OSError, ValueError) as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        why = "there is no such file or folder" if missing else f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        why = (
+            "there is no such file or folder"
+            if missing
+            else f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        )
         yield Refused(root, why, key=name or os.path.basename(root))
         return
     if own.owns(real):  # it was named: to leave it out would drop what was handed in
-        yield Refused(root, "is among Holdfast's own files (home, ledger, artifacts), which are no input: set another HOLDFAST_HOME", key=name)
+        yield Refused(
+            root,
+            "is among Holdfast's own files (home, ledger, artifacts), which are no input: set "
+            "another HOLDFAST_HOME",
+            key=name,
+        )
     elif stat.S_ISREG(there.st_mode):
         yield _file(Found(root, name or os.path.basename(root), there.st_size, limit, True))
     elif stat.S_ISDIR(there.st_mode):
         for one in _below(root, real, own, limit, endings):
             yield one if not name or isinstance(one, Skipped) else _prefixed(name, one)
     else:
-        yield Refused(root, f"is a {_kind(there.st_mode)}, not a file or folder", key=name or os.path.basename(root))
+        yield Refused(
+            root,
+            f"is a {_kind(there.st_mode)}, not a file or folder",
+            key=name or os.path.basename(root),
+        )
 
 
 def rooted(argument: str) -> tuple[str, str]:
-    """Where an argument leads, absolute, and its name below the folder that ``/./`` marks (as rsync does): ``in/./a/b.pdf`` is named
-    ``a/b.pdf``, as it is when ``in`` is given. Empty: the argument marks none."""
+    """Where an argument leads, absolute, and its name below the folder that ``/./`` marks (as rsync
+    does): ``in/./a/b.pdf`` is named ``a/b.pdf``, as it is when ``in`` is given. Empty: the argument
+    marks none."""
     above, mark, _ = argument.rpartition("/./")
     root = os.path.abspath(argument)
     name = os.path.relpath(root, os.path.abspath(above or "/")) if mark else "."
@@ -217,11 +263,17 @@ class OwnFiles:
         if "://" not in settings.artifacts_place:
             self._folders.append(os.path.realpath(settings.artifacts_place))
         beside = ("", "-wal", "-shm", "-journal", ".lock", ".sock", ".moved")
-        self._files = set() if ledger is None else {f"{os.path.realpath(ledger)}{ending}" for ending in beside}
+        self._files = (
+            set()
+            if ledger is None
+            else {f"{os.path.realpath(ledger)}{ending}" for ending in beside}
+        )
 
     def owns(self, real: str) -> bool:
         """Whether a path (its links resolved) is one of them, or lies in one."""
-        return real in self._files or any(real == one or real.startswith(os.path.join(one, "")) for one in self._folders)
+        return real in self._files or any(
+            real == one or real.startswith(os.path.join(one, "")) for one in self._folders
+        )
 
 
 def said(error: BaseException) -> str:
@@ -245,13 +297,20 @@ def _text(what: str, given: object) -> str:
     raise TypeError(f"{what} is a {name_of(type(given))}: give a text, a path or an exception")
 
 
-def _below(root: str, real: str, own: OwnFiles, limit: int, endings: tuple[str, ...]) -> Iterator[Found | Skipped | Refused]:
-    """What lies in a folder and below. An explicit stack: folders may be deeper than Python calls."""
+def _below(
+    root: str, real: str, own: OwnFiles, limit: int, endings: tuple[str, ...]
+) -> Iterator[Found | Skipped | Refused]:
+    """What lies in a folder and below. An explicit stack: folders may be deeper than Python
+    calls."""
     todo: list[tuple[str, os.DirEntry[str] | None]] = [("", None)]
     while todo:
         name, entry = todo.pop()
         path = os.path.join(root, name) if name else root
-        one = None if entry is None else _judged(path, name, entry, os.path.join(real, name), own, limit, endings)
+        one = (
+            None
+            if entry is None
+            else _judged(path, name, entry, os.path.join(real, name), own, limit, endings)
+        )
         if one is not None:
             yield one
             continue
@@ -259,7 +318,11 @@ def _below(root: str, real: str, own: OwnFiles, limit: int, endings: tuple[str, 
             with os.scandir(path) as listed:
                 inside = sorted(listed, key=lambda one: one.name)
         except OSError as error:
-            yield Refused(path, f"this folder cannot be read, so nothing in it was: {error.strerror}", key=name)
+            yield Refused(
+                path,
+                f"this folder cannot be read, so nothing in it was: {error.strerror}",
+                key=name,
+            )
             continue
         if not inside:
             yield Skipped(path, "empty folder")
@@ -274,7 +337,13 @@ def _prefixed(name: str, one: Found | Refused) -> Found | Refused:
 
 
 def _judged(
-    path: str, name: str, entry: os.DirEntry[str], real: str, own: OwnFiles, limit: int, endings: tuple[str, ...]
+    path: str,
+    name: str,
+    entry: os.DirEntry[str],
+    real: str,
+    own: OwnFiles,
+    limit: int,
+    endings: tuple[str, ...],
 ) -> Found | Skipped | Refused | None:
     """What an entry of a folder is; None: a folder to look into."""
     try:
@@ -291,7 +360,12 @@ def _judged(
     if not folder and not stat.S_ISREG(there.st_mode):
         return Skipped(path, _kind(there.st_mode))
     if not _utf_8(entry.name):
-        return Refused(path, f"its name is not UTF-8{', so nothing in it was read' if folder else ''}: rename it", "name", name)
+        return Refused(
+            path,
+            f"its name is not UTF-8{', so nothing in it was read' if folder else ''}: rename it",
+            "name",
+            name,
+        )
     if folder:
         return None
     if endings and not entry.name.casefold().endswith(endings):
@@ -302,11 +376,18 @@ def _judged(
 def _file(found: Found) -> Found | Refused:
     if not _utf_8(found.name):
         return Refused(found.path, "its name is not UTF-8: rename it", "name", found.name)
-    return Refused(found.path, _too_large(found.size, found.limit), "too-large", found.name) if found.size > found.limit else found
+    return (
+        Refused(found.path, _too_large(found.size, found.limit), "too-large", found.name)
+        if found.size > found.limit
+        else found
+    )
 
 
 def _too_large(size: int, limit: int) -> str:
-    return f"is larger than allowed ({size / 1024 / 1024:,.0f} MB; HOLDFAST_INPUT_MB is {limit // 1024 // 1024}): raise that, or split it"
+    return (
+        f"is larger than allowed ({size / 1024 / 1024:,.0f} MB; HOLDFAST_INPUT_MB is "
+        f"{limit // 1024 // 1024}): raise that, or split it"
+    )
 
 
 def _utf_8(name: str) -> bool:
@@ -318,5 +399,11 @@ def _utf_8(name: str) -> bool:
 
 
 def _kind(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket", stat.S_IFBLK: "device", stat.S_IFCHR: "device", stat.S_IFDIR: "folder"}
+    kinds = {
+        stat.S_IFIFO: "named pipe",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFBLK: "device",
+        stat.S_IFCHR: "device",
+        stat.S_IFDIR: "folder",
+    }
     return kinds.get(stat.S_IFMT(mode), "special file")

@@ -1,4 +1,5 @@
-"""Contract: what people do to items, dead letters and pipelines. Part of the ledger; one verb per transition, each audited."""
+"""Contract: what people do to items, dead letters and pipelines. Part of the ledger; one verb per
+transition, each audited."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Lifecycle(Protocol):
         ...
 
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
-        """Change items (or, for a redrive or discard, dead letters), and write down which; returns those that it changed.
+        """Change items (or, for a redrive or discard, dead letters), and write down which; returns
+        those that it changed.
 
         Raises:
             InputError: no such operation.
@@ -46,24 +48,29 @@ class Lifecycle(Protocol):
         ...
 
     def obstacles(self, change: Change, targets: list[int]) -> list[Obstacle]:
-        """Of items (or dead letters) that a change left as they are, those to which something stands in the way that a person can do
-        something about: values that retention has cleared, effects that would be repeated, an item that is over for good."""
+        """Of items (or dead letters) that a change left as they are, those to which something
+        stands in the way that a person can do something about: values that retention has cleared,
+        effects that would be repeated, an item that is over for good."""
         ...
 
     def stopping(self, incarnation: int) -> list[int]:
-        """Items that were taken from an incarnation while an attempt of them ran (cancelled, restarted, moved, revised): nobody claims
-        one of them before the incarnation has said that it is :meth:`stopped`, or has ended itself."""
+        """Items that were taken from an incarnation while an attempt of them ran (cancelled,
+        restarted, moved, revised): nobody claims one of them before the incarnation has said that
+        it is :meth:`stopped`, or has ended itself."""
         ...
 
     def stopped(self, incarnation: int, items: list[int]) -> None:
-        """No attempt of these items runs any more under this incarnation: whoever serves them may claim them."""
+        """No attempt of these items runs any more under this incarnation: whoever serves them may
+        claim them."""
         ...
 
     def end_operation(self, operation: int, state: str, now_ms: int) -> None:
         """The operation is ``done``, or was ``stopped``."""
         ...
 
-    def pause_pipeline(self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int) -> bool:
+    def pause_pipeline(
+        self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int
+    ) -> bool:
         """Pause a pipeline or a step of it, or let it go on; False when it was so already.
 
         Raises:
@@ -72,13 +79,16 @@ class Lifecycle(Protocol):
         ...
 
     def close_dependency(self, operation: int, dependency: str, now_ms: int) -> bool:
-        """Close the breaker of a dependency, and wake the items that are parked until its next probe; False when it was
-        closed already."""
+        """Close the breaker of a dependency, and wake the items that are parked until its next
+        probe; False when it was closed already."""
         ...
 
-    def redrive_by_rule(self, pipeline: str, rule: RedriveRule, after: int, now_ms: int) -> tuple[int, int]:
-        """Send back those open dead letters of a pipeline that a rule concerns, among the next few after a letter; returns the last one
-        looked at (0: there are no more), and how many went back."""
+    def redrive_by_rule(
+        self, pipeline: str, rule: RedriveRule, after: int, now_ms: int
+    ) -> tuple[int, int]:
+        """Send back those open dead letters of a pipeline that a rule concerns, among the next few
+        after a letter; returns the last one looked at (0: there are no more), and how many went
+        back."""
         ...
 
     def wishes(self, incarnation: int) -> list[Wished]:

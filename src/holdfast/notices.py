@@ -1,4 +1,5 @@
-"""Alerts to people, through Apprise (https://github.com/caronc/apprise): mail, chat, pagers, webhooks; and what a machine says of itself."""
+"""Alerts to people, through Apprise (https://github.com/caronc/apprise): mail, chat, pagers,
+webhooks; and what a machine says of itself."""
 
 from __future__ import annotations
 
@@ -61,7 +62,11 @@ class Notices:
         except ModuleNotFoundError:
             raise InputError(f"HOLDFAST_NOTIFY needs Apprise: {install('alerts')}") from None
         try:
-            lines = [line.strip() for line in settings.notify.read_text("utf-8").splitlines() if line.strip() and not line.startswith("#")]
+            lines = [
+                line.strip()
+                for line in settings.notify.read_text("utf-8").splitlines()
+                if line.strip() and not line.startswith("#")
+            ]
         except OSError as error:
             raise InputError(f"HOLDFAST_NOTIFY={settings.notify}: {error.strerror}") from None
         self._ways: dict[str, tuple[str, apprise.Apprise]] = {}
@@ -69,18 +74,28 @@ class Notices:
         for number, line in enumerate(dict.fromkeys(lines), 1):
             way = apprise.Apprise()
             if not way.add(line):  # an address may hold a password: it is not repeated
-                raise InputError(f"{settings.notify}, address {number}: Apprise does not take it (see its documentation for the forms it has)")
+                raise InputError(
+                    f"{settings.notify}, address {number}: Apprise does not take it (see its "
+                    "documentation for the forms it has)"
+                )
             address = Address(_digest(line), f"{number}: {_label(line, way)}")
             self.addresses.append(address)
             self._ways[address.digest] = line, way
 
     def deliver(self, address: str, tellings: Sequence[Telling]) -> str:
-        """Send messages with all of them to the address of a digest; why it did not take one, or nothing."""
+        """Send messages with all of them to the address of a digest; why it did not take one, or
+        nothing."""
         for first in range(0, len(tellings), TOGETHER):
             some = tellings[first : first + TOGETHER]
             one = some[0].alert
-            title = f"Holdfast: {one.kind} of {one.subject}" if len(some) == 1 else f"Holdfast: {len(some)} alerts"
-            trouble = self.send(address, title, "\n\n".join(self._text(telling) for telling in some))
+            title = (
+                f"Holdfast: {one.kind} of {one.subject}"
+                if len(some) == 1
+                else f"Holdfast: {len(some)} alerts"
+            )
+            trouble = self.send(
+                address, title, "\n\n".join(self._text(telling) for telling in some)
+            )
             if trouble:
                 return trouble
         return ""
@@ -91,10 +106,13 @@ class Notices:
         heard, theirs = _Heard(), logging.getLogger("apprise")
         theirs.addHandler(heard)
         try:
-            if way[0].notify(title=title, body=body):  # not in the threads that Apprise shares among all addresses
+            # not in the threads that Apprise shares among all addresses
+            if way[0].notify(title=title, body=body):
                 return ""
             why = " ".join(" ".join(heard.said).split())
-        except Exception as error:  # of a plugin of theirs: an alert is told again later, and no item minds
+        except (
+            Exception
+        ) as error:  # of a plugin of theirs: an alert is told again later, and no item minds
             why = f"{type(error).__name__}: {said(error)}"
         finally:
             theirs.removeHandler(heard)
@@ -103,8 +121,13 @@ class Notices:
     def _text(self, telling: Telling) -> str:
         alert = telling.alert
         runbook = f"{self._page}/runbooks/{quote(alert.kind)}?subject={quote(alert.subject)}"
-        over = f"since {_moment(telling.opened_at)}" + ("" if telling.closed_at is None else f", over since {_moment(telling.closed_at)}")
-        return f"{alert.kind} · {alert.subject}\n{alert.message}\n{over}\nact: {self._page}/alerts\nrunbook: {runbook}\nid: {telling.id}"
+        over = f"since {_moment(telling.opened_at)}" + (
+            "" if telling.closed_at is None else f", over since {_moment(telling.closed_at)}"
+        )
+        return (
+            f"{alert.kind} · {alert.subject}\n{alert.message}\n{over}\nact: "
+            f"{self._page}/alerts\nrunbook: {runbook}\nid: {telling.id}"
+        )
 
 
 class _Heard(logging.Handler):
@@ -121,7 +144,8 @@ class _Heard(logging.Handler):
 
 
 class Messenger:
-    """Delivers beside the event loop. Each address has a thread, so that one that hangs delays no other.
+    """Delivers beside the event loop. Each address has a thread, so that one that hangs delays no
+    other.
 
     Args:
         notices: who is told, and how.
@@ -134,7 +158,8 @@ class Messenger:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, address: str, tellings: list[Telling], told: Callable[[str], None]) -> None:
-        """Send alerts to an address; ``told`` hears, in the loop, why it did not take them, or nothing."""
+        """Send alerts to an address; ``told`` hears, in the loop, why it did not take them, or
+        nothing."""
         task = asyncio.get_running_loop().create_task(self._tell(address, tellings, told))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -143,7 +168,9 @@ class Messenger:
         """Wait for nobody: what was not confirmed is sent again, under the same id."""
         self._pool.shutdown()
 
-    async def _tell(self, address: str, tellings: list[Telling], told: Callable[[str], None]) -> None:
+    async def _tell(
+        self, address: str, tellings: list[Telling], told: Callable[[str], None]
+    ) -> None:
         before = self._calls.get(address)
         if before is not None and not before.done():
             told("it is still busy with an earlier message")
@@ -158,7 +185,9 @@ class Messenger:
 
 def _digest(address: str) -> str:
     """Names an address in the ledger: slow to guess from."""
-    return hashlib.scrypt(address.encode(), salt=b"holdfast alert address", n=2**12, r=8, p=1, dklen=16).hex()
+    return hashlib.scrypt(
+        address.encode(), salt=b"holdfast alert address", n=2**12, r=8, p=1, dklen=16
+    ).hex()
 
 
 def _label(line: str, way: apprise.Apprise) -> str:
@@ -174,7 +203,11 @@ def _label(line: str, way: apprise.Apprise) -> str:
 def _without_secrets(text: str, address: str) -> str:
     """What a plugin says, without its address or pieces of it."""
     scheme, _, rest = address.partition("://")
-    pieces = {address, rest, *rest.replace("?", "/").replace("&", "/").replace("@", "/").replace(":", "/").split("/")}
+    pieces = {
+        address,
+        rest,
+        *rest.replace("?", "/").replace("&", "/").replace("@", "/").replace(":", "/").split("/"),
+    }
     host = urlsplit(address).hostname or ""
     for piece in sorted(pieces, key=len, reverse=True):
         if len(piece) > 3 and (piece.lower() != host or scheme not in _BARE):
@@ -187,7 +220,8 @@ def _moment(ms: int) -> str:
 
 
 def watcher(settings: Settings, trouble: Callable[[], str | None]) -> Callable[[], list[Alert]]:
-    """What a runner sees of its own machine: a disk that fills up, a ledger that does not take what is written.
+    """What a runner sees of its own machine: a disk that fills up, a ledger that does not take what
+    is written.
 
     Args:
         settings: where ledger and artifacts lie.
@@ -199,18 +233,27 @@ def watcher(settings: Settings, trouble: Callable[[], str | None]) -> Callable[[
     def look() -> list[Alert]:
         found = []
         for place in sorted(places):
-            there = next((folder for folder in (Path(place), *Path(place).parents) if folder.exists()), None)
+            there = next(
+                (folder for folder in (Path(place), *Path(place).parents) if folder.exists()), None
+            )
             if there is None:
                 continue
             disk = shutil.disk_usage(there)
             if disk.free < disk.total * FULL:
                 message = (
-                    f"{disk.free / disk.total:.1%} of the disk under {place} is free: when it is full nothing more is accepted, and nothing lost"
+                    f"{disk.free / disk.total:.1%} of the disk under {place} is free: "
+                    "when it is full nothing more is accepted, and nothing lost"
                 )
                 found.append(Alert("disk-full", f"{socket.gethostname()} {place}", message))
         why = trouble()
         if why:
-            found.append(Alert("ledger-trouble", socket.gethostname(), f"the ledger does not take what is written: {why}"))
+            found.append(
+                Alert(
+                    "ledger-trouble",
+                    socket.gethostname(),
+                    f"the ledger does not take what is written: {why}",
+                )
+            )
         return found
 
     return look

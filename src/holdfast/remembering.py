@@ -1,8 +1,9 @@
-"""What this home remembers of ledgers: how far each had come when it last answered. A ledger that has come less far is an older copy.
+"""What this home remembers of ledgers: how far each had come when it last answered. A ledger that
+has come less far is an older copy.
 
-A file per ledger, place and runner below ``HOLDFAST_HOME/acknowledged``. It is written every few seconds and at the end, not with
-every commit: what was acknowledged in the last seconds before a crash is not remembered. It says nothing about a home that was
-restored together with the ledger.
+A file per ledger, place and runner below ``HOLDFAST_HOME/acknowledged``. It is written every few
+seconds and at the end, not with every commit: what was acknowledged in the last seconds before a
+crash is not remembered. It says nothing about a home that was restored together with the ledger.
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ class Memory:
             LedgerRestoredError: it does not.
         """
         if lost := self.lost(ledger):
-            raise LedgerRestoredError(older_copy(self._where, [what for _, found in lost for what in found]))
+            raise LedgerRestoredError(
+                older_copy(self._where, [what for _, found in lost for what in found])
+            )
 
     def lost(self, ledger: Ledger) -> list[tuple[Mark, list[str]]]:
-        """What the ledger has acknowledged and does not know, by mark. A ledger at a place where it was never seen before is compared with
-        what its copies elsewhere have acknowledged."""
+        """What the ledger has acknowledged and does not know, by mark. A ledger at a place where it
+        was never seen before is compared with what its copies elsewhere have acknowledged."""
         if not self._folder.is_dir():
             return []
         known = [found for _, found in self._files(ledger.restores.identity())]
@@ -71,10 +74,12 @@ class Memory:
         return [(mark, found) for mark, found in looked if found]
 
     def keep(self, ledger: str, mark: Mark) -> None:
-        """Remember how far a ledger has come. Nothing fails where the home cannot be written: then nothing is remembered."""
+        """Remember how far a ledger has come. Nothing fails where the home cannot be written: then
+        nothing is remembered."""
         if self._written == (ledger, mark) or mark == Mark():
             return
-        path = self._folder / f"{ledger}.{hashlib.sha256(self._where.encode()).hexdigest()[:12]}.{mark.incarnation or 'client'}.json"
+        where = hashlib.sha256(self._where.encode()).hexdigest()[:12]
+        path = self._folder / f"{ledger}.{where}.{mark.incarnation or 'client'}.json"
         try:
             make_private(self._folder)
             if not mark.incarnation and path.exists():
@@ -100,7 +105,11 @@ class Memory:
                 log.warning("%s cannot be read (%s): it is left out", path, error)
 
     def _forget_old(self, ledger: str) -> None:
-        runners = sorted((found.mark.incarnation, path) for path, found in self._files(ledger) if found.where == self._where)
+        runners = sorted(
+            (found.mark.incarnation, path)
+            for path, found in self._files(ledger)
+            if found.where == self._where
+        )
         for _, path in [one for one in runners if one[0]][:-KEPT]:
             path.unlink(missing_ok=True)
 
@@ -144,4 +153,6 @@ class Remembering:
         """Write it down, if it is time and nobody does."""
         if now_s >= self._next and (self._writing is None or self._writing.done()):
             self._next = now_s + EVERY_S
-            self._writing = self._beside.submit(self._memory.keep, self._identity, self._ledger.restores.mark)
+            self._writing = self._beside.submit(
+                self._memory.keep, self._identity, self._ledger.restores.mark
+            )

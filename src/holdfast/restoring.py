@@ -1,4 +1,5 @@
-"""A ledger that was restored: what it has acknowledged and does not know, what that may mean, and going on with it all the same."""
+"""A ledger that was restored: what it has acknowledged and does not know, what that may mean, and
+going on with it all the same."""
 
 from __future__ import annotations
 
@@ -16,13 +17,22 @@ from holdfast.remembering import Memory
 from holdfast.settings import Settings
 
 LOST = (
-    "items that were accepted in that time: send them again (one key is one item, so nothing is doubled)",
-    "what people did in that time: decisions of reviews, redrives, discards, restarts, cancellations, pauses",
+    (
+        "items that were accepted in that time: send them again (one key is one item, so nothing "
+        "is doubled)"
+    ),
+    (
+        "what people did in that time: decisions of reviews, redrives, discards, restarts, "
+        "cancellations, pauses"
+    ),
     "events that were published in that time, and waits that they had ended",
 )
 
 REPEATED = (
-    "steps that ended in that time run again, with their effects; ctx.idempotency_key is the same as before",
+    (
+        "steps that ended in that time run again, with their effects; ctx.idempotency_key is the "
+        "same as before"
+    ),
     "events go to the broker again, with the same ids",
     "results that somebody has read already may come out otherwise",
 )
@@ -52,9 +62,16 @@ class Restored(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The same for people."""
         missing = " and ".join(self.missing) or "nothing that this home remembers"
-        span = f" (what was acknowledged between {shown(self.since)} and {shown(self.until)} UTC)" if self.missing else ""
+        span = (
+            f" (what was acknowledged between {shown(self.since)} and {shown(self.until)} UTC)"
+            if self.missing
+            else ""
+        )
         lost, repeated = (";\n  ".join(of) for of in (self.may_be_lost, self.may_be_repeated))
-        return f"{self.ledger} does not know {missing}{span}.\nMay be lost:\n  {lost}.\nMay be repeated:\n  {repeated}."
+        return (
+            f"{self.ledger} does not know {missing}{span}.\nMay be lost:\n  {lost}.\nMay "
+            f"be repeated:\n  {repeated}."
+        )
 
 
 def look(settings: Settings, memory: Memory) -> Restored:
@@ -67,7 +84,9 @@ def look(settings: Settings, memory: Memory) -> Restored:
         return _looked(ledger, settings, memory)
 
 
-def accept(settings: Settings, memory: Memory, clock: Clock, who: str, reason: str, force: bool = False) -> Restored:
+def accept(
+    settings: Settings, memory: Memory, clock: Clock, who: str, reason: str, force: bool = False
+) -> Restored:
     """Go on with a ledger as it is: written down in it, and in the audit log.
 
     Args:
@@ -76,23 +95,31 @@ def accept(settings: Settings, memory: Memory, clock: Clock, who: str, reason: s
         clock: all time.
         who: decides so.
         reason: why.
-        force: though nothing that this home remembers is missing: a runner of another host has refused it.
+        force: though nothing that this home remembers is missing: a runner of another host has
+            refused it.
 
     Raises:
         InputError: no reason; or nothing is missing, and it is not forced.
         LedgerLockedError: a runner works on an SQLite file.
     """
     if not reason.strip():
-        raise InputError("to accept a restored ledger needs a reason: it is what the audit log will say. --reason '…'")
+        raise InputError(
+            "to accept a restored ledger needs a reason: it is what the audit log will say. "
+            "--reason '…'"
+        )
     with closing(open_ledger(settings)) as ledger:
         found = _looked(ledger, settings, memory)
         if not found.missing and not force:
             raise InputError(
-                f"{settings.ledger_name} knows everything that this home remembers of it: there is nothing to accept. If a runner elsewhere refuses "
+                f"{settings.ledger_name} knows everything that this home remembers of it: "
+                "there is nothing to accept. If a runner elsewhere refuses "
                 f"it, run this with that runner's HOLDFAST_HOME, or with --force"
             )
         now = ledger.anchor(clock.moment()).now_ms
-        ledger.restores.accept(Entry(now, who, "accept-restore", f"ledger {settings.ledger_name}"[:500], reason), found.text())
+        ledger.restores.accept(
+            Entry(now, who, "accept-restore", f"ledger {settings.ledger_name}"[:500], reason),
+            found.text(),
+        )
         memory.forget(ledger.restores.identity())
     return msgspec.structs.replace(found, accepted=True)
 
@@ -100,4 +127,9 @@ def accept(settings: Settings, memory: Memory, clock: Clock, who: str, reason: s
 def _looked(ledger: Ledger, settings: Settings, memory: Memory) -> Restored:
     lost = memory.lost(ledger)
     until = max((mark.at for mark, _ in lost), default=None)
-    return Restored(settings.ledger_name, [what for _, found in lost for what in found], ledger.restores.last_acknowledged(), until)
+    return Restored(
+        settings.ledger_name,
+        [what for _, found in lost for what in found],
+        ledger.restores.last_acknowledged(),
+        until,
+    )

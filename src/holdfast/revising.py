@@ -1,4 +1,5 @@
-"""Payloads that replace those of items with the same key: what `--on-conflict revise` does with what the door takes for a conflict."""
+"""Payloads that replace those of items with the same key: what `--on-conflict revise` does with
+what the door takes for a conflict."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Revising(msgspec.Struct, frozen=True):
     Attributes:
         who: who asks.
         reason: why; it is kept.
-        repeat_effects: also where effects have happened for the old payload, which may happen again.
+        repeat_effects: also where effects have happened for the old payload, which may happen
+            again.
     """
 
     who: str
@@ -40,8 +42,15 @@ class Writer(Protocol):
         ...
 
 
-def revised(writer: Writer, wish: Revising | None, judged: Judged, submissions: list[Submission], now_ms: int) -> Judged:
-    """Revise the items that are in conflict with what was handed in; what cannot be revised stays a conflict, and says why.
+def revised(
+    writer: Writer,
+    wish: Revising | None,
+    judged: Judged,
+    submissions: list[Submission],
+    now_ms: int,
+) -> Judged:
+    """Revise the items that are in conflict with what was handed in; what cannot be revised stays a
+    conflict, and says why.
 
     Args:
         writer: where.
@@ -56,7 +65,9 @@ def revised(writer: Writer, wish: Revising | None, judged: Judged, submissions: 
     items = list(dict.fromkeys(conflicts))
     more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
     target = f"items {', '.join(show(one) for one in items[:NAMED])}{more}"
-    number = writer.lifecycle.begin_operation(Operation("revise", target, wish.who, wish.reason), now_ms)
+    number = writer.lifecycle.begin_operation(
+        Operation("revise", target, wish.who, wish.reason), now_ms
+    )
     state = "stopped"
     try:
         found = _revise_each(writer, wish, number, judged, submissions, now_ms)
@@ -66,7 +77,14 @@ def revised(writer: Writer, wish: Revising | None, judged: Judged, submissions: 
     return found
 
 
-def _revise_each(writer: Writer, wish: Revising, number: int, judged: Judged, submissions: list[Submission], now_ms: int) -> Judged:
+def _revise_each(
+    writer: Writer,
+    wish: Revising,
+    number: int,
+    judged: Judged,
+    submissions: list[Submission],
+    now_ms: int,
+) -> Judged:
     receipts: list[Receipt] = []
     known, refusals = list(judged.known), list[Refusal]()
     rest = iter(judged.refusals)
@@ -75,15 +93,22 @@ def _revise_each(writer: Writer, wish: Revising, number: int, judged: Judged, su
             receipts.append(receipt)
             continue
         refusal = next(rest)
-        change = Revise(given.payload, given.digest, given.version, given.fields, wish.repeat_effects)
+        change = Revise(
+            given.payload, given.digest, given.version, given.fields, wish.repeat_effects
+        )
         done = writer.lifecycle.change(number, change, [receipt.item], now_ms)
         obstacles = [] if done else writer.lifecycle.obstacles(change, [receipt.item])
         if obstacles:
-            why = f"its key {given.key!r} is item {show(receipt.item)}, which was not revised: {obstacles[0].why}"
+            why = (
+                f"its key {given.key!r} is item {show(receipt.item)}, which was not "
+                f"revised: {obstacles[0].why}"
+            )
             refusals.append(replace(refusal, reason=why))
             receipts.append(replace(receipt, reason=why))
         else:  # where it was not changed, another one has revised it to the same content
             state = "paused" if receipt.state == "paused" else "queued" if done else receipt.state
-            receipts.append(Receipt(receipt.item, receipt.key, "revised" if done else "same", state))
+            receipts.append(
+                Receipt(receipt.item, receipt.key, "revised" if done else "same", state)
+            )
             known.append(given)
     return Judged(receipts, known, refusals)

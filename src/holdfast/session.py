@@ -1,4 +1,5 @@
-"""One incarnation from start to end: executors, committer, watchdog, socket and runner around one event loop."""
+"""One incarnation from start to end: executors, committer, watchdog, socket and runner around one
+event loop."""
 
 from __future__ import annotations
 
@@ -72,8 +73,9 @@ log = logging.getLogger("holdfast")
 TICK_S = 0.05
 
 SWITCH_S = 0.0001
-"""The interpreter's switch interval while a runner works: the committer waits for the lock after every statement, and
-with the usual 5 ms it would only come to its turn when the loop has nothing left to do (measured: 15 % of throughput)."""
+"""The interpreter's switch interval while a runner works: the committer waits for the lock after
+every statement, and with the usual 5 ms it would only come to its turn when the loop has nothing
+left to do (measured: 15 % of throughput)."""
 
 
 class Session:
@@ -87,9 +89,11 @@ class Session:
         loaded: the pipelines to serve, with the ledger's numbers for them.
         rng: all randomness.
         recycle: replaces the process when a step holds the loop for good, or None.
-        transactions: connects for transactional steps; None where the ledger cannot share a transaction.
+        transactions: connects for transactional steps; None where the ledger cannot share a
+            transaction.
         worker: the first worker, which the session takes over.
-        door: what payloads came in by: it judges conflicts; by default one to this store and ledger.
+        door: what payloads came in by: it judges conflicts; by default one to this store and
+            ledger.
         revising: that items are revised whose key comes with other content, or None.
     """
 
@@ -109,7 +113,10 @@ class Session:
     ) -> None:
         self._settings, self._ledger, self._store, self._clock = settings, ledger, store, clock
         self._door, self._revising = door or Door(store, partial(open_reads, settings)), revising
-        self.loaded = [Loaded(pipeline, registered.version, registered.bodies) for pipeline, registered in loaded]
+        self.loaded = [
+            Loaded(pipeline, registered.version, registered.bodies)
+            for pipeline, registered in loaded
+        ]
         self._rng = rng
         self._recycle = recycle
         self._transactions = transactions
@@ -124,7 +131,8 @@ class Session:
         self._waiting: list[Alert] = []
         self._relay: Relay | None = None
         self.lost = False
-        """Whether the run ended because its lease could not be kept: its items are for a new incarnation, of this process or another."""
+        """Whether the run ended because its lease could not be kept: its items are for a new
+        incarnation, of this process or another."""
         self.begun = False
         """Whether its incarnation has begun."""
         self.intake_open = True
@@ -137,7 +145,8 @@ class Session:
         until_idle: bool,
         each_tick: Callable[[], None],
     ) -> bool:
-        """Work until idle (if asked to), drained, stopped or lost; True when it was stopped early."""
+        """Work until idle (if asked to), drained, stopped or lost; True when it was stopped
+        early."""
         loop = asyncio.get_running_loop()
         self._catch_signals(loop)
         self._bell.hang(loop)
@@ -147,7 +156,11 @@ class Session:
         server = None if path is None else await self._listen(path)
         feeding = hidden(loop.create_task(self._feed(intake, accepted)))
         bus = open_bus(self._settings)
-        relay = self._relay = None if bus is None else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
+        relay = self._relay = (
+            None
+            if bus is None
+            else Relay(bus, self.committer, self._clock, self._store, self.runner.hint)
+        )
         relaying = None if relay is None else hidden(loop.create_task(relay.run()))
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
@@ -179,14 +192,28 @@ class Session:
             self._ours.shutdown()
             self._io.shutdown()
         if self._recycle is not None and self._replacing.due and not self._now:
-            log.error("restarting the runner, in whose event loop an attempt could not be stopped; nothing counts as an attempt for that")
+            log.error(
+                "restarting the runner, in whose event loop an attempt could not be stopped; "
+                "nothing counts as an attempt for that"
+            )
             self._recycle(self.intake_open)
-        if feeding.done() and not feeding.cancelled() and (error := feeding.exception()) is not None:
+        if (
+            feeding.done()
+            and not feeding.cancelled()
+            and (error := feeding.exception()) is not None
+        ):
             raise error
         return self._now or self.runner.draining
 
-    async def _work(self, feeding: asyncio.Task[None], relay: Relay | None, until_idle: bool, each_tick: Callable[[], None]) -> None:
-        """Until it is idle (if asked to), drained, stopped or lost. Turns are taken whenever the bell is rung, and here."""
+    async def _work(
+        self,
+        feeding: asyncio.Task[None],
+        relay: Relay | None,
+        until_idle: bool,
+        each_tick: Callable[[], None],
+    ) -> None:
+        """Until it is idle (if asked to), drained, stopped or lost. Turns are taken whenever the
+        bell is rung, and here."""
         while not (self._now or self.lost):
             self._bell.strike()
             if (broken := self._bell.broken or self.committer.broken) is not None:
@@ -207,25 +234,56 @@ class Session:
         asked, now = self._clock.elapsed(), self._clock.now_ms()
         self._address = StoreAddress(self._settings.artifacts_place, self._ledger.identity)
         self._incarnation = self._ledger.begin(socket.gethostname(), os.getpid(), now, LEASE_MS)
-        listens = {one.version: tuple(listener.event for listener in one.pipeline.listeners) for one in self.loaded}
+        listens = {
+            one.version: tuple(listener.event for listener in one.pipeline.listeners)
+            for one in self.loaded
+        }
         self._ledger.health.serve(self._incarnation, listens)
-        learned, durations = self._ledger.mail.learned(), self._ledger.health.learn_durations({}, now)
+        learned, durations = (
+            self._ledger.mail.learned(),
+            self._ledger.health.learn_durations({}, now),
+        )
         self.committer = Committer(self._ledger, self._incarnation, self._bell.ring)
         served = {one.pipeline.name: one.pipeline for one in self.loaded}
-        self._feeding = Feeding(self.committer, self._clock, self._settings.backlog, self._door, served, self._ours, self._revising)
+        self._feeding = Feeding(
+            self.committer,
+            self._clock,
+            self._settings.backlog,
+            self._door,
+            served,
+            self._ours,
+            self._revising,
+        )
         self._build(learned, durations)
         self._executors_loop.watch(loop)
         self._replacing = Replacing(self._clock.monotonic())
         self.timekeeping = Timekeeping(self._clock)
-        self.remembering = Remembering(Memory(self._settings.home, self._settings.ledger_name), self._ledger, self._ours)
+        self.remembering = Remembering(
+            Memory(self._settings.home, self._settings.ledger_name), self._ledger, self._ours
+        )
         self.begun = True
-        self._watchdog = Watchdog(self._clock, loop, self._executors_loop.attempt_of, self._stalled, self._renew, self._unsure)
+        self._watchdog = Watchdog(
+            self._clock,
+            loop,
+            self._executors_loop.attempt_of,
+            self._stalled,
+            self._renew,
+            self._unsure,
+        )
         self._watchdog.renewed(asked)
 
     async def _listen(self, path: Path) -> asyncio.AbstractServer:
         """Take verbs from other processes."""
         committer, settings = self.committer, self._settings
-        return await serve(path, committer, self._clock.now_ms, self.runner.hint, settings.backlog, self._holds, lambda: committer.trouble)
+        return await serve(
+            path,
+            committer,
+            self._clock.now_ms,
+            self.runner.hint,
+            settings.backlog,
+            self._holds,
+            lambda: committer.trouble,
+        )
 
     def _take_turn(self) -> None:
         """Something has come: one turn of the runner."""
@@ -249,32 +307,39 @@ class Session:
             self._surroundings.handlers_are_set()
         if self._recycle is not None:
             busy = self.intake_open or self.runner.draining
-            action = self._replacing.visit(self._clock.monotonic(), self._executors_loop.written_off(), busy)
+            action = self._replacing.visit(
+                self._clock.monotonic(), self._executors_loop.written_off(), busy
+            )
             if action == "drain":
                 self.runner.drain()
-            self.lost = self.lost or action == "end"  # what still runs goes on uncharged in the new process
+            # what still runs goes on uncharged in the new process
+            self.lost = self.lost or action == "end"
 
     def _visit_alerts(self) -> None:
-        """What is wrong here, and was not before, is an alert at once; thresholds are looked at now and then."""
+        """What is wrong here, and was not before, is an alert at once; thresholds are looked at now
+        and then."""
         if (waiting := self._processes.alerts() + self.runner.alerts()) != self._waiting:
             self._waiting = waiting
             self.alerting.due()
         self.alerting.visit()
 
     def _idle(self, relay: Relay | None) -> bool:
-        """Nothing goes on by itself, and since then the broker (if it can be reached) has got every event."""
+        """Nothing goes on by itself, and since then the broker (if it can be reached) has got every
+        event."""
         if not (self.runner.idle() and self.listening.idle()):
             self._idle_since = self._clock.monotonic()
             return False
         return relay is None or relay.trouble is not None or relay.empty_at > self._idle_since
 
     def _leave(self) -> None:
-        """Write what is queued and end the incarnation; where the ledger is away, the lease ends by itself."""
+        """Write what is queued and end the incarnation; where the ledger is away, the lease ends by
+        itself."""
         self.committer.stop()
         try:
             self._ledger.end(self._incarnation, self._clock.now_ms())
         except LeaseLostError:
-            pass  # it is over already, or its ledger is gone: whoever goes on, or begins anew, says so
+            # it is over already, or its ledger is gone: whoever goes on, or begins anew, says so
+            pass
         except LedgerUnavailableError as error:
             log.warning("%s; what this runner held is claimable when its lease ends", error)
 
@@ -294,15 +359,25 @@ class Session:
 
     def _build(self, learned: dict[str, float], durations: dict[Of, Durations]) -> None:
         """Executors report to the runner, the runner starts attempts on them."""
-        graphs = {(one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded}
+        graphs = {
+            (one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded
+        }
         sources = sources_of([one.pipeline for one in self.loaded])
 
         report, note = self._arrivals.report, self._arrivals.note
-        self._executors_loop = LoopExecutor(graphs, self._store, self._clock, report, note, self._settings.concurrency)
+        self._executors_loop = LoopExecutor(
+            graphs, self._store, self._clock, report, note, self._settings.concurrency
+        )
         self._processes = ProcessExecutor(
-            self._settings.worker_count, sources, self._address, self._clock, report, note,
-            None if self._worker is None else self._worker.take(), upkeep=upkeep_of(self._settings),
-        )  # fmt: skip
+            self._settings.worker_count,
+            sources,
+            self._address,
+            self._clock,
+            report,
+            note,
+            None if self._worker is None else self._worker.take(),
+            upkeep=upkeep_of(self._settings),
+        )
         threads = ThreadExecutor(graphs, self._store, self._clock, report, note)
         self._surroundings = Surroundings(
             lambda: [*self._executors_loop.under_way(), *threads.under_way()],
@@ -314,9 +389,14 @@ class Session:
             "threads": threads,
         }
         if self._transactions is not None:
-            self._executors["transaction"] = TransactionExecutor(graphs, self._store, self._clock, report, self._transactions)
+            self._executors["transaction"] = TransactionExecutor(
+                graphs, self._store, self._clock, report, self._transactions
+            )
         limits = Limits(
-            self._settings.in_flight, self._settings.in_flight_mb * 1024 * 1024, relays=bool(self._settings.bus), prices=self._settings.prices
+            self._settings.in_flight,
+            self._settings.in_flight_mb * 1024 * 1024,
+            relays=bool(self._settings.bus),
+            prices=self._settings.prices,
         )
         self.runner = Runner(
             self._incarnation,
@@ -332,15 +412,26 @@ class Session:
             learned=learned,
             durations=durations,
         )
-        self.listening = Listening(self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint)
-        self.retention = Retention([one.pipeline for one in self.loaded], self.committer, self._clock)
-        self.redriving = Redriving([one.pipeline for one in self.loaded], self.committer, self._clock)
+        self.listening = Listening(
+            self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint
+        )
+        self.retention = Retention(
+            [one.pipeline for one in self.loaded], self.committer, self._clock
+        )
+        self.redriving = Redriving(
+            [one.pipeline for one in self.loaded], self.committer, self._clock
+        )
         notices = None if self._settings.notify is None else Notices(self._settings)
         self._messenger = None if notices is None else Messenger(notices)
         self.alerting = Alerting(
-            [one.pipeline for one in self.loaded], self.committer, self._clock, self._settings.prices, self._seen_here,
-            [] if notices is None else notices.addresses, None if self._messenger is None else self._messenger.tell,
-        )  # fmt: skip
+            [one.pipeline for one in self.loaded],
+            self.committer,
+            self._clock,
+            self._settings.prices,
+            self._seen_here,
+            [] if notices is None else notices.addresses,
+            None if self._messenger is None else self._messenger.tell,
+        )
         self.reporting = Reporting(
             self._incarnation,
             self.committer,
@@ -359,15 +450,24 @@ class Session:
 
     def _seen_here(self) -> list[Alert]:
         """Alerts about this machine."""
-        machine = watcher(self._settings, lambda: self.committer.trouble or self.timekeeping.trouble)()
+        machine = watcher(
+            self._settings, lambda: self.committer.trouble or self.timekeeping.trouble
+        )()
         if self._relay is not None and self._relay.trouble is not None:
-            machine.append(Alert("broker-trouble", socket.gethostname(), f"events wait in the ledger: {self._relay.trouble}"))
+            machine.append(
+                Alert(
+                    "broker-trouble",
+                    socket.gethostname(),
+                    f"events wait in the ledger: {self._relay.trouble}",
+                )
+            )
         workers = self._processes.alerts() + self._processes.memory_alerts()
         return machine + self.timekeeping.alerts() + workers + self.runner.alerts()
 
     @property
     def trouble(self) -> str | None:
-        """Why something stands still here, or None: the ledger is not written, or workers cannot run a pipeline."""
+        """Why something stands still here, or None: the ledger is not written, or workers cannot
+        run a pipeline."""
         waiting = self._processes.alerts() if self.begun else []
         if not self.begun:
             return self.committer.trouble
@@ -377,10 +477,13 @@ class Session:
     def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Run notices and the user's conditions beside the loop."""
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(self._ours, work).add_done_callback(lambda done: then(done.result()) if not done.cancelled() else None)
+        loop.run_in_executor(self._ours, work).add_done_callback(
+            lambda done: then(done.result()) if not done.cancelled() else None
+        )
 
     async def _feed(self, intake: Intake[Entry], accepted: Callable[[list[Receipt]], None]) -> None:
-        """Admit the caller's payloads as they gather; each is encoded and stored aside, acknowledged once durable."""
+        """Admit the caller's payloads as they gather; each is encoded and stored aside,
+        acknowledged once durable."""
 
         def answered(receipts: list[Receipt]) -> None:
             accepted(receipts)
@@ -415,21 +518,36 @@ class Session:
     def _unsure(self) -> None:
         """Called by the watchdog's thread: nobody may work on what others may claim soon."""
         if self._ledger.shared:
-            log.error("the lease could not be renewed for %g s: stopping every attempt before it ends", SURE_S)
-            self._arrivals.close()  # first: what these kills do to attempts is nobody's fault, and is not heard
+            log.error(
+                "the lease could not be renewed for %g s: stopping every attempt before it ends",
+                SURE_S,
+            )
+            # first: what these kills do to attempts is nobody's fault, and is not heard
+            self._arrivals.close()
             self.lost = True
             self._processes.kill_all()
 
     def _stalled(self, attempt: Invocation) -> None:
-        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now on, and replace the process. What
-        has been reported already (a task that it left behind holds the loop) is not touched."""
+        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now
+        on, and replace the process. What has been reported already (a task that it left behind
+        holds the loop) is not touched."""
         if self._recycle is None:
-            log.error("the event loop cannot be freed from inside this process; `holdfast run` and `holdfast runner` restart themselves")
+            log.error(
+                "the event loop cannot be freed from inside this process; `holdfast run` and "
+                "`holdfast runner` restart themselves"
+            )
             return
         written = threading.Event()
         now = self._clock.now_ms()
         if self._executors_loop.outstanding(attempt):
-            suspect = LiveTask(attempt.node, attempt.place, "running", attempt.attempt, suspect=SUSPECT, started_at=now)
+            suspect = LiveTask(
+                attempt.node,
+                attempt.place,
+                "running",
+                attempt.attempt,
+                suspect=SUSPECT,
+                started_at=now,
+            )
             self.committer.write(Transition(attempt.item, attempt.fence, now, live=(suspect,)))
         self.committer.call(lambda ledger: written.set(), lambda answer: None)
         written.wait(2.0)
@@ -446,7 +564,11 @@ class Session:
             if not self.begun or self.runner.draining:
                 self._now = True
             else:
-                print("stopping: running attempts may end; once more stops at once. Nothing is lost either way.", file=sys.stderr)
+                print(
+                    "stopping: running attempts may end; once more stops at once. Nothing is "
+                    "lost either way.",
+                    file=sys.stderr,
+                )
                 self.runner.drain()
 
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,5 @@
-"""Settings: environment variables that begin with ``HOLDFAST_``, read once by the composition root."""
+"""Settings: environment variables that begin with ``HOLDFAST_``, read once by the composition
+root."""
 
 from __future__ import annotations
 
@@ -22,19 +23,23 @@ from holdfast.model.kinds import meant, shown
 from holdfast.model.prices import Prices
 from holdfast.model.size import bytes_of
 
-PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE})
+PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
+)
 """What the operating system refuses for now: a full or failing disk, too many open files."""
 
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", 'Field name "schema"')  # of what pydantic had of this name in its first version, nothing is used
+    # of what pydantic had of this name in its first version, nothing is used
+    warnings.filterwarnings("ignore", 'Field name "schema"')
 
     class _Apart(BaseSettings):
         schema: str = Field(  # type: ignore[assignment]
             default="holdfast",
-            description="The schema of a PostgreSQL ledger's tables. Ledgers in two schemas of one database have nothing to do with each other.",
+            description="The schema of a PostgreSQL ledger's tables. Ledgers in two schemas "
+            "of one database have nothing to do with each other.",
         )
 
 
@@ -43,59 +48,117 @@ class Settings(_Apart):
 
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore", env_ignore_empty=True)
 
-    home: Path = Field(default=Path(".holdfast"), validate_default=True, description="Directory of the default ledger and of artifacts.")
-    ledger: str = Field(default="", description="The ledger: sqlite:///PATH or postgresql://…; by default a file below HOLDFAST_HOME.")
+    home: Path = Field(
+        default=Path(".holdfast"),
+        validate_default=True,
+        description="Directory of the default ledger and of artifacts.",
+    )
+    ledger: str = Field(
+        default="",
+        description="The ledger: sqlite:///PATH or postgresql://…; by default a file below "
+        "HOLDFAST_HOME.",
+    )
     project: str = Field(
         default="default",
-        description="Whose items these are. A ledger is of the project that made it, and refuses every other: on one server, HOLDFAST_SCHEMA keeps "
+        description="Whose items these are. A ledger is of the project that made it, and "
+        "refuses every other: on one server, HOLDFAST_SCHEMA keeps "
         "projects apart.",
     )
     artifacts: str = Field(
         default="",
-        description="Where large values lie: a directory, or s3://BUCKET/PREFIX (also gs://, az://), which runners on several hosts need; "
+        description="Where large values lie: a directory, or s3://BUCKET/PREFIX (also gs://, "
+        "az://), which runners on several hosts need; "
         "by default beside an SQLite file, and HOLDFAST_HOME/artifacts with PostgreSQL.",
     )
     bus: str = Field(
         default="",
-        description="A broker that events are handed on to and received from: nats://HOST:PORT; by default events stay in the ledger.",
+        description="A broker that events are handed on to and received from: "
+        "nats://HOST:PORT; by default events stay in the ledger.",
     )
-    workers: int = Field(default=0, ge=0, le=1024, description="Worker processes; 0 means one per core.")
-    worker_calls: int = Field(default=0, ge=0, description="Calls after which a worker process is replaced; 0: any number.")
+    workers: int = Field(
+        default=0, ge=0, le=1024, description="Worker processes; 0 means one per core."
+    )
+    worker_calls: int = Field(
+        default=0,
+        ge=0,
+        description="Calls after which a worker process is replaced; 0: any number.",
+    )
     worker_memory: str = Field(
         default="",
-        description="Resident memory that a worker process and its children may hold, such as 4GB. An attempt above it fails with class memory; a "
+        description="Resident memory that a worker process and its children may hold, such as "
+        "4GB. An attempt above it fails with class memory; a "
         "worker that holds 90 % of it between two calls is replaced. Empty: no limit.",
     )
     memory_reserve: str = Field(
         default="",
-        description="Free memory, such as 1GB, below which the largest worker is killed. Empty: 5 % of the machine or container, between 256 MB "
+        description="Free memory, such as 1GB, below which the largest worker is killed. "
+        "Empty: 5 % of the machine or container, between 256 MB "
         "(a tenth of a small one) and 2 GB. 0: no worker is killed.",
     )
-    backlog: int = Field(default=0, ge=0, description="Most items that may wait to be claimed; further ones are refused. 0: any number.")
-    input_mb: int = Field(default=1_024, ge=1, description="Most megabytes of one input: a file, a line of a file.")
+    backlog: int = Field(
+        default=0,
+        ge=0,
+        description="Most items that may wait to be claimed; further ones are refused. 0: any "
+        "number.",
+    )
+    input_mb: int = Field(
+        default=1_024, ge=1, description="Most megabytes of one input: a file, a line of a file."
+    )
     in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")
     in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
     concurrency: int = Field(default=1_000, ge=1, description="Most async attempts at a time.")
 
     webhook_secrets: Path | None = Field(
         default=None,
-        description="File with the secrets (whsec_…, one a line) by which webhooks to `holdfast serve` are signed; without it there are none.",
+        description="File with the secrets (whsec_…, one a line) by which webhooks to "
+        "`holdfast serve` are signed; without it there are none.",
     )
     signing_key: str = Field(
         default="",
-        description="The private key (Ed25519, PEM) that signs heads of the audit log: a file, or env:NAME (extra: signing); without it the end of "
+        description="The private key (Ed25519, PEM) that signs heads of the audit log: a "
+        "file, or env:NAME (extra: signing); without it the end of "
         "the audit log is not anchored.",
     )
     notify: Path | None = Field(
-        default=None, description="File with Apprise addresses, one a line, to which alerts are delivered (extra: alerts); without it nobody is told."
+        default=None,
+        description="File with Apprise addresses, one a line, to which alerts are delivered "
+        "(extra: alerts); without it nobody is told.",
     )
-    page_url: str = Field(default="http://127.0.0.1:8460", description="Where people reach the page: alerts link to it.")
-    otlp: str = Field(default="", description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: otel); empty: nowhere.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="warning", description="What is logged to stderr at least.")
-    log: str = Field(default="", description="json: logs are JSON, one object a line, with item, step, attempt and trace; else text.")
-    price_cpu_hour: float = Field(default=0.04, ge=0, allow_inf_nan=False, description="US dollars that an hour of one CPU costs.")
-    price_gpu_hour: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="US dollars that an hour of one GPU costs.")
-    price_gb_month: float = Field(default=0.02, ge=0, allow_inf_nan=False, description="US dollars that a gigabyte of outputs costs for a month.")
+    page_url: str = Field(
+        default="http://127.0.0.1:8460",
+        description="Where people reach the page: alerts link to it.",
+    )
+    otlp: str = Field(
+        default="",
+        description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: "
+        "otel); empty: nowhere.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning", description="What is logged to stderr at least."
+    )
+    log: str = Field(
+        default="",
+        description="json: logs are JSON, one object a line, with item, step, attempt and "
+        "trace; else text.",
+    )
+    price_cpu_hour: float = Field(
+        default=0.04,
+        ge=0,
+        allow_inf_nan=False,
+        description="US dollars that an hour of one CPU costs.",
+    )
+    price_gpu_hour: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="US dollars that an hour of one GPU costs.",
+    )
+    price_gb_month: float = Field(
+        default=0.02,
+        ge=0,
+        allow_inf_nan=False,
+        description="US dollars that a gigabyte of outputs costs for a month.",
+    )
 
     @field_validator("home", "webhook_secrets", "notify")
     @classmethod
@@ -106,7 +169,11 @@ class Settings(_Apart):
     @field_validator("signing_key")
     @classmethod
     def _absolute_key(cls, reference: str) -> str:
-        return reference if not reference or reference.startswith("env:") else str(absolute(Path(reference)))
+        return (
+            reference
+            if not reference or reference.startswith("env:")
+            else str(absolute(Path(reference)))
+        )
 
     @field_validator("artifacts")
     @classmethod
@@ -117,13 +184,21 @@ class Settings(_Apart):
     @classmethod
     def _name(cls, text: str) -> str:
         if not _PROJECT.fullmatch(text):
-            raise ValueError("give up to 63 letters, digits, dots, dashes and underscores, a letter or digit first")
+            raise ValueError(
+                "give up to 63 letters, digits, dots, dashes and underscores, a letter or "
+                "digit first"
+            )
         return text
 
     @field_validator("schema")
     @classmethod
     def _schema(cls, text: str) -> str:
-        if not text or len(text.encode("utf-8", "replace")) > 63 or not text.isprintable() or text.startswith("pg_"):
+        if (
+            not text
+            or len(text.encode("utf-8", "replace")) > 63
+            or not text.isprintable()
+            or text.startswith("pg_")
+        ):
             raise ValueError("give a name of at most 63 bytes that does not begin with pg_")
         return text
 
@@ -150,8 +225,8 @@ class Settings(_Apart):
 
     @property
     def ledger_path(self) -> Path | None:
-        """The SQLite file, links resolved, so that lock, socket and artifacts lie beside the same one whatever it is called; None when the
-        ledger is in PostgreSQL.
+        """The SQLite file, links resolved, so that lock, socket and artifacts lie beside the same
+        one whatever it is called; None when the ledger is in PostgreSQL.
 
         Raises:
             InputError: the ledger is named by a scheme that this version does not serve.
@@ -162,7 +237,10 @@ class Settings(_Apart):
             return Path(os.path.realpath(self.ledger.removeprefix("sqlite:///")))
         if self.ledger.startswith(("postgresql://", "postgres://")):
             return None
-        raise InputError(f"HOLDFAST_LEDGER={hidden(self.ledger)!r}: write sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+        raise InputError(
+            f"HOLDFAST_LEDGER={hidden(self.ledger)!r}: write sqlite:///PATH or "
+            "postgresql://USER@HOST/DATABASE"
+        )
 
     @property
     def ledger_name(self) -> str:
@@ -178,11 +256,14 @@ class Settings(_Apart):
         if self.artifacts:
             return self.artifacts
         path = self.ledger_path
-        return str(self.home / "artifacts" if path is None else path.with_name(path.name + ".artifacts"))
+        return str(
+            self.home / "artifacts" if path is None else path.with_name(path.name + ".artifacts")
+        )
 
     @property
     def socket_path(self) -> Path | None:
-        """The live runner's socket, beside an SQLite ledger; to PostgreSQL every process writes by itself."""
+        """The live runner's socket, beside an SQLite ledger; to PostgreSQL every process writes by
+        itself."""
         path = self.ledger_path
         return None if path is None else path.with_name(path.name + ".sock")
 
@@ -213,7 +294,8 @@ class Settings(_Apart):
 
 
 def size_in(text: str) -> int | None:
-    """The bytes that a setting names: a number with a unit or a number of bytes; 0 as it is, None for empty text.
+    """The bytes that a setting names: a number with a unit or a number of bytes; 0 as it is, None
+    for empty text.
 
     Raises:
         DefinitionError: it is no size.
@@ -227,16 +309,22 @@ def size_in(text: str) -> int | None:
 
 
 def current_user() -> str:
-    """Return who runs this process, for the audit log: the login name, or ``uid 1234`` of a user without a passwd entry."""
+    """Return who runs this process, for the audit log: the login name, or ``uid 1234`` of a user
+    without a passwd entry."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # in a container under an arbitrary user id there is none
+    except (
+        KeyError,
+        OSError,
+        ImportError,
+    ):  # in a container under an arbitrary user id there is none
         name = ""
     return name.encode("utf-8", "replace").decode().strip() or f"uid {os.getuid()}"
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and its parents, that its owner can enter, whatever the umask is: another thread may have just set it.
+    """Make a folder, and its parents, that its owner can enter, whatever the umask is: another
+    thread may have just set it.
 
     A folder of ours that is there already and that its owner cannot enter is mended.
 
@@ -267,8 +355,14 @@ def make_folder(folder: Path, what: str, setting: str = "HOLDFAST_HOME") -> None
         make_private(folder)
     except OSError as error:
         if error.errno in PASSING:
-            raise LedgerUnavailableError(f"{folder} cannot be made ({error.strerror}): {what}. Free space; it goes on by itself then") from None
-        raise LedgerRefusedError(f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder that this user can write") from None
+            raise LedgerUnavailableError(
+                f"{folder} cannot be made ({error.strerror}): {what}. Free space; it goes on "
+                "by itself then"
+            ) from None
+        raise LedgerRefusedError(
+            f"{folder} cannot be made ({error.strerror}): {what}. Set {setting} to a folder "
+            "that this user can write"
+        ) from None
 
 
 def absolute(path: Path) -> Path:
@@ -281,23 +375,32 @@ def absolute(path: Path) -> Path:
         str(path).encode()
         return path.absolute()
     except UnicodeEncodeError:
-        raise InputError(f"{str(path)!r} has bytes that are not UTF-8: give it another name") from None
+        raise InputError(
+            f"{str(path)!r} has bytes that are not UTF-8: give it another name"
+        ) from None
     except OSError as error:
-        raise InputError(f"{path} is relative, and there is no working directory ({error.strerror}): set HOLDFAST_HOME to an absolute path") from None
+        raise InputError(
+            f"{path} is relative, and there is no working directory ({error.strerror}): set "
+            "HOLDFAST_HOME to an absolute path"
+        ) from None
 
 
 def read_settings(**given: object) -> Settings:
     """Read the settings; keyword arguments win over the environment.
 
     Raises:
-        InputError: an unknown keyword, or a value that does not fit: the keyword with the caller's file and line, or the
-            environment variable.
+        InputError: an unknown keyword, or a value that does not fit: the keyword with the caller's
+            file and line, or the environment variable.
     """
     known = Settings.model_fields
     for name, value in given.items():
         if name not in known:
             takes = f"it takes {', '.join(known)}"
-            raise refusal("App()", f"there is no argument {name!r}{meant(name, known) or ';'} {takes}", InputError)
+            raise refusal(
+                "App()",
+                f"there is no argument {name!r}{meant(name, known) or ';'} {takes}",
+                InputError,
+            )
         if isinstance(value, bool) and known[name].annotation in (int, float, str):
             _refuse(name, value, "it must be no bool", True)
     try:
@@ -313,7 +416,15 @@ def signature() -> inspect.Signature:
     keyword, either = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     settings = inspect.Parameter("settings", either, default=None, annotation="Settings | None")
     fields = Settings.model_fields.items()
-    return inspect.Signature([settings, *(inspect.Parameter(name, keyword, default=one.default, annotation=one.annotation) for name, one in fields)])
+    return inspect.Signature(
+        [
+            settings,
+            *(
+                inspect.Parameter(name, keyword, default=one.default, annotation=one.annotation)
+                for name, one in fields
+            ),
+        ]
+    )
 
 
 def _refuse(name: str, value: object, why: str, given: bool) -> NoReturn:

@@ -1,7 +1,8 @@
-"""Ed25519 signatures: over heads of the audit log. The cryptography library (extra: signing) enters here and nowhere else.
+"""Ed25519 signatures: over heads of the audit log. The cryptography library (extra: signing) enters
+here and nowhere else.
 
-A key is named by reference: the path of a PEM file, or ``env:NAME`` of a variable that holds the PEM text. It is read when it is used, and
-never logged.
+A key is named by reference: the path of a PEM file, or ``env:NAME`` of a variable that holds the
+PEM text. It is read when it is used, and never logged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _LARGEST_KEY = 1024 * 1024
 
 
 def make_pair(path: Path) -> tuple[Path, str]:
-    """Make a key pair: the private key in a new file that its owner alone can read, the public one beside it in ``PATH.pub``.
+    """Make a key pair: the private key in a new file that its owner alone can read, the public one
+    beside it in ``PATH.pub``.
 
     Returns:
         The public key's file, and the name of the key.
@@ -36,12 +38,19 @@ def make_pair(path: Path) -> tuple[Path, str]:
         InputError: one of the files is there already, or cannot be written.
     """
     private = Ed25519PrivateKey.generate()
-    hidden = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    hidden = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     beside = path.with_name(path.name + ".pub")
     for file in (path, beside):
         if file.exists():
-            raise InputError(f"{file} is there already: name another file, and keep old public keys, with which old heads are verified")
+            raise InputError(
+                f"{file} is there already: name another file, and keep old public keys, with "
+                "which old heads are verified"
+            )
     _write_new(path, hidden, 0o600)
     _write_new(beside, public, 0o644)
     return beside, name_of(private.public_key())
@@ -59,14 +68,20 @@ def sign(head: Head, reference: str) -> bytes:
     """
     key = _private(reference)
     signature = Signature(ALGORITHM, name_of(key.public_key()), key.sign(head.signed_bytes()).hex())
-    return msgspec.json.format(msgspec.json.encode(SignedHead(head, signature), order="deterministic"), indent=1) + b"\n"
+    return (
+        msgspec.json.format(
+            msgspec.json.encode(SignedHead(head, signature), order="deterministic"), indent=1
+        )
+        + b"\n"
+    )
 
 
 def verify(data: bytes, keys: Iterable[Ed25519PublicKey]) -> Head:
     """The head in a file, if one of these keys has signed it.
 
     Raises:
-        InputError: it is no signed head, another key has signed it, or it was changed afterwards; the message says which.
+        InputError: it is no signed head, another key has signed it, or it was changed afterwards;
+            the message says which.
     """
     if len(data) > LARGEST:
         raise InputError(f"it is larger than {LARGEST:,} bytes: it is no signed head")
@@ -79,11 +94,17 @@ def verify(data: bytes, keys: Iterable[Ed25519PublicKey]) -> Head:
     key = known.get(signed.signature.key)
     if signed.signature.algorithm != ALGORITHM or key is None:
         named = ", ".join(known) or "none"
-        raise InputError(f"it was signed with key {signed.signature.key[:16]!r}, which is none of those given ({named}): give that one with --key")
+        raise InputError(
+            f"it was signed with key {signed.signature.key[:16]!r}, which is none of those "
+            f"given ({named}): give that one with --key"
+        )
     try:
         key.verify(value, signed.head.signed_bytes())
     except InvalidSignature:
-        raise InputError(f"its signature by key {signed.signature.key} is wrong: the file was changed after it was signed, or forged") from None
+        raise InputError(
+            f"its signature by key {signed.signature.key} is wrong: the file was changed "
+            "after it was signed, or forged"
+        ) from None
     return signed.head
 
 
@@ -95,9 +116,16 @@ def public_keys(paths: Iterable[Path]) -> list[Ed25519PublicKey]:
     """
     found = []
     for path in paths:
-        blocks = [match for match in _PEM.finditer(_text(path, f"the public key {path}")) if match[1] == "PUBLIC KEY"]
+        blocks = [
+            match
+            for match in _PEM.finditer(_text(path, f"the public key {path}"))
+            if match[1] == "PUBLIC KEY"
+        ]
         if not blocks:
-            raise InputError(f"{path} has no public key in PEM: it begins with -----BEGIN PUBLIC KEY-----, as `holdfast ledger key` writes it")
+            raise InputError(
+                f"{path} has no public key in PEM: it begins with -----BEGIN PUBLIC KEY-----, "
+                "as `holdfast ledger key` writes it"
+            )
         for block in blocks:
             try:
                 key = serialization.load_pem_public_key(block[0].encode())
@@ -120,7 +148,9 @@ def public_of(reference: str) -> Ed25519PublicKey:
 
 def name_of(key: Ed25519PublicKey) -> str:
     """The name of a key: the first 16 hexadecimal digits of its SHA-256."""
-    return sha256(key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)).hexdigest()[:16]
+    return sha256(
+        key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    ).hexdigest()[:16]
 
 
 def _private(reference: str) -> Ed25519PrivateKey:
@@ -128,20 +158,29 @@ def _private(reference: str) -> Ed25519PrivateKey:
         name = reference.removeprefix("env:")
         text = os.environ.get(name, "")
         if not text:
-            raise InputError(f"HOLDFAST_SIGNING_KEY={reference}: there is no environment variable {name}")
+            raise InputError(
+                f"HOLDFAST_SIGNING_KEY={reference}: there is no environment variable {name}"
+            )
     else:
         path = Path(reference)
         text = _text(path, f"HOLDFAST_SIGNING_KEY={reference}")
         if stat.S_IMODE(path.stat().st_mode) & 0o007:
-            raise InputError(f"HOLDFAST_SIGNING_KEY={reference}: everybody on this machine can use that file: chmod 600 {reference}")
+            raise InputError(
+                f"HOLDFAST_SIGNING_KEY={reference}: everybody on this machine can use that "
+                f"file: chmod 600 {reference}"
+            )
     try:
         key = serialization.load_pem_private_key(text.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InputError(
-            f"HOLDFAST_SIGNING_KEY={reference} is no private key in PEM without a password: `holdfast ledger key FILE` makes one"
+            f"HOLDFAST_SIGNING_KEY={reference} is no private key in PEM without a password: "
+            "`holdfast ledger key FILE` makes one"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"HOLDFAST_SIGNING_KEY={reference} is a key of another kind than Ed25519: `holdfast ledger key FILE` makes one")
+        raise InputError(
+            f"HOLDFAST_SIGNING_KEY={reference} is a key of another kind than Ed25519: "
+            "`holdfast ledger key FILE` makes one"
+        )
     return key
 
 
@@ -155,7 +194,9 @@ def _text(path: Path, what: str) -> str:
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        handle = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode
+        )
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, mode)
             file.write(data)

@@ -30,8 +30,9 @@ class Collected(msgspec.Struct, frozen=True):
         orphans: those that were (or would be) removed.
         bytes: of these.
         of_others: those that this ledger does not refer to, and another one has marked: they stay.
-        of_nobody: those that no ledger has marked, and that this one does not refer to: written by an earlier release, for a ledger that
-            is not known; they stay, unless they are asked for.
+        of_nobody: those that no ledger has marked, and that this one does not refer to: written by
+            an earlier release, for a ledger that is not known; they stay, unless they are asked
+            for.
         grace_s: how many seconds old an orphan was.
         longest_s: the longest attempt that the registered versions allow, in seconds.
     """
@@ -47,10 +48,12 @@ class Collected(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Content-addressed: a value put is durable before ``put`` returns, and belongs to the ledger that the store was opened for."""
+    """Content-addressed: a value put is durable before ``put`` returns, and belongs to the ledger
+    that the store was opened for."""
 
     def put(self, data: bytes) -> str:
-        """Keep bytes durably; return their SHA-256 in hexadecimal. What is there already is verified, and written again where it is damaged.
+        """Keep bytes durably; return their SHA-256 in hexadecimal. What is there already is
+        verified, and written again where it is damaged.
 
         Raises:
             LedgerUnavailableError: the disk is full or failing.
@@ -58,7 +61,8 @@ class Store(Protocol):
         ...
 
     def touch(self, digests: tuple[str, ...]) -> None:
-        """Artifacts that a value refers to which is being kept: nobody collects them before the commit that names it.
+        """Artifacts that a value refers to which is being kept: nobody collects them before the
+        commit that names it.
 
         Raises:
             StoreError: one of them is not there.
@@ -78,7 +82,8 @@ class Store(Protocol):
 
         Args:
             data: JSON bytes.
-            as_list: the value feeds an ``each``: a large one is kept in chunks whose elements are readable alone.
+            as_list: the value feeds an ``each``: a large one is kept in chunks whose elements are
+                readable alone.
         """
         ...
 
@@ -99,7 +104,8 @@ class Store(Protocol):
         ...
 
     def verify(self, digest: str) -> int:
-        """Read the bytes of a digest a little at a time, and compare them with it; return how many there are.
+        """Read the bytes of a digest a little at a time, and compare them with it; return how many
+        there are.
 
         Raises:
             StoreError: missing, or not what the digest says.
@@ -110,16 +116,25 @@ class Store(Protocol):
         """Whether everything that a value refers to is there, without reading it."""
         ...
 
-    def collect(self, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, unknown: bool = False) -> Collected:
-        """Remove what the ledger that the store was opened for has put, nothing in it refers to, no other ledger has put, and is older
-        than the grace.
+    def collect(
+        self,
+        referenced: set[str],
+        now_s: float,
+        grace_s: float,
+        dry_run: bool,
+        unknown: bool = False,
+    ) -> Collected:
+        """Remove what the ledger that the store was opened for has put, nothing in it refers to, no
+        other ledger has put, and is older than the grace.
 
         Args:
-            referenced: the digests that something in the ledger refers to, read after ``now_s`` was.
+            referenced: the digests that something in the ledger refers to, read after ``now_s``
+                was.
             now_s: Unix seconds; where the store's own clock is behind it, that one counts.
             grace_s: how old an orphan must be: longer than any attempt takes.
             dry_run: only count.
-            unknown: also what no ledger is known for: no ledger of an earlier release may share the store.
+            unknown: also what no ledger is known for: no ledger of an earlier release may share the
+                store.
 
         Raises:
             LedgerUnavailableError: the store cannot be reached; what was removed is removed.

@@ -1,6 +1,8 @@
-"""Contract: transactional steps write to their own tables in the transaction that settles them, so exactly once.
+"""Contract: transactional steps write to their own tables in the transaction that settles them, so
+exactly once.
 
-Not a capability of every ledger: only a ledger in the user's own database can share a transaction with the user's tables.
+Not a capability of every ledger: only a ledger in the user's own database can share a transaction
+with the user's tables.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ class OpenTransaction(Protocol):
         ...
 
     def check(self) -> None:
-        """Have the database check what it would otherwise check at COMMIT, while the step can still be blamed for it."""
+        """Have the database check what it would otherwise check at COMMIT, while the step can still
+        be blamed for it."""
         ...
 
     def settle(self, incarnation: int, transition: Transition) -> bool | None:
-        """Write the settlement beside what the step wrote, and commit both; False when the fence no longer held: nothing is
-        written; None when somebody else holds the item's row: the transaction is still open, try again later.
+        """Write the settlement beside what the step wrote, and commit both; False when the fence no
+        longer held: nothing is written; None when somebody else holds the item's row: the
+        transaction is still open, try again later.
 
         Raises:
-            LedgerError: nothing was written, or (the connection was lost, and the ledger cannot be asked) it is not known.
+            LedgerError: nothing was written, or (the connection was lost, and the ledger cannot be
+                asked) it is not known.
         """
         ...
 

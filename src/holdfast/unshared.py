@@ -20,13 +20,18 @@ Identity = tuple[int, int]
 class Unshared:
     """The descriptors of this process that no forked child keeps.
 
-    A number is remembered with the file that it stood for, so that one that was closed and given to another file is left alone.
+    A number is remembered with the file that it stood for, so that one that was closed and given to
+    another file is left alone.
     """
 
     def __init__(self) -> None:
         self._kept: dict[int, Identity] = {}
         self._making = threading.RLock()
-        os.register_at_fork(before=self._making.acquire, after_in_parent=self._making.release, after_in_child=self._let_go)
+        os.register_at_fork(
+            before=self._making.acquire,
+            after_in_parent=self._making.release,
+            after_in_child=self._let_go,
+        )
 
     def keep(self, number: int) -> int:
         """This descriptor is for this process alone; returns it."""

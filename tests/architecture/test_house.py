@@ -19,21 +19,35 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 
 def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 def _overloads(node: ast.AST) -> bool:
     """Whether it only lends a type to a function that is documented below."""
-    return any(isinstance(mark, ast.Name) and mark.id == "overload" for mark in getattr(node, "decorator_list", []))
+    return any(
+        isinstance(mark, ast.Name) and mark.id == "overload"
+        for mark in getattr(node, "decorator_list", [])
+    )
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_files_and_functions_stay_small(file: Path) -> None:
+def test_functions_fit_on_a_screen(file: Path) -> None:
+    """A function's own statements: its signature and its docstring do not count."""
+    for function in _functions(ast.parse(file.read_text())):
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        if body:
+            assert function.end_lineno is not None
+            assert function.end_lineno - body[0].lineno < 100, function.name
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_lines_have_at_most_100_columns(file: Path) -> None:
     text = file.read_text()
-    assert len(text.splitlines()) <= 550
-    for function in _functions(ast.parse(text)):
-        assert function.end_lineno is not None
-        assert function.end_lineno - function.lineno < 60, function.name
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+    assert "fmt: skip" not in text
+    assert "fmt: off" not in text
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -41,11 +55,17 @@ def test_everything_public_has_a_docstring(file: Path) -> None:
     tree = ast.parse(file.read_text())
     assert ast.get_docstring(tree), "the module"
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        if isinstance(
+            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        ) and not node.name.startswith("_"):
             assert _overloads(node) or ast.get_docstring(node), node.name
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             for method in node.body:
-                if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and not method.name.startswith("_") and not _overloads(method):
+                if (
+                    isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+                    and not method.name.startswith("_")
+                    and not _overloads(method)
+                ):
                     assert ast.get_docstring(method), f"{node.name}.{method.name}"
 
 
@@ -76,7 +96,8 @@ def test_no_deserialiser_of_code_on_data() -> None:
 def test_maps_name_only_what_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     paths = re.findall(
-        r"`((?:src|tests|docs|examples|benchmarks|chaos|model|engine|ledgers|executors|stores|cli|testing|server|telemetry)/[\w./-]*)`", text
+        r"`((?:src|tests|docs|examples|benchmarks|chaos|model|engine|ledgers|executors|stores|cli|testing|server|telemetry)/[\w./-]*)`",
+        text,
     )
     assert len(paths) > 20
     for path in paths:
@@ -85,7 +106,9 @@ def test_maps_name_only_what_exists() -> None:
 
 def test_layers_hold() -> None:
     program = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([str(program), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(program), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -112,6 +135,7 @@ def test_commands_say_everything_through_one_function() -> None:
         f"{file.name}:{node.lineno}"
         for file in sorted((ROOT / "src/holdfast/cli").glob("*.py"))
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.echo", "print", "click.echo", "sys.stdout.write")
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("typer.echo", "print", "click.echo", "sys.stdout.write")
     ]
     assert [one.partition(":")[0] for one in raw] == ["__init__.py", "output.py", "output.py"], raw

@@ -1,4 +1,5 @@
-"""Events over a real NATS server: kept before they are acknowledged, handed on until the broker has them, absorbed when they come twice."""
+"""Events over a real NATS server: kept before they are acknowledged, handed on until the broker has
+them, absorbed when they come twice."""
 
 from __future__ import annotations
 
@@ -16,7 +17,14 @@ from typing import Any
 
 import nats as nats_client
 import pytest
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
 
 from holdfast import App, InputError
 from holdfast.buses.nats import NatsBus
@@ -36,12 +44,23 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self._command = [str(Path(sys.executable).with_name("nats-server")), "-js", "-a", "127.0.0.1", "-p", str(self.port), "-sd", str(folder)]
+        self._command = [
+            str(Path(sys.executable).with_name("nats-server")),
+            "-js",
+            "-a",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-sd",
+            str(folder),
+        ]
         self.url = f"nats://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         pause = threading.Event()
         for _ in range(200):
             with socket.socket() as probe:
@@ -81,25 +100,42 @@ def test_what_is_emitted_here_is_heard_by_another_ledger(nats: Server, tmp_path:
     here.run([telling], [(telling, Claim("x", 50))])
     _until(there, [hearing], lambda: bool(there.reads().items("hearing", "completed", 9)))
     (item,) = there.reads().items("hearing", None, 9)
-    told = json.loads(output_of(there.reads().item(there.reads().item_by_key("x") or 0)["output"], there.store()))
+    told = json.loads(
+        output_of(there.reads().item(there.reads().item_by_key("x") or 0)["output"], there.store())
+    )
     (sender,) = here.reads().items("telling", None, 9)
     assert told.split()[1] == sender["item"], "the correlation came along"
     assert item["key"] == "x"
-    assert [row["outgoing"] for row in here.reads().events(None, None, 9)] == [False], "the broker has it"
+    assert [row["outgoing"] for row in here.reads().events(None, None, 9)] == [False], (
+        "the broker has it"
+    )
 
 
 def test_a_message_from_elsewhere_wakes_a_waiting_task_once(nats: Server, tmp_path: Path) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=1, bus=nats.url)
     app.run([awaiting], [(awaiting, Claim("a"))])
-    message = json.dumps({**CLOUD, "id": "1", "subject": "a", "data": {"claim": "a", "amount": 3}}).encode()
+    message = json.dumps(
+        {**CLOUD, "id": "1", "subject": "a", "data": {"claim": "a", "amount": 3}}
+    ).encode()
     asyncio.run(send(nats.url, message, message, b"no event at all"))
-    _until(app, [awaiting], lambda: bool(app.reads().items("awaiting", "completed", 9)) and len(app.reads().events(None, None, 9)) == 2)
+    _until(
+        app,
+        [awaiting],
+        lambda: (
+            bool(app.reads().items("awaiting", "completed", 9))
+            and len(app.reads().events(None, None, 9)) == 2
+        ),
+    )
     kinds = {row["type"] for row in app.reads().events(None, None, 9)}
-    assert kinds == {"payment.received", "holdfast.malformed"}, "twice the same is one event; what is none is kept as that"
+    assert kinds == {"payment.received", "holdfast.malformed"}, (
+        "twice the same is one event; what is none is kept as that"
+    )
 
 
 @pytest.mark.parametrize("crash", ["before the commit", "between commit and acknowledgement"])
-def test_a_crash_between_intake_and_acknowledgement_loses_and_doubles_nothing(nats: Server, tmp_path: Path, crash: str) -> None:
+def test_a_crash_between_intake_and_acknowledgement_loses_and_doubles_nothing(
+    nats: Server, tmp_path: Path, crash: str
+) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=1)
     ledger = app.open_ledger()
     seen: list[bytes] = []
@@ -140,14 +176,17 @@ def test_events_wait_in_the_ledger_while_the_broker_is_away(nats: Server, tmp_pa
     _until(app, [telling], lambda: not app.reads().events(None, None, 9)[0]["outgoing"])
 
 
-def test_a_relay_that_dies_after_it_has_sent_sends_again_and_the_reader_absorbs_it(nats: Server, tmp_path: Path) -> None:
+def test_a_relay_that_dies_after_it_has_sent_sends_again_and_the_reader_absorbs_it(
+    nats: Server, tmp_path: Path
+) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=1, bus=nats.url)
     nats.stop()
     app.run([telling], [(telling, Claim("x", 50))])
     nats.start()
     _until(app, [telling], lambda: not app.reads().events(None, None, 9)[0]["outgoing"])
     ledger: Any = app.open_ledger()
-    ledger.connection.execute("update events set outgoing = 1")  # as if it had died before it noted that the broker has them
+    # as if it had died before it noted that the broker has them
+    ledger.connection.execute("update events set outgoing = 1")
     ledger.close()
     there = App(home=tmp_path / "there", ledger="", workers=1, bus=nats.url)
     _until(app, [telling], lambda: not app.reads().events(None, None, 9)[0]["outgoing"])
@@ -186,7 +225,9 @@ async def stream_of(url: str) -> StreamConfig:
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_stream_that_would_discard_unread_messages_is_refused_at_start_and_left_as_it_is(nats: Server, tmp_path: Path, limit: str) -> None:
+def test_a_stream_that_would_discard_unread_messages_is_refused_at_start_and_left_as_it_is(
+    nats: Server, tmp_path: Path, limit: str
+) -> None:
     made = asyncio.run(make_stream(nats.url, **LIMITS[limit]))
     app = App(home=tmp_path / "home", ledger="", workers=1, bus=nats.url)
     with pytest.raises(StreamRefusedError, match=limit) as refused:
@@ -196,8 +237,13 @@ def test_a_stream_that_would_discard_unread_messages_is_refused_at_start_and_lef
     assert asyncio.run(stream_of(nats.url)) == made
 
 
-@pytest.mark.parametrize("given", [{"max_msgs": 10, "discard": DiscardPolicy.NEW}, {"retention": RetentionPolicy.WORK_QUEUE}, {}])
-def test_a_stream_that_keeps_what_nobody_has_read_is_used_as_it_is(nats: Server, tmp_path: Path, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [{"max_msgs": 10, "discard": DiscardPolicy.NEW}, {"retention": RetentionPolicy.WORK_QUEUE}, {}],
+)
+def test_a_stream_that_keeps_what_nobody_has_read_is_used_as_it_is(
+    nats: Server, tmp_path: Path, given: dict[str, Any]
+) -> None:
     made = asyncio.run(make_stream(nats.url, **given))
     app = App(home=tmp_path / "home", ledger="", workers=1, bus=nats.url)
     app.run([telling], [(telling, Claim("x", 50))])
@@ -209,7 +255,10 @@ def test_a_reader_that_passes_over_messages_is_refused(nats: Server) -> None:
     async def scenario() -> None:
         await make_stream(nats.url)
         connection = await nats_client.connect(nats.url)
-        await connection.jetstream().add_consumer("HOLDFAST", ConsumerConfig(durable_name="a-ledger", ack_policy=AckPolicy.EXPLICIT, max_deliver=3))
+        await connection.jetstream().add_consumer(
+            "HOLDFAST",
+            ConsumerConfig(durable_name="a-ledger", ack_policy=AckPolicy.EXPLICIT, max_deliver=3),
+        )
         await connection.close()
         with pytest.raises(StreamRefusedError, match="max_deliver of consumer a-ledger is 3"):
             await NatsBus(nats.url, "a-ledger").start(_nothing)
@@ -217,12 +266,18 @@ def test_a_reader_that_passes_over_messages_is_refused(nats: Server) -> None:
     asyncio.run(scenario())
 
 
-def test_a_stream_that_is_full_keeps_events_here_until_there_is_room(nats: Server, tmp_path: Path) -> None:
+def test_a_stream_that_is_full_keeps_events_here_until_there_is_room(
+    nats: Server, tmp_path: Path
+) -> None:
     asyncio.run(make_stream(nats.url, max_msgs=1, discard=DiscardPolicy.NEW))
     app = App(home=tmp_path / "home", ledger="", workers=1, bus=nats.url)
     for number in range(2):
         app.publish("payment.received", number, id=str(number))
-    _until(app, [telling], lambda: sum(row["outgoing"] for row in app.reads().events(None, None, 9)) == 1)
+    _until(
+        app,
+        [telling],
+        lambda: sum(row["outgoing"] for row in app.reads().events(None, None, 9)) == 1,
+    )
 
     async def empty() -> None:
         connection = await nats_client.connect(nats.url)
@@ -230,36 +285,60 @@ def test_a_stream_that_is_full_keeps_events_here_until_there_is_room(nats: Serve
         await connection.close()
 
     asyncio.run(empty())
-    _until(app, [telling], lambda: not any(row["outgoing"] for row in app.reads().events(None, None, 9)))
+    _until(
+        app,
+        [telling],
+        lambda: not any(row["outgoing"] for row in app.reads().events(None, None, 9)),
+    )
     assert not any(row["parked"] for row in app.reads().events(None, None, 9))
 
 
-def test_an_event_larger_than_the_broker_takes_keeps_its_data_and_holds_up_no_other(nats: Server, tmp_path: Path) -> None:
+def test_an_event_larger_than_the_broker_takes_keeps_its_data_and_holds_up_no_other(
+    nats: Server, tmp_path: Path
+) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=1, bus=nats.url)
     app.publish("payment.received", "x" * 2_000_000, id="large")
     app.publish("payment.received", "small", id="small")
-    _until(app, [telling], lambda: [row["event"] for row in app.reads().outgoing(False, 9)] == ["large"])
+    _until(
+        app,
+        [telling],
+        lambda: [row["event"] for row in app.reads().outgoing(False, 9)] == ["large"],
+    )
     (row,) = app.reads().outgoing(False, 9)
     assert "max_payload" in row["reason"]
     assert row["tries"] >= 1
     assert app.send_again("large")
 
 
-def test_two_producers_with_one_id_and_a_poison_message_come_in(nats: Server, tmp_path: Path) -> None:
+def test_two_producers_with_one_id_and_a_poison_message_come_in(
+    nats: Server, tmp_path: Path
+) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=1, bus=nats.url)
 
     async def publish() -> None:
         bus = NatsBus(nats.url, "a-producer")
         await bus.start(_nothing)
         for source in ("alice", "bob"):
-            await bus.publish("payment.received", "42", json.dumps({**CLOUD, "id": "42", "source": source, "data": 1}).encode())
+            await bus.publish(
+                "payment.received",
+                "42",
+                json.dumps({**CLOUD, "id": "42", "source": source, "data": 1}).encode(),
+            )
         await bus.close()
         connection = await nats_client.connect(nats.url)
-        poison = (b"\xff\xfe", "text/plain"), (b"{", "application/json"), (b"", "application/octet-stream")
+        poison = (
+            (b"\xff\xfe", "text/plain"),
+            (b"{", "application/json"),
+            (b"", "application/octet-stream"),
+        )
         for body, kind in poison:
-            await connection.jetstream().publish("holdfast.payment.received", body, headers={"content-type": kind})
+            await connection.jetstream().publish(
+                "holdfast.payment.received", body, headers={"content-type": kind}
+            )
         early = {**CLOUD, "id": "early", "time": "0001-01-01T00:00:00", "data": 1}
-        await connection.jetstream().publish("holdfast.payment.received", json.dumps(early).encode())
+        await connection.jetstream().publish(
+            "holdfast.payment.received", json.dumps(early).encode()
+        )
         await connection.close()
 
     asyncio.run(publish())
@@ -267,7 +346,11 @@ def test_two_producers_with_one_id_and_a_poison_message_come_in(nats: Server, tm
     assert len(app.reads().events("payment.received", None, 9)) == 3
     assert len(app.reads().events("holdfast.malformed", None, 9)) == 3
     with ThreadPoolExecutor(1) as beside:
-        _until(app, [telling], lambda: beside.submit(asyncio.run, _unread(nats.url, app)).result() == (0, 0))
+        _until(
+            app,
+            [telling],
+            lambda: beside.submit(asyncio.run, _unread(nats.url, app)).result() == (0, 0),
+        )
 
 
 async def _unread(url: str, app: App) -> tuple[int, int]:

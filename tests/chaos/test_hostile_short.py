@@ -39,7 +39,9 @@ KINDS = "calm,in_batch,combined,asked,charged"
 
 
 def test_a_receipt_without_an_item_is_found() -> None:
-    code, result, said = _campaign("--ledger", "sqlite", "--kinds", "calm", "--undisturbed", "--plant", "forgets")
+    code, result, said = _campaign(
+        "--ledger", "sqlite", "--kinds", "calm", "--undisturbed", "--plant", "forgets"
+    )
     assert (code, result["lost"], result["stuck"]) == (1, 1, 0)
     assert "sqlite: lost: 1" in said
 

@@ -16,7 +16,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FAULTS = ["--ledger", "postgresql", "--runners", "2", "--database", "--network"]
 
 
-@pytest.mark.parametrize("options", [[], FAULTS, ["--pipeline", "all"], ["--operations"]], ids=["sqlite", "postgresql", "all-patterns", "operations"])
+@pytest.mark.parametrize(
+    "options",
+    [[], FAULTS, ["--pipeline", "all"], ["--operations"]],
+    ids=["sqlite", "postgresql", "all-patterns", "operations"],
+)
 def test_twelve_kills_lose_nothing_and_double_nothing(options: list[str]) -> None:
     command = [sys.executable, "-m", "chaos.kill", "--kills", "12", "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
@@ -38,7 +42,9 @@ def test_the_judge_sees_a_doubled_effect_and_a_start_after_settlement(tmp_path: 
     assert len(judge.duplicated) == 2
 
 
-def test_the_judge_sees_a_start_after_a_cancellation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_sees_a_start_after_a_cancellation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("chaos.sink.HEARD_S", 0.0)
     judge = Judge(tmp_path / "log")
     judge.hear({"what": "cancelled", "item": "a"})

@@ -23,7 +23,9 @@ def test_the_generator_is_deterministic() -> None:
     first = [(upload.name, upload.content) for upload, _ in documents(3, 3, 2)]
     again = [(upload.name, upload.content) for upload, _ in documents(3, 3, 2)]
     assert [name for name, _ in first] == [name for name, _ in again]
-    assert [content for name, content in first if "encrypted" not in name] == [content for name, content in again if "encrypted" not in name]
+    assert [content for name, content in first if "encrypted" not in name] == [
+        content for name, content in again if "encrypted" not in name
+    ]
 
 
 def test_broken_files_are_refused_with_the_reason() -> None:
@@ -41,7 +43,11 @@ def test_broken_files_are_refused_with_the_reason() -> None:
 
 def test_digital_documents_are_read_right_as_plain_python() -> None:
     for upload, truth in documents(4, 6, 0):
-        if truth.condition == "clean" and truth.name.endswith(".pdf") and not truth.name.startswith("short"):
+        if (
+            truth.condition == "clean"
+            and truth.name.endswith(".pdf")
+            and not truth.name.startswith("short")
+        ):
             record = claims(upload)
             assert record.kind == truth.kind
             assert {name: getattr(record, name) for name in truth.fields} == truth.fields
@@ -56,7 +62,10 @@ def test_the_small_models_are_as_good_as_their_page_says() -> None:
     ("text", "wanted"),
     [
         ("Claim no. CLM-2025-12345", ("CLM-2025-12345", "", "")),
-        ("clm 2025 12345 on 31 February 2025, then 1 March 2025", ("CLM-2025-12345", "2025-03-01", "")),
+        (
+            "clm 2025 12345 on 31 February 2025, then 1 March 2025",
+            ("CLM-2025-12345", "2025-03-01", ""),
+        ),
         ("2025-13-45 and 2025-12-05", ("", "2025-12-05", "")),
         ("Total: EUR 1,234.56", ("", "", "1234.56")),
         ("nothing", ("", "", "")),
@@ -67,14 +76,36 @@ def test_patterns(text: str, wanted: tuple[str, str, str]) -> None:
 
 
 def test_hostile_text_harms_no_one() -> None:
-    assert Tagger()(Text([Line("\x00\x1b[31m ''); drop table items; --" * 50, 0, 0, 0, 1, 1)])).number == ""
+    assert (
+        Tagger()(Text([Line("\x00\x1b[31m ''); drop table items; --" * 50, 0, 0, 0, 1, 1)])).number
+        == ""
+    )
     with pytest.raises(BadInputError):
         ingest_file(Upload("x", b"%PDF-1.4 garbage"))
 
 
 def test_a_small_demo_is_balanced_and_right(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "holdfast", "demo", "-o", str(tmp_path / "demo"), "--digital", "4", "--scanned", "2", "--json"]
-    done = subprocess.run(command, env={**os.environ, "HOLDFAST_WORKERS": "2"}, capture_output=True, text=True, check=False, timeout=280)
+    command = [
+        sys.executable,
+        "-m",
+        "holdfast",
+        "demo",
+        "-o",
+        str(tmp_path / "demo"),
+        "--digital",
+        "4",
+        "--scanned",
+        "2",
+        "--json",
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "HOLDFAST_WORKERS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["balanced"]

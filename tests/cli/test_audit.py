@@ -13,7 +13,12 @@ from tests.spoilt import Ledger
 
 
 @pytest.fixture
-def line(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Line:
+def line(
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Line:
     """The command line on a filled ledger, in a folder of its own."""
     monkeypatch.setenv("HOLDFAST_HOME", str(ledger.app.settings.home))
     monkeypatch.setenv("HOLDFAST_LEDGER", ledger.app.settings.ledger)
@@ -28,7 +33,9 @@ def test_without_a_key_the_end_is_not_anchored_and_a_head_is_refused(line: Line)
     assert "--key" in line("audit", "--against", __file__, code=2)
 
 
-def test_the_end_is_anchored_by_a_signed_head(line: Line, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_is_anchored_by_a_signed_head(
+    line: Line, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = json.loads(line("ledger", "key", "key", "--json"))
     assert stat.S_IMODE(Path("key").stat().st_mode) == 0o600
     assert "PRIVATE" not in Path(made["public"]).read_text()
@@ -53,9 +60,13 @@ def test_verify_needs_no_ledger_and_says_no(line: Line, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOLDFAST_HOME", "nowhere")
     monkeypatch.setenv("HOLDFAST_LEDGER", "")
     monkeypatch.delenv("HOLDFAST_SIGNING_KEY")
-    assert json.loads(line("verify", "head", "--key", "other.pub", "--key", "key.pub", "--json"))["verified"]
+    assert json.loads(line("verify", "head", "--key", "other.pub", "--key", "key.pub", "--json"))[
+        "verified"
+    ]
     assert "NOT verified" in line("verify", "head", "--key", "other.pub", code=1)
-    Path("head").write_text(Path("head").read_text().replace('"balanced": true', '"balanced": false'))
+    Path("head").write_text(
+        Path("head").read_text().replace('"balanced": true', '"balanced": false')
+    )
     answer = json.loads(line("verify", "head", "--key", "key.pub", "--json", code=1))
     assert (answer["verified"], "changed" in answer["why"]) == (False, True)
     assert "--key" in line("verify", "head", code=2)

@@ -20,11 +20,22 @@ class Shell:
     """Runs ``holdfast`` in a home of its own."""
 
     def __init__(self, home: Path) -> None:
-        self.environment = {**os.environ, "HOLDFAST_HOME": str(home), "HOLDFAST_WORKERS": "1", "COLUMNS": "160"}
+        self.environment = {
+            **os.environ,
+            "HOLDFAST_HOME": str(home),
+            "HOLDFAST_WORKERS": "1",
+            "COLUMNS": "160",
+        }
 
     def __call__(self, *words: str, code: int = 0, stdin: str = "") -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast", *words], env=self.environment, input=stdin, capture_output=True, text=True, check=False, timeout=120
+            [sys.executable, "-m", "holdfast", *words],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 or done.stdout else done.stderr
@@ -46,7 +57,9 @@ def test_run_look_and_audit(holdfast: Shell, tmp_path: Path) -> None:
     stdin = f"{order('a', 1, 2)}\n{order('b', 3)}\n"
     answer = holdfast.json("run", f"{SAMPLES}:average", "-", "--manifest", "monday", stdin=stdin)
     assert (answer["received"], answer["status"][0]["completed"]) == (2, 2)
-    assert "2 completed" in holdfast("status", "average") or "\t2\t" in holdfast("status", "average")
+    assert "2 completed" in holdfast("status", "average") or "\t2\t" in holdfast(
+        "status", "average"
+    )
     assert [row["key"] for row in holdfast.json("items")] == ["b", "a"]
     shown = holdfast.json("items", "show", "a")
     assert (shown["output"], [one["step"] for one in shown["timeline"]].count("add")) == (1.5, 1)
@@ -62,7 +75,12 @@ def test_run_look_and_audit(holdfast: Shell, tmp_path: Path) -> None:
 
 
 def test_dead_letters(holdfast: Shell, tmp_path: Path) -> None:
-    holdfast("run", f"{SAMPLES}:retried", order("a", 4, folder=str(tmp_path)), order("b", 99, folder=str(tmp_path)))
+    holdfast(
+        "run",
+        f"{SAMPLES}:retried",
+        order("a", 4, folder=str(tmp_path)),
+        order("b", 99, folder=str(tmp_path)),
+    )
     assert [row["key"] for row in holdfast.json("dead")] != []
     assert "TransientError" in holdfast("dead", "show", "1")
     assert "failed again" in holdfast("replay", "b", "flaky", "-m", f"{SAMPLES}:retried", code=1)
@@ -71,7 +89,10 @@ def test_dead_letters(holdfast: Shell, tmp_path: Path) -> None:
     (left,) = holdfast.json("dead")
     assert left["key"] == "b"
     assert "--reason" in holdfast("dead", "discard", str(left["letter"]), code=2)
-    assert holdfast.json("dead", "discard", str(left["letter"]), "--reason", "withdrawn")["changed"] == 1
+    assert (
+        holdfast.json("dead", "discard", str(left["letter"]), "--reason", "withdrawn")["changed"]
+        == 1
+    )
     assert "no open dead letters" in holdfast("dead")
     assert holdfast.json("audit")["balanced"]
     assert holdfast("replay", "a", "finish", "-m", f"{SAMPLES}:retried").strip() == '"done a"'
@@ -105,14 +126,18 @@ def test_submit_reaches_a_live_runner_and_ctrl_c_drains(holdfast: Shell) -> None
 
 def test_ctrl_c_ends_a_run_whose_stdin_stays_open(holdfast: Shell) -> None:
     command = [sys.executable, "-m", "holdfast", "run", f"{SAMPLES}:average", "-"]
-    run = subprocess.Popen(command, env=holdfast.environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command, env=holdfast.environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert run.stdin is not None
         run.stdin.write(f"{order('a', 5)}\n")
         run.stdin.flush()
         until = time.monotonic() + 60
         ledger = Path(holdfast.environment["HOLDFAST_HOME"]) / "ledger.db"
-        while time.monotonic() < until and not (ledger.exists() and holdfast.json("items", "--state", "completed")):
+        while time.monotonic() < until and not (
+            ledger.exists() and holdfast.json("items", "--state", "completed")
+        ):
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
         assert run.wait(30) == 130
@@ -125,13 +150,21 @@ def test_ctrl_c_ends_a_run_whose_stdin_stays_open(holdfast: Shell) -> None:
 def test_a_killed_run_is_finished_by_the_same_command(holdfast: Shell) -> None:
     lines = "".join(f"{order(f'k{n}', n, kind='x')}\n" for n in range(300))
     command = [sys.executable, "-m", "holdfast", "run", f"{SAMPLES}:average", "-", "--json"]
-    run = subprocess.Popen(command, env=holdfast.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    run = subprocess.Popen(
+        command,
+        env=holdfast.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     assert run.stdin is not None
     run.stdin.write(lines)
     run.stdin.close()
     until = time.monotonic() + 60
     ledger = Path(holdfast.environment["HOLDFAST_HOME"]) / "ledger.db"
-    while time.monotonic() < until and not (ledger.exists() and holdfast.json("items", "--state", "completed", "--limit", "1")):
+    while time.monotonic() < until and not (
+        ledger.exists() and holdfast.json("items", "--state", "completed", "--limit", "1")
+    ):
         time.sleep(0.02)
     run.send_signal(signal.SIGKILL)
     run.wait()
@@ -154,7 +187,9 @@ def test_a_killed_run_is_finished_by_the_same_command(holdfast: Shell) -> None:
         (["audit", "--manifest", "missing.txt"], "cannot be read"),
     ],
 )
-def test_what_is_wrong_gets_one_line_that_says_what_to_do(holdfast: Shell, words: list[str], says: str) -> None:
+def test_what_is_wrong_gets_one_line_that_says_what_to_do(
+    holdfast: Shell, words: list[str], says: str
+) -> None:
     holdfast("submit", f"{SAMPLES}:average", order("a"))
     said = holdfast(*words, code=2)
     assert says in said
@@ -179,13 +214,35 @@ def test_text_of_items_is_never_obeyed_by_the_terminal(holdfast: Shell) -> None:
 
 
 def test_every_command_has_help(holdfast: Shell) -> None:
-    for words in ([], ["demo"], ["run"], ["runner"], ["submit"], ["status"], ["items"], ["dead"], ["audit"], ["graph"], ["replay"]):
+    for words in (
+        [],
+        ["demo"],
+        ["run"],
+        ["runner"],
+        ["submit"],
+        ["status"],
+        ["items"],
+        ["dead"],
+        ["audit"],
+        ["graph"],
+        ["replay"],
+    ):
         assert "Usage" in holdfast(*words, "--help")
 
 
-def test_a_runner_waits_for_a_server_that_is_away_and_can_be_stopped_meanwhile(holdfast: Shell) -> None:
-    environment = {**holdfast.environment, "HOLDFAST_LEDGER": "postgresql://nobody@127.0.0.1:1/none"}
-    runner = subprocess.Popen([sys.executable, "-m", "holdfast", "runner", f"{SAMPLES}:average"], env=environment, stderr=subprocess.PIPE, text=True)
+def test_a_runner_waits_for_a_server_that_is_away_and_can_be_stopped_meanwhile(
+    holdfast: Shell,
+) -> None:
+    environment = {
+        **holdfast.environment,
+        "HOLDFAST_LEDGER": "postgresql://nobody@127.0.0.1:1/none",
+    }
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "holdfast", "runner", f"{SAMPLES}:average"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert runner.stderr is not None
     try:
         said = ""
@@ -202,7 +259,14 @@ def test_a_runner_waits_for_a_server_that_is_away_and_can_be_stopped_meanwhile(h
 
 def test_a_live_runner_bounds_the_backlog_of_those_who_submit_to_it(holdfast: Shell) -> None:
     environment = {**holdfast.environment, "HOLDFAST_BACKLOG": "2"}
-    command = [sys.executable, "-m", "holdfast", "runner", f"{SAMPLES}:squares"]  # it serves others: what is submitted stays queued
+    # it serves others: what is submitted stays queued
+    command = [
+        sys.executable,
+        "-m",
+        "holdfast",
+        "runner",
+        f"{SAMPLES}:squares",
+    ]
     runner = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         socket = Path(holdfast.environment["HOLDFAST_HOME"]) / "ledger.db.sock"

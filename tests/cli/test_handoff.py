@@ -1,4 +1,5 @@
-"""What a team that takes over needs: runbooks whose every command works, a doctor, tokens, alerts that arrive."""
+"""What a team that takes over needs: runbooks whose every command works, a doctor, tokens, alerts
+that arrive."""
 
 from __future__ import annotations
 
@@ -51,12 +52,22 @@ def test_every_command_of_every_runbook_works(holdfast: Shell, tmp_path: Path) -
         "add-a-step",
         "read-an-alert",
     }
-    environment = {**os.environ, "HOLDFAST_HOME": str(tmp_path / "home"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "HOLDFAST_HOME": str(tmp_path / "home"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     ran = 0
     for file in sorted((tmp_path / "runbooks" / "claims").glob("*.md")):
         for block in re.findall(r"```sh\n(.*?)```", file.read_text(), re.DOTALL):
             for command in [line.strip() for line in block.splitlines() if line.strip()]:
-                done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+                done = subprocess.run(
+                    ["bash", "-c", command],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
                 assert done.returncode == 0, (file.name, command, done.stdout, done.stderr)
                 ran += 1
     assert ran >= 15
@@ -80,11 +91,19 @@ def test_the_doctor_says_what_to_do(holdfast: Shell, tmp_path: Path) -> None:
     holdfast("tokens", "add", "anna", "--role", "operator")
     (tmp_path / "home" / "tokens.json").chmod(0o644)
     found = {one["check"]: one for one in json.loads(holdfast("doctor", "--json", code=1))}
-    assert (found["runners"]["state"], found["runners"]["found"]) == ("bad", "none is alive, and 1 items have not ended")
-    assert (found["tokens"]["state"], found["tokens"]["remedy"]) == ("warning", f"chmod 600 {tmp_path}/home/tokens.json")
+    assert (found["runners"]["state"], found["runners"]["found"]) == (
+        "bad",
+        "none is alive, and 1 items have not ended",
+    )
+    assert (found["tokens"]["state"], found["tokens"]["remedy"]) == (
+        "warning",
+        f"chmod 600 {tmp_path}/home/tokens.json",
+    )
 
 
-def test_the_doctor_looks_at_the_server(tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_looks_at_the_server(
+    tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = App(home=tmp_path, ledger=postgres)
     app.open_ledger().close()
     found = {one.check: one for one in examine(app)}
@@ -92,7 +111,13 @@ def test_the_doctor_looks_at_the_server(tmp_path: Path, postgres: str, monkeypat
     assert "0 standbys" in found["postgresql"].found
     said = app.reads().server()
     assert said is not None
-    sick = {**said, "connections": said["max_connections"], "autovacuum": "off", "idle_transaction_s": 7_200, "now": said["now"] - 3_600_000}
+    sick = {
+        **said,
+        "connections": said["max_connections"],
+        "autovacuum": "off",
+        "idle_transaction_s": 7_200,
+        "now": said["now"] - 3_600_000,
+    }
     monkeypatch.setattr(LedgerReads, "server", lambda self: sick)
     found = {one.check: one for one in examine(app)}
     looked_at = ("connections", "autovacuum", "idle transaction", "server's clock")
@@ -101,7 +126,9 @@ def test_the_doctor_looks_at_the_server(tmp_path: Path, postgres: str, monkeypat
 
 
 def test_tokens_are_made_listed_and_revoked(holdfast: Shell) -> None:
-    assert holdfast("tokens", "add", "anna", "--role", "reviewer", "--expires", "90d").startswith("hf_")
+    assert holdfast("tokens", "add", "anna", "--role", "reviewer", "--expires", "90d").startswith(
+        "hf_"
+    )
     assert "there is a token 'anna' already" in holdfast("tokens", "add", "anna", code=2)
     (row,) = holdfast.json("tokens")
     assert (row["name"], row["role"]) == ("anna", "reviewer")
@@ -140,10 +167,20 @@ def hook() -> Iterator[int]:
 
 def test_alerts_arrive_in_one_message_with_runbook_and_page(hook: int, tmp_path: Path) -> None:
     (tmp_path / "addresses").write_text(f"# the team's\njson://127.0.0.1:{hook}/alerts\n")
-    notices = Notices(read_settings(home=tmp_path, notify=tmp_path / "addresses", page_url="https://holdfast.example"))
+    notices = Notices(
+        read_settings(
+            home=tmp_path, notify=tmp_path / "addresses", page_url="https://holdfast.example"
+        )
+    )
     (address,) = notices.addresses
-    told = [Alert("dead-letters", "claims", "2 or more are open"), Alert("queue-growth", "claims", "since an hour")]
-    tellings = [Telling(number, alert, 1_000, None, address.digest, 1) for number, alert in enumerate(told, 1)]
+    told = [
+        Alert("dead-letters", "claims", "2 or more are open"),
+        Alert("queue-growth", "claims", "since an hour"),
+    ]
+    tellings = [
+        Telling(number, alert, 1_000, None, address.digest, 1)
+        for number, alert in enumerate(told, 1)
+    ]
     assert notices.deliver(address.digest, tellings) == ""
     (message,) = Hook.got
     assert message["title"] == "Holdfast: 2 alerts"
@@ -160,7 +197,9 @@ def test_addresses_that_are_none_are_refused_without_repeating_them(tmp_path: Pa
     assert "secret" not in str(refused.value)
 
 
-def test_a_runner_delivers_what_it_sees(hook: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runner_delivers_what_it_sees(
+    hook: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("holdfast.engine.alerting.LOOK_MS", 200)
     (tmp_path / "addresses").write_text(f"json://127.0.0.1:{hook}/\n")
     app = App(home=tmp_path / "home", workers=1, notify=tmp_path / "addresses")
@@ -174,7 +213,9 @@ def test_a_runner_delivers_what_it_sees(hook: int, tmp_path: Path, monkeypatch: 
     assert app.reads().alerts(False, 9)[0]["kind"] == "dead-letters"
 
 
-def test_a_full_disk_and_a_ledger_that_takes_nothing_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_a_ledger_that_takes_nothing_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     look = watcher(read_settings(home=tmp_path), lambda: "disk I/O error")
     assert [alert.kind for alert in look()] == ["ledger-trouble"]
     monkeypatch.setattr("holdfast.notices.FULL", 1.1)

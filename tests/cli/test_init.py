@@ -1,4 +1,5 @@
-"""As process 1 of a container, the command reaps orphans, passes signals on, and ends as its child does."""
+"""As process 1 of a container, the command reaps orphans, passes signals on, and ends as its child
+does."""
 
 from __future__ import annotations
 
@@ -39,13 +40,21 @@ time.sleep(60)
 
 
 def test_orphans_are_reaped_and_the_childs_own_children_are_not() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(body=ORPHANS)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body=ORPHANS)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 7, done.stderr
     assert done.stdout.splitlines() == ["only I am left: True", "my own: 5"]
 
 
 def test_a_signal_reaches_the_program_and_its_code_comes_back() -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(body=SIGNALS)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(body=SIGNALS)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.terminate()
@@ -55,4 +64,9 @@ def test_a_signal_reaches_the_program_and_its_code_comes_back() -> None:
 
 def test_a_program_that_is_killed_is_told_as_a_shell_does() -> None:
     body = "os.kill(os.getpid(), signal.SIGKILL)"
-    assert subprocess.run([sys.executable, "-c", PROGRAM.format(body=body)], timeout=60, check=False).returncode == 128 + 9
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(body=body)], timeout=60, check=False
+        ).returncode
+        == 128 + 9
+    )

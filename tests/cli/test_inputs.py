@@ -1,4 +1,5 @@
-"""What the command line reads: arguments, documents, lines, folders; one that is bad stops no other."""
+"""What the command line reads: arguments, documents, lines, folders; one that is bad stops no
+other."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def refused(found: list[Handed]) -> list[Refused]:
         (b"[" * 200_000, "format", ""),
     ],
 )
-def test_a_bad_line_is_named_by_its_number_and_no_other_is_lost(tmp_path: Path, bad: bytes, kind: str, says: str) -> None:
+def test_a_bad_line_is_named_by_its_number_and_no_other_is_lost(
+    tmp_path: Path, bad: bytes, kind: str, says: str
+) -> None:
     file = tmp_path / "in.jsonl"
     file.write_bytes(GOOD % (1, 1) + b"\r\n  \n" + bad + b"\n" + GOOD % (2, 2))
     found = handed(rows, str(file))
@@ -84,8 +87,20 @@ def test_arguments_that_cannot_be_read_are_refused_and_the_rest_is_read(tmp_path
     (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     (tmp_path / "broken.json").symlink_to("nowhere")
     (tmp_path / "there").touch()
-    bad = [str(tmp_path / name) for name in ("folder.jsonl", "loop.jsonl", "broken.json", "there", "missing.jsonl", f"{'x' * 300}.jsonl")]
-    found = handed(rows, *bad, "nonsense", '{"id": 7}', "a\x00b.jsonl", '{"id": "r-1", "amount": 5}')
+    bad = [
+        str(tmp_path / name)
+        for name in (
+            "folder.jsonl",
+            "loop.jsonl",
+            "broken.json",
+            "there",
+            "missing.jsonl",
+            f"{'x' * 300}.jsonl",
+        )
+    ]
+    found = handed(
+        rows, *bad, "nonsense", '{"id": 7}', "a\x00b.jsonl", '{"id": "r-1", "amount": 5}'
+    )
     assert (amounts(found), len(refused(found))) == ([5], 9)
     assert "takes none: it has no inputs= function" in refused(found)[3].reason
     assert "give JSON" in refused(found)[6].reason
@@ -106,7 +121,11 @@ def test_lines_are_texts_where_the_payload_is_one(tmp_path: Path) -> None:
     file = tmp_path / "in.jsonl"
     file.write_bytes(b'plain text\r\n"in quotes"\n\xff\n{"not": "json text"}\n')
     found = handed(texts, str(file))
-    assert [one.payload for one in found if isinstance(one, Input)] == ["plain text", "in quotes", '{"not": "json text"}']
+    assert [one.payload for one in found if isinstance(one, Input)] == [
+        "plain text",
+        "in quotes",
+        '{"not": "json text"}',
+    ]
     assert refused(found)[0].source == f"line 3 of {file}"
 
 
@@ -115,8 +134,13 @@ def test_an_inputs_function_that_raises_ends_its_argument_alone() -> None:
     assert amounts(found) == [0, 1, 0, 1, 2, 0]
     assert [one.source for one in refused(found)] == ["nonsense", "3!"]
     assert "RuntimeError: the source broke off (after 3 of its payloads" in refused(found)[1].reason
-    assert [one for one in found if isinstance(one, Skipped)] == [Skipped("0", "argument without payloads")]
-    assert [one.source for one in found[:2] if isinstance(one, Input)] == ["payload 1 of 2", "payload 2 of 2"]
+    assert [one for one in found if isinstance(one, Skipped)] == [
+        Skipped("0", "argument without payloads")
+    ]
+    assert [one.source for one in found[:2] if isinstance(one, Input)] == [
+        "payload 1 of 2",
+        "payload 2 of 2",
+    ]
 
 
 def taking(inputs: Callable[[str], Any]) -> Any:
@@ -130,8 +154,13 @@ def exits(argument: str) -> Iterator[Row]:
     raise SystemExit(3)
 
 
-@pytest.mark.parametrize("inputs", [exits, lambda argument: None, lambda argument: 7, lambda argument: dict[str, int]()[argument]])
-def test_whatever_an_inputs_function_does_the_next_argument_is_read(inputs: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize(
+    "inputs",
+    [exits, lambda argument: None, lambda argument: 7, lambda argument: dict[str, int]()[argument]],
+)
+def test_whatever_an_inputs_function_does_the_next_argument_is_read(
+    inputs: Callable[[str], Any],
+) -> None:
     found = handed(taking(inputs), "a", '{"id": "r-1", "amount": 4}')
     assert amounts(found) == [4]
     assert len(refused(found)) == 1
@@ -152,21 +181,32 @@ def test_a_key_is_the_path_below_the_folder_and_the_order_is_that_of_names(tmp_p
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     found = handed(filed, str(tmp_path))
-    assert [one.payload.name for one in found if isinstance(one, Input)] == ["a/x.txt", "a.txt", "b/x.txt", "c.txt"]
+    assert [one.payload.name for one in found if isinstance(one, Input)] == [
+        "a/x.txt",
+        "a.txt",
+        "b/x.txt",
+        "c.txt",
+    ]
     (alone,) = handed(filed, str(tmp_path / "a" / "x.txt"))
     assert isinstance(alone, Input)
     assert alone.payload.name == "x.txt"
 
 
-def test_suffixes_choose_files_whatever_their_case_and_the_others_are_announced(tmp_path: Path) -> None:
+def test_suffixes_choose_files_whatever_their_case_and_the_others_are_announced(
+    tmp_path: Path,
+) -> None:
     for name in ("a.pdf", "b.PDF", "c.txt", "pdf"):
         (tmp_path / name).touch()
     found = list(walk(str(tmp_path), (".pdf", ".png"), SETTINGS))
     assert [one.name for one in found if isinstance(one, Found)] == ["a.pdf", "b.PDF"]
-    assert {one.reason for one in found if isinstance(one, Skipped)} == {"file that does not end in .pdf or .png"}
+    assert {one.reason for one in found if isinstance(one, Skipped)} == {
+        "file that does not end in .pdf or .png"
+    }
 
 
-def test_what_happens_to_a_file_while_it_is_read_refuses_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_happens_to_a_file_while_it_is_read_refuses_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("gone", "grown", "large", "pipe", "linked", "fine"):
         (tmp_path / name).write_text(name)
 
@@ -206,7 +246,9 @@ def _sized(found: os.stat_result, size: int) -> Any:
     return Sized
 
 
-def test_a_folder_that_cannot_be_listed_is_refused_and_its_neighbours_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_refused_and_its_neighbours_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "locked").mkdir()
     (tmp_path / "z.txt").touch()
     real = os.scandir
@@ -233,6 +275,8 @@ def test_a_folder_that_cannot_be_listed_is_refused_and_its_neighbours_are_read(t
         (b"bad\xff\n", ["bad\udcff"]),
     ],
 )
-def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, content: bytes, keys: list[str]) -> None:
+def test_a_manifest_is_read_as_it_was_written(
+    tmp_path: Path, content: bytes, keys: list[str]
+) -> None:
     (tmp_path / "manifest").write_bytes(content)
     assert manifest_keys(tmp_path / "manifest") == keys

@@ -30,12 +30,34 @@ def on_terminal(say: Callable[[], None]) -> str:
     return terminal.getvalue()
 
 
-ROW: list[Any] = ["0sbdx0ckm000z", "claims", "1", "a rather long key of forty characters ab", "dead", 1, "2026-11-26 00:56:52", "", "no-title"]
-COLUMNS = ["item", "pipeline", "version", "key", "state", "generation", "admitted", "ended", "flags"]
+ROW: list[Any] = [
+    "0sbdx0ckm000z",
+    "claims",
+    "1",
+    "a rather long key of forty characters ab",
+    "dead",
+    1,
+    "2026-11-26 00:56:52",
+    "",
+    "no-title",
+]
+COLUMNS = [
+    "item",
+    "pipeline",
+    "version",
+    "key",
+    "state",
+    "generation",
+    "admitted",
+    "ended",
+    "flags",
+]
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "20", "40", "80", "200", "nonsense"])
-def test_what_is_copied_stays_whole_at_every_width(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+def test_what_is_copied_stays_whole_at_every_width(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("TERM", "xterm")
     text = on_terminal(lambda: print_table(COLUMNS, [ROW, ROW], "none"))
@@ -50,14 +72,22 @@ def test_what_is_copied_stays_whole_at_every_width(monkeypatch: pytest.MonkeyPat
 
 def test_a_list_on_a_terminal_says_at_its_end_how_it_is_cut() -> None:
     some = Rows([{"item": "a"}], True, lambda: 90)
-    assert on_terminal(lambda: print_list(some, False, ["item"], [["a"]], "none")).splitlines()[-1] == "1 of 90: --limit 90 shows all"
+    assert (
+        on_terminal(lambda: print_list(some, False, ["item"], [["a"]], "none")).splitlines()[-1]
+        == "1 of 90: --limit 90 shows all"
+    )
     many = Rows([{"item": "a"}], True, lambda: COUNTED + 1)
-    assert on_terminal(lambda: print_list(many, False, ["item"], [["a"]], "none")).splitlines()[-1] == "1 of more than 10,000: --limit 10 shows more"
+    assert (
+        on_terminal(lambda: print_list(many, False, ["item"], [["a"]], "none")).splitlines()[-1]
+        == "1 of more than 10,000: --limit 10 shows more"
+    )
 
 
 def test_counting_is_bounded_and_never_below_what_is_shown() -> None:
     assert Rows(["a"]).total() == 1
-    assert Rows(["a"], True, lambda: 0).total() == 2, "there are more, whatever was deleted meanwhile"
+    assert Rows(["a"], True, lambda: 0).total() == 2, (
+        "there are more, whatever was deleted meanwhile"
+    )
     assert Rows(["a"], True, lambda: COUNTED).total() == COUNTED
     assert Rows(["a"], True, lambda: COUNTED + 1).total() is None
     assert cut(20_000, None, True) == "20,000 of more than 20,000"

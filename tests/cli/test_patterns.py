@@ -36,10 +36,17 @@ def test_a_review_is_listed_shown_and_decided_once(holdfast: Shell) -> None:
     decide = ("reviews", "decide", "1", "--set", "verdict=pay", "--set", "amount=50")
     assert "--digest" in holdfast(*decide, "--as", "anna", code=2)
     assert "none of them" in holdfast(*decide, "--digest", digest, "--as", "carl", code=2)
-    assert "no integer" in holdfast("reviews", "decide", "1", "--set", "amount=lots", "--digest", digest, code=2)
-    assert "the form has" in holdfast("reviews", "decide", "1", "--set", "price=5", "--digest", digest, code=2)
+    assert "no integer" in holdfast(
+        "reviews", "decide", "1", "--set", "amount=lots", "--digest", digest, code=2
+    )
+    assert "the form has" in holdfast(
+        "reviews", "decide", "1", "--set", "price=5", "--digest", digest, code=2
+    )
     assert "--set FIELD=VALUE" in holdfast("reviews", "decide", "1", "--digest", digest, code=2)
-    assert holdfast(*decide, "--digest", digest, "--as", "carl", "--role", "adjusters").strip() == "review 1: decided"
+    assert (
+        holdfast(*decide, "--digest", digest, "--as", "carl", "--role", "adjusters").strip()
+        == "review 1: decided"
+    )
     assert "made once" in holdfast(*decide, "--digest", digest, "--as", "anna", code=2)
     holdfast("runner", SAMPLES, "--until-idle")
     assert holdfast.json("items", "show", "a")["output"] == "pay 50"
@@ -51,7 +58,16 @@ def test_events_are_emitted_listed_and_drawn(holdfast: Shell) -> None:
     holdfast("run", f"{SAMPLES}:awaiting", claim("a"))
     assert "event payment.received about a" in holdfast("items", "show", "a")
     assert holdfast("events").strip() == "no events"
-    paid = ("events", "emit", "payment.received", '{"claim": "a", "amount": 20}', "--key", "a", "--id", "one")
+    paid = (
+        "events",
+        "emit",
+        "payment.received",
+        '{"claim": "a", "amount": 20}',
+        "--key",
+        "a",
+        "--id",
+        "one",
+    )
     assert holdfast(*paid).strip() == "accepted"
     assert holdfast(*paid).startswith("known")
     holdfast("runner", SAMPLES, "--until-idle")
@@ -72,7 +88,10 @@ def test_events_are_emitted_listed_and_drawn(holdfast: Shell) -> None:
 def test_steps_show_shares_and_passes(holdfast: Shell) -> None:
     holdfast("run", f"{SAMPLES}:sized", claim("a", 5), claim("b", 500), claim("c", 700))
     assert "66.7%" in holdfast("steps", "show", "sized")
-    assert [one["case"] for one in holdfast.json("steps", "show", "sized", "route")["patterns"][0]["minutes"]] in (
+    assert [
+        one["case"]
+        for one in holdfast.json("steps", "show", "sized", "route")["patterns"][0]["minutes"]
+    ] in (
         ["large", "small"],
         ["small", "large"],
     )
@@ -85,7 +104,12 @@ def test_steps_show_shares_and_passes(holdfast: Shell) -> None:
 
 
 def test_graphs_of_all_combinators_are_drawn(holdfast: Shell) -> None:
-    for name, words in (("by_rule", ", waited for:"), ("refined", "up to 5 passes:"), ("machine_or_person", "review"), ("family", "tens")):
+    for name, words in (
+        ("by_rule", ", waited for:"),
+        ("refined", "up to 5 passes:"),
+        ("machine_or_person", "review"),
+        ("family", "tens"),
+    ):
         assert words in holdfast("graph", f"{SAMPLES}:{name}")
         assert holdfast("graph", f"{SAMPLES}:{name}", "--format", "svg").startswith("<svg")
         assert holdfast("graph", f"{SAMPLES}:{name}", "--format", "mermaid").startswith("flowchart")
@@ -94,7 +118,10 @@ def test_graphs_of_all_combinators_are_drawn(holdfast: Shell) -> None:
 def test_artifacts_are_purged_and_collected(holdfast: Shell) -> None:
     holdfast("run", "examples.patterns.p13_data:signals", "200000")
     assert "0 orphans" in holdfast("artifacts", "collect", "--dry-run")
-    assert holdfast("artifacts", "purge", "examples.patterns.p13_data").strip() == "cleared values of 1 items"
+    assert (
+        holdfast("artifacts", "purge", "examples.patterns.p13_data").strip()
+        == "cleared values of 1 items"
+    )
     assert holdfast.json("artifacts", "collect", "--grace", "1ms", "--dry-run")["orphans"] > 0
     assert "removed" in holdfast("artifacts", "collect", "--grace", "1ms")
     assert holdfast.json("items", "show", "200000")["output"] == 100000.02

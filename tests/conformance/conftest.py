@@ -16,7 +16,11 @@ from tests.conformance.test_ledger import NOW, SPEC
 @pytest.fixture(params=["sqlite", "postgres"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     made: Ledger
-    made = SqliteLedger(str(tmp_path / "ledger.db")) if request.param == "sqlite" else PostgresLedger(request.getfixturevalue("postgres"))
+    made = (
+        SqliteLedger(str(tmp_path / "ledger.db"))
+        if request.param == "sqlite"
+        else PostgresLedger(request.getfixturevalue("postgres"))
+    )
     yield made
     made.close()
 

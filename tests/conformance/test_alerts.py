@@ -1,4 +1,5 @@
-"""What every ledger must do with alerts and pauses: each alert reaches each address once, and a rule lifts no person's pause."""
+"""What every ledger must do with alerts and pauses: each alert reaches each address once, and a
+rule lifts no person's pause."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ MINUTE = 60_000
 
 
 def told(ledger: Ledger, at: int, *addresses: Address) -> list[tuple[str, str, bool]]:
-    return [(one.address, one.alert.kind, one.closed_at is not None) for one in ledger.health.alerts_to_tell(at + MINUTE, at, addresses)]
+    return [
+        (one.address, one.alert.kind, one.closed_at is not None)
+        for one in ledger.health.alerts_to_tell(at + MINUTE, at, addresses)
+    ]
 
 
 def test_an_alert_that_is_over_is_told_too_and_marked(ledger: Ledger) -> None:
@@ -42,11 +46,15 @@ def test_each_address_is_told_once_whatever_the_others_do(ledger: Ledger) -> Non
             tries += 1
     assert tries == TELLING_TRIES
     ledger.health.know_addresses([OTHER], NOW + 41 * 60 * MINUTE)
-    assert told(ledger, NOW + 41 * 60 * MINUTE, OTHER) == [("other", "disk-full", False)], "a runner started anew, and the alert is still open"
+    assert told(ledger, NOW + 41 * 60 * MINUTE, OTHER) == [("other", "disk-full", False)], (
+        "a runner started anew, and the alert is still open"
+    )
     assert other.id == one.id, "the id is the alert's"
 
 
-def test_a_sender_that_died_is_followed_by_another_under_the_same_id_and_not_at_once(ledger: Ledger) -> None:
+def test_a_sender_that_died_is_followed_by_another_under_the_same_id_and_not_at_once(
+    ledger: Ledger,
+) -> None:
     ledger.health.watch({}, [FULL], NOW)
     (first,) = ledger.health.alerts_to_tell(NOW + MINUTE, NOW, [ONE])
     assert told(ledger, NOW + MINUTE - 1, ONE) == []
@@ -80,7 +88,9 @@ def test_a_rule_lifts_no_persons_pause(ledger: Ledger, version: int) -> None:
     transact = ledger.health._transact  # type: ignore[attr-defined]
 
     def person(paused: bool, who: str = "anna") -> bool:
-        operation = ledger.lifecycle.begin_operation(Operation("pause", f"pipeline {name}", who), NOW)
+        operation = ledger.lifecycle.begin_operation(
+            Operation("pause", f"pipeline {name}", who), NOW
+        )
         return ledger.lifecycle.pause_pipeline(operation, name, "", paused, NOW)
 
     transact(lambda run: stop_spending(run, alert, NOW))

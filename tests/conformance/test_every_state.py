@@ -1,4 +1,5 @@
-"""The table of docs/operations.md: what each operation makes of an item in each state, on every ledger."""
+"""The table of docs/operations.md: what each operation makes of an item in each state, on every
+ledger."""
 
 from __future__ import annotations
 
@@ -21,8 +22,13 @@ AFTER: dict[str, dict[str, str | None]] = {
     "pause": {"queued": "paused", "waiting": "paused", "running": "running"},
     "resume": {"paused": "queued"},
     "cancel": dict.fromkeys(("queued", "waiting", "running", "paused"), "cancelled"),
-    "restart": dict.fromkeys(("queued", "waiting", "running", "paused", "completed", "dead", "cancelled"), "queued"),
-    "move": {**dict.fromkeys(("queued", "waiting", "running", "dead"), "queued"), "paused": "paused"},
+    "restart": dict.fromkeys(
+        ("queued", "waiting", "running", "paused", "completed", "dead", "cancelled"), "queued"
+    ),
+    "move": {
+        **dict.fromkeys(("queued", "waiting", "running", "dead"), "queued"),
+        "paused": "paused",
+    },
 }
 """The item's state afterwards; what is not there changes nothing."""
 
@@ -36,19 +42,29 @@ def brought(ledger: Ledger, version: int, state: str) -> int:
         return item
     incarnation, (claimed,) = claim(ledger, version)
     failure = Failure("bad-input", "E", "no")
-    end: dict[str, ItemState] = {"waiting": "waiting", "completed": "completed", "dead": "dead", "discarded": "dead"}
+    end: dict[str, ItemState] = {
+        "waiting": "waiting",
+        "completed": "completed",
+        "dead": "dead",
+        "discarded": "dead",
+    }
     done = Transition(item, claimed.fence, NOW, state=end.get(state))
     if state in ("waiting", "running", "cancelled"):
         done.live, done.wake_at = (LiveTask(0, "", "running", 1),), NOW + 60_000
     elif state == "completed":
         done.settled, done.output = (settled(0), settled(1)), (1, "")
     else:
-        done.settled, done.letters = (settled(0, "dead"),), (DeadLetter(0, "", 1, failure, 1, NOW, "f" * 16),)
+        done.settled, done.letters = (
+            (settled(0, "dead"),),
+            (DeadLetter(0, "", 1, failure, 1, NOW, "f" * 16),),
+        )
     assert ledger.commit(incarnation, 1, [done]) == [True]
     if state == "cancelled":
         assert ask(ledger, Cancel(), item) == [item]
     if state == "discarded":
-        operation = ledger.lifecycle.begin_operation(Operation("discard", "letters", "me", "why"), NOW)
+        operation = ledger.lifecycle.begin_operation(
+            Operation("discard", "letters", "me", "why"), NOW
+        )
         assert ledger.lifecycle.change(operation, Discard(), [1], NOW) == [1]
     return item
 
@@ -64,13 +80,19 @@ def state_of(ledger: Ledger, item: int, key: str) -> str:
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("verb", list(AFTER))
-def test_an_operation_does_what_the_table_says(verb: str, state: str, ledger: Ledger, version: int) -> None:
+def test_an_operation_does_what_the_table_says(
+    verb: str, state: str, ledger: Ledger, version: int
+) -> None:
     item = brought(ledger, version, state)
     assert state_of(ledger, item, state) == state
     newer = ledger.register(SPEC.__class__("p", "2", "e" * 64, SPEC.shape, {}), NOW).version
     changes: dict[str, Change] = {
-        "pause": Pause(), "resume": Resume(), "cancel": Cancel(), "restart": Restart(), "move": Move(newer, {version: {0: 0, 1: 1}}),
-    }  # fmt: skip
+        "pause": Pause(),
+        "resume": Resume(),
+        "cancel": Cancel(),
+        "restart": Restart(),
+        "move": Move(newer, {version: {0: 0, 1: 1}}),
+    }
     after = AFTER[verb].get(state)
     assert ask(ledger, changes[verb], item) == ([] if after is None else [item])
     assert state_of(ledger, item, state) == (after or state)
@@ -86,7 +108,9 @@ def test_the_table_of_the_docs_is_this_one() -> None:
         for state in states.split(", "):
             if state == "archived" or states == "item is":
                 continue
-            for verb, cell in zip(("pause", "resume", "cancel", "restart", "move"), said, strict=True):
+            for verb, cell in zip(
+                ("pause", "resume", "cancel", "restart", "move"), said, strict=True
+            ):
                 if (verb, state) == ("resume", "running"):
                     assert cell == "takes a pause back"
                 else:

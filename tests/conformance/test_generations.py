@@ -1,4 +1,5 @@
-"""What every ledger must do when an item's next generation begins: stop what runs, void what was, and believe no message of before."""
+"""What every ledger must do when an item's next generation begins: stop what runs, void what was,
+and believe no message of before."""
 
 from __future__ import annotations
 
@@ -23,17 +24,26 @@ def driven(ledger: Ledger, version: int) -> tuple[int, int, int]:
     """An item of which an attempt runs: its id, its fence, and who drives it."""
     (item,) = submit(ledger, "a")
     incarnation, (claimed,) = claim(ledger, version)
-    assert ledger.commit(incarnation, 1, [Transition(item, claimed.fence, NOW, live=RUNNING)]) == [True]
+    assert ledger.commit(incarnation, 1, [Transition(item, claimed.fence, NOW, live=RUNNING)]) == [
+        True
+    ]
     return item, claimed.fence, incarnation
 
 
 def changes(ledger: Ledger, version: int) -> dict[str, Any]:
     newer = ledger.register(VersionSpec("p", "2", "e" * 64, SPEC.shape, {}), NOW).version
-    return {"restart": Restart(), "revise": NEW, "step": Restart({version: (1,)}), "move": Move(newer, {version: {0: 0, 1: 1}})}
+    return {
+        "restart": Restart(),
+        "revise": NEW,
+        "step": Restart({version: (1,)}),
+        "move": Move(newer, {version: {0: 0, 1: 1}}),
+    }
 
 
 @pytest.mark.parametrize("name", ["restart", "revise", "step", "move"])
-def test_nobody_claims_it_before_its_owner_has_stopped(name: str, ledger: Ledger, version: int) -> None:
+def test_nobody_claims_it_before_its_owner_has_stopped(
+    name: str, ledger: Ledger, version: int
+) -> None:
     item, fence, owner = driven(ledger, version)
     change = changes(ledger, version)[name]
     served = [version, *([change.to] if isinstance(change, Move) else [])]
@@ -70,7 +80,9 @@ def test_what_does_not_run_waits_for_nobody(ledger: Ledger, version: int) -> Non
     assert ledger.commit(owner, 1, [Transition(item, claimed.fence, NOW, live=RUNNING)]) == [False]
 
 
-def test_a_paused_item_that_is_revised_stays_paused_and_is_stopped(ledger: Ledger, version: int) -> None:
+def test_a_paused_item_that_is_revised_stays_paused_and_is_stopped(
+    ledger: Ledger, version: int
+) -> None:
     item, _, owner = driven(ledger, version)
     assert ask(ledger, Pause(), item) == [item]
     assert ask(ledger, NEW, item) == [item]
@@ -85,9 +97,15 @@ def test_a_revision_leaves_nothing_of_the_old_payload(ledger: Ledger, version: i
     item, fence, owner = driven(ledger, version)
     failure = Failure("bad-input", "E", "no")
     done = Transition(
-        item, fence, NOW, settled=(settled(0), settled(1, "dead")), letters=(DeadLetter(1, "", 1, failure, 1, NOW, "f" * 16),),
-        flags=("odd",), state="dead", more=Beyond(effects=(Effect(0, "", "charge", b"1"),)),
-    )  # fmt: skip
+        item,
+        fence,
+        NOW,
+        settled=(settled(0), settled(1, "dead")),
+        letters=(DeadLetter(1, "", 1, failure, 1, NOW, "f" * 16),),
+        flags=("odd",),
+        state="dead",
+        more=Beyond(effects=(Effect(0, "", "charge", b"1"),)),
+    )
     assert ledger.commit(owner, 2, [done]) == [True]
     assert ask(ledger, NEW, item) == [], "an effect would be repeated"
     (obstacle,) = ledger.lifecycle.obstacles(NEW, [item])
@@ -103,27 +121,56 @@ def test_a_revision_leaves_nothing_of_the_old_payload(ledger: Ledger, version: i
 
 
 def test_an_unsafe_step_counts_whether_or_not_it_succeeded(ledger: Ledger, version: int) -> None:
-    ledger.register(VersionSpec("p", "1", SPEC.fingerprint, SPEC.shape, SPEC.bodies, effects={0: "unsafe", 1: "transaction"}), NOW)
+    ledger.register(
+        VersionSpec(
+            "p",
+            "1",
+            SPEC.fingerprint,
+            SPEC.shape,
+            SPEC.bodies,
+            effects={0: "unsafe", 1: "transaction"},
+        ),
+        NOW,
+    )
     item, fence, owner = driven(ledger, version)
     assert "unsafe step 'a': runs now" in ledger.lifecycle.obstacles(NEW, [item])[0].why
-    assert ledger.commit(owner, 2, [Transition(item, fence, NOW, settled=(settled(0), settled(1)), state="completed", output=(1, ""))]) == [True]
+    assert ledger.commit(
+        owner,
+        2,
+        [
+            Transition(
+                item,
+                fence,
+                NOW,
+                settled=(settled(0), settled(1)),
+                state="completed",
+                output=(1, ""),
+            )
+        ],
+    ) == [True]
     why = ledger.lifecycle.obstacles(NEW, [item])[0].why
     assert "unsafe step 'a': succeeded" in why
     assert "transaction step 'b': succeeded" in why
 
 
 def test_an_unsafe_attempt_that_was_stopped_counts_too(ledger: Ledger, version: int) -> None:
-    ledger.register(VersionSpec("p", "1", SPEC.fingerprint, SPEC.shape, SPEC.bodies, effects={0: "unsafe"}), NOW)
+    ledger.register(
+        VersionSpec("p", "1", SPEC.fingerprint, SPEC.shape, SPEC.bodies, effects={0: "unsafe"}), NOW
+    )
     item, _, owner = driven(ledger, version)
     assert ask(ledger, Cancel(), item) == [item]
     ledger.lifecycle.stopped(owner, [item])
     assert ask(ledger, NEW, item) == []
-    assert "unsafe step 'a': began (cancelled) and may have taken effect" in ledger.lifecycle.obstacles(NEW, [item])[0].why
+    assert (
+        "unsafe step 'a': began (cancelled) and may have taken effect"
+        in ledger.lifecycle.obstacles(NEW, [item])[0].why
+    )
     assert ask(ledger, Restart(), item) == [item], "the same payload again is another matter"
 
 
 def parent_and_child(ledger: Ledger, version: int) -> tuple[int, int, int, int]:
-    """A parent that waits for its child: both ids, the parent's fence, and who drives the parent."""
+    """A parent that waits for its child: both ids, the parent's fence, and who drives the
+    parent."""
     (parent,) = submit(ledger, "a")
     owner, (claimed,) = claim(ledger, version)
     assert wait_for_child(ledger, owner, parent, claimed.fence, 1, b"1", 1)
@@ -131,31 +178,52 @@ def parent_and_child(ledger: Ledger, version: int) -> tuple[int, int, int, int]:
     return parent, child.item, claimed.fence, owner
 
 
-def wait_for_child(ledger: Ledger, owner: int, parent: int, fence: int, generation: int, given: bytes, command: int) -> bool:
+def wait_for_child(
+    ledger: Ledger, owner: int, parent: int, fence: int, generation: int, given: bytes, command: int
+) -> bool:
     wait = Wait(1, "", generation, "child", "p", key="the child")
-    more = Beyond(waits=(wait,), children=(Submission("p", "1", "the child", given, parent=parent),))
+    more = Beyond(
+        waits=(wait,), children=(Submission("p", "1", "the child", given, parent=parent),)
+    )
     live = (LiveTask(1, "", "waiting", started_at=NOW),)
-    return ledger.commit(owner, command, [Transition(parent, fence, NOW, live=live, more=more)]) == [True]
+    return ledger.commit(
+        owner, command, [Transition(parent, fence, NOW, live=live, more=more)]
+    ) == [True]
 
 
-def ended(ledger: Ledger, owner: int, child: int, fence: int, generation: int, command: int) -> bool:
+def ended(
+    ledger: Ledger, owner: int, child: int, fence: int, generation: int, command: int
+) -> bool:
     from msgspec.structs import replace
 
     task = replace(settled(0), generation=generation)
-    done = Transition(child, fence, NOW, settled=(task,), state="completed", output=(0, ""), more=Beyond(told=True))
+    done = Transition(
+        child,
+        fence,
+        NOW,
+        settled=(task,),
+        state="completed",
+        output=(0, ""),
+        more=Beyond(told=True),
+    )
     return ledger.commit(owner, command, [done]) == [True]
 
 
-def test_a_cancellation_of_an_earlier_generation_changes_nothing(ledger: Ledger, version: int) -> None:
+def test_a_cancellation_of_an_earlier_generation_changes_nothing(
+    ledger: Ledger, version: int
+) -> None:
     parent, child, _, owner = parent_and_child(ledger, version)
-    assert ask(ledger, Restart(), parent) == [parent]  # it tells the child that generation 1 no longer wants it
+    # it tells the child that generation 1 no longer wants it
+    assert ask(ledger, Restart(), parent) == [parent]
     (again,) = ledger.claim(owner, [version], 9, NOW)
     assert (again.item, again.generation) == (parent, 2)
     assert wait_for_child(ledger, owner, parent, again.fence, 2, b"1", 2)
     while ledger.mail.distribute(NOW):
         pass
     (receipt,) = ledger.admit([Submission("p", "1", "the child", b"1")], NOW)
-    assert (receipt.item, receipt.state) == (child, "queued"), "asked for again from the start, it begins again, and is not cancelled"
+    assert (receipt.item, receipt.state) == (child, "queued"), (
+        "asked for again from the start, it begins again, and is not cancelled"
+    )
 
 
 def test_an_end_of_an_earlier_generation_answers_nothing(ledger: Ledger, version: int) -> None:
@@ -170,11 +238,21 @@ def test_an_end_of_an_earlier_generation_answers_nothing(ledger: Ledger, version
     while ledger.mail.distribute(NOW):
         pass
     (answer,) = ledger.mail.answers(owner)
-    assert (answer.item, answer.value, answer.generation, answer.round, answer.fence) == (parent, b"1", 1, 0, fence)
+    assert (answer.item, answer.value, answer.generation, answer.round, answer.fence) == (
+        parent,
+        b"1",
+        1,
+        0,
+        fence,
+    )
 
 
-@pytest.mark.parametrize(("given", "generation"), [(b"1", 1), (b"2", 2)], ids=["the same", "something else"])
-def test_a_child_is_known_by_what_it_is_given(given: bytes, generation: int, ledger: Ledger, version: int) -> None:
+@pytest.mark.parametrize(
+    ("given", "generation"), [(b"1", 1), (b"2", 2)], ids=["the same", "something else"]
+)
+def test_a_child_is_known_by_what_it_is_given(
+    given: bytes, generation: int, ledger: Ledger, version: int
+) -> None:
     parent, child, _, owner = parent_and_child(ledger, version)
     assert ended(ledger, owner, child, 1, 1, 2)
     while ledger.mail.distribute(NOW):
@@ -191,7 +269,13 @@ def test_a_child_is_known_by_what_it_is_given(given: bytes, generation: int, led
         return
     assert ledger.mail.answers(owner) == []
     (anew,) = ledger.claim(owner, [version], 9, NOW)
-    assert (anew.item, anew.generation, anew.payload, anew.settled, anew.revision) == (child, 2, given, [], 1)
+    assert (anew.item, anew.generation, anew.payload, anew.settled, anew.revision) == (
+        child,
+        2,
+        given,
+        [],
+        1,
+    )
 
 
 def test_a_child_that_nobody_needs_is_cancelled(ledger: Ledger, version: int) -> None:

@@ -45,12 +45,16 @@ def test_a_wish_decides_as_what_an_item_is_released(ledger: Ledger, version: int
     fences = {item.item: item.fence for item in claimed}
     assert ask(ledger, Pause(), one, other) == [one, other]
     assert ask(ledger, Pause(), one) == []
-    assert {wish.item: wish for wish in ledger.lifecycle.wishes(incarnation)}[one] == Wished(one, fences[one], True)
+    assert {wish.item: wish for wish in ledger.lifecycle.wishes(incarnation)}[one] == Wished(
+        one, fences[one], True
+    )
     assert ask(ledger, Resume(), other) == [other], "taken back before the runner let it go"
     waiting = Transition(one, fences[one], NOW, state="waiting", wake_at=NOW + 9_000)
     held = Transition(other, fences[other], NOW, state="paused")
     assert ledger.commit(incarnation, 1, [waiting, held]) == [True, True]
-    assert ask(ledger, Resume(), one) == [one], "the wish stood, so it was paused rather than waiting"
+    assert ask(ledger, Resume(), one) == [one], (
+        "the wish stood, so it was paused rather than waiting"
+    )
     assert ask(ledger, Resume(), other) == [], "the wish was gone, so it was queued"
     _, again = claim(ledger, version)
     assert {item.item for item in again} == {one, other}
@@ -70,7 +74,14 @@ def test_a_cancel_moves_the_fence(ledger: Ledger, version: int) -> None:
 def test_a_restart_voids_what_was_settled(ledger: Ledger, version: int) -> None:
     (item,) = submit(ledger, "a")
     incarnation, (claimed,) = claim(ledger, version)
-    done = Transition(item, claimed.fence, NOW, settled=(settled(0), settled(1)), state="completed", output=(1, ""))
+    done = Transition(
+        item,
+        claimed.fence,
+        NOW,
+        settled=(settled(0), settled(1)),
+        state="completed",
+        output=(1, ""),
+    )
     assert ledger.commit(incarnation, 1, [done]) == [True]
     assert ask(ledger, Restart({version: (1,)}), item) == [item]
     _, (again,) = claim(ledger, version)
@@ -84,9 +95,13 @@ def test_a_restart_voids_what_was_settled(ledger: Ledger, version: int) -> None:
 
 def test_a_move_takes_results_along(ledger: Ledger, version: int) -> None:
     (item,) = submit(ledger, "a")
-    newer = ledger.register(SPEC.__class__("p", "2", "e" * 64, [*SPEC.shape, {"name": "c", "kind": "step"}], {}), NOW).version
+    newer = ledger.register(
+        SPEC.__class__("p", "2", "e" * 64, [*SPEC.shape, {"name": "c", "kind": "step"}], {}), NOW
+    ).version
     incarnation, (claimed,) = claim(ledger, version)
-    assert ledger.commit(incarnation, 1, [Transition(item, claimed.fence, NOW, settled=(settled(0), settled(1)))]) == [True]
+    assert ledger.commit(
+        incarnation, 1, [Transition(item, claimed.fence, NOW, settled=(settled(0), settled(1)))]
+    ) == [True]
     move = Move(newer, {version: {0: 2}})
     assert ask(ledger, move, item) == [item]
     assert ask(ledger, move, item) == []
@@ -100,7 +115,10 @@ def test_pipelines_are_paused_once(ledger: Ledger, version: int) -> None:
     assert ledger.lifecycle.pause_pipeline(operation, "p", "", True, NOW)
     assert not ledger.lifecycle.pause_pipeline(operation, "p", "", True, NOW)
     assert ledger.lifecycle.pause_pipeline(operation, "p", "a", True, NOW)
-    assert sorted(ledger.lifecycle.paused(), key=lambda one: one.step) == [Paused("p"), Paused("p", "a")]
+    assert sorted(ledger.lifecycle.paused(), key=lambda one: one.step) == [
+        Paused("p"),
+        Paused("p", "a"),
+    ]
     assert ledger.lifecycle.pause_pipeline(operation, "p", "", False, NOW)
     assert not ledger.lifecycle.pause_pipeline(operation, "p", "", False, NOW)
     with pytest.raises(NotFoundError):

@@ -47,7 +47,11 @@ def _small() -> Iterator[None]:
 def fifty() -> list[tuple[Any, Work]]:
     """Fifty items of all pipelines."""
     counts = zip(ALL, (20, 15, 9, 4, 2), strict=True)
-    return [(one, Work(f"{one.name}-{number}", number, "dear" if number % 2 else "cheap")) for one, count in counts for number in range(count)]
+    return [
+        (one, Work(f"{one.name}-{number}", number, "dear" if number % 2 else "cheap"))
+        for one, count in counts
+        for number in range(count)
+    ]
 
 
 class Fifty:
@@ -66,7 +70,9 @@ class Fifty:
                 break
             self.app.run(ALL, each_tick=self.tick)
         for session in self.sessions:
-            assert session._executors["loop"]._free == self.app.settings.concurrency, "a slot is not free"
+            assert session._executors["loop"]._free == self.app.settings.concurrency, (
+                "a slot is not free"
+            )
         audit = self.app.reads().audit(0)
         assert audit["balanced"], audit
 
@@ -81,7 +87,11 @@ class Fifty:
         for one in reviews:
             answer: Any = {"fine": True}
             if "What became" in one["title"]:
-                answer = {"verdict": "done", "value": "wired"} if one["item"] in self.asked else {"verdict": "retry"}
+                answer = (
+                    {"verdict": "done", "value": "wired"}
+                    if one["item"] in self.asked
+                    else {"verdict": "retry"}
+                )
                 self.asked.add(one["item"])
             self.app.decide(one["review"], answer, one["digest"], "anna")
         return bool(reviews)
@@ -94,7 +104,10 @@ class Fifty:
             key = row["key"] if "." not in row["key"] else ""
             if key:
                 done = row["state"] == "completed"
-                found[key] = row["state"], json.loads(output_of(item["output"], self.app.store())) if done else None
+                found[key] = (
+                    row["state"],
+                    json.loads(output_of(item["output"], self.app.store())) if done else None,
+                )
         reads.close()
         return found
 
@@ -103,7 +116,11 @@ class Fifty:
         reads = self.app.reads()
         try:
             item = reads.item_by_key(key) or 0
-            return {(item, one.node, one.place) for one in reads.claimed(item).settled if one.state == "succeeded"}
+            return {
+                (item, one.node, one.place)
+                for one in reads.claimed(item).settled
+                if one.state == "succeeded"
+            }
         finally:
             reads.close()
 
@@ -117,7 +134,9 @@ class Fifty:
 
 
 @pytest.fixture(scope="module")
-def baseline(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, tuple[str, Any]], dict[str, list[str]]]:
+def baseline(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, tuple[str, Any]], dict[str, list[str]]]:
     """What becomes of the fifty, and for which of them each function is called."""
     with small(), ExitStack() as stack:
         called: dict[str, set[str]] = {name: set() for name in FUNCTIONS}
@@ -133,7 +152,10 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, tuple[
             stack.enter_context(hooked(function, record(name)))
         world = Fifty(tmp_path_factory.mktemp("baseline"))
         world.run()
-        return world.found(), {name: sorted(key for key in keys if key and "." not in key) for name, keys in called.items()}
+        return world.found(), {
+            name: sorted(key for key in keys if key and "." not in key)
+            for name, keys in called.items()
+        }
 
 
 UNCALLED = {
@@ -171,7 +193,8 @@ UNCALLED = {
     "core.waits.lose",
     "engine.values._misfit",
 }
-"""Functions that the fifty do not need: they are called when something outside is away, or a person stops an item."""
+"""Functions that the fifty do not need: they are called when something outside is away, or a person
+stops an item."""
 
 SOMETIMES = {"core.regions._give_up"}
 """Functions that they need when a branch is slow."""
@@ -200,18 +223,24 @@ def test_a_function_that_raises_ends_one_item(name: str, baseline: Any, tmp_path
 
 
 def contained(world: Fifty, key: str, expected: dict[str, tuple[str, Any]]) -> None:
-    """One item is dead of it, or none is; all others are as they should be; and it ends well once it is sent back."""
+    """One item is dead of it, or none is; all others are as they should be; and it ends well once
+    it is sent back."""
     found = world.found()
-    assert {one: end for one, end in found.items() if one != key} == {one: end for one, end in expected.items() if one != key}
+    assert {one: end for one, end in found.items() if one != key} == {
+        one: end for one, end in expected.items() if one != key
+    }
     letters = [
         one
         for one in world.item(key)["letters"]
-        if (one["state"] == "open" and ("planted" in str(one) or "Alien" in one["error"])) or one["error_class"] == "internal"
+        if (one["state"] == "open" and ("planted" in str(one) or "Alien" in one["error"]))
+        or one["error_class"] == "internal"
     ]
     if found[key] == expected[key] and not letters:
         return
     assert found[key][0] == "dead"
-    assert [one["error_class"] in ("internal", "bad-input") for one in letters] == [True], str(world.item(key)["letters"])
+    assert [one["error_class"] in ("internal", "bad-input") for one in letters] == [True], str(
+        world.item(key)["letters"]
+    )
     done = world.succeeded(key)
     before = dict(SUCCEEDED)
     world.app.redrive([one["letter"] for one in letters])

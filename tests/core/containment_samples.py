@@ -288,11 +288,29 @@ def lists(work: Work) -> str:
 
 @pipeline(version="1", key=lambda work: work.id)
 def ways(work: Work) -> str:
-    """A route, a fallback, a join with a deadline, a loop, what is optional, kept, or had an effect."""
+    """A route, a fallback, a join with a deadline, a loop, what is optional, kept, or had an
+    effect."""
     way = route(case("even", known), case("odd", flaky))(kind(work).name, work)
     answer = first_ok(no_way, no_loop, no_join, no_list, noted)(work)
-    some = told(gather(branch(known, missing="wait"), branch(first, missing="proceed"), late, extra, quorum=1, deadline="20ms", late="record")(work))
-    text = refine(draft, judged, until=lambda length: length >= 3, max_iterations=2, score=lambda length: length, exhausted=wrapped)(work)
+    some = told(
+        gather(
+            branch(known, missing="wait"),
+            branch(first, missing="proceed"),
+            late,
+            extra,
+            quorum=1,
+            deadline="20ms",
+            late="record",
+        )(work)
+    )
+    text = refine(
+        draft,
+        judged,
+        until=lambda length: length >= 3,
+        max_iterations=2,
+        score=lambda length: length,
+        exhausted=wrapped,
+    )(work)
     return ended(way, answer, some, text)
 
 

@@ -1,6 +1,8 @@
-"""A driver of the core that has no runner: whatever is outstanding may happen next, in any order, and every plan is written.
+"""A driver of the core that has no runner: whatever is outstanding may happen next, in any order,
+and every plan is written.
 
-The ledger is the real one, in memory, so that it can be copied after every plan: a copy is what a crash would have left.
+The ledger is the real one, in memory, so that it can be copied after every plan: a copy is what a
+crash would have left.
 """
 
 from __future__ import annotations
@@ -18,7 +20,17 @@ from holdfast.app import version_spec, with_children
 from holdfast.cli.export import output_of
 from holdfast.core.apply import apply, start
 from holdfast.core.conclude import goes_on, rest
-from holdfast.core.events import Answered, CacheAnswered, DeadlinePassed, Event, Failed, Returned, Succeeded, TimerDue, ValueLoaded
+from holdfast.core.events import (
+    Answered,
+    CacheAnswered,
+    DeadlinePassed,
+    Event,
+    Failed,
+    Returned,
+    Succeeded,
+    TimerDue,
+    ValueLoaded,
+)
 from holdfast.core.item_run import ItemRun
 from holdfast.core.loaded import look_up
 from holdfast.core.plan import Plan, TaskKey
@@ -43,8 +55,9 @@ from holdfast.testing.clock import FakeClock
 from holdfast.testing.memory_store import MemoryStore
 
 Order = Literal["immediate", "permuted", "delayed", "any"]
-"""Which of what is outstanding happens next. ``immediate``: jobs first, in order; ``permuted``: jobs first, in any order;
-``delayed``: jobs last; all three take everything else in one order. ``any``: anything."""
+"""Which of what is outstanding happens next. ``immediate``: jobs first, in order; ``permuted``:
+jobs first, in any order; ``delayed``: jobs last; all three take everything else in one order.
+``any``: anything."""
 
 LEASE_MS = 10**12
 
@@ -52,10 +65,21 @@ LIMIT = 20_000
 """Events after which a run is taken to have no end."""
 
 DUMP = {
-    "tasks": "select item, node, place, generation, state, attempt, flag, output, artifact from tasks",
-    "attempts": "select item, node, place, generation, attempt, error_class, error, message, charged from attempts",
-    "letters": "select item, node, place, generation, error_class, error, message, attempts, state from dead_letters",
-    "waits": "select item, node, place, generation, round, kind, state, name, shown, shown_artifact from waits",
+    "tasks": (
+        "select item, node, place, generation, state, attempt, flag, output, artifact from tasks"
+    ),
+    "attempts": (
+        "select item, node, place, generation, attempt, error_class, error, message, "
+        "charged from attempts"
+    ),
+    "letters": (
+        "select item, node, place, generation, error_class, error, message, attempts, "
+        "state from dead_letters"
+    ),
+    "waits": (
+        "select item, node, place, generation, round, kind, state, name, shown, "
+        "shown_artifact from waits"
+    ),
     "events": "select type, data, artifact from events",
     "parts": "select item, node, place, part, generation, failed from each_parts",
     "live": "select item, node, place, state, attempt from live_tasks",
@@ -94,7 +118,9 @@ class World:
     def admit(self, one: Pipeline[Any, Any], payload: Any) -> int:
         """Hand an item in."""
         data = msgspec.json.encode(payload)
-        submission = Submission(one.name, one.version, one.key_of(data), self.store.keep(data), one.deadline)
+        submission = Submission(
+            one.name, one.version, one.key_of(data), self.store.keep(data), one.deadline
+        )
         return self.ledger.admit([submission], self.clock.now_ms())[0].item
 
     def fork(self, ledger: SqliteLedger) -> World:
@@ -115,9 +141,16 @@ class World:
         return {"state": row["state"], "result": result, "flags": sorted(row["flags"])}
 
     def rows(self) -> dict[str, list[str]]:
-        """All that is written, without times and ids, and with the content of what lies in the store."""
-        keys = {item: (key, parent) for item, key, parent in self.query("select id, key, parent from items")}
-        return {name: sorted(repr(self._plain(row, keys)) for row in self.query(query)) for name, query in DUMP.items()}
+        """All that is written, without times and ids, and with the content of what lies in the
+        store."""
+        keys = {
+            item: (key, parent)
+            for item, key, parent in self.query("select id, key, parent from items")
+        }
+        return {
+            name: sorted(repr(self._plain(row, keys)) for row in self.query(query))
+            for name, query in DUMP.items()
+        }
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the ledger."""
@@ -136,7 +169,11 @@ class World:
                 plain.append(_name(one, keys))
             elif isinstance(one, bytes):
                 plain.append(json.loads(one))
-            elif isinstance(one, str) and one.startswith('["') and one[2:].startswith(("stored", "listing", "element")):
+            elif (
+                isinstance(one, str)
+                and one.startswith('["')
+                and one[2:].startswith(("stored", "listing", "element"))
+            ):
                 plain.append(json.loads(self.store.fetch(decode_reference(one))))
             elif one is not None:
                 plain.append(one)
@@ -158,7 +195,12 @@ class Todo(NamedTuple):
 
     def order(self, world: World) -> tuple[Any, ...]:
         """The one order of what is no job."""
-        return self.kind == "wake", self.run.key if not self.run.parent else "~" + show(self.run.item), self.key, self.kind
+        return (
+            self.kind == "wake",
+            self.run.key if not self.run.parent else "~" + show(self.run.item),
+            self.key,
+            self.kind,
+        )
 
 
 class Driver:
@@ -171,7 +213,13 @@ class Driver:
         written: called after every plan that was written.
     """
 
-    def __init__(self, world: World, rng: random.Random, order: Order = "any", written: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        world: World,
+        rng: random.Random,
+        order: Order = "any",
+        written: Callable[[], None] = lambda: None,
+    ) -> None:
         self.world, self.rng, self.order, self.written = world, rng, order, written
         self.runs: dict[int, ItemRun] = {}
         self.todo: list[Todo] = []
@@ -185,15 +233,21 @@ class Driver:
         for _ in range(LIMIT):
             if not self.turn():
                 return
-        raise AssertionError(f"no end: {[(one.kind, one.run.key, one.key) for one in self.todo[:10]]}")
+        raise AssertionError(
+            f"no end: {[(one.kind, one.run.key, one.key) for one in self.todo[:10]]}"
+        )
 
     def turn(self) -> bool:
         """One thing happens; False at the end."""
         self.world.clock.advance(1)
         self.todo = [one for one in self.todo if self._matters(one)]
         now = self.world.clock.now_ms()
-        ready = [one for one in self.todo if one.kind != "wake" or one.run.live[one.key].wake_at <= now]
-        overdue = [run for run in self.runs.values() if run.deadline is not None and run.deadline <= now]
+        ready = [
+            one for one in self.todo if one.kind != "wake" or one.run.live[one.key].wake_at <= now
+        ]
+        overdue = [
+            run for run in self.runs.values() if run.deadline is not None and run.deadline <= now
+        ]
         if overdue:
             self.apply(overdue[0], DeadlinePassed())
         elif ready and not (self.order == "any" and self.rng.random() < 0.1 and self._outside()):
@@ -210,11 +264,18 @@ class Driver:
         plan = Plan(run.item, run.fence, self.world.clock.now_ms())
         assert apply(run, event, plan) is plan
         self.carry(run, plan, type(event).__name__)
-        if self.order == "any" and self.rng.random() < 0.1 and not run.closed and type(event) in (Succeeded, Failed, ValueLoaded):
+        if (
+            self.order == "any"
+            and self.rng.random() < 0.1
+            and not run.closed
+            and type(event) in (Succeeded, Failed, ValueLoaded)
+        ):
             again = Plan(run.item, run.fence, self.world.clock.now_ms())
             if not (isinstance(event, ValueLoaded) and event.want in run.wanted):
                 apply(run, event, again)
-                assert not any((again.anything, again.ready, again.jobs)), f"{type(event).__name__} was heard twice"
+                assert not any((again.anything, again.ready, again.jobs)), (
+                    f"{type(event).__name__} was heard twice"
+                )
 
     def carry(self, run: ItemRun, plan: Plan, what: str) -> None:
         """As the runner does, without capacity: what is ready may start now, or later."""
@@ -231,8 +292,16 @@ class Driver:
         if granted:
             start(run, granted, plan.at, plan)
         self.todo += [Todo("look", run, key, digest) for key, digest in plan.lookups]
-        self.todo = [one for one in self.todo if not (one.kind == "end" and one.run is run and (one.key, one.what.attempt) in plan.stop)]
-        self.todo += [Todo("job", run, (want.node, want.path), (want, need)) for want, need in plan.jobs]
+        self.todo = [
+            one
+            for one in self.todo
+            if not (
+                one.kind == "end" and one.run is run and (one.key, one.what.attempt) in plan.stop
+            )
+        ]
+        self.todo += [
+            Todo("job", run, (want.node, want.path), (want, need)) for want, need in plan.jobs
+        ]
         self.todo += [Todo("wake", run, key) for key in plan.wakes]
         if not granted and not run.running:
             rest(run, plan)
@@ -249,12 +318,18 @@ class Driver:
         self.command += 1
         if self.world.ledger.commit(self.incarnation, self.command, [plan]) != [True]:
             ((state,),) = self.world.query(f"select state from items where id = {run.item}")
-            assert (bool(run.parent), state) == (True, "cancelled"), "a write under its fence was refused"
+            assert (bool(run.parent), state) == (True, "cancelled"), (
+                "a write under its fence was refused"
+            )
             run.closed = True
             del self.runs[run.item]
             return
         self.world.succeeded |= {(run.item, run.generation, row[1], row[2]) for row in plan.plain}
-        self.world.succeeded |= {(run.item, run.generation, row.node, row.place) for row in plan.settled if row.state == "succeeded"}
+        self.world.succeeded |= {
+            (run.item, run.generation, row.node, row.place)
+            for row in plan.settled
+            if row.state == "succeeded"
+        }
         if plan.state is not None:
             assert run.closed
             del self.runs[run.item]
@@ -279,7 +354,11 @@ class Driver:
         loaded = self.world.loaded[claimed.version]
         run = fresh(claimed, loaded.pipeline)
         restore(run, claimed)
-        run.bodies, run.incarnation, run.spent = loaded.bodies, self.incarnation, claimed.used.cost / MICRO
+        run.bodies, run.incarnation, run.spent = (
+            loaded.bodies,
+            self.incarnation,
+            claimed.used.cost / MICRO,
+        )
         self.runs[run.item] = run
         plan = begin(run, self.world.clock.now_ms())
         for answer in claimed.answers:
@@ -297,7 +376,12 @@ class Driver:
             return False
         if one.kind == "wake":
             live = one.run.live.get(one.key)
-            return live is not None and live.state != "running" and live.wake_at > 0 and one.key not in one.run.ready
+            return (
+                live is not None
+                and live.state != "running"
+                and live.wake_at > 0
+                and one.key not in one.run.ready
+            )
         return one.kind != "task" or (one.key in one.run.ready and not one.run.held)
 
     def _next(self, ready: list[Todo]) -> Todo:
@@ -324,7 +408,12 @@ class Driver:
         elif one.kind == "wake":
             self.apply(run, TimerDue(key))
         elif one.kind == "look":
-            self.apply(run, CacheAnswered(key, one.what, self.world.ledger.health.cached([one.what]).get(one.what)))
+            self.apply(
+                run,
+                CacheAnswered(
+                    key, one.what, self.world.ledger.health.cached([one.what]).get(one.what)
+                ),
+            )
         else:
             self.apply(run, _checked(one, self.world.store))
 
@@ -334,21 +423,35 @@ class Driver:
         live, node = run.live[key], run.graph.nodes[key[0]]
         given = arguments(run, node, key[1])
         invocation = Invocation(
-            run.item, run.fence, run.pipeline, run.version, *key, live.attempt, run.generation, run.key, given, 60.0, run.deadline
+            run.item,
+            run.fence,
+            run.pipeline,
+            run.version,
+            *key,
+            live.attempt,
+            run.generation,
+            run.key,
+            given,
+            60.0,
+            run.deadline,
         )
         self.todo.append(Todo("end", run, key, invocation))
 
     def _end(self, run: ItemRun, key: TaskKey, invocation: Invocation) -> None:
         """An attempt ends: the body is really called."""
         node = run.graph.nodes[key[0]]
-        assert (run.item, run.generation, *key) not in self.world.succeeded, f"{node.name} at {key[1]!r} had succeeded, and runs again"
+        assert (run.item, run.generation, *key) not in self.world.succeeded, (
+            f"{node.name} at {key[1]!r} had succeeded, and runs again"
+        )
         drawn = random.Random(f"{run.key.partition('.')[2] or run.key} {key}").random()
         live, attempt = run.live[key], invocation.attempt
         if self.order == "any" and self.rng.random() < 0.05:
             self.apply(run, Returned(key, attempt))
             return
         if drawn < self.world.fault and not live.failures and not live.crashes:
-            fails = node.step.policy.retry.attempts > 1 and (node.step.policy.effects == "unsafe" or drawn * 1e6 % 2 < 1)
+            fails = node.step.policy.retry.attempts > 1 and (
+                node.step.policy.effects == "unsafe" or drawn * 1e6 % 2 < 1
+            )
             kind: Any = "transient" if fails else "crash"
             self.apply(run, Failed(key, attempt, Failure(kind, "Drawn", "drawn"), 0.5))
             return
@@ -360,8 +463,13 @@ class Driver:
             failure = failure_of(error, node.step.policy.retry.never)
             self.apply(run, Failed(key, attempt, failure, 0.5, usage=usage, cost=cost / MICRO))
         else:
-            judges = any(one.kind == "refine" and one.spec.until == node.index for one in run.graph.nodes)  # always small
-            value = self.world.store.keep(output, node.listed) if drawn > 0.8 and not judges else output
+            # always small
+            judges = any(
+                one.kind == "refine" and one.spec.until == node.index for one in run.graph.nodes
+            )
+            value = (
+                self.world.store.keep(output, node.listed) if drawn > 0.8 and not judges else output
+            )
             self.apply(run, Succeeded(key, attempt, value, 0.0, usage, cost / MICRO))
 
     def _call(self, run: ItemRun, invocation: Invocation) -> bytes:
@@ -388,13 +496,21 @@ class Driver:
     def _outside(self) -> bool:
         """A person decides, or an event comes; whether there was anything to answer."""
         mail, now = self.world.ledger.mail, self.world.clock.now_ms()
-        open_ = self.world.query("select id, digest, shown, shown_artifact from waits where kind = 'review' and state = 'open'")
+        open_ = self.world.query(
+            "select id, digest, shown, shown_artifact from waits where kind = 'review' and "
+            "state = 'open'"
+        )
         for review, digest, inline, artifact in open_:
-            shown = inline if artifact is None else self.world.store.fetch(decode_reference(artifact))
+            shown = (
+                inline if artifact is None else self.world.store.fetch(decode_reference(artifact))
+            )
             answer = self.world.decide(json.loads(shown))
             if mail.decide(review, answer, digest, "anna", ("boss",), now) != "decided":
                 mail.decide(review, answer, digest, "ben", (), now)
-        keys = self.world.query("select distinct key, name from waits where kind = 'event' and state = 'open' and fresh = 0")
+        keys = self.world.query(
+            "select distinct key, name from waits where kind = 'event' and state = 'open' and "
+            "fresh = 0"
+        )
         for key, name in keys:
             data = json.dumps(self.world.tell(key)).encode()
             mail.publish([Published(f"{name} {key} {now}", name, "test", key, now, data)])
@@ -408,7 +524,9 @@ class Driver:
         if wake is not None:
             wakes.append(wake)
         if not wakes or min(wakes) >= 1 << 52:
-            assert not self.runs, f"{[run.key for run in self.runs.values()]} are held, and nothing happens"
+            assert not self.runs, (
+                f"{[run.key for run in self.runs.values()]} are held, and nothing happens"
+            )
             return False
         self.world.clock.advance(max(min(wakes) - self.world.clock.now_ms(), 0))
         return True
@@ -418,7 +536,12 @@ def check(run: ItemRun) -> None:
     """What is true of a run between two events."""
     if run.closed:
         return
-    sets = [run.ready, run.starting, run.running, {key for key, live in run.live.items() if live.state == "waiting"}]
+    sets = [
+        run.ready,
+        run.starting,
+        run.running,
+        {key for key, live in run.live.items() if live.state == "waiting"},
+    ]
     for number, one in enumerate(sets):
         for other in sets[number + 1 :]:
             assert not one & other, f"{run.key}: a task is twice: {one & other}"
@@ -426,7 +549,9 @@ def check(run: ItemRun) -> None:
     assert run.ending != "dead" or run.unstored, run.key
     for (region, path), scope in run.scopes.items():
         assert 0 <= scope.active <= scope.left, (run.key, region, path, scope)
-    assert set(run.unstored) <= {(want.node, want.path) for want in run.wanted if want.purpose == "output"}
+    assert set(run.unstored) <= {
+        (want.node, want.path) for want in run.wanted if want.purpose == "output"
+    }
 
 
 def _checked(one: Todo, store: MemoryStore) -> Answered:

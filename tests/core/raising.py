@@ -16,7 +16,17 @@ from holdfast.core.item_run import ItemRun
 from holdfast.engine import values
 from holdfast.model.claimed import Claimed
 
-MADE = ("__init__", "__eq__", "__repr__", "__hash__", "__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__")
+MADE = (
+    "__init__",
+    "__eq__",
+    "__repr__",
+    "__hash__",
+    "__setattr__",
+    "__delattr__",
+    "__replace__",
+    "__getstate__",
+    "__setstate__",
+)
 """What a dataclass or an enumeration makes; nobody wrote it."""
 
 
@@ -32,7 +42,10 @@ ERRORS: tuple[type[Exception], ...] = (KeyError, RecursionError, MemoryError, Al
 
 def functions() -> dict[str, FunctionType]:
     """Every function and method of the core, and of what the I/O pool does for it."""
-    modules = [importlib.import_module(found.name) for found in pkgutil.walk_packages(holdfast.core.__path__, "holdfast.core.")]
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(holdfast.core.__path__, "holdfast.core.")
+    ]
     found: dict[str, FunctionType] = {}
     for module in [*modules, values]:
         short = module.__name__.removeprefix("holdfast.")
@@ -47,10 +60,18 @@ def _functions(space: ModuleType | type, module: ModuleType) -> dict[str, Functi
         inner = one.fget if isinstance(one, property) else getattr(one, "__wrapped__", one)
         if inspect.isclass(one) and space is module and one.__module__ == module.__name__:
             if not getattr(one, "_is_protocol", False):
-                found |= {f"{name}.{method}": function for method, function in _functions(one, module).items()}
-        elif isinstance(inner, FunctionType) and inner.__module__ == module.__name__ and name not in MADE:  # noqa: SIM102
-            if inner.__code__.co_filename == module.__file__ and not inner.__code__.co_freevars:
-                found[name] = inner
+                found |= {
+                    f"{name}.{method}": function
+                    for method, function in _functions(one, module).items()
+                }
+        elif (
+            isinstance(inner, FunctionType)
+            and inner.__module__ == module.__name__
+            and name not in MADE
+            and inner.__code__.co_filename == module.__file__
+            and not inner.__code__.co_freevars
+        ):
+            found[name] = inner
     return found
 
 
@@ -59,7 +80,8 @@ Hook = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 @contextmanager
 def hooked(function: FunctionType, hook: Hook) -> Iterator[None]:
-    """Call a hook instead of a function, whoever holds the function, with the function as it was."""
+    """Call a hook instead of a function, whoever holds the function, with the function as it
+    was."""
     name = f"hook_{id(function)}"
     made: dict[str, Any] = {}
     exec(f"def hooked(*given, **named):\n    return {name}(given, named)", made)  # noqa: S102 - the function stays the same object
@@ -105,7 +127,9 @@ class Fault:
         self.key, self.error, self.after = key, error, after
         self.raised = False
 
-    def __call__(self, original: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def __call__(
+        self, original: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any:
         if self.raised or driven(given) != self.key:
             return original(*given, **named)
         if self.after:

@@ -1,4 +1,5 @@
-"""A success whose output is still being stored is not forgotten when its item ends: nothing that is unsafe is repeated for that."""
+"""A success whose output is still being stored is not forgotten when its item ends: nothing that is
+unsafe is repeated for that."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def fastest(bill: Bill) -> tuple[str | None, str | None]:
 
 
 def going(one: Pipeline[Any, Any]) -> ItemRun:
-    """An item both of whose branches run, and of whose first one the large output is being stored."""
+    """An item both of whose branches run, and of whose first one the large output is being
+    stored."""
     run = ItemRun(1, 1, one.graph, one.name, "1", "a", 1, encode(Bill("a")), COMBINATORS)
     plan = begin(run, 0)
     start(run, plan.ready, 0, plan)
@@ -98,7 +100,9 @@ def going(one: Pipeline[Any, Any]) -> ItemRun:
 
 def key_of(run: ItemRun, name: str) -> tuple[int, str]:
     """The task of a step."""
-    return next(node.index for node in run.graph.nodes if node.step is not None and node.step.name == name), ""
+    return next(
+        node.index for node in run.graph.nodes if node.step is not None and node.step.name == name
+    ), ""
 
 
 def told_of(run: ItemRun, event: Event, at: int = 1000) -> Plan:
@@ -130,11 +134,17 @@ def test_an_item_that_has_spent_its_budget_ends_when_the_output_is_stored() -> N
     run = going(paid_and_told)
     run.budget = 1.0
     plan = told_of(run, Succeeded(key_of(run, "look"), 1, b'"x"', cost=2.0))
-    assert ([one.failure.error for one in plan.letters], plan.state, plan.ready) == (["BudgetExceeded"], None, ())
+    assert ([one.failure.error for one in plan.letters], plan.state, plan.ready) == (
+        ["BudgetExceeded"],
+        None,
+        (),
+    )
     away = stored(run)
     away.value, away.unavailable = None, True
     plan = told_of(run, away)
-    assert ([want.purpose for want, _ in plan.jobs], run.closed) == (["output"], False), "it waits for the store"
+    assert ([want.purpose for want, _ in plan.jobs], run.closed) == (["output"], False), (
+        "it waits for the store"
+    )
     plan = told_of(run, stored(run))
     assert (rows(plan), plan.state, plan.letters) == ([(0, "succeeded", STORED)], "dead", ())
 
@@ -143,9 +153,14 @@ def test_what_a_join_did_not_wait_for_stays_a_success() -> None:
     run = going(fastest)
     plan = told_of(run, Succeeded(key_of(run, "look"), 1, b'"x"'))
     assert plan.state is None, "the output of the other branch is being stored"
-    assert key_of(run, "pay") not in [(one.node, one.place) for one in plan.settled], "it is not cancelled"
+    assert key_of(run, "pay") not in [(one.node, one.place) for one in plan.settled], (
+        "it is not cancelled"
+    )
     plan = told_of(run, stored(run))
-    assert ((key_of(run, "pay")[0], "succeeded", STORED) in rows(plan), plan.state) == (True, "completed")
+    assert ((key_of(run, "pay")[0], "succeeded", STORED) in rows(plan), plan.state) == (
+        True,
+        "completed",
+    )
 
 
 def test_a_deadline_ends_it_and_nothing_repeats_what_is_unsafe() -> None:
@@ -154,7 +169,10 @@ def test_a_deadline_ends_it_and_nothing_repeats_what_is_unsafe() -> None:
     plan = told_of(run, DeadlinePassed(), 2000)
     (letter,) = plan.letters
     assert (plan.state, letter.node) == ("dead", key_of(run, "look")[0])
-    assert "its output could not be stored and is not kept: pay (unsafe: a redrive does not repeat it" in letter.failure.message
+    assert (
+        "its output could not be stored and is not kept: pay (unsafe: a redrive does not repeat it"
+        in letter.failure.message
+    )
     assert sorted(rows(plan)) == [(0, "succeeded", None), (1, "dead", None)]
 
 
@@ -171,7 +189,11 @@ def test_a_deadline_while_it_waits_to_end_is_a_letter_of_what_is_lost() -> None:
     told_of(run, Failed(key_of(run, "look"), 1, Failure("bad-input", "E", "no")))
     run.deadline = 2000
     plan = told_of(run, DeadlinePassed(), 2000)
-    assert (plan.state, [one.node for one in plan.letters], rows(plan)) == ("dead", [0], [(0, "succeeded", None)])
+    assert (plan.state, [one.node for one in plan.letters], rows(plan)) == (
+        "dead",
+        [0],
+        [(0, "succeeded", None)],
+    )
 
 
 def test_a_deadline_takes_no_result_that_is_there() -> None:
@@ -215,10 +237,15 @@ def test_a_contained_failure_waits_for_outputs() -> None:
 def test_a_failure_while_a_large_success_is_taken_up_forgets_it_neither() -> None:
     run = going(paid)
     event = Succeeded(key_of(run, "look"), 1, LARGE, ran_s=0.5)
-    assert [want.node for want, _ in buried(run, event).jobs] == [key_of(run, "pay")[0], key_of(run, "look")[0]]
+    assert [want.node for want, _ in buried(run, event).jobs] == [
+        key_of(run, "pay")[0],
+        key_of(run, "look")[0],
+    ]
 
 
-def test_a_failure_while_a_stored_output_is_taken_up_forgets_it_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_while_a_stored_output_is_taken_up_forgets_it_neither(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = going(paid)
     event = stored(run)
 
@@ -236,7 +263,10 @@ def test_a_deadline_buries_it_without_outputs() -> None:
     run = going(paid)
     plan = buried(run)
     go_on(run, DeadlinePassed(), plan)
-    assert "its output could not be stored and is not kept: pay (unsafe" in plan.letters[0].failure.message
+    assert (
+        "its output could not be stored and is not kept: pay (unsafe"
+        in plan.letters[0].failure.message
+    )
     assert (rows(plan), run.unstored) == ([(0, "succeeded", None)], {})
 
 
@@ -261,6 +291,13 @@ def test_a_transactional_success_whose_output_is_not_stored_is_repeated() -> Non
     plan = told_of(run, Succeeded(key, 1, LARGE, cost=0.5, transaction=object()))
     assert not plan.settles(key), "so the runner rolls its transaction back"
     assert (rows(plan), plan.letters, run.unstored, plan.jobs) == ([], (), {}, ())
-    assert [(one.failure.error_class, one.failure.error, one.charged) for one in plan.failed] == [("infrastructure", "StoreUnavailable", False)]
-    assert (run.live[key].state, run.live[key].failures, run.live[key].wake_at > 1000, run.spent) == ("retrying", 0, True, 0.5)
+    assert [(one.failure.error_class, one.failure.error, one.charged) for one in plan.failed] == [
+        ("infrastructure", "StoreUnavailable", False)
+    ]
+    assert (
+        run.live[key].state,
+        run.live[key].failures,
+        run.live[key].wake_at > 1000,
+        run.spent,
+    ) == ("retrying", 0, True, 0.5)
     assert plan.wakes == (key,)

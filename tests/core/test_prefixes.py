@@ -1,4 +1,5 @@
-"""Whatever happens next, and wherever it is cut off: a run that is rebuilt from its rows ends as one that was never cut off."""
+"""Whatever happens next, and wherever it is cut off: a run that is rebuilt from its rows ends as
+one that was never cut off."""
 
 from __future__ import annotations
 
@@ -30,7 +31,12 @@ SPARE = SqliteLedger(":memory:")
 
 def fresh(one: Pipeline[Any, Any], fault: float = 0.0) -> World:
     """A world of one pipeline, in which people and events answer as plain Python does."""
-    return World([one], lambda shown: {"number": person(shown[0])}, lambda key: {"number": news(key)}, fault=fault)
+    return World(
+        [one],
+        lambda shown: {"number": person(shown[0])},
+        lambda key: {"number": news(key)},
+        fault=fault,
+    )
 
 
 def small(patch: pytest.MonkeyPatch, limit: int) -> None:
@@ -39,16 +45,31 @@ def small(patch: pytest.MonkeyPatch, limit: int) -> None:
         patch.setattr(f"holdfast.{module}.INLINE_LIMIT", limit)
 
 
-@given(PIPELINES, st.integers(0, 12), st.integers(0, 10**6), st.sampled_from([2, 3, 8, 64_000]), st.sampled_from([0.0, 0.3]))
+@given(
+    PIPELINES,
+    st.integers(0, 12),
+    st.integers(0, 10**6),
+    st.sampled_from([2, 3, 8, 64_000]),
+    st.sampled_from([0.0, 0.3]),
+)
 @ANY
-def test_a_run_cut_off_anywhere_ends_as_plain_python(one: Pipeline[int, int], payload: int, seed: int, limit: int, fault: float) -> None:
+def test_a_run_cut_off_anywhere_ends_as_plain_python(
+    one: Pipeline[int, int], payload: int, seed: int, limit: int, fault: float
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small(patch, limit)
         expected = plainly(one, payload)
         cut_anywhere(fresh(one, fault), one, payload, seed, expected)
 
 
-def cut_anywhere(world: World, one: Pipeline[Any, Any], payload: Any, seed: int, expected: Any, flags: bool = False) -> dict[str, Any]:
+def cut_anywhere(
+    world: World,
+    one: Pipeline[Any, Any],
+    payload: Any,
+    seed: int,
+    expected: Any,
+    flags: bool = False,
+) -> dict[str, Any]:
     """Run it, with a crash after each plan that is written; what became of it without a crash."""
     item = world.admit(one, payload)
     rests: list[dict[str, Any]] = []

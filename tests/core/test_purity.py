@@ -29,9 +29,32 @@ from tests.patterns.random_graphs import PIPELINES, plainly
 
 TOUCHING: dict[Any, tuple[str, ...]] = {
     builtins: ("open", "input", "print"),
-    os: ("open", "stat", "lstat", "listdir", "scandir", "read", "write", "urandom", "getpid", "system", "fork", "replace", "mkdir"),
+    os: (
+        "open",
+        "stat",
+        "lstat",
+        "listdir",
+        "scandir",
+        "read",
+        "write",
+        "urandom",
+        "getpid",
+        "system",
+        "fork",
+        "replace",
+        "mkdir",
+    ),
     socket: ("socket", "create_connection", "getaddrinfo"),
-    time: ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "sleep", "localtime", "gmtime"),
+    time: (
+        "time",
+        "time_ns",
+        "monotonic",
+        "monotonic_ns",
+        "perf_counter",
+        "sleep",
+        "localtime",
+        "gmtime",
+    ),
     random: ("random", "randint", "choice", "getrandbits", "uniform"),
     random.Random: ("random", "getrandbits", "randrange", "choice"),
     secrets: ("token_bytes", "token_hex", "randbelow"),
@@ -74,7 +97,8 @@ def _refusal(name: str) -> Callable[..., Any]:
 
 @contextmanager
 def pure() -> Iterator[list[str]]:
-    """Every call that the driver makes into the core is made while nothing can be touched; says which were made."""
+    """Every call that the driver makes into the core is made while nothing can be touched; says
+    which were made."""
     made: list[str] = []
 
     def guarded(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,7 +117,9 @@ def pure() -> Iterator[list[str]]:
 
 @given(PIPELINES, st.integers(0, 12), st.integers(0, 10**6), st.sampled_from([3, 64_000]))
 @ANY
-def test_random_graphs_touch_nothing(one: Pipeline[int, int], payload: int, seed: int, limit: int) -> None:
+def test_random_graphs_touch_nothing(
+    one: Pipeline[int, int], payload: int, seed: int, limit: int
+) -> None:
     plainly(one, payload)
     with pytest.MonkeyPatch.context() as patch:
         small(patch, limit)
@@ -109,11 +135,17 @@ SAMPLES = [one for one in vars(pattern_samples).values() if isinstance(one, Pipe
 
 @pytest.mark.parametrize("one", SAMPLES, ids=lambda one: one.name)
 @pytest.mark.parametrize("limit", [8, 64_000])
-def test_the_samples_touch_nothing(one: Pipeline[Any, Any], limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_samples_touch_nothing(
+    one: Pipeline[Any, Any], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small(monkeypatch, limit)
     world = World(
         [one],
-        lambda shown: {"verdict": "bury"} if one.name in ("wired", "asking") else {"verdict": "pay", "amount": 1},
+        lambda shown: (
+            {"verdict": "bury"}
+            if one.name in ("wired", "asking")
+            else {"verdict": "pay", "amount": 1}
+        ),
         lambda key: {"claim": key, "amount": 5},
     )
     payload: Any = {"id": "a", "amount": 6, "words": "quick fails", "folder": "/nowhere"}

@@ -1,4 +1,5 @@
-"""A task that is suspected of its runner's death stays suspected, whatever it waits for meanwhile."""
+"""A task that is suspected of its runner's death stays suspected, whatever it waits for
+meanwhile."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def polling(number: int) -> int:
         (LiveTask(0, "", "retrying", 1, wake_at=90_000), 0),
     ],
 )
-def test_what_was_suspected_before_a_claim_is_suspected_after_it(live: LiveTask, suspect: int) -> None:
+def test_what_was_suspected_before_a_claim_is_suspected_after_it(
+    live: LiveTask, suspect: int
+) -> None:
     claimed = Claimed(1, 2, 1, "17", 1, b"17", 0, None, [])
     claimed.live.append(live)
     run = fresh(claimed, polling)

@@ -29,7 +29,9 @@ def test_its_code_runs(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_is_there_with_its_options(page: str) -> None:
     known = typer.main.get_command(app)
-    lines = re.findall(r"^holdfast [^\n#]*|`holdfast [^`]*`", (DOCS / page).read_text(), re.MULTILINE)
+    lines = re.findall(
+        r"^holdfast [^\n#]*|`holdfast [^`]*`", (DOCS / page).read_text(), re.MULTILINE
+    )
     assert len(lines) > 5
     for line in lines:
         words = line.strip("`").split()[1:]
@@ -46,13 +48,28 @@ def test_every_condition_of_the_table_can_be_read() -> None:
     conditions = [word for row in table for word in re.findall(r"`(\w+:)`", row)]
     assert len(conditions) >= 12
     for condition in conditions:
-        given = {"state:": "dead", "operation:": "1", "dearer:": "0.5", **dict.fromkeys(("older:", "younger:", "slower:", "faster:"), "2h")}
+        given = {
+            "state:": "dead",
+            "operation:": "1",
+            "dearer:": "0.5",
+            **dict.fromkeys(("older:", "younger:", "slower:", "faster:"), "2h"),
+        }
         parse_filter([f"{condition}{given.get(condition, 'x')}"])
 
 
 def test_the_runbooks_of_the_example_are_as_they_are_written_now(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "holdfast", "runbook", "examples.claims.pipeline:claims", "-o", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "holdfast",
+        "runbook",
+        "examples.claims.pipeline:claims",
+        "-o",
+        str(tmp_path),
+    ]
     subprocess.run(command, check=True, capture_output=True, cwd=DOCS.parent)
     written = {file.name: file.read_text() for file in (tmp_path / "claims").iterdir()}
     kept = {file.name: file.read_text() for file in (DOCS / "operations" / "claims").iterdir()}
-    assert kept == written, "write them anew: holdfast runbook examples.claims.pipeline:claims -o docs/operations"
+    assert kept == written, (
+        "write them anew: holdfast runbook examples.claims.pipeline:claims -o docs/operations"
+    )

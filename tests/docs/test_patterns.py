@@ -18,6 +18,20 @@ def test_its_code_runs() -> None:
 
 
 def test_every_combinator_is_described() -> None:
-    for name in ("gather", "each", "route", "refine", "first_ok", "review", "emit", "wait_for", "on", "child", "branch", "Artifact", "Keep"):
+    for name in (
+        "gather",
+        "each",
+        "route",
+        "refine",
+        "first_ok",
+        "review",
+        "emit",
+        "wait_for",
+        "on",
+        "child",
+        "branch",
+        "Artifact",
+        "Keep",
+    ):
         assert hasattr(holdfast, name)
         assert re.search(rf"`@?{name}\b|`.*\b{name}\(", TEXT), name

@@ -1,4 +1,5 @@
-"""The README's own pipeline runs as it stands there, and its first two blocks are one command line each."""
+"""The README's own pipeline runs as it stands there, and its first two blocks are one command line
+each."""
 
 from __future__ import annotations
 
@@ -28,10 +29,22 @@ def test_quick_start_is_two_lines() -> None:
 def test_the_ten_line_pipeline_runs(tmp_path: Path) -> None:
     (tmp_path / "words.py").write_text(blocks("python")[0])
     environment = {**os.environ, "HOLDFAST_WORKERS": "1", "HOLDFAST_HOME": str(tmp_path / "home")}
-    commands = [line.removeprefix("$ ") for block in blocks("console") for line in block.splitlines() if line.startswith("$ holdfast")]
+    commands = [
+        line.removeprefix("$ ")
+        for block in blocks("console")
+        for line in block.splitlines()
+        if line.startswith("$ holdfast")
+    ]
     assert commands[0].startswith("holdfast run words.py")
     for command in commands:
         done = subprocess.run(
-            f"{sys.executable} -m {command}", shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+            f"{sys.executable} -m {command}",
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

@@ -29,7 +29,8 @@ def run() -> ItemRun:
 
 
 def test_again_is_written_with_the_end_of_the_wait(run: ItemRun) -> None:
-    """A kill campaign found items that waited for ever: the wait was over in the ledger, and the task still waited."""
+    """A kill campaign found items that waited for ever: the wait was over in the ledger, and the
+    task still waited."""
     plan = apply(run, Answered((0, ""), verdict="retry"), Plan(1, 1, 5000))
     assert plan.more is not None
     assert plan.more.ended == ((0, ""),)
@@ -43,6 +44,8 @@ def test_done_settles_it_with_the_value(run: ItemRun) -> None:
 
 
 def test_an_answer_to_an_earlier_generation_changes_nothing(run: ItemRun) -> None:
-    plan = apply(run, Answered((0, ""), generation=7, value=b'"x"', verdict="done"), Plan(1, 1, 5000))
+    plan = apply(
+        run, Answered((0, ""), generation=7, value=b'"x"', verdict="done"), Plan(1, 1, 5000)
+    )
     assert not plan.anything
     assert run.live[0, ""].state == "waiting"

@@ -55,7 +55,9 @@ def paid(key: str) -> int:
     return both(pay(key), look(key))
 
 
-def test_an_item_is_buried_when_what_has_succeeded_is_stored(app: App, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_item_is_buried_when_what_has_succeeded_is_stored(
+    app: App, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     away, waited, stored = [True], [], DirectoryStore.put
 
     def put(*given: Any) -> str:
@@ -86,7 +88,9 @@ def test_an_item_is_buried_when_what_has_succeeded_is_stored(app: App, run: Run,
     assert RAN["pay"] == 1, "it had succeeded"
 
 
-def test_a_redrive_after_a_deadline_does_not_repeat_what_is_unsafe(app: App, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redrive_after_a_deadline_does_not_repeat_what_is_unsafe(
+    app: App, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def put(*given: Any) -> str:
         raise LedgerUnavailableError("the store is away")
 
@@ -102,6 +106,14 @@ def test_a_redrive_after_a_deadline_does_not_repeat_what_is_unsafe(app: App, run
     app.redrive([letter["letter"]])
     assert run(hurried)["dead"] == 1
     (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["step"], letter["error"], RAN["pay"], RAN["look"]) == ("both", "ValueCleared", 1, 1)
-    assert "could not be stored before its item ended: restart the item from 'pay'" in letter["message"]
+    assert (letter["step"], letter["error"], RAN["pay"], RAN["look"]) == (
+        "both",
+        "ValueCleared",
+        1,
+        1,
+    )
+    assert (
+        "could not be stored before its item ended: restart the item from 'pay'"
+        in letter["message"]
+    )
     assert app.reads().audit(0)["balanced"]

@@ -66,7 +66,9 @@ def test_a_lost_answer_is_re_read_not_written_twice() -> None:
     assert ledger.written == [1, 2]
 
 
-@pytest.mark.parametrize("error", [LedgerError("the re-read failed too"), TypeError("a fault of the driver")])
+@pytest.mark.parametrize(
+    "error", [LedgerError("the re-read failed too"), TypeError("a fault of the driver")]
+)
 def test_a_re_read_that_fails_in_its_own_way_does_not_end_the_committer(error: Exception) -> None:
     ledger, asked = Scripted("lost"), []
     confirm = ledger.confirm
@@ -102,14 +104,21 @@ def test_a_group_with_a_culprit_is_halved_until_it_stands_alone() -> None:
     answers = writer.write(group(1, 2, 13, 4, 5))
     assert [isinstance(one, Refused) for one in answers] == [False, False, True, False, False]
     assert ledger.written == [1, 2, 4, 5]
-    assert ledger.commands == sorted(set(ledger.commands)), "each transaction has a command of its own"
+    assert ledger.commands == sorted(set(ledger.commands)), (
+        "each transaction has a command of its own"
+    )
 
 
 def test_what_follows_refused_rows_of_an_item_is_held_back() -> None:
     ledger = Scripted()
     writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
     answers = writer.write(group(1, 13, 2, 13))
-    assert [one.behind if isinstance(one, Refused) else one for one in answers] == ["held", False, "held", True]
+    assert [one.behind if isinstance(one, Refused) else one for one in answers] == [
+        "held",
+        False,
+        "held",
+        True,
+    ]
     assert ledger.written == [1, 2]
 
 
@@ -121,8 +130,13 @@ def test_until_it_is_buried() -> None:
     answered.clear()
     committer.hand_over([entry(13), entry(13, final=True), entry(6)])
     committer.stop()
-    answers = [(one.plan.item, answer.behind if isinstance(answer, Refused) else answer) for one, answer in of_each(committer)]
-    assert sorted(map(str, answers)) == sorted(map(str, [(13, False), (13, True), (5, "held"), (13, True), (13, False), (6, "held")]))
+    answers = [
+        (one.plan.item, answer.behind if isinstance(answer, Refused) else answer)
+        for one, answer in of_each(committer)
+    ]
+    assert sorted(map(str, answers)) == sorted(
+        map(str, [(13, False), (13, True), (5, "held"), (13, True), (13, False), (6, "held")])
+    )
     assert ledger.written == [5, 6], "this ledger takes nothing of item 13, not even its end"
 
 
@@ -134,13 +148,15 @@ def test_and_nothing_of_a_later_claim() -> None:
     answered.clear()
     committer.hand_over([entry(4), entry(4, fence=2), entry(4, fence=2)])
     committer.stop()
-    answers = [answer.behind if isinstance(answer, Refused) else answer for _, answer in of_each(committer)]
+    answers = [
+        answer.behind if isinstance(answer, Refused) else answer for _, answer in of_each(committer)
+    ]
     assert answers == [False, True, "held", "held"]
 
 
 def test_a_committer_that_cannot_go_on_says_so() -> None:
     ledger, answered = Scripted(), threading.Event()
-    ledger.commit = lambda *given: []  # type: ignore[method-assign, assignment]
+    ledger.commit = lambda *given: []  # type: ignore[method-assign]
     committer = Committer(ledger, 1, answered.set)  # type: ignore[arg-type]
     committer.hand_over([entry(1), entry(2)])
     assert answered.wait(60)
@@ -192,7 +208,8 @@ def test_a_lost_answer_says_nothing_about_another_group() -> None:
 
 
 class LetsGo(Scripted):
-    """A ledger in which the row of item 7 is held until the first half of a group has met it, and which refuses item 13."""
+    """A ledger in which the row of item 7 is held until the first half of a group has met it, and
+    which refuses item 13."""
 
     def commit(self, incarnation: int, command: int, group: list[Transition]) -> list[Any]:
         if any(one.item == 7 for one in group) and len(self.commands) < 3:
@@ -205,7 +222,11 @@ def test_what_follows_on_held_rows_waits_with_them_when_a_group_is_halved() -> N
     ledger = LetsGo()
     writer = GroupWriter(ledger, 1)  # type: ignore[arg-type]
     answers = writer.write(group(7, 7, 13))
-    assert [one if isinstance(one, str) else "refused" for one in answers] == ["busy", "busy", "refused"]
+    assert [one if isinstance(one, str) else "refused" for one in answers] == [
+        "busy",
+        "busy",
+        "refused",
+    ]
     assert ledger.written == []
 
 

@@ -1,4 +1,5 @@
-"""An item whose artifacts are missing is dead, and says which; it neither hangs nor takes others along, and goes on when they are back."""
+"""An item whose artifacts are missing is dead, and says which; it neither hangs nor takes others
+along, and goes on when they are back."""
 
 from __future__ import annotations
 
@@ -31,7 +32,10 @@ def test_an_item_without_its_artifact_is_dead_and_goes_on_when_it_is_back(app: A
     artifact.unlink()
     app.run([counted])
     with closing(app.reads()) as reads:
-        assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {"large": "dead", "small": "completed"}
+        assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {
+            "large": "dead",
+            "small": "completed",
+        }
         (letter,) = reads.letters(None, "open", 9)
         assert letter["error_class"] == "bad-input"
         assert artifact.parent.name + artifact.name in letter["message"]
@@ -40,4 +44,7 @@ def test_an_item_without_its_artifact_is_dead_and_goes_on_when_it_is_back(app: A
     app.redrive([letter["letter"]])
     app.run([counted])
     with closing(app.reads()) as reads:
-        assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {"large": "completed", "small": "completed"}
+        assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {
+            "large": "completed",
+            "small": "completed",
+        }

@@ -43,7 +43,15 @@ KEPT = Policy(retry=Retry(attempts=3, base="10s"), optional=True, flag="f", exha
         ("cancelled", True, 1, 0, "cancel", "cancel", "cancel"),
     ],
 )
-def test_table(error_class: ErrorClass, charged: bool, failures: int, crashes: int, required: str, optional: str, kept: str) -> None:
+def test_table(
+    error_class: ErrorClass,
+    charged: bool,
+    failures: int,
+    crashes: int,
+    required: str,
+    optional: str,
+    kept: str,
+) -> None:
     task = LiveTask(0, "", "running", attempt=1, failures=failures, crashes=crashes)
     for policy, wanted in ((REQUIRED, required), (OPTIONAL, optional), (KEPT, kept)):
         assert decide(Failure(error_class, "E", "m"), charged, task, policy, 0.5).action == wanted
@@ -53,7 +61,9 @@ def test_what_the_infrastructure_fails_is_repeated_ever_more_slowly_and_charged_
     waits = []
     for attempt in (1, 2, 3, 8, 9, 10_000):
         task = LiveTask(0, "", "running", attempt=attempt + 2, failures=1, crashes=1)
-        verdict = decide(Failure("infrastructure", "OSError", "I/O error"), True, task, REQUIRED, 0.5)
+        verdict = decide(
+            Failure("infrastructure", "OSError", "I/O error"), True, task, REQUIRED, 0.5
+        )
         assert verdict.action == "again"
         waits.append(verdict.delay_s)
     assert waits == [0.5, 1.0, 2.0, 60.0, 60.0, 60.0]
@@ -64,7 +74,10 @@ def test_retry_after_is_honoured_and_models_are_retried_sooner() -> None:
     assert decide(Failure("transient", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 5.0
     assert decide(Failure("model", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 1.0
     assert decide(Failure("bug", "E", "m"), True, task, REQUIRED, 0.5).delay_s == 1.0
-    assert decide(Failure("transient", "E", "m", retry_after=90), True, task, REQUIRED, 0.5).delay_s == 90
+    assert (
+        decide(Failure("transient", "E", "m", retry_after=90), True, task, REQUIRED, 0.5).delay_s
+        == 90
+    )
 
 
 def test_a_programming_error_has_one_retry_of_its_own() -> None:
@@ -73,16 +86,31 @@ def test_a_programming_error_has_one_retry_of_its_own() -> None:
     bug = Failure("bug", "TypeError", "m")
 
     def after(policy: Policy, failures: int, others: int) -> str:
-        return decide(bug, True, LiveTask(0, "", "running", failures=failures, others=others), policy, 0.5).action
+        return decide(
+            bug, True, LiveTask(0, "", "running", failures=failures, others=others), policy, 0.5
+        ).action
 
     assert after(once, 1, 0) == "bury", "who wants one attempt gets one"
     assert [after(many, failures, 0) for failures in (1, 2)] == ["retry", "bury"]
-    assert [after(many, failures, 3) for failures in (4, 5)] == ["retry", "bury"], "what passed by itself before is not counted"
+    assert [after(many, failures, 3) for failures in (4, 5)] == ["retry", "bury"], (
+        "what passed by itself before is not counted"
+    )
     assert after(REQUIRED, 3, 2) == "bury", "the step's own limit holds as well"
 
 
 @pytest.mark.parametrize("error_class", get_args(ErrorClass))
 def test_what_is_unsafe_and_began_is_never_repeated_by_itself(error_class: ErrorClass) -> None:
     unsafe = Policy(retry=Retry(attempts=9), effects="unsafe")
-    action = decide(Failure(error_class, "E", "m"), True, LiveTask(0, "", "running", failures=1, crashes=1), unsafe, 0.5).action
-    assert action == {"cancelled": "cancel", "bad-input": "bury", "deadline": "bury", "budget": "bury"}.get(error_class, "review")
+    action = decide(
+        Failure(error_class, "E", "m"),
+        True,
+        LiveTask(0, "", "running", failures=1, crashes=1),
+        unsafe,
+        0.5,
+    ).action
+    assert action == {
+        "cancelled": "cancel",
+        "bad-input": "bury",
+        "deadline": "bury",
+        "budget": "bury",
+    }.get(error_class, "review")

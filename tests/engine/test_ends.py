@@ -77,7 +77,11 @@ def test_an_item_that_stands_still_is_tried_again_once_in_a_while(ends: Ends) ->
     clock: Any = ends._clock
     _, final = entries()
     final.run.unstored.clear()
-    assert [ends.refused(final, Refused("no"), 0) is not None for _ in range(3)] == [True, True, False]
+    assert [ends.refused(final, Refused("no"), 0) is not None for _ in range(3)] == [
+        True,
+        True,
+        False,
+    ]
     assert ends.frozen() == 1
     assert list(ends.tried_again(0)) == [], "not at once"
     clock.advance(61_000)

@@ -1,4 +1,5 @@
-"""Intake takes what has gathered, hands on what the source raised, and never waits for a source that blocks."""
+"""Intake takes what has gathered, hands on what the source raised, and never waits for a source
+that blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An executor that raises, or a plan that cannot be carried out, costs one item at most: no slot, and no other executor."""
+"""An executor that raises, or a plan that cannot be carried out, costs one item at most: no slot,
+and no other executor."""
 
 from __future__ import annotations
 
@@ -54,8 +55,13 @@ def doubled(key: str) -> str:
     return both(waits(key), waits(key))
 
 
-@pytest.mark.parametrize("raising", ["holdfast.executors.processes.ProcessExecutor", "holdfast.executors.threads.ThreadExecutor"])
-def test_an_executor_that_cannot_stop_an_attempt_keeps_no_other_from_it(raising: str, app: App, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "raising",
+    ["holdfast.executors.processes.ProcessExecutor", "holdfast.executors.threads.ThreadExecutor"],
+)
+def test_an_executor_that_cannot_stop_an_attempt_keeps_no_other_from_it(
+    raising: str, app: App, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def cancel(*given: Any) -> None:
         raise OSError("it cannot be stopped")
 
@@ -69,10 +75,14 @@ def test_an_executor_that_cannot_stop_an_attempt_keeps_no_other_from_it(raising:
 
 def free_at_the_end(app: App, sessions: list[Any]) -> bool:
     """Whether every slot is free."""
-    return all(one._executors["loop"]._free == app.settings.concurrency for one in sessions) and bool(sessions)
+    return all(
+        one._executors["loop"]._free == app.settings.concurrency for one in sessions
+    ) and bool(sessions)
 
 
-def test_a_plan_that_cannot_be_carried_out_gives_its_slots_back(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_cannot_be_carried_out_gives_its_slots_back(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sessions: list[Any] = []
     failed: list[int] = []
 
@@ -89,7 +99,9 @@ def test_a_plan_that_cannot_be_carried_out_gives_its_slots_back(app: App, monkey
     assert free_at_the_end(app, sessions)
 
 
-def test_an_executor_that_raises_for_one_of_several_tasks_keeps_no_slot(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_executor_that_raises_for_one_of_several_tasks_keeps_no_slot(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sessions: list[Any] = []
     reserve, asked = LoopExecutor.reserve, [0]
 

@@ -1,4 +1,5 @@
-"""The parts of a clean state: streams that take everything, what belongs to a process, what is left behind."""
+"""The parts of a clean state: streams that take everything, what belongs to a process, what is left
+behind."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from holdfast.executors.streams import Sink, text_to
 
 
 def in_a_process(code: str, folder: Path) -> str:
-    """Run code that may do anything to its process; returns what it prints to a descriptor of its own."""
+    """Run code that may do anything to its process; returns what it prints to a descriptor of its
+    own."""
     prologue = (
         "import os, sys\n"
         "said = os.dup(1)\n"
@@ -26,7 +28,14 @@ def in_a_process(code: str, folder: Path) -> str:
         "def say(*what): os.write(said, (' '.join(map(str, what)) + '\\n').encode())\n"
         "clean = CleanState(Standard())\n"
     )
-    done = subprocess.run([sys.executable, "-c", prologue + code], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", prologue + code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -50,7 +59,12 @@ def test_a_stream_takes_what_its_descriptor_does_not() -> None:
 @pytest.mark.parametrize(
     ("was", "before", "after", "becomes"),
     [
-        ({"a": 1}, {"a": 1, "attempt": 1}, {"a": 1, "attempt": 1, "module": 1}, {"a": 1, "module": 1}),
+        (
+            {"a": 1},
+            {"a": 1, "attempt": 1},
+            {"a": 1, "attempt": 1, "module": 1},
+            {"a": 1, "module": 1},
+        ),
         ({"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 2}, {"a": 1}),
         (["x"], ["attempt", "x"], ["module", "attempt", "x"], ["module", "x"]),
         (["x"], ["x"], ["x", "x"], ["x", "x"]),
@@ -59,12 +73,19 @@ def test_a_stream_takes_what_its_descriptor_does_not() -> None:
         ("was", "attempt", "module", "module"),
     ],
 )
-def test_only_what_changed_meanwhile_belongs_to_the_process(was: Any, before: Any, after: Any, becomes: Any) -> None:
+def test_only_what_changed_meanwhile_belongs_to_the_process(
+    was: Any, before: Any, after: Any, becomes: Any
+) -> None:
     assert merged(was, before, after) == becomes
 
 
-def test_a_module_keeps_what_it_does_and_the_attempt_that_imports_it_does_not(tmp_path: Path) -> None:
-    (tmp_path / "lazily.py").write_text("import os, sys, io\nos.environ['MODULE'] = 'yes'\nos.chdir('/')\nsys.stdout = io.StringIO()\n")
+def test_a_module_keeps_what_it_does_and_the_attempt_that_imports_it_does_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "lazily.py").write_text(
+        "import os, sys, io\nos.environ['MODULE'] = 'yes'\nos.chdir('/')\nsys.stdout = "
+        "io.StringIO()\n"
+    )
     said = in_a_process(
         "def body():\n"
         "    os.environ['ATTEMPT'] = 'yes'\n"
@@ -74,7 +95,8 @@ def test_a_module_keeps_what_it_does_and_the_attempt_that_imports_it_does_not(tm
         "sys.path.insert(0, os.getcwd())\n"
         "for _ in range(2):\n"
         "    clean.context().run(clean.run, body, 'step')\n"
-        "    say(os.environ.get('MODULE'), os.environ.get('ATTEMPT'), os.getcwd(), type(sys.stdout).__name__)\n"
+        "    say(os.environ.get('MODULE'), os.environ.get('ATTEMPT'), os.getcwd(), "
+        "type(sys.stdout).__name__)\n"
         "    say(sys.stderr is None, [clean.retire()])\n",
         tmp_path,
     )
@@ -83,7 +105,9 @@ def test_a_module_keeps_what_it_does_and_the_attempt_that_imports_it_does_not(tm
 
 def test_a_module_that_fails_to_import_and_one_that_imports_others(tmp_path: Path) -> None:
     (tmp_path / "inner.py").write_text("import os\nos.environ['INNER'] = 'yes'\n")
-    (tmp_path / "outer.py").write_text("import inner, os\nos.environ['OUTER'] = 'yes'\nraise RuntimeError('half way')\n")
+    (tmp_path / "outer.py").write_text(
+        "import inner, os\nos.environ['OUTER'] = 'yes'\nraise RuntimeError('half way')\n"
+    )
     said = in_a_process(
         "def body():\n"
         "    try:\n"
@@ -100,9 +124,12 @@ def test_a_module_that_fails_to_import_and_one_that_imports_others(tmp_path: Pat
     assert said.splitlines() == ["half way", "_LoaderBasics.exec_module", "yes yes"]
 
 
-def test_a_step_that_closes_every_descriptor_is_a_reason_to_replace_the_worker(tmp_path: Path) -> None:
+def test_a_step_that_closes_every_descriptor_is_a_reason_to_replace_the_worker(
+    tmp_path: Path,
+) -> None:
     said = in_a_process(
-        "clean.run(lambda: [os.close(number) for number in range(3, 60) if number != said and os.path.exists(f'/proc/self/fd/{number}')], 'step')\n"
+        "clean.run(lambda: [os.close(number) for number in range(3, 60) if number != said and "
+        "os.path.exists(f'/proc/self/fd/{number}')], 'step')\n"
         "print('still prints')\n"
         "say(bool(clean.retire()))\n",
         tmp_path,
@@ -110,7 +137,9 @@ def test_a_step_that_closes_every_descriptor_is_a_reason_to_replace_the_worker(t
     assert said == "True"
 
 
-def test_what_raises_is_the_bodys_own_error_and_the_state_is_clean_all_the_same(tmp_path: Path) -> None:
+def test_what_raises_is_the_bodys_own_error_and_the_state_is_clean_all_the_same(
+    tmp_path: Path,
+) -> None:
     said = in_a_process(
         "def body():\n"
         "    os.chdir('/')\n"
@@ -157,7 +186,9 @@ def test_open_descriptors_are_seen_by_the_lowest_that_is_free() -> None:
     assert leaks.now() == before
 
 
-def test_what_a_short_attempt_of_a_calm_step_changes_is_put_back_before_the_worker_waits(tmp_path: Path) -> None:
+def test_what_a_short_attempt_of_a_calm_step_changes_is_put_back_before_the_worker_waits(
+    tmp_path: Path,
+) -> None:
     code = (
         "import signal\n"
         "for _ in range(25): clean.restore('calm', 1e-9)\n"

@@ -114,7 +114,9 @@ def test_a_call_for_which_there_is_no_thread_is_forgotten(monkeypatch: pytest.Mo
     pool.shutdown()
 
 
-def test_what_waits_for_a_thread_that_cannot_be_replaced_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_for_a_thread_that_cannot_be_replaced_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pool, gate = DaemonPool(1, "some"), threading.Event()
     hung = pool.submit(gate.wait)
     while not hung.running():

@@ -1,4 +1,5 @@
-"""Transactional steps: what they write to one's own tables commits with their settlement, or not at all."""
+"""Transactional steps: what they write to one's own tables commits with their settlement, or not at
+all."""
 
 from __future__ import annotations
 
@@ -32,12 +33,18 @@ def app(tmp_path: Path, postgres: str) -> App:
 
 @pytest.fixture
 def bookings(postgres: str) -> Iterator[Any]:
-    """Rows of the table that the step writes to; a negative number breaks a constraint that is checked at COMMIT."""
+    """Rows of the table that the step writes to; a negative number breaks a constraint that is
+    checked at COMMIT."""
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("create table numbers (n int primary key)")
         connection.execute("insert into numbers select generate_series(0, 9)")
-        connection.execute("create table bookings (item text, number int references numbers (n) deferrable initially deferred)")
-        yield lambda: connection.execute("select item, number from bookings order by item").fetchall()
+        connection.execute(
+            "create table bookings (item text, number int references numbers (n) deferrable "
+            "initially deferred)"
+        )
+        yield lambda: connection.execute(
+            "select item, number from bookings order by item"
+        ).fetchall()
 
 
 def test_rows_and_settlement_commit_together(run: Run, app: App, bookings: Any) -> None:
@@ -49,21 +56,34 @@ def test_rows_and_settlement_commit_together(run: Run, app: App, bookings: Any) 
 
 
 def test_what_fails_after_it_wrote_leaves_nothing(run: Run, app: App, bookings: Any) -> None:
-    status = run(booked, Order("good", numbers=[1]), Order("bad", kind="bad"), Order("slow", kind="slow"), Order("deferred", kind="deferred"))
+    status = run(
+        booked,
+        Order("good", numbers=[1]),
+        Order("bad", kind="bad"),
+        Order("slow", kind="slow"),
+        Order("deferred", kind="deferred"),
+    )
     assert (status["completed"], status["dead"]) == (1, 3)
     assert [number for _, number in bookings()] == [1]
-    causes = {letter["key"]: (letter["error_class"], letter["attempts"]) for letter in app.reads().letters(None, "open", 9)}
+    causes = {
+        letter["key"]: (letter["error_class"], letter["attempts"])
+        for letter in app.reads().letters(None, "open", 9)
+    }
     assert causes == {"bad": ("bad-input", 1), "slow": ("timeout", 3), "deferred": ("transient", 3)}
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_commit_whose_answer_is_lost_happens_once(run: Run, app: App, bookings: Any, after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_whose_answer_is_lost_happens_once(
+    run: Run, app: App, bookings: Any, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cut = cut_at_commit(monkeypatch, after, "holdfast transaction")
     status = run(booked_last, Order("a", numbers=[1]), Order("b", numbers=[1]))
     assert (status["completed"], len(bookings()), len(cut)) == (2, 2, 1)
 
 
-def test_one_whose_output_cannot_be_stored_is_repeated_and_writes_once(run: Run, app: App, bookings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_whose_output_cannot_be_stored_is_repeated_and_writes_once(
+    run: Run, app: App, bookings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put, away = DirectoryStore.put, [True, True]
 
     def sometimes(*given: Any) -> str:
@@ -76,19 +96,30 @@ def test_one_whose_output_cannot_be_stored_is_repeated_and_writes_once(run: Run,
     status = run(booked_at_length, Order("a", numbers=[1]))
     assert (status["completed"], bookings(), away) == (1, [(bookings()[0][0], 1)], [])
     reads = app.reads()
-    failed = [one["error"] for one in reads.item(reads.item_by_key("a") or 0)["timeline"] if one["state"] == "failed"]
+    failed = [
+        one["error"]
+        for one in reads.item(reads.item_by_key("a") or 0)["timeline"]
+        if one["state"] == "failed"
+    ]
     assert failed == ["StoreUnavailable"] * 2
     assert reads.audit(0)["balanced"]
 
 
 def test_on_sqlite_it_is_refused_with_the_reason(tmp_path: Path) -> None:
     app = App(home=tmp_path / "home", ledger="")
-    for refused in (lambda: app.run([booked], [(booked, Order("a"))]), lambda: list(app.submit(booked, [Order("a")]))):
-        with pytest.raises(InputError, match=r"step 'book' of pipeline 'booked' is transactional.*postgresql://"):
+    for refused in (
+        lambda: app.run([booked], [(booked, Order("a"))]),
+        lambda: list(app.submit(booked, [Order("a")])),
+    ):
+        with pytest.raises(
+            InputError, match=r"step 'book' of pipeline 'booked' is transactional.*postgresql://"
+        ):
             refused()
 
 
-def test_in_plain_python_it_takes_the_connection_that_it_is_given(postgres: str, bookings: Any) -> None:
+def test_in_plain_python_it_takes_the_connection_that_it_is_given(
+    postgres: str, bookings: Any
+) -> None:
     with pytest.raises(InputError, match="plain_transaction"):
         booked(Order("a", numbers=[1]))
     with psycopg.connect(postgres) as connection, plain_transaction(connection):
@@ -123,7 +154,9 @@ class Opened:
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-def test_one_for_which_there_is_no_thread_fails_and_leaves_its_place(cancelled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_for_which_there_is_no_thread_fails_and_leaves_its_place(
+    cancelled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[Outcome] = []
     of: Any = book
     invocation = Invocation(1, 1, "booked", "1", 0, "", 1, 1, "a", (), 60.0)

@@ -24,7 +24,9 @@ from tests.faults.worker_samples import Task, treated_long
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.data())
-def test_frames_come_out_as_they_went_in_however_they_are_cut(bodies: list[bytes], data: st.DataObject) -> None:
+def test_frames_come_out_as_they_went_in_however_they_are_cut(
+    bodies: list[bytes], data: st.DataObject
+) -> None:
     wire, incoming, found = b"".join(map(framed, bodies)), Incoming(), []
     while wire:
         size = data.draw(st.integers(1, len(wire)))
@@ -35,7 +37,10 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(bodies: list[bytes
     assert not len(incoming)
 
 
-@given(st.binary(min_size=1, max_size=60).filter(lambda text: text[:8] != bytes(8)), st.binary(max_size=20))
+@given(
+    st.binary(min_size=1, max_size=60).filter(lambda text: text[:8] != bytes(8)),
+    st.binary(max_size=20),
+)
 def test_bytes_of_others_are_noticed_with_the_next_frame(noise: bytes, body: bytes) -> None:
     incoming = Incoming()
     incoming.add(noise + framed(body))
@@ -74,13 +79,20 @@ class Bench:
 
     async def open(self, workers: int = 1) -> ProcessExecutor:
         self.executor = ProcessExecutor(
-            workers, sources_of([treated_long]), StoreAddress(str(self.folder)), SystemClock(), self.outcomes.extend, lambda *given: None
+            workers,
+            sources_of([treated_long]),
+            StoreAddress(str(self.folder)),
+            SystemClock(),
+            self.outcomes.extend,
+            lambda *given: None,
         )
         return self.executor
 
     def start(self, number: int, task: Task, timeout_s: float = 30.0) -> Invocation:
         argument = Argument(msgspec.json.encode(msgspec.to_builtins(task)), -1)
-        made = Invocation(number, 1, "treated_long", "1", 0, "", 1, 1, str(number), (argument,), timeout_s)
+        made = Invocation(
+            number, 1, "treated_long", "1", 0, "", 1, 1, str(number), (argument,), timeout_s
+        )
         step: Any = treated_long.graph.nodes[0].step
         assert self.executor.reserve(step)
         self.executor.start(step, [made])
@@ -103,9 +115,12 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "artifacts")
 
 
-def test_a_call_that_ends_while_it_is_to_be_killed_is_honoured(bench: Bench, tmp_path: Path) -> None:
-    """The timeout of the first and its end fall together, again and again: each call ends as exactly one outcome, and the second of a pair,
-    which may have begun at that moment, is never made to pay."""
+def test_a_call_that_ends_while_it_is_to_be_killed_is_honoured(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The timeout of the first and its end fall together, again and again: each call ends as
+    exactly one outcome, and the second of a pair, which may have begun at that moment, is never
+    made to pay."""
 
     async def go() -> None:
         await bench.open()
@@ -113,7 +128,9 @@ def test_a_call_that_ends_while_it_is_to_be_killed_is_honoured(bench: Bench, tmp
         await bench.until(lambda: len(bench.outcomes) == 1)
         for round in range(12):
             number, before = 2 * round + 1, len(bench.outcomes)
-            first = bench.start(number, Task("first", "sleep", seconds=0.03), timeout_s=0.02 + 0.002 * round)
+            first = bench.start(
+                number, Task("first", "sleep", seconds=0.03), timeout_s=0.02 + 0.002 * round
+            )
             second = bench.start(number + 1, Task("second", "sleep", seconds=0.03))
             await bench.until(lambda: len(bench.outcomes) == before + 2)
             ended = {outcome.invocation.item: outcome for outcome in bench.outcomes[before:]}
@@ -125,7 +142,9 @@ def test_a_call_that_ends_while_it_is_to_be_killed_is_honoured(bench: Bench, tmp
     asyncio.run(go())
 
 
-def test_a_call_that_its_worker_holds_and_has_not_begun_is_skipped(bench: Bench, tmp_path: Path) -> None:
+def test_a_call_that_its_worker_holds_and_has_not_begun_is_skipped(
+    bench: Bench, tmp_path: Path
+) -> None:
     note = tmp_path / "begun"
 
     async def go() -> None:
@@ -154,7 +173,9 @@ def test_a_call_that_its_worker_holds_and_has_not_begun_is_skipped(bench: Bench,
     assert all(ended[number].failure is None for number in (10, 11, 13))
 
 
-def test_a_worker_that_is_retired_hands_on_what_it_has_not_begun(bench: Bench, tmp_path: Path) -> None:
+def test_a_worker_that_is_retired_hands_on_what_it_has_not_begun(
+    bench: Bench, tmp_path: Path
+) -> None:
     async def go() -> None:
         executor = await bench.open()
         bench.start(0, Task("warm", "nothing"))
@@ -172,7 +193,15 @@ def test_a_worker_that_is_retired_hands_on_what_it_has_not_begun(bench: Bench, t
 
     asyncio.run(go())
     assert not any(outcome.failure for outcome in bench.outcomes)
-    assert len({msgspec.json.decode(outcome.output or b"").split()[1] for outcome in bench.outcomes[1:]}) == 2  # type: ignore[arg-type]
+    assert (
+        len(
+            {
+                msgspec.json.decode(outcome.output or b"").split()[1]  # type: ignore[arg-type]
+                for outcome in bench.outcomes[1:]
+            }
+        )
+        == 2
+    )
 
 
 def test_a_worker_that_is_not_needed_runs_its_exit_handlers(bench: Bench, tmp_path: Path) -> None:

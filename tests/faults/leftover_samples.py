@@ -1,4 +1,5 @@
-"""Steps that leave something behind which goes on after their attempt has ended; a module that workers can import."""
+"""Steps that leave something behind which goes on after their attempt has ended; a module that
+workers can import."""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ def many_effects(task: Task, ctx: Context) -> None:
 
 
 def start_programs(task: Task, ctx: Context) -> None:
-    """Programs that take longer than anybody waits: below the worker, in a session of their own, and as a daemon."""
+    """Programs that take longer than anybody waits: below the worker, in a session of their own,
+    and as a daemon."""
     program = [sys.executable, "-c", "import time; time.sleep(300)"]
     for apart in (False, True):
         tell(task, subprocess.Popen(program, start_new_session=apart).pid)
@@ -107,7 +109,11 @@ def start_programs(task: Task, ctx: Context) -> None:
             tell(task, os.getpid())
             time.sleep(300)
         os._exit(0)
-    time.sleep(300 if ctx.attempt == 1 and ctx.generation == 1 and not Path(f"{task.note}.again").exists() else 0)
+    time.sleep(
+        300
+        if ctx.attempt == 1 and ctx.generation == 1 and not Path(f"{task.note}.again").exists()
+        else 0
+    )
 
 
 def spoil_streams(task: Task, ctx: Context) -> None:
@@ -137,7 +143,10 @@ def use_library(task: Task, ctx: Context) -> None:
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
-    assert "LEFT_BEHIND" not in subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
+    assert (
+        "LEFT_BEHIND"
+        not in subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
+    )
 
 
 def large_effect(task: Task, ctx: Context) -> None:
@@ -184,7 +193,8 @@ def then(task: Task) -> str:
 
 @step(retry=SOON, timeout=Timeout(ceiling="0.5s"))
 async def stubborn(ctx: Context, task: Task) -> str:
-    """Swallow every cancellation, and have an effect long after the timeout. The next attempt ends at once."""
+    """Swallow every cancellation, and have an effect long after the timeout. The next attempt ends
+    at once."""
     if ctx.attempt > 1:
         return task.id
 

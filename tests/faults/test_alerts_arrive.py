@@ -1,4 +1,5 @@
-"""Alerts arrive, once for each address, also when what they are about is over; and an address that is broken or hangs delays no other."""
+"""Alerts arrive, once for each address, also when what they are about is over; and an address that
+is broken or hangs delays no other."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def quiet(text: str) -> str:
 
 
 class Hooks:
-    """A web server that takes what is posted: at ``/good``; refuses it at ``/broken``; and does not answer at ``/hangs`` until it is let go."""
+    """A web server that takes what is posted: at ``/good``; refuses it at ``/broken``; and does not
+    answer at ``/hangs`` until it is let go."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, dict[str, Any]]] = []
@@ -80,11 +82,18 @@ def hooks() -> Iterator[Hooks]:
 
 def addresses(folder: Path, hooks: Hooks, *paths: str) -> Path:
     file = folder / "addresses"
-    file.write_text("".join(f"json://anna:s3cret-password@127.0.0.1:{hooks.port}/{path}-t0ken?rto=600\n" for path in paths))
+    file.write_text(
+        "".join(
+            f"json://anna:s3cret-password@127.0.0.1:{hooks.port}/{path}-t0ken?rto=600\n"
+            for path in paths
+        )
+    )
     return file
 
 
-def seen(app: App, hooks: Hooks, monkeypatch: pytest.MonkeyPatch, done: Any, alerts: list[Alert]) -> None:
+def seen(
+    app: App, hooks: Hooks, monkeypatch: pytest.MonkeyPatch, done: Any, alerts: list[Alert]
+) -> None:
     """Run until something has come about; meanwhile this machine sees alerts."""
     monkeypatch.setattr("holdfast.engine.alerting.LOOK_MS", 100)
     monkeypatch.setattr("holdfast.session.watcher", lambda settings, trouble: lambda: alerts)
@@ -101,17 +110,33 @@ def seen(app: App, hooks: Hooks, monkeypatch: pytest.MonkeyPatch, done: Any, ale
 
 
 def deliveries(app: App) -> dict[str, str]:
-    return {row["address"].partition(":")[0]: row["state"] for row in app.reads().alert_deliveries(None, 99)}
+    return {
+        row["address"].partition(":")[0]: row["state"]
+        for row in app.reads().alert_deliveries(None, 99)
+    }
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_a_broken_address_and_one_that_hangs_delay_no_other(
-    kind: str, hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    kind: str,
+    hooks: Hooks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     ledger = "" if kind == "sqlite" else request.getfixturevalue("postgres")
-    app = App(home=tmp_path / "home", ledger=ledger, workers=1, notify=addresses(tmp_path, hooks, "hangs", "broken", "good"))
+    app = App(
+        home=tmp_path / "home",
+        ledger=ledger,
+        workers=1,
+        notify=addresses(tmp_path, hooks, "hangs", "broken", "good"),
+    )
     alerts = [Alert("memory-short", "this host", "short of memory")]
-    done = lambda: hooks.at("good") and hooks.at("broken") and hooks.at("hangs") and deliveries(app).get("3") == "delivered"  # noqa: E731
+
+    def done() -> Any:
+        tried = hooks.at("good") and hooks.at("broken") and hooks.at("hangs")
+        return tried and deliveries(app).get("3") == "delivered"
+
     seen(app, hooks, monkeypatch, done, alerts)
     assert len(hooks.at("good")) == 1, "once"
     assert deliveries(app) == {"1": "due", "2": "due", "3": "delivered"}
@@ -123,8 +148,12 @@ def test_a_broken_address_and_one_that_hangs_delay_no_other(
     assert len(hooks.at("good")) == 1, "nor after a restart"
 
 
-def test_an_alert_that_is_over_before_it_could_be_told_is_told(hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = App(home=tmp_path / "home", ledger="", workers=1, notify=addresses(tmp_path, hooks, "good"))
+def test_an_alert_that_is_over_before_it_could_be_told_is_told(
+    hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App(
+        home=tmp_path / "home", ledger="", workers=1, notify=addresses(tmp_path, hooks, "good")
+    )
     ledger, now = app.open_ledger(), app.clock.now_ms()
     address = Notices(app.settings).addresses
     ledger.health.know_addresses(address, now - 600_000)
@@ -138,8 +167,12 @@ def test_an_alert_that_is_over_before_it_could_be_told_is_told(hooks: Hooks, tmp
     assert f"id: holdfast-alert-{row['alert']}-{row['opened_at']}" in message["message"]
 
 
-def test_an_address_that_hangs_is_given_nothing_more_meanwhile(hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notices = Notices(read_settings(home=tmp_path, notify=addresses(tmp_path, hooks, "hangs", "good")))
+def test_an_address_that_hangs_is_given_nothing_more_meanwhile(
+    hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices = Notices(
+        read_settings(home=tmp_path, notify=addresses(tmp_path, hooks, "hangs", "good"))
+    )
     monkeypatch.setattr("holdfast.notices.DELIVER_S", 1.0)
     hanging, good = (one.digest for one in notices.addresses)
     telling = Telling(1, Alert("disk-full", "host", "2 % free"), 1, None, hanging, 1)
@@ -163,17 +196,31 @@ def test_an_address_that_hangs_is_given_nothing_more_meanwhile(hooks: Hooks, tmp
         return answers
 
     assert asyncio.run(scenario()) == [
-        ("good", ""), ("hanging", "no answer within 1 s"), ("hanging", "it is still busy with an earlier message"),
-    ]  # fmt: skip
+        ("good", ""),
+        ("hanging", "no answer within 1 s"),
+        ("hanging", "it is still busy with an earlier message"),
+    ]
     assert len(hooks.at("hangs")) == 1
 
 
-def test_the_command_line_tests_every_address_and_hides_secrets(hooks: Hooks, tmp_path: Path) -> None:
+def test_the_command_line_tests_every_address_and_hides_secrets(
+    hooks: Hooks, tmp_path: Path
+) -> None:
     file = addresses(tmp_path, hooks, "broken", "good")
-    environment = {**os.environ, "HOLDFAST_HOME": str(tmp_path / "home"), "HOLDFAST_NOTIFY": str(file)}
+    environment = {
+        **os.environ,
+        "HOLDFAST_HOME": str(tmp_path / "home"),
+        "HOLDFAST_NOTIFY": str(file),
+    }
 
     def holdfast(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "holdfast", *words], env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "holdfast", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     done = holdfast("alerts", "test", "--json")
     assert done.returncode == 1

@@ -1,4 +1,5 @@
-"""Arguments that cannot serve are refused while the module is imported: by name, with the line, before anything is accepted or written."""
+"""Arguments that cannot serve are refused while the module is imported: by name, with the line,
+before anything is accepted or written."""
 
 from __future__ import annotations
 
@@ -27,17 +28,35 @@ def claims(text: str) -> str:
 def holdfast(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a folder, as a user does."""
     environment = {**os.environ, "HOLDFAST_HOME": str(folder / "home"), **settings}
-    return subprocess.run([sys.executable, "-m", "holdfast", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "holdfast", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
     ("mark", "said"),
     [
-        ("@step(retry='three')", "flow.py:4: step 'ocr': retry='three' is not allowed: give a number of attempts (retry=3) or Retry(…)"),
-        ("@step(retries=3)", "flow.py:4: step 'ocr': there is no argument 'retries'; did you mean 'retry'?"),
+        (
+            "@step(retry='three')",
+            (
+                "flow.py:4: step 'ocr': retry='three' is not allowed: give a number of attempts "
+                "(retry=3) or Retry(…)"
+            ),
+        ),
+        (
+            "@step(retries=3)",
+            "flow.py:4: step 'ocr': there is no argument 'retries'; did you mean 'retry'?",
+        ),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_nothing_is_written(mark: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_argument_is_one_line_and_nothing_is_written(
+    mark: str, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "flow.py").write_text(HEAD + mark + "\n" + TAIL)
     done = holdfast(tmp_path, "submit", "flow:claims", '"a"')
     assert done.returncode == 2
@@ -55,6 +74,8 @@ def test_a_setting_that_cannot_serve_names_its_variable_and_is_one_line(tmp_path
 
 
 def test_short_forms_serve(tmp_path: Path) -> None:
-    (tmp_path / "flow.py").write_text(HEAD + "@step(retry=3, timeout='30s', depends='ocr-api', runs='threads')\n" + TAIL)
+    (tmp_path / "flow.py").write_text(
+        HEAD + "@step(retry=3, timeout='30s', depends='ocr-api', runs='threads')\n" + TAIL
+    )
     done = holdfast(tmp_path, "run", "flow:claims", '"a"')
     assert done.returncode == 0, done.stderr

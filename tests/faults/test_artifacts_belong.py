@@ -1,4 +1,5 @@
-"""Artifacts belong to the ledgers that put them; none is trusted unseen; none that an attempt may still name is collected."""
+"""Artifacts belong to the ledgers that put them; none is trusted unseen; none that an attempt may
+still name is collected."""
 
 from __future__ import annotations
 
@@ -97,7 +98,7 @@ def states(app: App) -> list[str]:
         return [row["state"] for row in reads.items(None, None, 99)]
 
 
-# -- whose they are -----------------------------------------------------------------------------------------------
+# -- whose they are ------------------------------------------------------------------------------
 
 
 def test_collecting_for_one_ledger_leaves_what_another_has_put(tmp_path: Path) -> None:
@@ -127,7 +128,8 @@ def test_what_both_have_put_goes_when_neither_needs_it(tmp_path: Path) -> None:
 
 
 def test_what_no_ledger_has_marked_stays_unless_it_is_asked_for(tmp_path: Path) -> None:
-    """A store that a release before marks has written: there may be a ledger of that release beside this one."""
+    """A store that a release before marks has written: there may be a ledger of that release beside
+    this one."""
     ours, others = apps(tmp_path)
     old = DirectoryStore(Path(ours.settings.artifacts_place))
     both, alone = old.put(b"x" * 100), old.put(b"y" * 100)
@@ -135,7 +137,9 @@ def test_what_no_ledger_has_marked_stays_unless_it_is_asked_for(tmp_path: Path) 
     ours.store().put(b"x" * 100)
     age(ours)
     found = ours.collect()
-    assert (found.orphans, found.of_nobody) == (0, 2), "also what we have put again: it was there before"
+    assert (found.orphans, found.of_nobody) == (0, 2), (
+        "also what we have put again: it was there before"
+    )
     assert files(ours) == {both, alone}
     assert others.writer().close() is None
     assert ours.collect(unknown=True, dry_run=True).orphans == 2
@@ -143,7 +147,9 @@ def test_what_no_ledger_has_marked_stays_unless_it_is_asked_for(tmp_path: Path) 
     assert not files(ours)
 
 
-def test_what_a_ledger_of_an_older_release_refers_to_is_marked_by_its_first_collection(tmp_path: Path) -> None:
+def test_what_a_ledger_of_an_older_release_refers_to_is_marked_by_its_first_collection(
+    tmp_path: Path,
+) -> None:
     ours, others = apps(tmp_path)
     list(ours.submit(sized, [LARGE]))
     marks = Path(ours.settings.artifacts_place) / ".ledgers"
@@ -157,7 +163,9 @@ def test_what_a_ledger_of_an_older_release_refers_to_is_marked_by_its_first_coll
     assert others.collect(unknown=True).orphans == 0, "even then: it has an owner"
 
 
-def test_each_ledger_has_an_id_of_its_own_and_a_copy_gets_another(tmp_path: Path, postgres: str) -> None:
+def test_each_ledger_has_an_id_of_its_own_and_a_copy_gets_another(
+    tmp_path: Path, postgres: str
+) -> None:
     ours, others = apps(tmp_path)
     ids = []
     for app in (ours, others, App(home=tmp_path, ledger=postgres)):
@@ -168,14 +176,20 @@ def test_each_ledger_has_an_id_of_its_own_and_a_copy_gets_another(tmp_path: Path
     assert all(len(one) == 32 and one.isalnum() for one in ids)
 
 
-def test_a_ledger_that_is_moved_to_postgresql_takes_its_artifacts_along(tmp_path: Path, postgres: str, line: Line) -> None:
+def test_a_ledger_that_is_moved_to_postgresql_takes_its_artifacts_along(
+    tmp_path: Path, postgres: str, line: Line
+) -> None:
     ours, _ = apps(tmp_path)
     source = App(home=tmp_path, ledger=ours.settings.ledger)
     list(source.submit(sized, [LARGE]))
     line("ledger", "copy", source.settings.ledger, postgres)
     moved = App(home=tmp_path, ledger=postgres)
     age(moved)
-    beside = App(home=tmp_path, ledger=f"sqlite:///{tmp_path}/beside.db", artifacts=moved.settings.artifacts_place)
+    beside = App(
+        home=tmp_path,
+        ledger=f"sqlite:///{tmp_path}/beside.db",
+        artifacts=moved.settings.artifacts_place,
+    )
     beside.writer().close()
     assert (beside.collect().orphans, beside.collect(unknown=True).of_others) == (0, 1)
     moved.run([sized])
@@ -183,12 +197,16 @@ def test_a_ledger_that_is_moved_to_postgresql_takes_its_artifacts_along(tmp_path
 
 
 @pytest.fixture
-def line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Line:
+def line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Line:
     monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path))
     return Line(capsys)
 
 
-def test_the_command_says_what_stays_and_why(tmp_path: Path, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_says_what_stays_and_why(
+    tmp_path: Path, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours, others = apps(tmp_path)
     monkeypatch.setenv("HOLDFAST_LEDGER", ours.settings.ledger)
     monkeypatch.setenv("HOLDFAST_ARTIFACTS", ours.settings.artifacts_place)
@@ -204,17 +222,29 @@ def test_the_command_says_what_stays_and_why(tmp_path: Path, line: Line, monkeyp
     assert "1 that other ledgers have put stay" in said
     assert "--unknown" in said
     found = json.loads(line("artifacts", "collect", "--json"))
-    assert (found["of_others"], found["of_nobody"], found["orphans"], found["grace_s"]) == (1, 1, 0, 3 * DAY + 3600)
+    assert (found["of_others"], found["of_nobody"], found["orphans"], found["grace_s"]) == (
+        1,
+        1,
+        0,
+        3 * DAY + 3600,
+    )
     assert "removed" in line("artifacts", "collect", "--unknown")
     (_, _, first) = json.loads(line("operations", "--json"))
-    assert (first["verb"], first["who"], first["reason"], first["state"]) == ("collect", "ops", "space", "done")
+    assert (first["verb"], first["who"], first["reason"], first["state"]) == (
+        "collect",
+        "ops",
+        "space",
+        "done",
+    )
 
 
-# -- when ---------------------------------------------------------------------------------------------------------
+# -- when ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_nothing_is_collected_that_the_longest_attempt_may_still_name(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_nothing_is_collected_that_the_longest_attempt_may_still_name(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     app = App(home=tmp_path, ledger="" if kind == "sqlite" else request.getfixturevalue("postgres"))
     app.register([slowly, sized])
     app.store().put(b"held by an attempt that began two days ago")
@@ -239,7 +269,9 @@ def test_a_shorter_timeout_does_not_shorten_what_older_code_may_take(tmp_path: P
     assert app.reads().longest_attempt_s() == 3 * DAY
 
 
-def test_while_a_runner_of_an_older_release_serves_a_version_nothing_is_collected(tmp_path: Path) -> None:
+def test_while_a_runner_of_an_older_release_serves_a_version_nothing_is_collected(
+    tmp_path: Path,
+) -> None:
     from msgspec.structs import replace
 
     from holdfast.app import version_spec
@@ -257,7 +289,8 @@ def test_while_a_runner_of_an_older_release_serves_a_version_nothing_is_collecte
 
 
 def test_a_value_makes_young_what_it_refers_to_and_refuses_what_is_gone(tmp_path: Path) -> None:
-    """An upload that is admitted later than any grace, an artifact that a worker has held for days."""
+    """An upload that is admitted later than any grace, an artifact that a worker has held for
+    days."""
     app = App(home=tmp_path)
     app.register([filed])
     with media.using(app.store()):
@@ -266,7 +299,9 @@ def test_a_value_makes_young_what_it_refers_to_and_refuses_what_is_gone(tmp_path
     (receipt,) = app.submit(filed, [scan])
     assert receipt.created
     assert app.collect(DAY).orphans == 1, "the other one"
-    with pytest.raises(InputError, match=f"the payload refers to what is not in the artifact store.*{gone.digest}"):
+    with pytest.raises(
+        InputError, match=f"the payload refers to what is not in the artifact store.*{gone.digest}"
+    ):
         list(app.submit(filed, [gone]))
     app.run([filed])
     assert states(app) == ["completed"]
@@ -281,16 +316,22 @@ def test_an_answer_and_an_edited_input_are_references_too(tmp_path: Path) -> Non
     ledger = SqliteLedger(f"{app.settings.ledger_path}")
     (item,) = [row[0] for row in ledger.connection.execute("select id from items")]
     ledger.connection.execute("insert into edits values (?, 0, '', ?)", (item, encode([scans[0]])))
-    columns = "item, node, place, generation, round, kind, fresh, name, key, opened_at, due, proposed, answer"
+    columns = (
+        "item, node, place, generation, round, kind, fresh, name, key, opened_at, due, "
+        "proposed, answer"
+    )
     ledger.connection.execute(
-        f"insert into waits ({columns}) values (?, 0, '', 1, 0, 'review', 0, '', '', 1, 0, ?, ?)", (item, encode(scans[1]), encode(scans[2]))
+        f"insert into waits ({columns}) values (?, 0, '', 1, 0, 'review', 0, '', '', 1, 0, ?, ?)",
+        (item, encode(scans[1]), encode(scans[2])),
     )
     ledger.close()
     age(app)
     assert (app.collect().orphans, len(files(app))) == (0, 3)
 
 
-def test_while_the_ledger_takes_no_writes_nothing_is_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_the_ledger_takes_no_writes_nothing_is_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What an attempt has put is older than any grace, and its commit waits for the disk."""
     app = App(home=tmp_path)
     app.register([sized])
@@ -312,7 +353,7 @@ def test_a_clock_that_is_ahead_makes_nothing_old(tmp_path: Path) -> None:
     assert store.collect(set(), time.time() + 10 * DAY, DAY, False).orphans == 0
 
 
-# -- what is there already ----------------------------------------------------------------------------------------
+# -- what is there already -----------------------------------------------------------------------
 
 
 def shorter(path: Path) -> None:
@@ -339,7 +380,9 @@ def linked(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [shorter, other, empty, longer, linked])
-def test_a_damaged_file_is_written_again_and_that_is_logged(damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_written_again_and_that_is_logged(
+    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     app = App(home=tmp_path)
     data = encode(LARGE)
     digest = app.store().put(data)
@@ -357,13 +400,17 @@ def test_a_damaged_file_is_written_again_and_that_is_logged(damage: Callable[[Pa
 
 
 @pytest.mark.parametrize("damage", [shorter, other])
-def test_reading_verifies_also_one_element_of_a_list(damage: Callable[[Path], None], tmp_path: Path) -> None:
+def test_reading_verifies_also_one_element_of_a_list(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
     store = DirectoryStore(tmp_path / "s")
     elements = [{"n": n, "text": "y" * 100} for n in range(1000)]
     listing = store.keep(encode(elements), as_list=True)
     assert isinstance(listing, Listing)
     path = tmp_path / "s" / listing.chunks[0].digest[:2] / listing.chunks[0].digest[2:]
-    assert [store.fetch(listing.locate(n)) for n in (0, 1, 999)] == [encode(elements[n]) for n in (0, 1, 999)]
+    assert [store.fetch(listing.locate(n)) for n in (0, 1, 999)] == [
+        encode(elements[n]) for n in (0, 1, 999)
+    ]
     assert store.holds(listing)
     damage(path)
     refused = 0
@@ -382,7 +429,9 @@ def test_lists_that_an_earlier_release_has_kept_are_read_and_verified(tmp_path: 
     store = DirectoryStore(tmp_path / "s")
     elements = [encode({"n": n}) for n in range(5)]
     ends = [sum(map(len, elements[: n + 1])) for n in range(5)]
-    body = b"".join([*elements, *(end.to_bytes(8, "little") for end in ends), (5).to_bytes(8, "little")])
+    body = b"".join(
+        [*elements, *(end.to_bytes(8, "little") for end in ends), (5).to_bytes(8, "little")]
+    )
     digest = store.put(body)
     assert [store.fetch(Element(digest, n)) for n in range(5)] == elements
     with pytest.raises(StoreError, match="has 5 elements"):
@@ -392,11 +441,12 @@ def test_lists_that_an_earlier_release_has_kept_are_read_and_verified(tmp_path: 
         store.fetch(Element(digest, 0))
 
 
-# -- races --------------------------------------------------------------------------------------------------------
+# -- races ---------------------------------------------------------------------------------------
 
 
 def test_putting_and_collecting_the_same_bytes_at_once_loses_nothing(tmp_path: Path) -> None:
-    """Two processes collect as fast as they can what is not young; what was put is there, always, and its owner's."""
+    """Two processes collect as fast as they can what is not young; what was put is there, always,
+    and its owner's."""
     root = tmp_path / "s"
     store = DirectoryStore(root, "aa")
     store.put(b"first")
@@ -407,7 +457,10 @@ def test_putting_and_collecting_the_same_bytes_at_once_loses_nothing(tmp_path: P
         "print('ready', flush=True)\n"
         "while True: store.collect(set(), 1e12, 3600.0, False)\n"
     )
-    collectors = [subprocess.Popen([sys.executable, "-c", code, str(root), owner], stdout=subprocess.PIPE) for owner in ("aa", "bb")]
+    collectors = [
+        subprocess.Popen([sys.executable, "-c", code, str(root), owner], stdout=subprocess.PIPE)
+        for owner in ("aa", "bb")
+    ]
     lost: list[str] = []
 
     def put(owner: str) -> None:
@@ -415,7 +468,8 @@ def test_putting_and_collecting_the_same_bytes_at_once_loses_nothing(tmp_path: P
         for n in range(200):
             data = f"{owner} {n % 3}".encode()
             digest = mine.put(data)
-            os.utime(root / digest[:2] / digest[2:], (1_000, 1_000))  # nobody refers to it: it may go, until it is put again
+            # nobody refers to it: it may go, until it is put again
+            os.utime(root / digest[:2] / digest[2:], (1_000, 1_000))
             again = mine.put(data)
             if mine.get(again) != data or owner not in marks.owners(digest):
                 lost.append(digest)
@@ -447,7 +501,7 @@ def test_a_process_that_stands_still_with_the_lock_delays_a_put_and_does_not_sto
     assert not list((tmp_path / "s").glob("??/.new-*"))
 
 
-# -- object storage -----------------------------------------------------------------------------------------------
+# -- object storage ------------------------------------------------------------------------------
 
 
 def test_object_storage_knows_whose_an_object_is(place: str) -> None:
@@ -459,19 +513,34 @@ def test_object_storage_knows_whose_an_object_is(place: str) -> None:
     nobodys = before.put(b"before")
     assert ours.collect(set(), time.time(), DAY, False).orphans == 0, "all are young"
     found = ours.collect({needed}, time.time(), -DAY, True)
-    assert (found.artifacts, found.orphans, found.of_others, found.of_nobody, found.referenced) == (5, 1, 2, 1, 1)
+    assert (found.artifacts, found.orphans, found.of_others, found.of_nobody, found.referenced) == (
+        5,
+        1,
+        2,
+        1,
+        1,
+    )
     done = ours.collect({needed}, time.time(), -DAY, False)
     assert (done.orphans, done.bytes) == (1, 4)
     with pytest.raises(StoreError, match="is not in"):
         ours.get(mine)
-    assert [ours.get(one) for one in (theirs, both, needed, nobodys)] == [b"theirs", b"both", b"needed", b"before"]
-    assert others.collect({theirs}, time.time(), -DAY, False).orphans == 1, "what both had put is nobody's now"
+    assert [ours.get(one) for one in (theirs, both, needed, nobodys)] == [
+        b"theirs",
+        b"both",
+        b"needed",
+        b"before",
+    ]
+    assert others.collect({theirs}, time.time(), -DAY, False).orphans == 1, (
+        "what both had put is nobody's now"
+    )
     assert ours.collect({needed}, time.time(), -DAY, False, unknown=True).orphans == 1
     with pytest.raises(StoreError, match="is not in"):
         ours.get(nobodys)
 
 
-def test_an_object_is_written_again_when_it_is_put_again(place: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_object_is_written_again_when_it_is_put_again(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store, raw = ObjectStore(place, "aa"), raw_store(place)
     digest = store.put(b"good bytes")
     for damaged in (b"good", b"bad bytes!"):
@@ -509,7 +578,9 @@ def test_a_put_that_meets_a_collection_puts_again(place: str) -> None:
     assert marks.owners(digest) == {"aa"}
 
 
-def test_a_collection_that_died_does_not_stop_a_put_for_ever(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collection_that_died_does_not_stop_a_put_for_ever(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("holdfast.stores.objects.WAIT_S", 0.5)
     store, marks = ObjectStore(place, "aa"), ObjectMarks(raw_store(place))
     digest = hashlib.sha256(b"left").hexdigest()
@@ -518,7 +589,9 @@ def test_a_collection_that_died_does_not_stop_a_put_for_ever(place: str, monkeyp
     assert marks.collecting(digest) is None
 
 
-def test_an_object_that_is_put_while_it_is_being_collected_stays(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_put_while_it_is_being_collected_stays(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ObjectStore(place, "aa")
     digest = store.put(b"again")
     now = time.time()
@@ -536,7 +609,9 @@ def test_an_object_that_is_put_while_it_is_being_collected_stays(place: str, mon
     assert ObjectMarks(raw_store(place)).collecting(digest) is None
 
 
-def test_what_a_collection_said_is_forgotten_after_an_hour(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_collection_said_is_forgotten_after_an_hour(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, marks = ObjectStore(place, "aa"), ObjectMarks(raw_store(place))
     digest = store.put(b"gone")
     store.collect(set(), time.time(), -DAY, False)
@@ -549,7 +624,9 @@ def test_what_a_collection_said_is_forgotten_after_an_hour(place: str, monkeypat
     assert BEGUN != DONE
 
 
-def test_two_ledgers_on_object_storage(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_ledgers_on_object_storage(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours, others = apps(tmp_path, place)
     list(ours.submit(sized, [LARGE]))
     others.register([sized])

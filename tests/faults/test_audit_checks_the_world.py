@@ -1,4 +1,5 @@
-"""The audit checks the world, not the rows: artifacts exist, runners know their items, the audit log's end is anchored; ``stuck`` names it."""
+"""The audit checks the world, not the rows: artifacts exist, runners know their items, the audit
+log's end is anchored; ``stuck`` names it."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def broken(app: App, **how: Any) -> dict[str, list[str]]:
     return {one["rule"]: one["items"] for one in found["broken"]}
 
 
-# -- artifacts --------------------------------------------------------------------------------------------------------
+# -- artifacts -----------------------------------------------------------------------------------
 
 
 def files(app: App) -> list[Path]:
@@ -69,7 +70,9 @@ def test_what_was_cleared_needs_no_artifact(ledger: Ledger) -> None:
     assert "artifact-missing" not in broken(ledger.app)
 
 
-def test_a_store_that_cannot_be_read_is_said(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_read_is_said(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was not compared is not called balanced in silence."""
 
     def away(store: DirectoryStore, digest: str) -> int:
@@ -80,15 +83,19 @@ def test_a_store_that_cannot_be_read_is_said(ledger: Ledger, monkeypatch: pytest
     assert found["unchecked"] == ["artifacts, after 0: the bucket cannot be reached"]
 
 
-# -- runners ----------------------------------------------------------------------------------------------------------
+# -- runners -------------------------------------------------------------------------------------
 
 
 def owned_by(ledger: Ledger) -> tuple[int, int]:
     """Make the waiting child the item of a runner that lives; its number and the item's."""
     ledger.spoil(
-        "insert into incarnations (id, host, pid, started_at, expires_at) values (99, 'here', 1, 1, 9007199254740991)"
+        (
+            "insert into incarnations (id, host, pid, started_at, expires_at) values (99, 'here', "
+            "1, 1, 9007199254740991)"
+        )
         if ledger.app.settings.ledger_path is not None
-        else "insert into incarnations (id, host, pid, place, born, started_at, expires_at) overriding system value "
+        else "insert into incarnations (id, host, pid, place, born, started_at, expires_at) "
+        "overriding system value "
         "values (99, 'here', 1, '', 0, 1, 9007199254740991)",
         f"update items set state = 'running', due = 99, fence = 5 where id = {WAITING}",
     )
@@ -145,7 +152,9 @@ def test_an_item_that_its_runner_does_not_know_is_named_also_by_stuck(ledger: Le
     with saying(ledger, lambda: []):
         found = broken(ledger.app)
         assert set(found) == {"unknown-to-runner"}
-        (row,) = [one for one in ledger.app.stuck(3_600_000, 50) if one["bound"] == "unknown-to-runner"]
+        (row,) = [
+            one for one in ledger.app.stuck(3_600_000, 50) if one["bound"] == "unknown-to-runner"
+        ]
     assert [row["item"]] == found["unknown-to-runner"]
     assert "restart the runner" in row["remedy"]
 
@@ -179,10 +188,18 @@ def test_a_runner_that_says_nothing_is_not_checked(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_a_runner_at_work_knows_its_items(kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole run: what it holds is what it owns; an item that is made its own behind its back is found."""
-    monkeypatch.setattr(Ownership, "adopt", lambda *given: None)  # else the runner takes it up, or hands it on, within seconds
-    app = App(home=tmp_path / "home", ledger="" if kind == "sqlite" else request.getfixturevalue("postgres"), workers=1)
+def test_a_runner_at_work_knows_its_items(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole run: what it holds is what it owns; an item that is made its own behind its back is
+    found."""
+    # else the runner takes it up, or hands it on, within seconds
+    monkeypatch.setattr(Ownership, "adopt", lambda *given: None)
+    app = App(
+        home=tmp_path / "home",
+        ledger="" if kind == "sqlite" else request.getfixturevalue("postgres"),
+        workers=1,
+    )
     go = tmp_path / "go"
     payloads = [(holding, Gate(f"h{number}", str(go))) for number in range(5)]
     running = threading.Thread(target=lambda: app.run([holding], payloads))
@@ -196,7 +213,10 @@ def test_a_runner_at_work_knows_its_items(kind: str, tmp_path: Path, request: py
             found = app.audit()
         assert (found["broken"], found["unchecked"]) == ([], [])
         list(app.submit(bulky, [Sheet("mine")]))
-        Ledger(app).spoil("update items set state = 'running', due = (select max(id) from incarnations), fence = 1 where key = 'mine'")
+        Ledger(app).spoil(
+            "update items set state = 'running', due = (select max(id) from incarnations), "
+            "fence = 1 where key = 'mine'"
+        )
         assert set(broken(app)) == {"unknown-to-runner"}
     finally:
         go.write_text("")
@@ -221,7 +241,7 @@ def test_many_items_are_packed_and_too_many_are_not() -> None:
     assert unpacked(packed([]) or b"") == set()
 
 
-# -- the end of the audit log -----------------------------------------------------------------------------------------
+# -- the end of the audit log --------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -233,7 +253,12 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def signed(ledger: Ledger, keys: Path, file: Path) -> App:
     """Write a signed head; the App that has the key."""
-    app = App(**{**ledger.app.settings.model_dump(include={"home", "ledger", "workers"}), "signing_key": str(keys)})
+    app = App(
+        **{
+            **ledger.app.settings.model_dump(include={"home", "ledger", "workers"}),
+            "signing_key": str(keys),
+        }
+    )
     file.write_bytes(app.signed_head(app.audit()))
     return app
 
@@ -241,14 +266,22 @@ def signed(ledger: Ledger, keys: Path, file: Path) -> App:
 @pytest.mark.parametrize(
     "statements",
     [
-        ["delete from trail where id = (select max(id) from trail)", "update meta set value = (select id || ' ' || digest from trail order by id "
-         "desc limit 1) where name = 'audit-log-end'", "delete from operations where id = (select max(id) from operations)"],
-        ["delete from trail", "update meta set value = '0 ' where name = 'audit-log-end'", "delete from operations"],
+        [
+            "delete from trail where id = (select max(id) from trail)",
+            "update meta set value = (select id || ' ' || digest from trail order by id "
+            "desc limit 1) where name = 'audit-log-end'",
+            "delete from operations where id = (select max(id) from operations)",
+        ],
+        [
+            "delete from trail",
+            "update meta set value = '0 ' where name = 'audit-log-end'",
+            "delete from operations",
+        ],
     ],
-)  # fmt: skip
+)
 def test_entries_taken_out_with_every_trace_are_seen_against_a_signed_head(
     ledger: Ledger, keys: Path, tmp_path: Path, statements: list[str]
-) -> None:  # fmt: skip
+) -> None:
     app = signed(ledger, keys, tmp_path / "head")
     assert broken(app, against=tmp_path / "head") == {}
     ledger.spoil(*statements)
@@ -265,35 +298,53 @@ def test_a_log_that_goes_on_is_anchored(ledger: Ledger, keys: Path, tmp_path: Pa
     assert app.audit()["audit_log"]["anchored"] is None
 
 
-def test_receipts_taken_out_with_every_trace_are_seen_against_a_signed_head(ledger: Ledger, keys: Path, tmp_path: Path) -> None:
+def test_receipts_taken_out_with_every_trace_are_seen_against_a_signed_head(
+    ledger: Ledger, keys: Path, tmp_path: Path
+) -> None:
     app = signed(ledger, keys, tmp_path / "head")
     gone = "(select id from items where key = 'w')"
-    tables = [f"delete from {table} where item = {gone}" for table in ("receipts", "tasks", "live_tasks", "waits")]
+    tables = [
+        f"delete from {table} where item = {gone}"
+        for table in ("receipts", "tasks", "live_tasks", "waits")
+    ]
     version = "(select version from items where key = 'w')"
-    ledger.spoil(*tables, f"delete from measures where version = {version}", "delete from items where key = 'w'")
+    ledger.spoil(
+        *tables,
+        f"delete from measures where version = {version}",
+        "delete from items where key = 'w'",
+    )
     assert broken(app) == {}
-    assert "awaiting had received 1" in broken(app, against=tmp_path / "head")["head-not-extended"][0]
+    assert (
+        "awaiting had received 1" in broken(app, against=tmp_path / "head")["head-not-extended"][0]
+    )
 
 
-def test_another_ledger_does_not_pass_for_this_one(ledger: Ledger, keys: Path, tmp_path: Path) -> None:
+def test_another_ledger_does_not_pass_for_this_one(
+    ledger: Ledger, keys: Path, tmp_path: Path
+) -> None:
     app = signed(ledger, keys, tmp_path / "head")
     ledger.spoil("update meta set value = 'another' where name = 'ledger-id'")
     assert "of ledger" in broken(app, against=tmp_path / "head")["head-not-extended"][0]
 
 
 @pytest.mark.parametrize("field", ["entries", "last", "balanced", "at", "ledger", "pipelines"])
-def test_a_head_that_was_changed_is_not_verified(ledger: Ledger, keys: Path, tmp_path: Path, field: str) -> None:
+def test_a_head_that_was_changed_is_not_verified(
+    ledger: Ledger, keys: Path, tmp_path: Path, field: str
+) -> None:
     signed(ledger, keys, tmp_path / "head")
     data = msgspec.json.decode((tmp_path / "head").read_bytes())
     value = data["head"][field]
-    data["head"][field] = {} if isinstance(value, dict) else not value if isinstance(value, bool) else value * 2
+    data["head"][field] = (
+        {} if isinstance(value, dict) else not value if isinstance(value, bool) else value * 2
+    )
     (tmp_path / "head").write_bytes(msgspec.json.encode(data))
     with pytest.raises(InputError, match="changed after it was signed"):
         verified_head(tmp_path / "head", public_keys([tmp_path / "key.pub"]))
 
 
 def test_keys_are_rotated(ledger: Ledger, keys: Path, tmp_path: Path) -> None:
-    """Heads of an old key are verified beside those of a new one, from several files or one; with the new one alone they are not."""
+    """Heads of an old key are verified beside those of a new one, from several files or one; with
+    the new one alone they are not."""
     signed(ledger, keys, tmp_path / "old")
     make_pair(tmp_path / "next")
     app = signed(ledger, tmp_path / "next", tmp_path / "new")
@@ -315,15 +366,21 @@ def test_a_file_that_is_no_head_is_refused(data: bytes, keys: Path, tmp_path: Pa
         verified_head(tmp_path / "head", public_keys([tmp_path / "key.pub"]))
 
 
-def test_a_private_key_that_everybody_can_read_is_refused(ledger: Ledger, keys: Path, tmp_path: Path) -> None:
+def test_a_private_key_that_everybody_can_read_is_refused(
+    ledger: Ledger, keys: Path, tmp_path: Path
+) -> None:
     keys.chmod(0o644)
     with pytest.raises(InputError, match="chmod 600"):
         signed(ledger, keys, tmp_path / "head")
 
 
-def test_a_key_may_be_in_the_environment(ledger: Ledger, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_may_be_in_the_environment(
+    ledger: Ledger, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MY_KEY", keys.read_text())
-    app = App(home=ledger.app.settings.home, ledger=ledger.app.settings.ledger, signing_key="env:MY_KEY")
+    app = App(
+        home=ledger.app.settings.home, ledger=ledger.app.settings.ledger, signing_key="env:MY_KEY"
+    )
     (tmp_path / "head").write_bytes(app.signed_head(app.audit()))
     assert app.verified(tmp_path / "head", [tmp_path / "key.pub"]).balanced
     monkeypatch.delenv("MY_KEY")
@@ -331,7 +388,7 @@ def test_a_key_may_be_in_the_environment(ledger: Ledger, keys: Path, tmp_path: P
         app.signed_head(app.audit())
 
 
-# -- stuck ------------------------------------------------------------------------------------------------------------
+# -- stuck ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -339,15 +396,26 @@ def test_a_key_may_be_in_the_environment(ledger: Ledger, keys: Path, tmp_path: P
     [
         (f"update waits set state = 'withdrawn' where item = {WAITING}", "waiting-without-wake"),
         (f"delete from waits where item = {WAITING}", "task-that-nobody-wakes"),
-        (f"update items set state = 'running', due = 99 where id = {WAITING}", "running-without-owner"),
+        (
+            f"update items set state = 'running', due = 99 where id = {WAITING}",
+            "running-without-owner",
+        ),
         ("delete from dead_letters", "dead-without-letter"),
         ("update waits set key = 'nobody' where kind = 'child'", "child-without-item"),
-        (f"update items set state = 'cancelled', ended_at = 1 where id = {WAITING}", "wait-of-ended-child"),
+        (
+            f"update items set state = 'cancelled', ended_at = 1 where id = {WAITING}",
+            "wait-of-ended-child",
+        ),
         (f"update waits set state = 'answered' where item = {WAITING}", "answer-that-woke-nobody"),
-        ("update deliveries set state = 'open'; delete from subscriptions", "delivery-without-receiver"),
+        (
+            "update deliveries set state = 'open'; delete from subscriptions",
+            "delivery-without-receiver",
+        ),
     ],
 )
-def test_stuck_names_what_will_not_go_on_by_itself(ledger: Ledger, statement: str, rule: str) -> None:
+def test_stuck_names_what_will_not_go_on_by_itself(
+    ledger: Ledger, statement: str, rule: str
+) -> None:
     before = ledger.app.stuck(3_600_000, 50)
     assert before == []
     ledger.spoil(*statement.split("; "))

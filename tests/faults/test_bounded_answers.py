@@ -1,4 +1,5 @@
-"""Whoever asks a writer that cannot write is answered, and the answer is true: not written, or not known.
+"""Whoever asks a writer that cannot write is answered, and the answer is true: not written, or not
+known.
 
 A test waits for answers, never for a time: what would not answer would hang here.
 """
@@ -132,13 +133,23 @@ class Slow:
 Asked = Callable[[RemoteLedger], Any]
 
 
-def over_the_socket(path: Path, ask: Callable[[Desk, Slow, RemoteLedger], None], trouble: str | None = None) -> None:
+def over_the_socket(
+    path: Path, ask: Callable[[Desk, Slow, RemoteLedger], None], trouble: str | None = None
+) -> None:
     """Serve a slow ledger, and ask it from a thread."""
 
     async def main() -> None:
         slow = Slow()
         desk = Desk(slow)
-        server = await listen(path, desk, lambda: 0, lambda: None, 0, lambda: Held(1, []), lambda: trouble)  # type: ignore[arg-type]
+        server = await listen(
+            path,
+            desk,  # type: ignore[arg-type]
+            lambda: 0,
+            lambda: None,
+            0,
+            lambda: Held(1, []),
+            lambda: trouble,
+        )
         with closing(await asyncio.to_thread(RemoteLedger, path)) as far:
             await asyncio.to_thread(ask, desk, slow, far)
         server.close()
@@ -197,7 +208,9 @@ def test_an_operation_that_has_begun_asks_again_by_itself(tmp_path: Path) -> Non
     def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
         desk.free.set()
         answers: list[Any] = []
-        asking = threading.Thread(target=lambda: answers.append(far.change(3, wire_change(), [1], 0)))
+        asking = threading.Thread(
+            target=lambda: answers.append(far.change(3, wire_change(), [1], 0))
+        )
         asking.start()
         slow.begun.wait()
         with closing(RemoteLedger(tmp_path / "s")) as other, pytest.raises(LedgerUnavailableError):
@@ -222,7 +235,9 @@ def test_errors_of_the_ledger_stay_what_they_are(tmp_path: Path) -> None:
     over_the_socket(tmp_path / "s", ask)
 
 
-def test_more_commands_than_may_wait_are_answered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_commands_than_may_wait_are_answered_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(serving, "MOST", 0)
 
     def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
@@ -317,7 +332,9 @@ def test_a_frame_that_was_not_sent_whole_was_not_handed_in(app: App) -> None:
         assert not isinstance(told.value, LedgerUnknownError)
 
 
-def test_a_lock_that_somebody_has_who_does_not_listen(app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_somebody_has_who_does_not_listen(
+    app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
     with closing(app.open_ledger()):
         with pytest.raises(LedgerLockedError) as told:
@@ -417,12 +434,16 @@ def test_a_full_disk_at_intake_is_unavailable_by_every_door(
     list(app.submit(doubled, [0]))
     monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
     with runner(app):
-        server = web(app, [doubled], bound("127.0.0.1", 0), hosts=LOCAL, local=Person("me", "admin"))
+        server = web(
+            app, [doubled], bound("127.0.0.1", 0), hosts=LOCAL, local=Person("me", "admin")
+        )
         with server as address, httpx.Client(base_url=address, timeout=None) as client:
             filler = fill(small_disk)
             numbers = iter(range(10_000_000, 1 << 60))
             body = {"payloads": [next(numbers) for _ in range(1000)]}
-            while (got := client.post("/api/v1/pipelines/doubled/items", json=body)).status_code == 201:
+            while (
+                got := client.post("/api/v1/pipelines/doubled/items", json=body)
+            ).status_code == 201:
                 body = {"payloads": [next(numbers) for _ in range(1000)]}
             assert got.status_code == 503, got.text
             assert int(got.headers["retry-after"]) >= 1
@@ -491,7 +512,9 @@ def test_what_is_asked_of_a_future_release_is_refused_not_unknown(tmp_path: Path
     over_the_socket(tmp_path / "s", ask)
 
 
-def test_an_event_without_an_id_says_under_which_it_is_asked_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_without_an_id_says_under_which_it_is_asked_again(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Lost:
         """A runner's ledger that takes everything and answers nothing."""
 

@@ -1,4 +1,5 @@
-"""Events: one producer's id is not another's, an old release takes nothing away, and what is wrong with one event concerns no other."""
+"""Events: one producer's id is not another's, an old release takes nothing away, and what is wrong
+with one event concerns no other."""
 
 from __future__ import annotations
 
@@ -12,7 +13,13 @@ from typing import Any
 import pytest
 
 from holdfast import App, InputError, on, pipeline, step, wait_for
-from holdfast.errors import BusError, ConflictError, EventRefusedError, LedgerUnavailableError, StoreError
+from holdfast.errors import (
+    BusError,
+    ConflictError,
+    EventRefusedError,
+    LedgerUnavailableError,
+    StoreError,
+)
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.model.events import CONFLICT, MALFORMED, Event, envelope, opened
 from holdfast.model.ids import parse
@@ -85,16 +92,23 @@ def test_an_id_is_its_producers(app: App) -> None:
     assert app.publish("order.created", {}, id="42", source="api/alice")
     assert app.publish("order.created", {"a": 1}, id="42", source="api/bob")
     assert not app.publish("order.created", {}, id="42", source="api/alice")
-    with pytest.raises(ConflictError, match=r"'api/alice' has published another event under the id '42'"):
+    with pytest.raises(
+        ConflictError, match=r"'api/alice' has published another event under the id '42'"
+    ):
         app.publish("order.paid", {}, id="42", source="api/alice")
-    assert {(row["event"], row["source"]) for row in app.reads().events(None, None, 9)} == {("42", "api/alice"), ("42", "api/bob")}
+    assert {(row["event"], row["source"]) for row in app.reads().events(None, None, 9)} == {
+        ("42", "api/alice"),
+        ("42", "api/bob"),
+    }
     with pytest.raises(InputError, match="2 producers have an event '42'"):
         app.reads().event("42")
     assert json.loads(app.reads().event("42", "api/bob")["data"]) == {"a": 1}
 
 
 @pytest.mark.parametrize("away_ms", [-60_000, -(10**13), 10**12])
-def test_an_event_counts_by_when_it_came_and_not_by_its_producers_clock(app: App, away_ms: int) -> None:
+def test_an_event_counts_by_when_it_came_and_not_by_its_producers_clock(
+    app: App, away_ms: int
+) -> None:
     app.run([awaits], [(awaits, "k")])
     writer = app.writer()
     at = max(app.clock.now_ms() + away_ms, -62_135_596_800_000)
@@ -104,13 +118,18 @@ def test_an_event_counts_by_when_it_came_and_not_by_its_producers_clock(app: App
     assert app.reads().items("awaits", None, 9)[0]["state"] == "completed"
 
 
-def test_an_event_that_came_before_the_item_does_not_count_though_its_producer_dates_it_later(app: App) -> None:
+def test_an_event_that_came_before_the_item_does_not_count_though_its_producer_dates_it_later(
+    app: App,
+) -> None:
     app.run([awaits], [(awaits, "first")])
     writer = app.writer()
     writer.mail.publish([Event("e1", "paid", "elsewhere", "k", app.clock.now_ms() + 10**9, b"{}")])
     writer.close()
     app.run([awaits], [(awaits, "k")])
-    assert {row["key"]: row["state"] for row in app.reads().items("awaits", None, 9)} == {"first": "waiting", "k": "waiting"}
+    assert {row["key"]: row["state"] for row in app.reads().items("awaits", None, 9)} == {
+        "first": "waiting",
+        "k": "waiting",
+    }
 
 
 def test_an_old_release_takes_the_listeners_of_the_new_one_not_away(app: App) -> None:
@@ -118,7 +137,10 @@ def test_an_old_release_takes_the_listeners_of_the_new_one_not_away(app: App) ->
     list(app.submit(old, ["from the old release"]))
     app.publish("order.created", "B")
     app.run([new])
-    assert {row["key"]: row["state"] for row in app.reads().items("orders", None, 9)} == {"from the old release": "queued", "B": "completed"}
+    assert {row["key"]: row["state"] for row in app.reads().items("orders", None, 9)} == {
+        "from the old release": "queued",
+        "B": "completed",
+    }
     app.run([old])
     app.publish("order.created", "C")
     app.run([old])
@@ -141,23 +163,35 @@ def test_a_subscription_that_nobody_will_serve_is_ended_by_a_person(app: App) ->
     assert app.reads().stuck_events(app.clock.now_ms() + 3_600_000, 1_000, 9) == []
 
 
-def test_a_bug_in_a_condition_refuses_nothing_and_holds_up_nothing(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_condition_refuses_nothing_and_holds_up_nothing(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app.run([choosy])
     for text in ("bad", "good", "also good"):
         app.publish("order.created", text)
     app.run([choosy])
-    assert {row["key"] for row in app.reads().items("choosy", "completed", 9)} == {"good", "also good"}
+    assert {row["key"] for row in app.reads().items("choosy", "completed", 9)} == {
+        "good",
+        "also good",
+    }
     (failing,) = app.reads().deliveries(None, "open", 9)
     assert "KeyError" in failing["reason"]
     assert failing["tries"] == 1
     ledger = app.open_ledger()
     alerts = ledger.health.watch({}, [], app.clock.now_ms() + 120_000)
     ledger.close()
-    assert {(one.kind, one.subject) for one in alerts} & {("undelivered-events", "choosy"), ("unserved-version", "choosy 1")}
+    assert {(one.kind, one.subject) for one in alerts} & {
+        ("undelivered-events", "choosy"),
+        ("unserved-version", "choosy 1"),
+    }
     monkeypatch.setattr("tests.faults.test_events_are_kept.broken", False)
     assert app.redeliver([failing["delivery"]]) == [failing["delivery"]]
     app.run([choosy])
-    assert {row["key"] for row in app.reads().items("choosy", "completed", 9)} == {"bad", "good", "also good"}
+    assert {row["key"] for row in app.reads().items("choosy", "completed", 9)} == {
+        "bad",
+        "good",
+        "also good",
+    }
 
 
 def test_data_that_do_not_fit_are_refused_for_good_and_with_the_reason(app: App) -> None:
@@ -169,9 +203,17 @@ def test_data_that_do_not_fit_are_refused_for_good_and_with_the_reason(app: App)
 
 
 @pytest.mark.parametrize(
-    "trouble", [LedgerUnavailableError("the disk is full"), StoreError("an artifact is not there"), OSError(28, "no space"), MemoryError()]
+    "trouble",
+    [
+        LedgerUnavailableError("the disk is full"),
+        StoreError("an artifact is not there"),
+        OSError(28, "no space"),
+        MemoryError(),
+    ],
 )
-def test_a_store_that_fails_refuses_no_event(app: App, monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> None:
+def test_a_store_that_fails_refuses_no_event(
+    app: App, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
     large = {"text": "x" * 100_000}
 
     @on("large")
@@ -205,7 +247,9 @@ def test_every_date_is_read_or_refused() -> None:
         return opened(json.dumps({**CLOUD, "time": text}).encode(), NOW).at
 
     assert at("0001-01-01T00:00:00") == -62_135_596_800_000
-    assert at("2024-02-29T12:00:00+02:00") == int(datetime(2024, 2, 29, 10, tzinfo=UTC).timestamp() * 1000)
+    assert at("2024-02-29T12:00:00+02:00") == int(
+        datetime(2024, 2, 29, 10, tzinfo=UTC).timestamp() * 1000
+    )
     assert at("9999-12-31T23:59:59Z") == 253_402_300_799_000
     for text in ("10000-01-01T00:00:00Z", "never", ""):
         with pytest.raises(InputError):
@@ -217,21 +261,35 @@ def test_every_date_is_read_or_refused() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        b"", b"\xff\xfe", b"[]", b"null", b"{}", b'"text"', b'{"a":', json.dumps({**CLOUD, "id": ""}).encode(),
-        json.dumps({**CLOUD, "id": "a\0b"}).encode(), json.dumps({**CLOUD, "source": "\0"}).encode(), json.dumps({**CLOUD, "source": ""}).encode(),
-        json.dumps({**CLOUD, "id": "x" * 1_001}).encode(), json.dumps({**CLOUD, "type": "x" * 611}).encode(),
-        json.dumps({**CLOUD, "subject": "x" * 513}).encode(), b'{"specversion":"1.0","id":"\\ud800","source":"s","type":"t"}',
-        json.dumps({**CLOUD, "specversion": "0.3"}).encode(), json.dumps({**CLOUD, "data": 1, "data_base64": "AA=="}).encode(),
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"{}",
+        b'"text"',
+        b'{"a":',
+        json.dumps({**CLOUD, "id": ""}).encode(),
+        json.dumps({**CLOUD, "id": "a\0b"}).encode(),
+        json.dumps({**CLOUD, "source": "\0"}).encode(),
+        json.dumps({**CLOUD, "source": ""}).encode(),
+        json.dumps({**CLOUD, "id": "x" * 1_001}).encode(),
+        json.dumps({**CLOUD, "type": "x" * 611}).encode(),
+        json.dumps({**CLOUD, "subject": "x" * 513}).encode(),
+        b'{"specversion":"1.0","id":"\\ud800","source":"s","type":"t"}',
+        json.dumps({**CLOUD, "specversion": "0.3"}).encode(),
+        json.dumps({**CLOUD, "data": 1, "data_base64": "AA=="}).encode(),
         json.dumps(CLOUD).encode()[:-1] + b',"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
-)  # fmt: skip
+)
 def test_a_poison_message_is_kept_and_acknowledged(app: App, message: bytes) -> None:
     ledger = app.open_ledger()
     store = app.store()
 
     async def scenario() -> tuple[float | None, float | None]:
         relay = Relay(Broker(), Here(ledger), FakeClock(), store, lambda: None)
-        return await relay.receive(message), await relay.receive(json.dumps({**CLOUD, "id": "later"}).encode())
+        return await relay.receive(message), await relay.receive(
+            json.dumps({**CLOUD, "id": "later"}).encode()
+        )
 
     assert asyncio.run(scenario()) == (None, None), "both are acknowledged"
     ledger.close()
@@ -262,7 +320,13 @@ def test_a_message_that_cannot_be_kept_yet_comes_again_later_and_later() -> None
     clock = FakeClock()
 
     async def scenario() -> None:
-        relay = Relay(Broker(), Here(ledger, LedgerUnavailableError("full")), clock, MemoryStore(), lambda: None)
+        relay = Relay(
+            Broker(),
+            Here(ledger, LedgerUnavailableError("full")),
+            clock,
+            MemoryStore(),
+            lambda: None,
+        )
         answers.extend([await relay.receive(json.dumps(CLOUD).encode()) for _ in range(20)])
 
     asyncio.run(scenario())
@@ -322,7 +386,13 @@ class Broker:
         """Nothing to close."""
 
 
-def relayed(ledger: SqliteLedger, broker: Broker, turns: int, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def relayed(
+    ledger: SqliteLedger,
+    broker: Broker,
+    turns: int,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Let a relay turn so often, a minute or more apart."""
 
     async def scenario() -> None:
@@ -344,25 +414,45 @@ def relayed(ledger: SqliteLedger, broker: Broker, turns: int, clock: FakeClock, 
 
 def outgoing(*names: str, **bad: Any) -> SqliteLedger:
     ledger = SqliteLedger(":memory:")
-    ledger.mail.publish([Event(name, "paid", "s", "", 1, bad.get(name, b"1"), outgoing=True) for name in names])
+    ledger.mail.publish(
+        [Event(name, "paid", "s", "", 1, bad.get(name, b"1"), outgoing=True) for name in names]
+    )
     return ledger
 
 
-@pytest.mark.parametrize("why", ["its artifact is missing", "the broker refuses it", "the broker never answers for it", "a bug"])
-def test_one_event_blocks_no_other_on_its_way_out(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "why",
+    [
+        "its artifact is missing",
+        "the broker refuses it",
+        "the broker never answers for it",
+        "a bug",
+    ],
+)
+def test_one_event_blocks_no_other_on_its_way_out(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     troubles: dict[str, Exception] = {
         "the broker refuses it": EventRefusedError("too large"),
         "the broker never answers for it": BusError("no answer"),
         "a bug": TypeError("a bug"),
     }
-    bad: dict[str, Any] = {"first": Stored("0" * 64, 100_000)} if why == "its artifact is missing" else {}
+    bad: dict[str, Any] = (
+        {"first": Stored("0" * 64, 100_000)} if why == "its artifact is missing" else {}
+    )
     ledger = outgoing("first", *(f"later{number}" for number in range(150)), **bad)
     broker = Broker(lambda id: troubles.get(why) if id == "first" else None)
     relayed(ledger, broker, 40, FakeClock(), monkeypatch)
     assert sorted(broker.sent) == sorted(f"later{number}" for number in range(150))
-    (row,) = list(ledger.connection.execute("select name, outgoing, send_tries, send_error from events where outgoing > 0"))
+    (row,) = list(
+        ledger.connection.execute(
+            "select name, outgoing, send_tries, send_error from events where outgoing > 0"
+        )
+    )
     assert row[3]
-    assert row[1:3] == ((1, 0) if why == "the broker never answers for it" else (2, TRIES)), "parked, unless it may be the broker's fault"
+    assert row[1:3] == ((1, 0) if why == "the broker never answers for it" else (2, TRIES)), (
+        "parked, unless it may be the broker's fault"
+    )
 
 
 def test_a_broker_that_is_away_parks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""Messages between items name the generation and the content that they are about; one of an earlier generation changes nothing."""
+"""Messages between items name the generation and the content that they are about; one of an earlier
+generation changes nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +54,10 @@ def number(app: App, key: str) -> int:
 
 def children(app: App, key: str) -> list[dict[str, Any]]:
     with closing(app.reads()) as reads:
-        return [reads.item(parse(one["item"])) for one in reads.item(reads.item_by_key(key) or 0)["children"]]
+        return [
+            reads.item(parse(one["item"]))
+            for one in reads.item(reads.item_by_key(key) or 0)["children"]
+        ]
 
 
 def states(app: App, *keys: str) -> list[str]:
@@ -61,10 +65,12 @@ def states(app: App, *keys: str) -> list[str]:
         return [reads.item(reads.item_by_key(key) or 0)["state"] for key in keys]
 
 
-# -- children -----------------------------------------------------------------------------------------------------
+# -- children ------------------------------------------------------------------------------------
 
 
-def test_a_child_that_is_given_something_else_runs_again(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_child_that_is_given_something_else_runs_again(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(squares, Order("a", str(tmp_path), lines=[1, 2, 3]))
     assert run.output("a") == 14
     FACTOR[0] = 10
@@ -72,12 +78,18 @@ def test_a_child_that_is_given_something_else_runs_again(run: Patterns, app: App
     run(squares)
     assert run.output("a") == 1400
     found = children(app, "a")
-    assert [(one["generation"], one["revision"], one["state"]) for one in found] == [(2, 1, "completed")] * 3
-    assert {(one["who"], one["reason"]) for child in found for one in child["revisions"]} == {("holdfast", "its parent gives it another input")}
+    assert [(one["generation"], one["revision"], one["state"]) for one in found] == [
+        (2, 1, "completed")
+    ] * 3
+    assert {(one["who"], one["reason"]) for child in found for one in child["revisions"]} == {
+        ("holdfast", "its parent gives it another input")
+    }
     assert app.reads().refused_counts() == {}, "a parent's own child is no conflict"
 
 
-def test_a_child_that_is_given_the_same_is_taken_as_it_is(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_child_that_is_given_the_same_is_taken_as_it_is(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(squares, Order("a", str(tmp_path), lines=[1, 2, 3]))
     app.restart([number(app, "a")], step="numbers")
     run(squares)
@@ -87,11 +99,19 @@ def test_a_child_that_is_given_the_same_is_taken_as_it_is(run: Patterns, app: Ap
     app.restart([number(app, "a")], payload=payload)
     run(squares)
     assert run.output("a") == 26
-    assert sorted(CALLS) == [1, 1, 2, 3, 5], "what the old payload gave is not used again, and no other child runs"
-    assert [(one["generation"], one["state"]) for one in children(app, "a")] == [(2, "completed"), (2, "completed"), (1, "completed")]
+    assert sorted(CALLS) == [1, 1, 2, 3, 5], (
+        "what the old payload gave is not used again, and no other child runs"
+    )
+    assert [(one["generation"], one["state"]) for one in children(app, "a")] == [
+        (2, "completed"),
+        (2, "completed"),
+        (1, "completed"),
+    ]
 
 
-def test_a_restart_from_the_start_or_from_the_child_runs_it_again(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_restart_from_the_start_or_from_the_child_runs_it_again(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(squares, Order("a", str(tmp_path), lines=[4]))
     app.restart([number(app, "a")])
     run(squares)
@@ -101,7 +121,9 @@ def test_a_restart_from_the_start_or_from_the_child_runs_it_again(run: Patterns,
     assert [(one["generation"], one["revision"]) for one in children(app, "a")] == [(3, 0)]
 
 
-def test_no_child_runs_that_the_new_run_does_not_need(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_no_child_runs_that_the_new_run_does_not_need(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(ways, Order("a", str(tmp_path), 6))
     assert (run.output("a"), CALLS) == (36, [6])
     FACTOR[0] = 2
@@ -112,11 +134,19 @@ def test_no_child_runs_that_the_new_run_does_not_need(run: Patterns, app: App, t
     assert (child["generation"], child["state"]) == (1, "completed"), "it stays as history"
 
 
-def test_a_cancelled_parent_that_is_restarted_at_once_has_its_child(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_cancelled_parent_that_is_restarted_at_once_has_its_child(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     keys = [str(n) for n in range(8)]
     with run.runner(parents):
         list(app.submit(parents, [Order(key, str(tmp_path), int(key)) for key in keys]))
-        run.wait(lambda: all(one["state"] == "running" for key in keys for one in children(app, key) or [{"state": ""}]))
+        run.wait(
+            lambda: all(
+                one["state"] == "running"
+                for key in keys
+                for one in children(app, key) or [{"state": ""}]
+            )
+        )
         for key in keys:
             app.cancel([number(app, key)])
             app.restart([number(app, key)])
@@ -126,21 +156,28 @@ def test_a_cancelled_parent_that_is_restarted_at_once_has_its_child(run: Pattern
     assert app.reads().audit(0)["balanced"]
 
 
-def test_a_revised_parents_child_is_revised_while_it_runs(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_revised_parents_child_is_revised_while_it_runs(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     with run.runner(parents):
         list(app.submit(parents, [Order("a", str(tmp_path), 1)]))
         run.wait(lambda: [one["state"] for one in children(app, "a")] == ["running"])
-        assert [one.status for one in app.submit(parents, [Order("a", str(tmp_path), 2)], on_conflict="revise")] == ["revised"]
+        assert [
+            one.status
+            for one in app.submit(parents, [Order("a", str(tmp_path), 2)], on_conflict="revise")
+        ] == ["revised"]
         run.wait(lambda: {*states(app, "a")} <= {"completed", "dead"}, 30)
     assert run.output("a") == 2
     (child,) = children(app, "a")
     assert (child["state"], child["generation"] >= 2, child["revision"]) == ("completed", True, 1)
 
 
-# -- answers ------------------------------------------------------------------------------------------------------
+# -- answers -------------------------------------------------------------------------------------
 
 
-def test_an_answer_to_an_earlier_generation_changes_nothing(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_an_answer_to_an_earlier_generation_changes_nothing(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(approved, Order("a", str(tmp_path), 1))
     first = run.review()
     app.restart([number(app, "a")])
@@ -163,7 +200,7 @@ def test_an_event_answers_the_wait_of_now(run: Patterns, app: App, tmp_path: Pat
     assert run.output("a") == 2
 
 
-# -- values that retention has cleared -----------------------------------------------------------------------------
+# -- values that retention has cleared -----------------------------------------------------------
 
 
 def purged(app: App, pipeline: Any) -> None:
@@ -171,19 +208,24 @@ def purged(app: App, pipeline: Any) -> None:
     assert app.purge([pipeline]) == 1
 
 
-def test_a_restart_that_needs_what_was_cleared_is_refused_and_says_from_where_it_works(run: Patterns, app: App) -> None:
+def test_a_restart_that_needs_what_was_cleared_is_refused_and_says_from_where_it_works(
+    run: Patterns, app: App
+) -> None:
     run(invoices, 7)
     purged(app, invoices)
     done = app.restart([number(app, "7")], step="send")
     assert (done.changed, done.unfit) == (0, 1)
     assert done.misfits[0].why == (
-        "retention has cleared the results of 'invoice', which 'send' needs: restart it from 'amount' (`--from amount`)"
-    )  # fmt: skip
+        "retention has cleared the results of 'invoice', which 'send' needs: restart it from "
+        "'amount' (`--from amount`)"
+    )
     assert run.item("7")["generation"] == 1
     assert app.restart([number(app, "7")], step="amount").changed == 1
     run(invoices)
     assert run.output("7") == "sent: please pay 700"
-    assert app.restart([number(app, "7")], step="send").changed == 1, "the values of the second generation are there"
+    assert app.restart([number(app, "7")], step="send").changed == 1, (
+        "the values of the second generation are there"
+    )
     run(invoices)
     assert run.output("7") == "sent: please pay 700"
     purged(app, invoices)
@@ -209,7 +251,8 @@ def test_a_runner_that_meets_a_cleared_value_makes_a_dead_letter(run: Patterns, 
     run(invoices, 7)
     purged(app, invoices)
     app.restart([number(app, "7")], step="amount")
-    with pytest.MonkeyPatch.context() as patched:  # as a ledger would that had cleared it behind the verb's back
+    # as a ledger would that had cleared it behind the verb's back
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr("holdfast.ledgers.generations.obstacle", lambda run, item, nodes: "")
         run(invoices)
         purged(app, invoices)
@@ -217,18 +260,24 @@ def test_a_runner_that_meets_a_cleared_value_makes_a_dead_letter(run: Patterns, 
     app.run([invoices])
     assert run.item("7")["state"] == "dead"
     (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["step"], letter["error_class"], letter["error"]) == ("send", "bad-input", "ValueCleared")
+    assert (letter["step"], letter["error_class"], letter["error"]) == (
+        "send",
+        "bad-input",
+        "ValueCleared",
+    )
     assert "'invoice' was cleared by retention" in letter["message"]
     assert app.reads().audit(0)["balanced"]
     with pytest.raises(InputError, match="cleared by retention"):
         app.inputs(invoices, "7", "send")
 
 
-# -- attempts that are stopped first -------------------------------------------------------------------------------
+# -- attempts that are stopped first -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["restart", "cancel and restart", "revise", "twice"])
-def test_an_attempt_is_over_before_the_next_run_begins(how: str, run: Patterns, app: App, tmp_path: Path) -> None:
+def test_an_attempt_is_over_before_the_next_run_begins(
+    how: str, run: Patterns, app: App, tmp_path: Path
+) -> None:
     order = Order("a", str(tmp_path), 1)
     with run.runner(working):
         list(app.submit(working, [order]))
@@ -247,7 +296,9 @@ def test_an_attempt_is_over_before_the_next_run_begins(how: str, run: Patterns, 
     assert app.reads().audit(0)["balanced"]
 
 
-def test_a_cancelled_attempt_in_the_loop_has_unwound_before_the_next(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_cancelled_attempt_in_the_loop_has_unwound_before_the_next(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     order = Order("a", str(tmp_path), 1)
     with run.runner(waiting):
         list(app.submit(waiting, [order]))
@@ -261,7 +312,9 @@ def test_a_cancelled_attempt_in_the_loop_has_unwound_before_the_next(run: Patter
 
 @pytest.mark.parametrize("how", ["restart", "revise", "cancel and restart", "move"])
 @pytest.mark.parametrize("runners", [1, 2])
-def test_no_runner_begins_before_the_owner_has_stopped(runners: int, how: str, run: Patterns, app: App, tmp_path: Path) -> None:
+def test_no_runner_begins_before_the_owner_has_stopped(
+    runners: int, how: str, run: Patterns, app: App, tmp_path: Path
+) -> None:
     if runners == 2 and app.settings.ledger_path is not None:
         pytest.skip("an SQLite ledger has one runner")
     order = Order("a", str(tmp_path), 1)

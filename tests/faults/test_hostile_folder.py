@@ -1,4 +1,5 @@
-"""A folder of hostile inputs: every entry of ``find`` is a key, a printed refusal or a printed skip, and no key is anything else."""
+"""A folder of hostile inputs: every entry of ``find`` is a key, a printed refusal or a printed
+skip, and no key is anything else."""
 
 from __future__ import annotations
 
@@ -17,9 +18,16 @@ TARGET = "tests.intake_samples:filed"
 
 
 def holdfast(home: Path, *words: str, code: int = 0) -> Any:
-    environment = {**os.environ, "HOLDFAST_HOME": str(home), "HOLDFAST_WORKERS": "1", "HOLDFAST_INPUT_MB": "1"}
+    environment = {
+        **os.environ,
+        "HOLDFAST_HOME": str(home),
+        "HOLDFAST_WORKERS": "1",
+        "HOLDFAST_INPUT_MB": "1",
+    }
     command = [sys.executable, "-m", "holdfast", *words]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -30,7 +38,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "in"
     for sub in ("one", "two", "empty", ".hidden"):
         (root / sub).mkdir(parents=True)
-    for file in ("one/same.txt", "two/same.txt", "two/SAME.TXT", "zero.txt", "new\nline.txt", " blank .txt", "back\\xff.txt", "$(true) 'q'.txt"):
+    for file in (
+        "one/same.txt",
+        "two/same.txt",
+        "two/SAME.TXT",
+        "zero.txt",
+        "new\nline.txt",
+        " blank .txt",
+        "back\\xff.txt",
+        "$(true) 'q'.txt",
+    ):
         (root / file).write_text(file)
     (root / "nothing.txt").touch()
     (root / "raise.txt").write_text("raise")
@@ -61,14 +78,31 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_entry_is_accounted_for_and_no_key_is_made_up(folder: Path, tmp_path: Path) -> None:
     home = folder / "home"
     holdfast(home, "submit", "tests.intake_samples:rows", '{"id": "r-1"}')
-    found = subprocess.run(["find", str(folder), "-print0"], capture_output=True, check=True).stdout.split(b"\0")[:-1]
+    found = subprocess.run(
+        ["find", str(folder), "-print0"], capture_output=True, check=True
+    ).stdout.split(b"\0")[:-1]
     done = holdfast(home, "run", TARGET, str(folder), str(folder / "one"), "--json", code=4)
     answer = json.loads(done.stdout)
     refused = {one["source"] for one in answer["refused"]}
     skipped = {one["path"] for one in answer["skipped"]}
-    assert (len(refused), len(skipped)) == (len(answer["refused"]), len(answer["skipped"]) - 1), "each is named once; one/loop was given twice"
-    (tmp_path / "manifest").write_bytes(b"\0".join(os.path.relpath(one, os.fsencode(folder)) for one in found))
-    audit = json.loads(holdfast(home, "audit", "--manifest", str(tmp_path / "manifest"), "--pipeline", "filed", "--json", code=1).stdout)["manifest"]
+    assert (len(refused), len(skipped)) == (len(answer["refused"]), len(answer["skipped"]) - 1), (
+        "each is named once; one/loop was given twice"
+    )
+    (tmp_path / "manifest").write_bytes(
+        b"\0".join(os.path.relpath(one, os.fsencode(folder)) for one in found)
+    )
+    audit = json.loads(
+        holdfast(
+            home,
+            "audit",
+            "--manifest",
+            str(tmp_path / "manifest"),
+            "--pipeline",
+            "filed",
+            "--json",
+            code=1,
+        ).stdout
+    )["manifest"]
     refused_keys = {one["key"] for one in audit["refused"]}
     for entry in found:
         shown = entry.decode("utf-8", "backslashreplace")
@@ -80,7 +114,15 @@ def test_every_entry_is_accounted_for_and_no_key_is_made_up(folder: Path, tmp_pa
         assert not (received and told), below
     assert audit["unexpected"] == ["same.txt"], "of the folder that was given alone"
     reasons = {one["reason"] for one in answer["skipped"]}
-    assert reasons == {"link", "dot file", "hidden folder", "named pipe", "socket", "empty folder", "Holdfast's own files"}
+    assert reasons == {
+        "link",
+        "dot file",
+        "hidden folder",
+        "named pipe",
+        "socket",
+        "empty folder",
+        "Holdfast's own files",
+    }
     kinds = {os.path.basename(one["source"]): one["reason"] for one in answer["refused"]}
     assert "larger than allowed" in kinds["enormous.bin"]
     assert "not UTF-8" in kinds["bad\\xff.txt"]
@@ -88,7 +130,9 @@ def test_every_entry_is_accounted_for_and_no_key_is_made_up(folder: Path, tmp_pa
     assert "RuntimeError: this sheet breaks" in kinds["raise.txt"]
 
 
-def test_the_folder_may_lie_in_the_home_and_skips_are_counted_on_the_terminal(tmp_path: Path) -> None:
+def test_the_folder_may_lie_in_the_home_and_skips_are_counted_on_the_terminal(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "home" / "artifacts"
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("a")
@@ -100,5 +144,7 @@ def test_the_folder_may_lie_in_the_home_and_skips_are_counted_on_the_terminal(tm
     assert "skipped: 2 × dot file" in done.stderr
     assert [line.split("\t")[1:] for line in done.stdout.splitlines()] == [["c.txt", "accepted"]]
     done = holdfast(tmp_path / "home", "submit", TARGET, str(folder), str(outside), code=4)
-    assert f"not accepted: {folder}: is among Holdfast's own files" in done.stderr, "it was named, and not accepted"
+    assert f"not accepted: {folder}: is among Holdfast's own files" in done.stderr, (
+        "it was named, and not accepted"
+    )
     assert "(0 new, 1 known, 1 refused)" in done.stderr

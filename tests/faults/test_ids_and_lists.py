@@ -1,4 +1,5 @@
-"""What one command prints, every command takes; a list says how it is cut; a condition that names nothing is an error."""
+"""What one command prints, every command takes; a list says how it is cut; a condition that names
+nothing is an error."""
 
 from __future__ import annotations
 
@@ -19,19 +20,59 @@ from holdfast.model.search import Exact, Filter, equal, exactly, read_filter
 from tests.lists_samples import Paper, letters, papers
 
 HOSTILE = (
-    "plain", "two words", 'a "quoted" one', "it's", "'", '"', "\\", "back\\slash", "star*", "*", "**", "state:dead", "a=b", "=x", ":x", "-dash",
-    "--limit", "a/b/../c", "50%", "%2F", "a+b", "ünïcode ✓", "\u202eevil", "tab\tin it", "line\nend", "\u00a0", "\ud7ff", "\U0010ffff", "x" * 199,
-    "item:0000000000000", "key:x", "letter:1", "other:plain", "#1", "1", "0sbd000000000", "q" * 13, "a,b", "/output", "x/lineage",
-)  # fmt: skip
+    "plain",
+    "two words",
+    'a "quoted" one',
+    "it's",
+    "'",
+    '"',
+    "\\",
+    "back\\slash",
+    "star*",
+    "*",
+    "**",
+    "state:dead",
+    "a=b",
+    "=x",
+    ":x",
+    "-dash",
+    "--limit",
+    "a/b/../c",
+    "50%",
+    "%2F",
+    "a+b",
+    "ünïcode ✓",
+    "\u202eevil",
+    "tab\tin it",
+    "line\nend",
+    "\u00a0",
+    "\ud7ff",
+    "\U0010ffff",
+    "x" * 199,
+    "item:0000000000000",
+    "key:x",
+    "letter:1",
+    "other:plain",
+    "#1",
+    "1",
+    "0sbd000000000",
+    "q" * 13,
+    "a,b",
+    "/output",
+    "x/lineage",
+)
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> App:
-    """A hundred items: keys and values of every kind, one key in two pipelines, dead letters of two causes."""
+    """A hundred items: keys and values of every kind, one key in two pipelines, dead letters of two
+    causes."""
     app = App(home=tmp_path_factory.mktemp("home"), workers=1)
-    made: list[tuple[Pipeline[Any, Any], Paper]] = [(papers, Paper(text, customer=text)) for text in HOSTILE]
+    made: list[tuple[Pipeline[Any, Any], Paper]] = [
+        (papers, Paper(text, customer=text)) for text in HOSTILE
+    ]
     made += [(papers, Paper(f"many {n}", "ACME GmbH")) for n in range(40)]
     made += [(papers, Paper(f"untitled {n}")) for n in range(2)]
     made += [(papers, Paper(f"broken {n}", bad="value")) for n in range(3)]
@@ -41,7 +82,9 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> App:
 
 
 @pytest.fixture
-def holdfast(ledger: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def holdfast(
+    ledger: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
     monkeypatch.setenv("HOLDFAST_HOME", str(ledger.settings.home))
 
     def run(*words: str) -> tuple[int, str, str]:
@@ -53,26 +96,46 @@ def holdfast(ledger: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_value_of_any_text_is_found_by_the_condition_that_we_write(ledger: App, text: str) -> None:
+def test_a_value_of_any_text_is_found_by_the_condition_that_we_write(
+    ledger: App, text: str
+) -> None:
     with closing(ledger.reads()) as reads:
-        for words in (equal("customer", text), exactly("key", text), Filter(key=Exact(text)).text()):
-            found = [row["key"] for row in reads.search(read_filter(f"pipeline:papers {words}"), 9, 0)]
+        for words in (
+            equal("customer", text),
+            exactly("key", text),
+            Filter(key=Exact(text)).text(),
+        ):
+            found = [
+                row["key"] for row in reads.search(read_filter(f"pipeline:papers {words}"), 9, 0)
+            ]
             assert found == [text], words
         beginning = Filter(pipeline="papers", key=text[:1] + "*")
-        assert text in [row["key"] for row in reads.search(read_filter(beginning.text()), 99, 0)], beginning.text()
+        assert text in [row["key"] for row in reads.search(read_filter(beginning.text()), 99, 0)], (
+            beginning.text()
+        )
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_an_item_of_any_key_is_shown_by_id_and_by_key(ledger: App, holdfast: Command, text: str) -> None:
+def test_an_item_of_any_key_is_shown_by_id_and_by_key(
+    ledger: App, holdfast: Command, text: str
+) -> None:
     with closing(ledger.reads()) as reads:
         (row,) = reads.search(Filter(pipeline="papers", key=Exact(text)), 2, 0)
-        for named in (f"papers:{text}", exactly("key", text), row["item"], f" {row['item'].upper()} ", f"item:{row['item']}"):
+        for named in (
+            f"papers:{text}",
+            exactly("key", text),
+            row["item"],
+            f" {row['item'].upper()} ",
+            f"item:{row['item']}",
+        ):
             assert show(reads.naming.item(named, prefer="papers")) == row["item"], named
     code, out, err = holdfast("items", "show", "--json", "--", f"papers:{text}")
     assert (code, json.loads(out)["key"]) == (0, text), err
 
 
-def test_a_key_in_two_pipelines_is_refused_with_both_and_how_to_name_each(holdfast: Command) -> None:
+def test_a_key_in_two_pipelines_is_refused_with_both_and_how_to_name_each(
+    holdfast: Command,
+) -> None:
     code, _, err = holdfast("items", "show", "plain")
     assert code == 2
     assert "'plain' names 2 items" in err
@@ -112,7 +175,10 @@ def test_a_word_that_is_a_condition_and_a_key_is_refused(holdfast: Command) -> N
         (["find", "step:orc"], "no step 'orc'"),
         (["find", "pipeline:papres"], "did you mean 'papers'"),
         (["find", "custmer=x"], "did you mean 'customer'"),
-        (["find", "pipeline:papers", "kind=x"], "no searchable field 'kind'".replace("no ", "no item of pipeline papers has a ", 1)),
+        (
+            ["find", "pipeline:papers", "kind=x"],
+            "no searchable field 'kind'".replace("no ", "no item of pipeline papers has a ", 1),
+        ),
         (["find", "state:ded"], "did you mean 'dead'"),
         (["find", "error:ValueErorr"], "did you mean 'ValueError'"),
         (["find", "group:ffffffffffffffff"], "there is no group"),
@@ -146,7 +212,9 @@ def test_a_word_that_is_a_condition_and_a_key_is_refused(holdfast: Command) -> N
         (["find", "--after", "nobody"], "no item has the id or key 'nobody'"),
     ],
 )
-def test_what_is_not_there_is_an_error_that_names_the_nearest(holdfast: Command, words: list[str], says: str) -> None:
+def test_what_is_not_there_is_an_error_that_names_the_nearest(
+    holdfast: Command, words: list[str], says: str
+) -> None:
     code, out, err = holdfast(*words)
     assert (code, out) == (2, "")
     assert says in err
@@ -160,15 +228,31 @@ def test_steps_error_types_and_groups_are_named_in_short(holdfast: Command) -> N
         return [row["key"] for row in json.loads(out)]
 
     broken = ["broken 2", "broken 1", "broken 0"]
-    assert keys("pipeline:papers", "step:ocr") == keys("step:route/ocr") == keys("error:ValueError") == broken
+    assert (
+        keys("pipeline:papers", "step:ocr")
+        == keys("step:route/ocr")
+        == keys("error:ValueError")
+        == broken
+    )
     assert keys("step:each/ocr") == keys("error:BadInputError") == ["sealed"]
     _, out, _ = holdfast("dead", "groups", "--json")
     (group,) = [one["group"] for one in json.loads(out) if one["step"] == "route/ocr"]
-    assert keys(f"group:{group}") == keys(f"group:{group[:8]}") == keys(f"group:{group.upper()}") == broken
-    assert keys("customer=ACME GmbH", "key:many 3*") == keys('customer="ACME GmbH"', 'key:"many 3"*') == keys('customer="ACME G"*', "key:'many 3'*")
+    assert (
+        keys(f"group:{group}")
+        == keys(f"group:{group[:8]}")
+        == keys(f"group:{group.upper()}")
+        == broken
+    )
+    assert (
+        keys("customer=ACME GmbH", "key:many 3*")
+        == keys('customer="ACME GmbH"', 'key:"many 3"*')
+        == keys('customer="ACME G"*', "key:'many 3'*")
+    )
 
 
-def test_dead_letters_are_named_by_number_by_item_and_by_key(ledger: App, holdfast: Command) -> None:
+def test_dead_letters_are_named_by_number_by_item_and_by_key(
+    ledger: App, holdfast: Command
+) -> None:
     with closing(ledger.reads()) as reads:
         (row,) = reads.find_letters(Filter(key="sealed"), 9, 0)
     for word in (
@@ -200,11 +284,16 @@ def test_a_list_says_of_how_many_it_is_the_beginning(holdfast: Command) -> None:
     total = len(HOSTILE) + 47
     code, out, err = holdfast("items")
     assert (code, len(out.splitlines())) == (0, 21)
-    assert err == f"20 of {total}: --limit {total} shows all\n", "on stderr, so that what a program reads stays a table"
+    assert err == f"20 of {total}: --limit {total} shows all\n", (
+        "on stderr, so that what a program reads stays a table"
+    )
     _, out, err = holdfast("items", "--json")
     assert (len(json.loads(out)), err) == (total, ""), "a program gets all"
     _, out, err = holdfast("items", "--json", "--limit", "5")
-    assert (len(json.loads(out)), json.loads(err)) == (5, {"shown": 5, "total": total, "more": True})
+    assert (len(json.loads(out)), json.loads(err)) == (
+        5,
+        {"shown": 5, "total": total, "more": True},
+    )
     for words, found in (
         (("items", "--pipeline", "papers", "--limit", "3"), f"3 of {total - 2}"),
         (("find", 'customer="ACME GmbH"'), "20 of 40"),
@@ -261,14 +350,30 @@ def test_a_key_is_accepted_as_a_list_shows_it(ledger: App, holdfast: Command, te
     assert not set(shown) & set("\u202e\n\t")
     code, out, err = holdfast("items", "show", "--json", "--pipeline", "papers", "--", shown)
     if text == "letter:1":
-        assert (code, "names 2 items" in err) == (2, True), "it names the dead letter's item as well"
+        assert (code, "names 2 items" in err) == (2, True), (
+            "it names the dead letter's item as well"
+        )
         return
     assert (code, json.loads(out or "{}").get("item")) == (0, row["item"]), err
 
 
 def test_a_condition_that_we_write_is_one_line_and_is_read_back() -> None:
-    for text in ("a\nb", "\t", "C:\\new", "\u202e\u2066", "\x1b[31m", "\x9b\r", '\\"', "\\n", "\\u202e", "\U000e0001*"):
-        for wanted in (Filter(key=Exact(text)), Filter(fields=((text.strip() or "name", text + "*"),))):
+    for text in (
+        "a\nb",
+        "\t",
+        "C:\\new",
+        "\u202e\u2066",
+        "\x1b[31m",
+        "\x9b\r",
+        '\\"',
+        "\\n",
+        "\\u202e",
+        "\U000e0001*",
+    ):
+        for wanted in (
+            Filter(key=Exact(text)),
+            Filter(fields=((text.strip() or "name", text + "*"),)),
+        ):
             assert wanted.text().isprintable()
             read = read_filter(wanted.text())
             assert read.text() == wanted.text()
@@ -288,7 +393,9 @@ def test_a_key_that_looks_like_another_items_name_is_refused(tmp_path: Path) -> 
                 reads.naming.item(text)
         for key, item in named.items():
             quoted = 'key:"' + key.replace("\\", "\\\\").replace("\n", "\\n") + '"'
-            assert show(reads.naming.item(quoted)) == show(reads.naming.item(f"item:{item}")) == item
+            assert (
+                show(reads.naming.item(quoted)) == show(reads.naming.item(f"item:{item}")) == item
+            )
 
 
 def test_a_key_that_was_shown_cut_names_the_one_that_begins_so(tmp_path: Path) -> None:
@@ -302,7 +409,9 @@ def test_a_key_that_was_shown_cut_names_the_one_that_begins_so(tmp_path: Path) -
             reads.naming.item("…")
 
 
-def test_numbers_and_groups_that_lists_print_name_what_they_stand_for(ledger: App, holdfast: Command) -> None:
+def test_numbers_and_groups_that_lists_print_name_what_they_stand_for(
+    ledger: App, holdfast: Command
+) -> None:
     with closing(ledger.reads()) as reads:
         (item,) = [row["item"] for row in reads.search(Filter(key="sealed"), 9, 0)]
         (group,) = [row["group"] for row in reads.groups(None, 9) if row["step"] == "each/ocr"]

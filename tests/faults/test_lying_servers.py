@@ -1,4 +1,5 @@
-"""Ledgers that are not what they were: settings under which an answered commit may be lost, and older copies of what they have acknowledged."""
+"""Ledgers that are not what they were: settings under which an answered commit may be lost, and
+older copies of what they have acknowledged."""
 
 from __future__ import annotations
 
@@ -15,7 +16,13 @@ import psycopg
 import pytest
 
 from holdfast import App, pipeline, step
-from holdfast.errors import InputError, LeaseLostError, LedgerRefusedError, LedgerRestoredError, LedgerUnavailableError
+from holdfast.errors import (
+    InputError,
+    LeaseLostError,
+    LedgerRefusedError,
+    LedgerRestoredError,
+    LedgerUnavailableError,
+)
 from holdfast.ledgers import sqlite_file
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import check_durable, open_connection
@@ -44,7 +51,7 @@ def counting(number: int) -> int:
     return counted(number)
 
 
-# -- settings -----------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -69,7 +76,9 @@ def until_seen(url: str, setting: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("setting", ["fsync", "full_page_writes", "synchronous_commit"])
-def test_a_server_that_stops_keeping_what_it_answers_is_refused_until_it_does(own: LocalPostgres, setting: str) -> None:
+def test_a_server_that_stops_keeping_what_it_answers_is_refused_until_it_does(
+    own: LocalPostgres, setting: str
+) -> None:
     url = own.new_database()
     ledger = PostgresLedger(url)
     version = ledger.register(SPEC, NOW).version
@@ -81,9 +90,10 @@ def test_a_server_that_stops_keeping_what_it_answers_is_refused_until_it_does(ow
         while True:  # a setting reaches open connections a moment later
             ledger.keep_time(mine, NOW, Moment(NOW))
     for verb in (
-        lambda: ledger.admit([Submission("p", "1", "k", b"1")], NOW), lambda: ledger.claim(mine, [version], 1, NOW),
+        lambda: ledger.admit([Submission("p", "1", "k", b"1")], NOW),
+        lambda: ledger.claim(mine, [version], 1, NOW),
         lambda: ledger.commit(mine, 1, []),
-    ):  # fmt: skip
+    ):
         with pytest.raises(Exception, match=f"{setting}=off"):
             verb()
     assert ledger.renew(mine, NOW, 15_000), "the lease is kept meanwhile"
@@ -101,12 +111,16 @@ def test_a_server_that_stops_keeping_what_it_answers_is_refused_until_it_does(ow
 def test_the_isolation_of_the_database_is_not_ours(postgres: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as connection:
         name = connection.info.dbname
-        connection.execute(f"alter database \"{name}\" set default_transaction_isolation = 'serializable'".encode())
+        connection.execute(
+            f"alter database \"{name}\" set default_transaction_isolation = 'serializable'".encode()
+        )
     with open_connection(postgres) as connection:
         assert connection.execute("show transaction_isolation").fetchone() == ("read committed",)
         connection.execute("set default_transaction_isolation = 'serializable'")
     ledger = PostgresLedger(postgres)
-    seen = ledger._transact(lambda connection: connection.execute("show transaction_isolation").fetchone())
+    seen = ledger._transact(
+        lambda connection: connection.execute("show transaction_isolation").fetchone()
+    )
     assert seen == ("read committed",)
     ledger.close()
 
@@ -118,8 +132,13 @@ def test_a_connection_whose_sessions_are_changed_underneath_is_refused(postgres:
             check_durable(connection, postgres)
 
 
-@pytest.mark.parametrize(("pragma", "value", "says"), [("journal_mode", "delete", "not wal"), ("synchronous", "1", "synchronous = 1")])
-def test_sqlite_without_what_was_asked_for_is_refused(tmp_path: Path, pragma: str, value: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("pragma", "value", "says"),
+    [("journal_mode", "delete", "not wal"), ("synchronous", "1", "synchronous = 1")],
+)
+def test_sqlite_without_what_was_asked_for_is_refused(
+    tmp_path: Path, pragma: str, value: str, says: str
+) -> None:
     connection = apsw.Connection(str(tmp_path / "x.db"))
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
@@ -130,7 +149,7 @@ def test_sqlite_without_what_was_asked_for_is_refused(tmp_path: Path, pragma: st
     connection.close()
 
 
-# -- what was acknowledged ------------------------------------------------------------------------------------------------
+# -- what was acknowledged -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -140,7 +159,11 @@ def test_sqlite_without_what_was_asked_for_is_refused(tmp_path: Path, pragma: st
         (Mark(3, 7, 2, 9), There(True, 9, 9, True), []),
         (Mark(3, 7, 2), There(True, 5, 2, False), ["2 groups of results of runner 3"]),
         (Mark(3, 7, 2), There(True, 7, 1, False), ["1 renewals of the lease of runner 3"]),
-        (Mark(3, 7, 2, 9), There(False, 0, 0, False), ["runner 3 with its 7 groups of results", "item 0000000000009"]),
+        (
+            Mark(3, 7, 2, 9),
+            There(False, 0, 0, False),
+            ["runner 3 with its 7 groups of results", "item 0000000000009"],
+        ),
         (Mark(0, 0, 0, 9), There(False, 0, 0, True), []),
     ],
 )
@@ -151,7 +174,9 @@ def test_what_is_missing(mark: Mark, there: There, found: list[str]) -> None:
 class Place:
     """A ledger that can be backed up and restored as a whole, and its home."""
 
-    def __init__(self, url: str, home: Path, backup: Callable[[], None], restore: Callable[[], None]) -> None:
+    def __init__(
+        self, url: str, home: Path, backup: Callable[[], None], restore: Callable[[], None]
+    ) -> None:
         self.url, self.home, self.backup, self.restore = url, home, backup, restore
 
     def app(self) -> App:
@@ -160,7 +185,11 @@ class Place:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return in_a_file(tmp_path) if request.param == "sqlite" else on_a_server(request.getfixturevalue("server"), tmp_path / "home")
+    return (
+        in_a_file(tmp_path)
+        if request.param == "sqlite"
+        else on_a_server(request.getfixturevalue("server"), tmp_path / "home")
+    )
 
 
 def in_a_file(folder: Path) -> Place:
@@ -186,7 +215,11 @@ def on_a_server(server: LocalPostgres, home: Path) -> Place:
         url,
         home,
         lambda: tell(server, f'create database "{name}_copy" template "{name}"'),
-        lambda: tell(server, f'drop database "{name}" with (force)', f'create database "{name}" template "{name}_copy"'),
+        lambda: tell(
+            server,
+            f'drop database "{name}" with (force)',
+            f'create database "{name}" template "{name}_copy"',
+        ),
     )
 
 
@@ -210,15 +243,24 @@ def test_a_restored_ledger_is_refused_until_somebody_accepts_it(
     place.app().run([counting], [(counting, 2)])
     place.restore()
     for verb in (
-        lambda: place.app().run([counting]), lambda: list(place.app().submit(counting, [3])), lambda: place.app().pause_pipeline("counting"),
-    ):  # fmt: skip
-        with pytest.raises(LedgerRestoredError, match="older copy.*groups of results.*accept-restore"):
+        lambda: place.app().run([counting]),
+        lambda: list(place.app().submit(counting, [3])),
+        lambda: place.app().pause_pipeline("counting"),
+    ):
+        with pytest.raises(
+            LedgerRestoredError, match="older copy.*groups of results.*accept-restore"
+        ):
             verb()
     monkeypatch.setenv("HOLDFAST_HOME", str(place.home))
     monkeypatch.setenv("HOLDFAST_LEDGER", place.url)
     line = Line(capsys)
     out = json.loads(line("ledger", "accept-restore", "--json", code=2))
-    assert (out["accepted"], bool(out["missing"]), bool(out["may_be_lost"]), bool(out["may_be_repeated"])) == (False, True, True, True)
+    assert (
+        out["accepted"],
+        bool(out["missing"]),
+        bool(out["may_be_lost"]),
+        bool(out["may_be_repeated"]),
+    ) == (False, True, True, True)
     assert out["since"] < out["until"]
     assert "give a reason" in line.err
     assert "May be repeated" in line("ledger", "accept-restore", code=2)
@@ -226,12 +268,17 @@ def test_a_restored_ledger_is_refused_until_somebody_accepts_it(
     (noted,) = json.loads(line("ledger", "restores", "--json"))
     assert noted["reason"] == "the disk burned"
     assert "groups of results" in noted["report"]
-    assert [(one["action"], one["reason"]) for one in place.app().reads().trail(1)] == [("accept-restore", "the disk burned")]
+    assert [(one["action"], one["reason"]) for one in place.app().reads().trail(1)] == [
+        ("accept-restore", "the disk burned")
+    ]
     result = place.app().run([counting], [(counting, 2), (counting, 3)])
     assert result.received == 2, "what was lost is accepted again"
     assert json.loads(line("audit", "--json"))["balanced"]
     assert DONE == [1, 2, 2, 3]
-    assert "nothing to accept" in line("ledger", "accept-restore", "--reason", "again", code=2) + line.err
+    assert (
+        "nothing to accept"
+        in line("ledger", "accept-restore", "--reason", "again", code=2) + line.err
+    )
 
 
 def test_to_accept_needs_a_reason_and_something_to_accept(place: Place) -> None:
@@ -262,7 +309,8 @@ def test_a_copy_at_another_place_is_as_old(tmp_path: Path) -> None:
     app.run([counting], [(counting, 2)])
     with pytest.raises(LedgerRestoredError):
         App(home=tmp_path / "home", ledger=f"sqlite:///{there}", workers=1).run([counting])
-    App(home=tmp_path / "other", ledger=f"sqlite:///{there}", workers=1).run([counting])  # nobody knows better there
+    # nobody knows better there
+    App(home=tmp_path / "other", ledger=f"sqlite:///{there}", workers=1).run([counting])
     app.run([counting])
 
 
@@ -285,16 +333,20 @@ def test_few_runners_are_remembered(place: Place) -> None:
     assert len(list((place.home / "acknowledged").iterdir())) <= 9
 
 
-# -- under a runner that lives ----------------------------------------------------------------------------------------------
+# -- under a runner that lives -------------------------------------------------------------------
 
 
 def run_of(ledger: PostgresLedger, version: int, mine: int, command: int) -> None:
     (one,) = ledger.claim(mine, [version], 1, NOW)
-    done = Transition(one.item, one.fence, NOW, settled=(settled(0), settled(1)), state="completed", output=b"1")
+    done = Transition(
+        one.item, one.fence, NOW, settled=(settled(0), settled(1)), state="completed", output=b"1"
+    )
     assert ledger.commit(mine, command, [done]) == [True]
 
 
-def test_a_failover_that_lost_commands_is_noticed_when_the_connection_comes_back(server: LocalPostgres, postgres: str) -> None:
+def test_a_failover_that_lost_commands_is_noticed_when_the_connection_comes_back(
+    server: LocalPostgres, postgres: str
+) -> None:
     name = name_of(postgres)
     ledger = PostgresLedger(postgres)
     version = ledger.register(SPEC, NOW).version
@@ -305,16 +357,25 @@ def test_a_failover_that_lost_commands_is_noticed_when_the_connection_comes_back
     tell(server, f'create database "{name}_copy" template "{name}"')
     run_of(ledger, version, mine, 2)
     hang_up(ledger)
-    tell(server, f'drop database "{name}" with (force)', f'create database "{name}" template "{name}_copy"')
+    tell(
+        server,
+        f'drop database "{name}" with (force)',
+        f'create database "{name}" template "{name}_copy"',
+    )
     verbs: list[Callable[[], Any]] = [
-        lambda: ledger.claim(mine, [version], 9, NOW), lambda: ledger.renew(mine, NOW, 15_000),
+        lambda: ledger.claim(mine, [version], 9, NOW),
+        lambda: ledger.renew(mine, NOW, 15_000),
         lambda: ledger.admit([Submission("p", "1", "d", b"1")], NOW),
-    ]  # fmt: skip
+    ]
     for verb in verbs:
-        with pytest.raises(LedgerUnavailableError, match="1 groups of results of runner .*accept-restore"):
+        with pytest.raises(
+            LedgerUnavailableError, match="1 groups of results of runner .*accept-restore"
+        ):
             verb()
     other = PostgresLedger(postgres)
-    other.restores.accept(Entry(NOW, "anna", "accept-restore", "ledger", "failover"), "what was lost")
+    other.restores.accept(
+        Entry(NOW, "anna", "accept-restore", "ledger", "failover"), "what was lost"
+    )
     with pytest.raises(LeaseLostError, match="somebody has accepted"):
         ledger.claim(mine, [version], 9, NOW)
     again = ledger.begin("a", os.getpid(), NOW, 15_000)
@@ -330,7 +391,11 @@ def hang_up(ledger: PostgresLedger) -> None:
 
 
 def test_a_runner_stands_still_on_an_older_copy_and_begins_anew_when_that_is_accepted(
-    server: LocalPostgres, postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: LocalPostgres,
+    postgres: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     name, stage = name_of(postgres), {"at": 0}
     app = App(home=tmp_path / "a", ledger=postgres, workers=1)
@@ -338,13 +403,21 @@ def test_a_runner_stands_still_on_an_older_copy_and_begins_anew_when_that_is_acc
     DONE.clear()
 
     def tick(session: Any) -> None:
-        if stage["at"] == 0 and len(DONE) == 2 and session.runner.idle():  # all that was asked for is done and acknowledged
+        # all that was asked for is done and acknowledged
+        if stage["at"] == 0 and len(DONE) == 2 and session.runner.idle():
             stage["at"] = 1
             cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'"
-            tell(server, cut.format(name), f'alter database "{name}" rename to "{name}_lost"', f'alter database "{name}_copy" rename to "{name}"')
+            tell(
+                server,
+                cut.format(name),
+                f'alter database "{name}" rename to "{name}_lost"',
+                f'alter database "{name}_copy" rename to "{name}"',
+            )
         elif stage["at"] == 1 and session.trouble and "older copy" in session.trouble:
             stage["at"] = 2
-            App(home=tmp_path / "b", ledger=postgres).accept_restore("the standby was behind", force=True)
+            App(home=tmp_path / "b", ledger=postgres).accept_restore(
+                "the standby was behind", force=True
+            )
         elif len(DONE) == 3:
             session.stop_now()
 

@@ -1,4 +1,5 @@
-"""One bad input stops no other: each is named, kept, counted, part of the answer to a manifest; exit code 4."""
+"""One bad input stops no other: each is named, kept, counted, part of the answer to a manifest;
+exit code 4."""
 
 from __future__ import annotations
 
@@ -22,8 +23,13 @@ def line(app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     return Line(capsys)
 
 
-@pytest.mark.parametrize("bad", ['{"id": "r-500", "amount": "n/a"}', '{"id": "r-500", ', '{"id": "nodash"}', '{"id": "r-"}'])
-def test_the_good_rows_of_a_thousand_run_and_the_bad_one_is_named(line: Line, app: App, tmp_path: Path, bad: str) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    ['{"id": "r-500", "amount": "n/a"}', '{"id": "r-500", ', '{"id": "nodash"}', '{"id": "r-"}'],
+)
+def test_the_good_rows_of_a_thousand_run_and_the_bad_one_is_named(
+    line: Line, app: App, tmp_path: Path, bad: str
+) -> None:
     file = tmp_path / "in.jsonl"
     file.write_text("".join(f"{bad}\n" if n == 500 else GOOD % n for n in range(1000)))
     out = line("submit", TARGET, str(file), code=4)
@@ -39,7 +45,9 @@ def test_the_good_rows_of_a_thousand_run_and_the_bad_one_is_named(line: Line, ap
     assert "accepted as" in line("refused", "--all")
 
 
-def test_many_are_bounded_on_the_terminal_and_whole_in_the_ledger(line: Line, app: App, tmp_path: Path) -> None:
+def test_many_are_bounded_on_the_terminal_and_whole_in_the_ledger(
+    line: Line, app: App, tmp_path: Path
+) -> None:
     file = tmp_path / "in.jsonl"
     file.write_text("nonsense\n" * 90 + GOOD % 1)
     line("submit", TARGET, str(file), code=4)
@@ -49,7 +57,10 @@ def test_many_are_bounded_on_the_terminal_and_whole_in_the_ledger(line: Line, ap
     assert "20 of 90" in line.err or line("refused") is not None
     line("refused")
     assert "20 of 90" in line.err
-    assert (len(json.loads(line("refused", "--limit", "200", "--json"))), app.reads().refused_counts()["rows"]["open"]) == (90, 90)
+    assert (
+        len(json.loads(line("refused", "--limit", "200", "--json"))),
+        app.reads().refused_counts()["rows"]["open"],
+    ) == (90, 90)
     assert len(json.loads(line("submit", TARGET, str(file), "--json", code=4))) == 91
     assert app.reads().refused_counts()["rows"]["open"] == 90, "the same again does not pile up"
     assert app.reads().refused_inputs("rows", "open", 1)[0]["count"] == 2
@@ -57,7 +68,10 @@ def test_many_are_bounded_on_the_terminal_and_whole_in_the_ledger(line: Line, ap
 
 def test_nothing_but_bad_inputs_is_exit_4_and_an_unknown_module_is_2(line: Line, app: App) -> None:
     answer = json.loads(line("run", TARGET, '{"id": 7}', "missing.jsonl", "--json", code=4))
-    assert ([one["kind"] if "kind" in one else one["status"] for one in answer["refused"]], answer["received"]) == (["refused"] * 2, 0)
+    assert (
+        [one["kind"] if "kind" in one else one["status"] for one in answer["refused"]],
+        answer["received"],
+    ) == (["refused"] * 2, 0)
     assert "no module" in line("run", "no_such_module:x", '{"id": "r-1"}', code=2)
     assert "refused" in line("status") or "2 inputs were not accepted" in line("status")
 
@@ -98,10 +112,19 @@ class Mute(Exception):
 
 @pytest.mark.parametrize(
     "bad",
-    [Hostile(Mute()), Hostile(RecursionError()), {"id": "r-\ud800"}, {"id": "r-" + "x" * 600}, {"id": "r-\x00"}, {"id": "r-1", "amount": 2**70},
-     object(), None, float("nan")],
+    [
+        Hostile(Mute()),
+        Hostile(RecursionError()),
+        {"id": "r-\ud800"},
+        {"id": "r-" + "x" * 600},
+        {"id": "r-\x00"},
+        {"id": "r-1", "amount": 2**70},
+        object(),
+        None,
+        float("nan"),
+    ],
     ids=lambda bad: type(bad).__name__,
-)  # fmt: skip
+)
 def test_whatever_a_payload_is_the_next_one_is_accepted(app: App, bad: object) -> None:
     receipts = list(app.submit(rows, [Row("r-1"), bad, Row("r-2")], refused="keep"))
     assert [one.status for one in receipts] == ["new", "refused", "new"]

@@ -1,4 +1,5 @@
-"""What one ledger takes, the other takes and gives back; what one refuses, both refuse with the same words."""
+"""What one ledger takes, the other takes and gives back; what one refuses, both refuse with the
+same words."""
 
 from __future__ import annotations
 
@@ -38,13 +39,28 @@ from holdfast.model.holdings import Held
 from holdfast.model.item import Submission, refusal
 from holdfast.model.nesting import too_deep
 from holdfast.model.search import Exact, Filter
-from holdfast.model.task import Asked, Beyond, DeadLetter, Effect, LiveTask, SettledTask, Transition, Wait
+from holdfast.model.task import (
+    Asked,
+    Beyond,
+    DeadLetter,
+    Effect,
+    LiveTask,
+    SettledTask,
+    Transition,
+    Wait,
+)
 from holdfast.model.trail import Entry
 
 T = TypeVar("T")
 
 NOW = 1_800_000_000_000
-SPEC = VersionSpec("p", "1", "f" * 64, [{"name": "a", "kind": "step"}, {"name": "b", "kind": "step"}], {0: "a" * 64})
+SPEC = VersionSpec(
+    "p",
+    "1",
+    "f" * 64,
+    [{"name": "a", "kind": "step"}, {"name": "b", "kind": "step"}],
+    {0: "a" * 64},
+)
 
 HOSTILE = (
     "",
@@ -74,11 +90,23 @@ HOSTILE = (
 texts = st.one_of(
     st.sampled_from(HOSTILE),
     st.text(st.characters(), max_size=30),  # lone surrogates and NUL among them
-    st.integers(1, 700).map(lambda size: "".join(chr(0x10000 + (place * 7919 + size * 104_729) % 0xFFFF0) for place in range(size))),
+    st.integers(1, 700).map(
+        lambda size: "".join(
+            chr(0x10000 + (place * 7919 + size * 104_729) % 0xFFFF0) for place in range(size)
+        )
+    ),
 )
 """Texts of every kind; the last do not compress, and have four bytes a character."""
 
-fast = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
+fast = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+    ],
+)
 
 
 @dataclass
@@ -140,12 +168,16 @@ def fits(text: str, limit: int = NAME_LIMIT, least: int = 0) -> bool:
 
 @fast
 @given(key=texts, manifest=texts, value=texts)
-def test_keys_manifests_and_searchable_values(both: Both, key: str, manifest: str, value: str) -> None:
+def test_keys_manifests_and_searchable_values(
+    both: Both, key: str, manifest: str, value: str
+) -> None:
     name = f"{both.new()}."
 
     def work(ledger: Ledger, reads: LedgerReads) -> tuple[str, list[str]]:
         fresh = name + key
-        (receipt,) = ledger.admit([Submission("p", "1", fresh, b"1", manifest=manifest, fields=(("f", value),))], NOW)
+        (receipt,) = ledger.admit(
+            [Submission("p", "1", fresh, b"1", manifest=manifest, fields=(("f", value),))], NOW
+        )
         found = reads.item(receipt.item)["key"]
         assert reads.item_by_key(fresh) == receipt.item
         assert receipt.item in reads.find_ids(Filter(fields=(("f", Exact(value)),)), _page(), NOW)
@@ -177,11 +209,19 @@ def test_events_from_outside(both: Both, name: str, kind: str, source: str, key:
         ledger.mail.sent([(name, source)])
         return kept
 
-    allowed = fits(name) and fits(source) and fits(key) and fits(kind, least=1) and len(kind.encode()) <= 610
+    allowed = (
+        fits(name)
+        and fits(source)
+        and fits(key)
+        and fits(kind, least=1)
+        and len(kind.encode()) <= 610
+    )
     allowed = allowed and len(name.encode()) <= 1_000 and len(source.encode()) <= 1_000
     kept = taken(lambda: both.each(work), allowed)
     if kept is not None:
-        assert [(one.id, one.type, one.source, one.key) for one in kept] == [(name, kind, source, key)]
+        assert [(one.id, one.type, one.source, one.key) for one in kept] == [
+            (name, kind, source, key)
+        ]
 
 
 @fast
@@ -194,7 +234,9 @@ def test_persons_and_reasons(both: Both, who: str, reason: str, target: str) -> 
         row = reads.operation(number)
         return row["who"], row["reason"], row["target"]
 
-    kept = taken(lambda: both.each(work), fits(who) and fits(reason, TEXT_LIMIT) and fits(target, TEXT_LIMIT))
+    kept = taken(
+        lambda: both.each(work), fits(who) and fits(reason, TEXT_LIMIT) and fits(target, TEXT_LIMIT)
+    )
     assert kept in (None, (who, reason, target))
     assert both.each(lambda ledger, reads: reads.audit(NOW)["balanced"])
 
@@ -229,7 +271,11 @@ def test_what_is_searched_for(both: Both, text: str) -> None:
 
 
 @fast
-@given(number=st.one_of(st.integers(), st.sampled_from([0, -1, MOST, MOST + 1, -MOST - 1, -MOST - 2, 10**40])))
+@given(
+    number=st.one_of(
+        st.integers(), st.sampled_from([0, -1, MOST, MOST + 1, -MOST - 1, -MOST - 2, 10**40])
+    )
+)
 def test_numbers(both: Both, number: int) -> None:
     def work(ledger: Ledger, reads: LedgerReads) -> str:
         said = []
@@ -238,7 +284,9 @@ def test_numbers(both: Both, number: int) -> None:
             lambda: reads.letter(number),
             lambda: reads.operation(number),
             lambda: reads.naming.filter(Filter(operation=number)),
-            lambda: reads.naming.filter(Filter(older_s=float(number) if abs(number) < 10**300 else 1e300)),
+            lambda: reads.naming.filter(
+                Filter(older_s=float(number) if abs(number) < 10**300 else 1e300)
+            ),
             lambda: ledger.lifecycle.change(number, Pause(), [1], NOW),
         ):
             try:
@@ -251,40 +299,60 @@ def test_numbers(both: Both, number: int) -> None:
     both.each(work)
 
 
-# -- what the engine writes ---------------------------------------------------------------------------------------
+# -- what the engine writes ----------------------------------------------------------------------
 
 
 def claim(both: Both) -> tuple[str, list[tuple[int, int, int]]]:
-    """An item of its own in both ledgers, claimed: its key, and incarnation, item and fence in each."""
+    """An item of its own in both ledgers, claimed: its key, and incarnation, item and fence in
+    each."""
     key, claimed = both.new(), []
     for ledger, version in zip(both.ledgers, both.versions, strict=True):
         ledger.admit([Submission("p", "1", key, b"1")], NOW)
         incarnation = ledger.begin("host", 1, NOW, 600_000)
-        (one,) = [one for one in ledger.claim(incarnation, [version], 100_000, NOW) if one.key == key]
+        (one,) = [
+            one for one in ledger.claim(incarnation, [version], 100_000, NOW) if one.key == key
+        ]
         claimed.append((incarnation, one.item, one.fence))
     return key, claimed
 
 
 @fast
 @given(label=texts, title=texts, waited=texts, flag=texts, choice=texts)
-def test_effects_waits_flags_and_choices(both: Both, label: str, title: str, waited: str, flag: str, choice: str) -> None:
-    """What a step or its declaration is refused for (see below) never comes here; what comes here is kept as it is, or refused alike."""
+def test_effects_waits_flags_and_choices(
+    both: Both, label: str, title: str, waited: str, flag: str, choice: str
+) -> None:
+    """What a step or its declaration is refused for (see below) never comes here; what comes here
+    is kept as it is, or refused alike."""
     assume(all(storable(one) and len(one) <= 200 for one in (label, title, waited, flag, choice)))
     _, claimed = claim(both)
     asked = msgspec.json.encode(Asked(msgspec.Raw(b"{}")))
     done: list[list[bool]] = []
     for ledger, (incarnation, item, fence) in zip(both.ledgers, claimed, strict=True):
         more = Beyond(
-            waits=(Wait(0, "", 1, "review", title, asked=asked, digest="d" * 64), Wait(1, "", 1, "event", "e.f", key=waited)),
+            waits=(
+                Wait(0, "", 1, "review", title, asked=asked, digest="d" * 64),
+                Wait(1, "", 1, "event", "e.f", key=waited),
+            ),
             effects=(Effect(0, "", label, b"1"),),
             choices=((1, choice),),
             events=(Event(f"{incarnation}.{item}", "e.f", "s", waited, NOW, b"1"),),
         )
-        live = (LiveTask(0, "", "waiting", started_at=NOW), LiveTask(1, "", "waiting", started_at=NOW))
-        done.append(ledger.commit(incarnation, 1, [Transition(item, fence, NOW, live=live, flags=(flag,), more=more)]))
+        live = (
+            LiveTask(0, "", "waiting", started_at=NOW),
+            LiveTask(1, "", "waiting", started_at=NOW),
+        )
+        done.append(
+            ledger.commit(
+                incarnation, 1, [Transition(item, fence, NOW, live=live, flags=(flag,), more=more)]
+            )
+        )
     assert done == [[True], [True]]
     found = [
-        (one.claimed(item).effects, one.claimed(item).flags, [row["title"] for row in one.reviews(None, None, 1_000)][-1:])
+        (
+            one.claimed(item).effects,
+            one.claimed(item).flags,
+            [row["title"] for row in one.reviews(None, None, 1_000)][-1:],
+        )
         for one, (_, item, _) in zip(both.reads, claimed, strict=True)
     ]
     assert found[0] == found[1]
@@ -299,12 +367,29 @@ def test_texts_of_failures_are_cleaned(both: Both, error: str, message: str, tra
     failure = kept(Failure("transient", error or "x", message, trace))
     _, claimed = claim(both)
     letters = []
-    for ledger, reads, (incarnation, item, fence) in zip(both.ledgers, both.reads, claimed, strict=True):
+    for ledger, reads, (incarnation, item, fence) in zip(
+        both.ledgers, both.reads, claimed, strict=True
+    ):
         settled = (SettledTask(0, "", 1, "dead", 1, NOW, NOW, None),)
-        one = Transition(item, fence, NOW, settled=settled, letters=(DeadLetter(0, "", 1, failure, 1, NOW),), state="dead")
+        one = Transition(
+            item,
+            fence,
+            NOW,
+            settled=settled,
+            letters=(DeadLetter(0, "", 1, failure, 1, NOW),),
+            state="dead",
+        )
         assert ledger.commit(incarnation, 1, [one]) == [True]
-        letters.append(next(row for row in reads.letters(None, None, 10_000) if row["item"] == reads.item(item)["item"]))
-    assert [(one["error"], one["message"]) for one in letters] == [(failure.error, failure.message)] * 2
+        letters.append(
+            next(
+                row
+                for row in reads.letters(None, None, 10_000)
+                if row["item"] == reads.item(item)["item"]
+            )
+        )
+    assert [(one["error"], one["message"]) for one in letters] == [
+        (failure.error, failure.message)
+    ] * 2
 
 
 @fast
@@ -323,8 +408,17 @@ def test_texts_of_our_own_making_are_cleaned(both: Both, why: str, reason: str) 
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4
+        )
+    ),
     max_leaves=20,
 )
 
@@ -332,16 +426,25 @@ values = st.recursive(
 @fast
 @given(value=values)
 def test_values_come_back_from_both_as_they_were(both: Both, value: Any) -> None:
-    """-0.0, subnormal and huge numbers, NUL in texts, whatever JSON carries: one is refused before it comes to a ledger, or is the same in both."""
+    """-0.0, subnormal and huge numbers, NUL in texts, whatever JSON carries: one is refused before
+    it comes to a ledger, or is the same in both."""
     try:
         data = plainly(value)
     except ValueError:
         return
     _, claimed = claim(both)
-    for ledger, reads, (incarnation, item, fence) in zip(both.ledgers, both.reads, claimed, strict=True):
+    for ledger, reads, (incarnation, item, fence) in zip(
+        both.ledgers, both.reads, claimed, strict=True
+    ):
         more = Beyond(effects=(Effect(0, "", "l", data),))
         done = Transition(
-            item, fence, NOW, settled=(SettledTask(0, "", 1, "succeeded", 1, NOW, NOW, data),), more=more, state="completed", output=data
+            item,
+            fence,
+            NOW,
+            settled=(SettledTask(0, "", 1, "succeeded", 1, NOW, NOW, data),),
+            more=more,
+            state="completed",
+            output=data,
         )
         assert ledger.commit(incarnation, 1, [done]) == [True]
         assert reads.item(item)["output"] == data
@@ -353,11 +456,15 @@ def test_values_come_back_from_both_as_they_were(both: Both, value: Any) -> None
     assert not isinstance(value, float) or math.copysign(1, back) == math.copysign(1, value)
 
 
-# -- nesting ------------------------------------------------------------------------------------------------------
+# -- nesting -------------------------------------------------------------------------------------
 
 
 def nested(levels: int, kind: str = "[]") -> bytes:
-    return (b"[" * levels + b"]" * levels) if kind == "[]" else b'{"a":' * levels + b"1" + b"}" * levels
+    return (
+        (b"[" * levels + b"]" * levels)
+        if kind == "[]"
+        else b'{"a":' * levels + b"1" + b"}" * levels
+    )
 
 
 @pytest.mark.parametrize("kind", ["[]", "{}"])
@@ -379,11 +486,19 @@ def test_brackets_in_texts_are_no_levels() -> None:
 
 
 @given(
-    st.recursive(st.integers(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=300)
+    st.recursive(
+        st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        ),
+        max_leaves=300,
+    )
 )
 def test_levels_are_counted_as_they_are(value: Any) -> None:
     def depth(one: Any) -> int:
-        inner = list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else None
+        inner = (
+            list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else None
+        )
         return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
     under = NESTING - depth(value)
@@ -472,7 +587,14 @@ def test_a_hostile_cloud_event_overflows_nothing(levels: int) -> None:
 @pytest.mark.parametrize("field", ["subject", "type", "source", "correlationid"])
 def test_a_hostile_name_in_a_cloud_event_is_refused(field: str) -> None:
     for text in ("a\x00", "x" * 1_000_000):
-        given = {"id": "1", "source": "s", "type": "t", "specversion": "1.0", "data": 1, field: text}
+        given = {
+            "id": "1",
+            "source": "s",
+            "type": "t",
+            "specversion": "1.0",
+            "data": 1,
+            field: text,
+        }
         with pytest.raises(InputError, match="is not allowed"):
             opened(json.dumps(given).encode(), NOW)
     with pytest.raises(InputError, match="no CloudEvent"):
@@ -488,10 +610,18 @@ def test_the_runners_socket_refuses_a_hostile_frame(tmp_path: Path) -> None:
             raise AssertionError("it is not understood")
 
     async def go() -> str:
-        server = await serve(tmp_path / "s", Nobody(), lambda: NOW, lambda: None, 0, lambda: Held(0, []))  # type: ignore[arg-type]
+        server = await serve(
+            tmp_path / "s",
+            Nobody(),  # type: ignore[arg-type]
+            lambda: NOW,
+            lambda: None,
+            0,
+            lambda: Held(0, []),
+        )
         async with server:
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
-            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))  # it says that it listens
+            # it says that it listens
+            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))
             writer.write(len(frame).to_bytes(4, "little") + frame)
             size = int.from_bytes(await reader.readexactly(4), "little")
             reply = msgspec.msgpack.decode(await reader.readexactly(size))
@@ -502,7 +632,7 @@ def test_the_runners_socket_refuses_a_hostile_frame(tmp_path: Path) -> None:
     assert RemoteLedger.decide is not None
 
 
-# -- what steps and declarations say ------------------------------------------------------------------------------
+# -- what steps and declarations say -------------------------------------------------------------
 
 
 @dataclass
@@ -536,7 +666,9 @@ def hearing(one: Named) -> int:
 
 @pytest.mark.parametrize("of", [telling, hearing], ids=["emit", "wait"])
 @pytest.mark.parametrize("about", ["a\x00b", "x" * (NAME_LIMIT + 1), "x" * 100_000])
-def test_a_key_that_a_step_has_made_is_a_dead_letter_and_the_step_ran_once(either: App, of: Pipeline[Any, Any], about: str) -> None:
+def test_a_key_that_a_step_has_made_is_a_dead_letter_and_the_step_ran_once(
+    either: App, of: Pipeline[Any, Any], about: str
+) -> None:
     app = either
     app.run([of], [(of, Named("bad", about)), (of, Named("good", "good𐀀"))])
     found = states(app)
@@ -578,7 +710,9 @@ def test_a_label_is_refused_before_its_effect(label: str) -> None:
     assert not happened
 
 
-def test_integers_beyond_64_bits_are_refused_at_the_door_and_kept_exactly_as_results(either: App) -> None:
+def test_integers_beyond_64_bits_are_refused_at_the_door_and_kept_exactly_as_results(
+    either: App,
+) -> None:
     for number in (2**64, -(2**63) - 1, 10**300):
         with pytest.raises(InputError, match="64 bits"):
             list(either.submit(taking, [[number]]))

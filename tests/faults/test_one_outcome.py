@@ -1,4 +1,5 @@
-"""Whatever a step does, it ends as exactly one outcome: counted, classified, stored, in bounded time."""
+"""Whatever a step does, it ends as exactly one outcome: counted, classified, stored, in bounded
+time."""
 
 from __future__ import annotations
 
@@ -60,21 +61,30 @@ def test_what_is_unsafe_is_never_blindly_repeated(where: str, app: App, tmp_path
         assert item["state"] == ("dead" if WAYS[how][0] == "bad-input" else "waiting"), how
 
 
-def test_what_steps_do_to_the_loop_harms_no_other_and_the_run_ends(app: App, tmp_path: Path) -> None:
+def test_what_steps_do_to_the_loop_harms_no_other_and_the_run_ends(
+    app: App, tmp_path: Path
+) -> None:
     beside = [Way("beside", str(tmp_path))]
-    result = app.run([tasking], [(tasking, way) for way in [*beside, *[Way(how, str(tmp_path)) for how in TASKS]]])
+    result = app.run(
+        [tasking],
+        [(tasking, way) for way in [*beside, *[Way(how, str(tmp_path)) for how in TASKS]]],
+    )
     assert not result.stopped
     ends = {how: item["state"] for how, item in _items(app, [*TASKS, "beside"]).items()}
     assert ends == {**TASKS, "beside": "completed"}
 
 
-def test_tasks_that_are_left_behind_are_named_once(app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_that_are_left_behind_are_named_once(
+    app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     app.run([tasking], [(tasking, Way("leaves-a-sleeper", str(tmp_path)))])
     said = [record.getMessage() for record in caplog.records if "behind" in record.getMessage()]
-    assert said == ["step tasked leaves 1 asyncio tasks behind (_sleeps): they are cancelled when the run ends"]
+    assert said == [
+        "step tasked leaves 1 asyncio tasks behind (_sleeps): they are cancelled when the run ends"
+    ]
 
 
-# -- texts -------------------------------------------------------------------------------------------------------
+# -- texts ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", list(WAYS))
@@ -105,7 +115,10 @@ def test_a_text_that_never_comes_is_not_waited_for() -> None:
                 pass
 
     failure = failure_of(Slow(), ())
-    assert (failure.error_class, failure.message) == ("transient", "its text could not be read (it took too long)")
+    assert (failure.error_class, failure.message) == (
+        "transient",
+        "its text could not be read (it took too long)",
+    )
 
 
 def _raised(how: str) -> BaseException:
@@ -128,18 +141,41 @@ def test_notes_and_causes_are_shown() -> None:
     error.add_note("page 3")
     error.__cause__ = KeyError("inside")
     trace = failure_of(error).traceback
-    assert "KeyError: 'inside'\n\nThe above exception was the direct cause of the following exception:\n\nValueError: outside\npage 3" in trace
+    assert (
+        "KeyError: 'inside'\n\nThe above exception was the direct cause of the following "
+        "exception:\n\nValueError: outside\npage 3"
+    ) in trace
 
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
     [
-        ("1", 1.0), (" 2.5 ", 2.5), (b"3", 3.0), (4, 4.0), (5.5, 5.5), (Decimal(6), 6.0), (timedelta(minutes=1), 60.0), (10**400, 86_400.0),
-        (math.inf, 86_400.0), (-math.inf, 0.0), (-1, 0.0), ("-7", 0.0), (math.nan, None), ("nan", None), ("soon", None), (b"\xff", None),
-        (True, None), (object(), None), ([1], None), ({}, None), (None, None), ("9" * 5_000, 86_400.0), (Decimal("sNaN"), None),
+        ("1", 1.0),
+        (" 2.5 ", 2.5),
+        (b"3", 3.0),
+        (4, 4.0),
+        (5.5, 5.5),
+        (Decimal(6), 6.0),
+        (timedelta(minutes=1), 60.0),
+        (10**400, 86_400.0),
+        (math.inf, 86_400.0),
+        (-math.inf, 0.0),
+        (-1, 0.0),
+        ("-7", 0.0),
+        (math.nan, None),
+        ("nan", None),
+        ("soon", None),
+        (b"\xff", None),
+        (True, None),
+        (object(), None),
+        ([1], None),
+        ({}, None),
+        (None, None),
+        ("9" * 5_000, 86_400.0),
+        (Decimal("sNaN"), None),
         ("Wed, 21 Oct 2026 07:28:00 GMT", None),
     ],
-)  # fmt: skip
+)
 def test_a_wait_is_a_number_of_seconds_or_nothing(said: Any, seconds: float | None) -> None:
     assert seconds_of(said) == seconds
     assert failure_of(TransientError("later", retry_after=said)).retry_after == seconds
@@ -155,9 +191,13 @@ def test_a_failure_from_elsewhere_is_checked_again() -> None:
     assert storable(tamed) is tamed
 
 
-# -- groups, causes, rules ---------------------------------------------------------------------------------------
+# -- groups, causes, rules -----------------------------------------------------------------------
 
-BAD, LATER, DISK = BadInputError("bad"), TransientError("later", retry_after=7), LedgerUnavailableError("full")
+BAD, LATER, DISK = (
+    BadInputError("bad"),
+    TransientError("later", retry_after=7),
+    LedgerUnavailableError("full"),
+)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +213,19 @@ BAD, LATER, DISK = BadInputError("bad"), TransientError("later", retry_after=7),
         ([TimeoutError(), LATER], "transient", 7.0),
         ([LATER, OutOfMemoryError("x")], "memory", 7.0),
         ([OutOfMemoryError("x"), DISK], "infrastructure", None),
-        ([ExceptionGroup("inner", [BAD]), ExceptionGroup("other", [ExceptionGroup("inmost", [LATER])])], "transient", 7.0),
+        (
+            [
+                ExceptionGroup("inner", [BAD]),
+                ExceptionGroup("other", [ExceptionGroup("inmost", [LATER])]),
+            ],
+            "transient",
+            7.0,
+        ),
     ],
 )
-def test_the_most_patient_member_of_a_group_decides(members: list[Exception], kind: str, wait: float | None) -> None:
+def test_the_most_patient_member_of_a_group_decides(
+    members: list[Exception], kind: str, wait: float | None
+) -> None:
     failure = failure_of(ExceptionGroup("unhandled errors in a TaskGroup", members))
     assert (failure.error_class, failure.retry_after) == (kind, wait)
     assert "(in ExceptionGroup: unhandled errors in a TaskGroup" in failure.message
@@ -185,7 +234,9 @@ def test_the_most_patient_member_of_a_group_decides(members: list[Exception], ki
 def test_what_was_cancelled_for_another_does_not_decide() -> None:
     group = BaseExceptionGroup("both", [asyncio.CancelledError(), BAD])
     assert failure_of(group).error_class == "bad-input"
-    assert failure_of(BaseExceptionGroup("one", [asyncio.CancelledError()])).error_class == "transient"
+    assert (
+        failure_of(BaseExceptionGroup("one", [asyncio.CancelledError()])).error_class == "transient"
+    )
 
 
 def test_a_wrapper_that_no_rule_knows_is_its_cause() -> None:
@@ -197,16 +248,26 @@ def test_a_wrapper_that_no_rule_knows_is_its_cause() -> None:
 
     twice = wrapped(VendorError("call failed"), wrapped(RuntimeError("vendor"), LATER))
     failure = failure_of(twice)
-    assert (failure.error_class, failure.retry_after, failure.error) == ("transient", 7.0, "holdfast.errors.TransientError")
+    assert (failure.error_class, failure.retry_after, failure.error) == (
+        "transient",
+        7.0,
+        "holdfast.errors.TransientError",
+    )
     assert failure.message.startswith("later (in ")
     assert "VendorError: call failed)" in failure.message
     assert failure_of(wrapped(VendorError(), BAD)).error_class == "bad-input"
-    assert failure_of(wrapped(VendorError(), ValueError()), (ValueError,)).error_class == "bad-input"
-    assert failure_of(wrapped(ModelError("its own"), BAD)).error_class == "model", "what says its class itself is believed"
+    assert (
+        failure_of(wrapped(VendorError(), ValueError()), (ValueError,)).error_class == "bad-input"
+    )
+    assert failure_of(wrapped(ModelError("its own"), BAD)).error_class == "model", (
+        "what says its class itself is believed"
+    )
     assert failure_of(wrapped(VendorError(), ExceptionGroup("g", [BAD]))).error_class == "bad-input"
     handled = VendorError("while something else was handled")
     handled.__context__ = BAD
-    assert failure_of(handled).error_class == "transient", "what was merely being handled says nothing"
+    assert failure_of(handled).error_class == "transient", (
+        "what was merely being handled says nothing"
+    )
 
 
 @pytest.fixture
@@ -253,4 +314,7 @@ def test_never_may_be_broken_too() -> None:
     class Odd(Exception, metaclass=Meta): ...
 
     failure = failure_of(ValueError("x"), (Odd,))
-    assert (failure.error_class, failure.message.partition(";")[0]) == ("bug", "Retry(never=…) could not be asked: RuntimeError")
+    assert (failure.error_class, failure.message.partition(";")[0]) == (
+        "bug",
+        "Retry(never=…) could not be asked: RuntimeError",
+    )

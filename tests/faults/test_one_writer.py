@@ -1,4 +1,5 @@
-"""One ledger has one writer, whatever its file is called, whoever forks, and wherever it is moved to."""
+"""One ledger has one writer, whatever its file is called, whoever forks, and wherever it is moved
+to."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def doubled(number: int) -> int:
 
 def opened(path: Path) -> str:
     """What another process says that opens a ledger for writing."""
-    done = subprocess.run([sys.executable, "-c", OPENING, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", OPENING, str(path)], capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -91,7 +94,9 @@ def by_new_name_beside(path: Path, there: Path) -> Path:
 
 def by_bind_mount(path: Path, there: Path) -> Path:
     there.touch()
-    if subprocess.run(["mount", "--bind", path, there], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "--bind", path, there], capture_output=True, check=False
+    ).returncode:
         pytest.skip("this user cannot mount")
     return there
 
@@ -100,7 +105,9 @@ WAYS = [by_link, by_folder, by_hard_link, by_new_name, by_new_name_beside, by_bi
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_every_name_of_a_file_leads_to_one_lock(path: Path, tmp_path: Path, way: Callable[[Path, Path], Path]) -> None:
+def test_every_name_of_a_file_leads_to_one_lock(
+    path: Path, tmp_path: Path, way: Callable[[Path, Path], Path]
+) -> None:
     with closing(SqliteLedger(str(path))):
         other = way(path, tmp_path / "other")
         try:
@@ -142,7 +149,9 @@ assert {str(path)!r} not in seen and {str(path)!r} + ".lock" in seen
 
 
 def test_a_lock_ends_with_its_owner_however_that_ends(path: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", HOLDING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert owner.stdout is not None
     assert owner.stdout.readline() == b"opened\n"
     assert f"process {owner.pid}" in opened(path)
@@ -153,8 +162,12 @@ def test_a_lock_ends_with_its_owner_however_that_ends(path: Path) -> None:
 
 FORKS = {
     "os.fork": "child = os.fork()\nif child == 0: time.sleep(600)",
-    "in a thread": "t = threading.Thread(target=lambda: os.fork() or time.sleep(600)); t.start(); t.join(1)",
-    "multiprocessing": "multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,)).start()",
+    ("in a thread"): (
+        "t = threading.Thread(target=lambda: os.fork() or time.sleep(600)); t.start(); t.join(1)"
+    ),
+    "multiprocessing": (
+        "multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,)).start()"
+    ),
     "a program": "import subprocess; subprocess.Popen(['sleep', '600'], close_fds=False)",
 }
 
@@ -169,7 +182,9 @@ ledger = SqliteLedger({str(path)!r})
 print("forked", flush=True)
 time.sleep(600)
 """
-    owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"forked\n"
@@ -215,7 +230,9 @@ RUNNER = """
 import sys
 from holdfast import App
 from tests.faults.test_one_writer import forking
-App(home=sys.argv[1], ledger="", workers=1).run([forking], [(forking, 1)], until_idle=False, receipt=lambda one: print(one.key, flush=True))
+app = App(home=sys.argv[1], ledger="", workers=1)
+receipt = lambda one: print(one.key, flush=True)
+app.run([forking], [(forking, 1)], until_idle=False, receipt=receipt)
 """
 
 
@@ -224,8 +241,9 @@ def test_a_child_that_a_step_forked_holds_up_nobody_once_its_runner_is_killed(
 ) -> None:
     runner = subprocess.Popen(
         [sys.executable, "-c", RUNNER, str(tmp_path)],
-        stdout=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
     app = App(home=tmp_path, ledger="", workers=1)
     try:
         assert runner.stdout is not None
@@ -259,10 +277,15 @@ def kept_aside(path: Path) -> None:
     path.with_name(path.name + ".lock").unlink()
 
 
-@pytest.mark.parametrize("how", [gone, emptied, removed_with_its_log, kept_aside], ids=lambda how: how.__name__)
+@pytest.mark.parametrize(
+    "how", [gone, emptied, removed_with_its_log, kept_aside], ids=lambda how: how.__name__
+)
 def test_no_empty_ledger_begins_where_there_was_one(
-    app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: Callable[[Path], None]
-) -> None:  # fmt: skip
+    app: App,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    how: Callable[[Path], None],
+) -> None:
     monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
     list(app.submit(doubled, [1]))
     path = app.settings.ledger_path
@@ -424,7 +447,13 @@ def test_the_mount_over_the_longest_part_of_a_path_says_its_file_system(tmp_path
         f"31 29 0:43 / {tmp_path}/over rw - fuse.sshfs me@there rw",
     ]
     mounts.write_text("\n".join(lines))
-    places = {"": "nfs4", "a/b": "nfs4", "local disk/x": "tmpfs", "local": "nfs4", "over": "fuse.sshfs"}
+    places = {
+        "": "nfs4",
+        "a/b": "nfs4",
+        "local disk/x": "tmpfs",
+        "local": "nfs4",
+        "over": "fuse.sshfs",
+    }
     assert {one: filesystem_of(tmp_path / one, str(mounts)) for one in places} == places
     assert filesystem_of(Path("/"), str(mounts)) == "ext4"
     assert filesystem_of(tmp_path, str(tmp_path / "none")) == ""
@@ -442,7 +471,9 @@ held = claim("test neighbour")
 print(1, flush=True)
 sys.stdin.read()
 """
-    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"1\n"
     yield process

@@ -1,4 +1,5 @@
-"""A ledger belongs to one project, and one schema; a pooler in between keeps sessions, or is refused."""
+"""A ledger belongs to one project, and one schema; a pooler in between keeps sessions, or is
+refused."""
 
 from __future__ import annotations
 
@@ -79,7 +80,12 @@ def test_who_names_no_project_has_the_default_one(address: str, tmp_path: Path) 
         App(home=tmp_path, ledger=address, project="other").reads()
 
 
-def test_the_command_line_has_the_settings(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_has_the_settings(
+    address: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path))
     monkeypatch.setenv("HOLDFAST_LEDGER", address)
     monkeypatch.setenv("HOLDFAST_PROJECT", "claims")
@@ -105,7 +111,9 @@ def test_names_of_schemas_are_checked(name: str) -> None:
         App(schema=name)
 
 
-def test_two_schemas_of_one_database_have_nothing_to_do_with_each_other(postgres: str, tmp_path: Path) -> None:
+def test_two_schemas_of_one_database_have_nothing_to_do_with_each_other(
+    postgres: str, tmp_path: Path
+) -> None:
     one = App(home=tmp_path / "1", ledger=postgres, project="one", workers=1)
     other = App(home=tmp_path / "2", ledger=postgres, schema=ODD, project="other", workers=1)
     assert [got.status for got in one.submit(doubled, [1, 2])] == ["new", "new"]
@@ -120,7 +128,9 @@ def test_two_schemas_of_one_database_have_nothing_to_do_with_each_other(postgres
     with psycopg.connect(postgres) as connection:
         rows = connection.execute("select nspname from pg_namespace where nspname not like 'pg%'")
         assert {name for (name,) in rows} >= {"holdfast", "public", ODD}
-        places = connection.execute("select distinct schemaname from pg_tables where tablename like 'tasks%'")
+        places = connection.execute(
+            "select distinct schemaname from pg_tables where tablename like 'tasks%'"
+        )
         assert {name for (name,) in places} == {"holdfast", ODD}
 
 
@@ -133,7 +143,10 @@ def test_hints_reach_the_runners_of_their_schema_alone(postgres: str) -> None:
             heard[schema] = threading.Event()
             stack.callback(ledgers[schema].listen(heard[schema].set))
         with psycopg.connect(postgres, autocommit=True) as connection:
-            listening = "select count(*) from pg_stat_activity where query like 'listen %' and datname = current_database()"
+            listening = (
+                "select count(*) from pg_stat_activity where query like 'listen %' "
+                "and datname = current_database()"
+            )
             while connection.execute(listening).fetchone() != (2,):
                 threading.Event().wait(0.05)
         with open_connection(postgres, schema=ODD) as connection:
@@ -154,7 +167,9 @@ def test_a_schema_is_made_once_by_whoever_comes_first(postgres: str) -> None:
 
     with open_connection(postgres) as connection:
         connection.execute("select pg_advisory_lock(hashtext('held'), 0)")
-        threads = [threading.Thread(target=open_it, args=(schema,)) for schema in (ODD, ODD, "b", "b")]
+        threads = [
+            threading.Thread(target=open_it, args=(schema,)) for schema in (ODD, ODD, "b", "b")
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -172,7 +187,9 @@ def test_a_schema_with_tables_of_another_program_is_refused(postgres: str) -> No
     PostgresLedger(postgres, "ready").close()
 
 
-def test_transactional_steps_see_the_tables_of_their_own_and_settle_in_the_schema(postgres: str, tmp_path: Path) -> None:
+def test_transactional_steps_see_the_tables_of_their_own_and_settle_in_the_schema(
+    postgres: str, tmp_path: Path
+) -> None:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("create table bookings (number int)")
     app = App(home=tmp_path, ledger=postgres, schema=ODD, workers=1)
@@ -183,8 +200,14 @@ def test_transactional_steps_see_the_tables_of_their_own_and_settle_in_the_schem
 
 
 def test_states_are_checked_in_every_schema(postgres: str) -> None:
-    with closing(PostgresLedger(postgres, ODD)), open_connection(postgres, schema=ODD) as connection:
-        connection.execute("insert into items (id, pipeline, version, key, state, admitted_at) values (1, 1, 1, 'k', 'completed', 0)")
+    with (
+        closing(PostgresLedger(postgres, ODD)),
+        open_connection(postgres, schema=ODD) as connection,
+    ):
+        connection.execute(
+            "insert into items (id, pipeline, version, key, state, admitted_at) values (1, 1, "
+            "1, 'k', 'completed', 0)"
+        )
         connection.execute("set search_path = public")
         with pytest.raises(psycopg.errors.CheckViolation, match="illegal item transition"):
             name = Identifier(ODD, "items")
@@ -199,15 +222,19 @@ def named(url: str) -> str:
 @contextmanager
 def bouncer(server: LocalPostgres, folder: Path, mode: str) -> Iterator[Callable[[str], str]]:
     """A PgBouncer before the server; makes an address of a database lead through it."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    program = shutil.which("pgbouncer") or shutil.which(
+        "pgbouncer", path="/usr/sbin:/usr/local/sbin"
+    )
     if program is None:
         pytest.skip("pgbouncer is not installed")
     folder.mkdir()
     folder.chmod(0o777)
     settings = folder / "pgbouncer.ini"
     settings.write_text(
-        f"[databases]\n* = host={server.socket.parent} user=postgres\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = {folder}\n"
-        f"listen_port = 6543\nauth_type = any\npool_mode = {mode}\nignore_startup_parameters = extra_float_digits\n"
+        f"[databases]\n* = host={server.socket.parent} user=postgres\n[pgbouncer]\n"
+        f"listen_addr =\nunix_socket_dir = {folder}\n"
+        f"listen_port = 6543\nauth_type = any\npool_mode = {mode}\nignore_startup_parameters "
+        "= extra_float_digits\n"
     )
     for parent in folder.parents:
         if os.getuid() == 0 and not parent.stat().st_mode & 1:
@@ -226,7 +253,9 @@ def bouncer(server: LocalPostgres, folder: Path, mode: str) -> Iterator[Callable
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
-def test_a_pooler_that_gives_each_transaction_another_session_is_refused(server: LocalPostgres, postgres: str, tmp_path: Path, mode: str) -> None:
+def test_a_pooler_that_gives_each_transaction_another_session_is_refused(
+    server: LocalPostgres, postgres: str, tmp_path: Path, mode: str
+) -> None:
     PostgresLedger(postgres).close()
     with bouncer(server, tmp_path / "bouncer", mode) as through:
         app = App(home=tmp_path, ledger=through(postgres), workers=1)
@@ -234,10 +263,14 @@ def test_a_pooler_that_gives_each_transaction_another_session_is_refused(server:
             with pytest.raises(LedgerRefusedError, match="pool_mode = session"):
                 use()
         with psycopg.connect(through(postgres), autocommit=True) as connection:
-            assert connection.execute("show search_path").fetchone() != ("holdfast",), "nothing was lent to others"
+            assert connection.execute("show search_path").fetchone() != ("holdfast",), (
+                "nothing was lent to others"
+            )
 
 
-def test_a_pooler_that_keeps_sessions_works(server: LocalPostgres, postgres: str, tmp_path: Path) -> None:
+def test_a_pooler_that_keeps_sessions_works(
+    server: LocalPostgres, postgres: str, tmp_path: Path
+) -> None:
     with bouncer(server, tmp_path / "bouncer", "session") as through:
         app = App(home=tmp_path, ledger=through(postgres), workers=1)
         list(app.submit(doubled, range(20)))

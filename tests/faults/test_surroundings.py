@@ -1,4 +1,5 @@
-"""Whatever surrounds a command, it ends with the code that says how it went and one line that says what to do; no password is shown."""
+"""Whatever surrounds a command, it ends with the code that says how it went and one line that says
+what to do; no password is shown."""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ SAMPLES = "tests.lists_samples"
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with one item whose key is hostile."""
     folder = tmp_path_factory.mktemp("home")
-    App(home=folder).run([papers], [(papers, Paper("evil\u202etxt.exe\x1b[31m ü")), (papers, Paper("dies", bad="x" * 9))])
+    App(home=folder).run(
+        [papers],
+        [(papers, Paper("evil\u202etxt.exe\x1b[31m ü")), (papers, Paper("dies", bad="x" * 9))],
+    )
     return folder
 
 
@@ -36,7 +40,9 @@ def shell(line: str, home: Path | str, **environment: str) -> tuple[int, str, st
     """Exit code, stdout and stderr of a line for the shell, in which ``holdfast`` is this one."""
     line = line.replace("holdfast", f"{sys.executable} -m holdfast")
     given = {**os.environ, "HOLDFAST_HOME": str(home), "HOLDFAST_WORKERS": "1", **environment}
-    done = subprocess.run(["bash", "-c", line], env=given, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", line], env=given, capture_output=True, check=False, timeout=60
+    )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -87,7 +93,9 @@ def test_a_descriptor_that_was_closed_is_never_the_ledgers(home: Path) -> None:
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path, place: str, says: str) -> None:
     (tmp_path / "file").touch()
     for command in ("run", "submit"):
-        code, _, err = shell(f'holdfast {command} {SAMPLES}:papers \'{{"id": "a"}}\'', place.format(tmp=tmp_path))
+        code, _, err = shell(
+            f'holdfast {command} {SAMPLES}:papers \'{{"id": "a"}}\'', place.format(tmp=tmp_path)
+        )
         assert (code, len(err.splitlines())) == (3, 1), err
         assert says in err
     assert shell("holdfast status", place.format(tmp=tmp_path))[0] == 3
@@ -95,7 +103,10 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path, place: str, s
 
 def test_a_working_directory_that_is_gone(tmp_path: Path, home: Path) -> None:
     (tmp_path / "gone").mkdir()
-    line = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && PYTHONPATH={Path.cwd()}/src holdfast status"
+    line = (
+        f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && PYTHONPATH={Path.cwd()}/src "
+        "holdfast status"
+    )
     code, _, err = shell(line, ".holdfast")
     assert code == 2
     assert "set HOLDFAST_HOME to an absolute path" in err
@@ -128,7 +139,10 @@ def test_hostile_text_is_shown_and_not_obeyed(home: Path) -> None:
     assert code == 0
     assert r"evil\u202etxt.exe\x1b[31m ü" in out
     assert "\u202e" not in out
-    assert visible("a\u2028b\u2066c\u200bd\x85e\ufefff\ud800") == r"a\u2028b\u2066c\u200bd\x85e\ufefff\ud800"
+    assert (
+        visible("a\u2028b\u2066c\u200bd\x85e\ufefff\ud800")
+        == r"a\u2028b\u2066c\u200bd\x85e\ufefff\ud800"
+    )
     assert visible("tab\tline\nürö שלום 👍 \u00a0") == "tab\tline\nürö שלום 👍 \u00a0"
     code, out, _ = shell("PYTHONIOENCODING=ascii LC_ALL=C holdfast items --json", home)
     assert "evil\u202etxt.exe\x1b[31m ü" in [row["key"] for row in json.loads(out)]
@@ -157,16 +171,27 @@ SECRETS = [
 
 @pytest.mark.parametrize("address", SECRETS)
 def test_a_password_is_hidden_in_every_form(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for text in (address, f"cannot reach {address}: it is away", f"'{address}'"):
         assert "SECRET" not in hidden(text), hidden(text)
         assert hidden(hidden(text)) == hidden(text)
-    assert "SECRET" not in scrubbed(f'could not translate host name "SECRET@h" of {address}', address)
+    assert "SECRET" not in scrubbed(
+        f'could not translate host name "SECRET@h" of {address}', address
+    )
     monkeypatch.setenv("HOLDFAST_HOME", str(tmp_path))
-    local = address.replace("@h", "@127.0.0.1:1", 1) if address.startswith("postgresql://u:SECRET@h/") else address
+    local = (
+        address.replace("@h", "@127.0.0.1:1", 1)
+        if address.startswith("postgresql://u:SECRET@h/")
+        else address
+    )
     for variable in ("HOLDFAST_LEDGER", "HOLDFAST_BUS", "HOLDFAST_ARTIFACTS"):
-        if (address.startswith("nats://") and variable == "HOLDFAST_BUS") or (address.startswith("postgresql://") and local == address):
+        if (address.startswith("nats://") and variable == "HOLDFAST_BUS") or (
+            address.startswith("postgresql://") and local == address
+        ):
             continue  # a name that is looked for takes seconds
         monkeypatch.setenv(variable, local)
         code = carried_out(lambda: commands(["status"], standalone_mode=False))
@@ -177,7 +202,14 @@ def test_a_password_is_hidden_in_every_form(
 
 
 @pytest.mark.parametrize(
-    "text", ["postgresql://u@h/db", "postgresql://h:5432/db", "nats://h:4222", "s3://bucket/pre@fix", "see http://h:80/x, ask a@b.c"]
+    "text",
+    [
+        "postgresql://u@h/db",
+        "postgresql://h:5432/db",
+        "nats://h:4222",
+        "s3://bucket/pre@fix",
+        "see http://h:80/x, ask a@b.c",
+    ],
 )
 def test_what_is_no_password_is_shown(text: str) -> None:
     assert hidden(text) == text
@@ -185,7 +217,8 @@ def test_what_is_no_password_is_shown(text: str) -> None:
 
 def test_a_bug_of_ours_is_one_line_and_its_traceback_is_kept(home: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import holdfast.cli.look as look\n\ndef broken():\n    raise RuntimeError('postgresql://u:SECRET@h')\n\nlook.App = broken\n"
+        "import holdfast.cli.look as look\n\ndef broken():\n    raise "
+        "RuntimeError('postgresql://u:SECRET@h')\n\nlook.App = broken\n"
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}/src", "TMPDIR": str(tmp_path)}
     code, _, err = shell("holdfast status", home, **environment)
@@ -206,14 +239,22 @@ def test_versions_are_printed() -> None:
 
 
 def test_each_death_is_a_line_and_a_bad_minute_is_summed_up(tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text("".join(f'{{"id": "b{n}", "bad": "gone\\u202e"}}\n' for n in range(25)))
+    (tmp_path / "in.jsonl").write_text(
+        "".join(f'{{"id": "b{n}", "bad": "gone\\u202e"}}\n' for n in range(25))
+    )
     code, _, err = shell(f"holdfast run {SAMPLES}:papers {tmp_path}/in.jsonl", tmp_path / "home")
     lines = [line for line in err.splitlines() if line.startswith("WARNING")]
     assert (code, len(lines)) == (0, 21), err
     assert "pipeline papers, key b" in lines[0]
-    assert r"step route/ocr: bad-input: holdfast.errors.BadInputError: gone\u202e; `holdfast items show " in lines[0]
+    assert (
+        r"step route/ocr: bad-input: holdfast.errors.BadInputError: gone\u202e; `holdfast "
+        r"items show "
+    ) in lines[0]
     assert "5 more items died in this minute" in lines[20]
-    code, _, err = shell(f'holdfast --log-level error run {SAMPLES}:papers \'{{"id": "c", "bad": "x"}}\'', tmp_path / "home")
+    code, _, err = shell(
+        f'holdfast --log-level error run {SAMPLES}:papers \'{{"id": "c", "bad": "x"}}\'',
+        tmp_path / "home",
+    )
     assert (code, err) == (0, "")
     line = f'HOLDFAST_LOG=json holdfast run {SAMPLES}:papers \'{{"id": "d", "bad": "x"}}\''
     assert json.loads(shell(line, tmp_path / "home")[2])["level"] == "warning"
@@ -221,12 +262,29 @@ def test_each_death_is_a_line_and_a_bad_minute_is_summed_up(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("command", "number", "code"),
-    [("run", signal.SIGTERM, 143), ("run", signal.SIGINT, 130), ("runner", signal.SIGTERM, 0), ("runner", signal.SIGINT, 130)],
+    [
+        ("run", signal.SIGTERM, 143),
+        ("run", signal.SIGINT, 130),
+        ("runner", signal.SIGTERM, 0),
+        ("runner", signal.SIGINT, 130),
+    ],
 )
-def test_a_signal_decides_the_exit_code(tmp_path: Path, command: str, number: int, code: int) -> None:
-    environment = {**os.environ, "HOLDFAST_HOME": str(tmp_path), "HOLDFAST_WORKERS": "1", "SLOW": "1"}
+def test_a_signal_decides_the_exit_code(
+    tmp_path: Path, command: str, number: int, code: int
+) -> None:
+    environment = {
+        **os.environ,
+        "HOLDFAST_HOME": str(tmp_path),
+        "HOLDFAST_WORKERS": "1",
+        "SLOW": "1",
+    }
     words = [f"{SAMPLES}:slow", '{"id": "a"}'] if command == "run" else [f"{SAMPLES}:slow"]
-    going = subprocess.Popen([sys.executable, "-m", "holdfast", command, *words], env=environment, stderr=subprocess.PIPE, text=True)
+    going = subprocess.Popen(
+        [sys.executable, "-m", "holdfast", command, *words],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     until = time.monotonic() + 30
     while not (tmp_path / "ledger.db.sock").exists():
         assert time.monotonic() < until, "it did not begin"
@@ -239,7 +297,12 @@ def test_a_signal_decides_the_exit_code(tmp_path: Path, command: str, number: in
 
 def test_a_server_that_only_looks_ends_cleanly(home: Path) -> None:
     environment = {**os.environ, "HOLDFAST_HOME": str(home)}
-    going = subprocess.Popen([sys.executable, "-m", "holdfast", "serve", "--port", "0"], env=environment, stderr=subprocess.PIPE, text=True)
+    going = subprocess.Popen(
+        [sys.executable, "-m", "holdfast", "serve", "--port", "0"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert going.stderr is not None
     while "Ctrl-C ends" not in (line := going.stderr.readline()):
         assert line, "it did not begin"
@@ -278,7 +341,10 @@ def test_no_text_of_an_item_looks_like_a_line_of_ours(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(["missing\nbalanced", forged, forged + "!"]))
     for line in (
         f"holdfast run {SAMPLES}:papers {tmp_path}/in.jsonl",
-        f'HOLDFAST_LOG=json holdfast run {SAMPLES}:papers \'{{"id": "b", "bad": "\\u009b\\u202e"}}\'',
+        (
+            f'HOLDFAST_LOG=json holdfast run {SAMPLES}:papers \'{{"id": "b", "bad": '
+            f'"\\u009b\\u202e"}}\''
+        ),
         f"holdfast submit {SAMPLES}:papers {tmp_path}/in.jsonl",
         f"holdfast audit --manifest {tmp_path}/keys.json",
         "holdfast items",
@@ -292,16 +358,26 @@ def test_no_text_of_an_item_looks_like_a_line_of_ours(tmp_path: Path) -> None:
         assert code in (0, 1, 2), err
         lines = (out + err).split("\n")
         assert all(one.replace("\t", "").isprintable() for one in lines), (line, out, err)
-        assert not [one for one in lines if one in ("balanced", "WARNING item 0 died")], (line, out, err)
+        assert not [one for one in lines if one in ("balanced", "WARNING item 0 died")], (
+            line,
+            out,
+            err,
+        )
 
 
-def test_a_home_whose_name_is_no_text_and_a_directory_that_is_gone_are_refused_in_one_line(tmp_path: Path) -> None:
-    line = f"HOLDFAST_HOME=$(printf '{tmp_path}/bad\\xff') holdfast submit {SAMPLES}:papers '{{\"id\": \"a\"}}'"
+def test_a_home_whose_name_is_no_text_and_a_directory_that_is_gone_are_refused_in_one_line(
+    tmp_path: Path,
+) -> None:
+    line = (
+        f"HOLDFAST_HOME=$(printf '{tmp_path}/bad\\xff') holdfast submit {SAMPLES}:papers "
+        f'\'{{"id": "a"}}\''
+    )
     code, _, err = shell(line, tmp_path)
     assert (code, "not UTF-8" in err, len(err.splitlines())) == (2, True, 1), err
     (tmp_path / "gone").mkdir()
     line = (
-        f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && PYTHONPATH={Path.cwd()}/src holdfast run {Path.cwd()}/tests/lists_samples.py:papers '{{}}'"
+        f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && PYTHONPATH={Path.cwd()}/src "
+        f"holdfast run {Path.cwd()}/tests/lists_samples.py:papers '{{}}'"
     )
     code, _, err = shell(line, tmp_path / "home")
     assert "holdfast: No such file or directory" not in err, err

@@ -1,4 +1,5 @@
-"""Time: nobody waits longer, or dies earlier, because a clock was set or is wrong; every generation has the whole deadline."""
+"""Time: nobody waits longer, or dies earlier, because a clock was set or is wrong; every generation
+has the whole deadline."""
 
 from __future__ import annotations
 
@@ -89,7 +90,9 @@ def test_a_server_s_time_is_taken_at_once_and_then_followed() -> None:
     machine.clock.follow(LedgerTime(NOW + DAY, server=True), machine.elapsed_s, machine.elapsed_s)
     assert machine.clock.now_ms() == NOW + DAY
     assert machine.passes(10) == pytest.approx(10_000, abs=1), "not the machine's own clock"
-    machine.clock.follow(LedgerTime(machine.clock.now_ms() + HOUR, server=True), machine.elapsed_s, machine.elapsed_s)
+    machine.clock.follow(
+        LedgerTime(machine.clock.now_ms() + HOUR, server=True), machine.elapsed_s, machine.elapsed_s
+    )
     assert machine.passes(10) <= 10_000 + 10 * SLEW_MS + 1
 
 
@@ -102,14 +105,16 @@ def test_a_long_silence_does_not_overshoot() -> None:
     assert abs(machine.clock.now_ms() - machine.wall_ms) <= 60
 
 
-# -- deadlines ----------------------------------------------------------------------------------------------------------
+# -- deadlines -----------------------------------------------------------------------------------
 
 
 def deadline(ledger: Ledger, incarnation: int, version: int, now: int) -> int:
     (one,) = ledger.claim(incarnation, [version], 9, now)
     assert one.deadline is not None
     buried = DeadLetter(0, "", 1, Failure("bad-input", "E", "no"), 1, now)
-    assert ledger.commit(incarnation, now, [Transition(one.item, one.fence, now, letters=(buried,), state="dead")]) == [True]
+    assert ledger.commit(
+        incarnation, now, [Transition(one.item, one.fence, now, letters=(buried,), state="dead")]
+    ) == [True]
     return one.deadline - now
 
 
@@ -138,7 +143,7 @@ def ledger_letters(ledger: Ledger) -> list[int]:
         return [row[0] for row in connection.execute(rows)]
 
 
-# -- an SQLite file's writer --------------------------------------------------------------------------------------------
+# -- an SQLite file's writer ---------------------------------------------------------------------
 
 
 def waiting(path: Path, now: int, moment: Moment) -> SqliteLedger:
@@ -149,21 +154,29 @@ def waiting(path: Path, now: int, moment: Moment) -> SqliteLedger:
     made.admit([Submission("p", "1", "k", b"1", deadline_s=7_200)], now)
     mine, (one,) = claim(made, version, now)
     live = LiveTask(0, "", "retrying", 1, wake_at=now + HOUR)
-    made.commit(mine, 1, [Transition(one.item, one.fence, now, live=(live,), state="waiting", wake_at=now + HOUR)])
+    made.commit(
+        mine,
+        1,
+        [Transition(one.item, one.fence, now, live=(live,), state="waiting", wake_at=now + HOUR)],
+    )
     made.keep_time(mine, now, moment)
     made.close()
     return SqliteLedger(str(path))
 
 
 def waits(ledger: SqliteLedger) -> tuple[int, int, int]:
-    rows = ledger.connection.execute("select i.due, i.deadline, l.wake_at from items i join live_tasks l on l.item = i.id").fetchall()
+    rows = ledger.connection.execute(
+        "select i.due, i.deadline, l.wake_at from items i join live_tasks l on l.item = i.id"
+    ).fetchall()
     assert len(rows) == 1
     due, deadline, wake = rows[0]
     return int(due), int(deadline), int(wake)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("by", [DAY, -DAY, HOUR, -HOUR])
-def test_a_clock_that_is_set_while_nobody_writes_lengthens_and_shortens_no_wait(tmp_path: Path, by: int) -> None:
+def test_a_clock_that_is_set_while_nobody_writes_lengthens_and_shortens_no_wait(
+    tmp_path: Path, by: int
+) -> None:
     opened = waiting(tmp_path / "ledger.db", NOW, Moment(NOW, 1_000, "boot"))
     told = opened.anchor(Moment(NOW + 60_000 + by, 61_000, "boot"))  # a minute later
     assert (told.now_ms, told.moved_ms) == (NOW + 60_000 + by, by)
@@ -184,7 +197,8 @@ def test_after_a_reboot_time_has_passed_unless_the_clock_has_gone_back(tmp_path:
 
 def test_clocks_that_differ_a_little_move_nothing(tmp_path: Path) -> None:
     opened = waiting(tmp_path / "ledger.db", NOW, Moment(NOW, 1_000, "boot"))
-    assert opened.anchor(Moment(NOW + HOUR + 8_000, HOUR + 1_000, "boot")).moved_ms == 0  # eight seconds in an hour
+    # eight seconds in an hour
+    assert opened.anchor(Moment(NOW + HOUR + 8_000, HOUR + 1_000, "boot")).moved_ms == 0
     opened.close()
 
 
@@ -196,7 +210,7 @@ def test_a_machine_in_another_century_does_not_write(tmp_path: Path, year: int) 
     opened.close()
 
 
-# -- a live runner ------------------------------------------------------------------------------------------------------
+# -- a live runner -------------------------------------------------------------------------------
 
 
 class Off:
@@ -216,7 +230,12 @@ def right() -> Iterator[None]:
     Off.ms = 0
 
 
-JUMPS = {"there and back": {2: HOUR, 4: 0}, "ahead": {2: HOUR}, "back": {2: -HOUR}, "to and fro": {2: -DAY, 3: DAY, 4: 0}}
+JUMPS = {
+    "there and back": {2: HOUR, 4: 0},
+    "ahead": {2: HOUR},
+    "back": {2: -HOUR},
+    "to and fro": {2: -DAY, 3: DAY, 4: 0},
+}
 ATTEMPTS = {"number": 0}
 
 
@@ -239,12 +258,18 @@ def jumped(kind: str) -> int:
 def test_a_wall_clock_that_jumps_delays_no_retry_and_passes_no_deadline(
     tmp_path: Path, request: pytest.FixtureRequest, kind: str, place: str
 ) -> None:
-    app = App(home=tmp_path / "home", ledger="" if place == "sqlite" else request.getfixturevalue("postgres"), workers=1)
+    app = App(
+        home=tmp_path / "home",
+        ledger="" if place == "sqlite" else request.getfixturevalue("postgres"),
+        workers=1,
+    )
     app.clock, ATTEMPTS["number"] = off_clock(), 0
     app.run([jumped], [(jumped, kind)])
     item = app.reads().items("jumped", None, 1)[0]
     assert item["state"] == "completed"
-    assert abs(item["ended_at"] - time.time() * 1000) < 60_000, "history is written in the time that everybody knows"
+    assert abs(item["ended_at"] - time.time() * 1000) < 60_000, (
+        "history is written in the time that everybody knows"
+    )
 
 
 @step
@@ -259,11 +284,20 @@ def hurried(number: int) -> int:
 
 @pytest.mark.parametrize("off", [10 * 365 * DAY, -10 * 365 * DAY, -3 * HOUR])
 def test_a_host_with_a_wrong_clock_harms_nobody_and_is_reported(
-    postgres: str, tmp_path: Path, off: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    postgres: str,
+    tmp_path: Path,
+    off: int,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wrong, right = App(home=tmp_path / "a", ledger=postgres, workers=1), App(home=tmp_path / "b", ledger=postgres, workers=1)
+    wrong, right = (
+        App(home=tmp_path / "a", ledger=postgres, workers=1),
+        App(home=tmp_path / "b", ledger=postgres, workers=1),
+    )
     Off.ms, wrong.clock = off, off_clock()
-    list(wrong.submit(hurried, [1]))  # by the server's time: it is not over at once, and not in ten years
+    # by the server's time: it is not over at once, and not in ten years
+    list(wrong.submit(hurried, [1]))
     right.run([hurried], [(hurried, 2)])
     list(right.submit(hurried, [3]))
     seen: list[int] = []
@@ -286,7 +320,7 @@ def test_a_host_with_a_wrong_clock_harms_nobody_and_is_reported(
     assert {one.check: one for one in examine(right)}["clock"].state == "ok"
 
 
-# -- a database server whose clock is set ---------------------------------------------------------------------------------
+# -- a database server whose clock is set --------------------------------------------------------
 
 
 @pytest.fixture
@@ -297,7 +331,8 @@ def jumpy(postgres: str) -> str:
         connection.execute("create table set_by (ms bigint not null)")
         connection.execute("insert into set_by values (0)")
         connection.execute(
-            "create or replace function now_ms() returns bigint language sql stable as $$ select (extract(epoch from clock_timestamp()) * 1000)"
+            "create or replace function now_ms() returns bigint language sql stable as $$ "
+            "select (extract(epoch from clock_timestamp()) * 1000)"
             "::bigint + (select ms from set_by) - (select ahead_ms from clock) $$"
         )
     return postgres
@@ -334,7 +369,9 @@ def test_a_server_whose_clock_is_set_ends_no_lease(jumpy: str, by: int) -> None:
     second.close()
 
 
-def test_a_lease_that_was_renewed_while_the_clock_was_ahead_is_not_longer(jumpy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_was_renewed_while_the_clock_was_ahead_is_not_longer(
+    jumpy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = PostgresLedger(jumpy), PostgresLedger(jumpy)
     version = first.register(SPEC, NOW).version
     mine, theirs = first.begin("a", 1, NOW, 15_000), second.begin("b", 1, NOW, 15_000)
@@ -344,7 +381,10 @@ def test_a_lease_that_was_renewed_while_the_clock_was_ahead_is_not_longer(jumpy:
     late = third.begin("c", 1, NOW, 15_000)
     assert first.claim(mine, [version], 1, NOW) == []
     with open_connection(jumpy) as connection:
-        row = connection.execute("select max(expires_at) - now_ms() from incarnations where id = any ($1)", ([theirs, late],)).fetchone()
+        row = connection.execute(
+            "select max(expires_at) - now_ms() from incarnations where id = any ($1)",
+            ([theirs, late],),
+        ).fetchone()
     assert row is not None
     assert row[0] <= 15_000
     for one in (first, second, third):
@@ -352,7 +392,8 @@ def test_a_lease_that_was_renewed_while_the_clock_was_ahead_is_not_longer(jumpy:
 
 
 def test_a_runner_that_stood_still_is_over(jumpy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the guard against a set clock must not hide: real time has passed, and the lease with it."""
+    """What the guard against a set clock must not hide: real time has passed, and the lease with
+    it."""
     elapsed = {"s": 0.0}
     monkeypatch.setattr("holdfast.ledgers.postgres.time.monotonic", lambda: elapsed["s"])
     first = PostgresLedger(jumpy)
@@ -366,17 +407,25 @@ def test_a_runner_that_stood_still_is_over(jumpy: str, monkeypatch: pytest.Monke
     first.close()
 
 
-# -- dates of any year ----------------------------------------------------------------------------------------------------
+# -- dates of any year ---------------------------------------------------------------------------
 
 
-def test_the_command_line_takes_any_length_of_time(app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_takes_any_length_of_time(
+    app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
     line = Line(capsys)
     app.run([hurried], [(hurried, 1)])
     for words in (
-        "metrics --since 36500d", "metrics --since all", "stuck --older 36500d --json", "funnel hurried --since 36500d",
-        "metrics hurried --every 1440 --since 36500d --json", "find older:36500d --json", "find younger:36500d --json", "find slower:36500d --json",
-    ):  # fmt: skip
+        "metrics --since 36500d",
+        "metrics --since all",
+        "stuck --older 36500d --json",
+        "funnel hurried --since 36500d",
+        "metrics hurried --every 1440 --since 36500d --json",
+        "find older:36500d --json",
+        "find younger:36500d --json",
+        "find slower:36500d --json",
+    ):
         line(*words.split())
     for words in ("metrics --since 9999999d", "stuck --older 1000000000d", "find older:99999999d"):
         line(*words.split(), code=2)
@@ -401,15 +450,30 @@ def dated(stamp: Stamp) -> Stamp:
 
 
 DATES = (
-    "0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "1899-12-31T23:59:59.999999Z", "1969-12-31T23:59:59Z",
-    "2262-04-12T00:00:00Z", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999-12:00", "9999-12-31T23:59:59",
-)  # fmt: skip
+    "0001-01-01T00:00:00",
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "1899-12-31T23:59:59.999999Z",
+    "1969-12-31T23:59:59Z",
+    "2262-04-12T00:00:00Z",
+    "9999-12-31T23:59:59.999999Z",
+    "9999-12-31T23:59:59.999999-12:00",
+    "9999-12-31T23:59:59",
+)
 
 
 def test_a_payload_s_dates_are_of_any_year_or_refused_at_the_door(patterns_app: App) -> None:
     app, given = (
         patterns_app,
-        [{"key": text, "at": text, "day": text[:10]} for text in (*DATES, "10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z")],
+        [
+            {"key": text, "at": text, "day": text[:10]}
+            for text in (
+                *DATES,
+                "10000-01-01T00:00:00Z",
+                "-0001-01-01T00:00:00Z",
+                "0000-01-01T00:00:00Z",
+            )
+        ],
     )
     result = app.run([dated], [(dated, one) for one in given], refused="keep")
     reads = app.reads()
@@ -417,7 +481,9 @@ def test_a_payload_s_dates_are_of_any_year_or_refused_at_the_door(patterns_app: 
     assert (result.received, result.refused) == (len(DATES), 3)
     assert {one["state"] for one in rows} == {"completed"}
     for one in rows:
-        assert json.loads(output_of(reads.item(reads_id(one["item"]))["output"], app.store()))["at"].startswith(one["key"][:19])
+        assert json.loads(output_of(reads.item(reads_id(one["item"]))["output"], app.store()))[
+            "at"
+        ].startswith(one["key"][:19])
     assert reads.audit(app.clock.now_ms())["balanced"]
 
 
@@ -443,7 +509,9 @@ def test_a_retry_after_of_the_year_1_is_now(app: App) -> None:
     assert app.reads().items("patient", None, 1)[0]["state"] == "completed"
 
 
-@pytest.mark.parametrize("ms", [-(10**18), -62_135_596_800_001, -1, 0, NOW, 253_402_300_800_000, 10**18])
+@pytest.mark.parametrize(
+    "ms", [-(10**18), -62_135_596_800_001, -1, 0, NOW, 253_402_300_800_000, 10**18]
+)
 def test_a_moment_beyond_every_calendar_is_shown_and_ends_no_process(ms: int) -> None:
     assert shown(ms)
     assert opened(envelope(Event("1", "t", "s", "", ms, b"{}"), b"{}"), NOW).type == "t"
@@ -452,7 +520,12 @@ def test_a_moment_beyond_every_calendar_is_shown_and_ends_no_process(ms: int) ->
 
 @pytest.mark.parametrize("text", DATES)
 def test_an_event_of_any_year_is_read(text: str) -> None:
-    found = opened(json.dumps({"specversion": "1.0", "id": "1", "source": "x", "type": "t", "time": text}).encode(), NOW)
+    found = opened(
+        json.dumps(
+            {"specversion": "1.0", "id": "1", "source": "x", "type": "t", "time": text}
+        ).encode(),
+        NOW,
+    )
     assert shown(found.at)
 
 
@@ -470,7 +543,9 @@ def told_deadline(number: int) -> int:
     return sees_deadline(number)
 
 
-def test_a_step_is_told_its_deadline_by_the_clock_that_it_can_read(postgres: str, tmp_path: Path) -> None:
+def test_a_step_is_told_its_deadline_by_the_clock_that_it_can_read(
+    postgres: str, tmp_path: Path
+) -> None:
     wrong = App(home=tmp_path, ledger=postgres, workers=1)
     Off.ms, wrong.clock = -DAY, off_clock()
     wrong.run([told_deadline], [(told_deadline, 1)])

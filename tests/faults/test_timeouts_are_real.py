@@ -1,4 +1,5 @@
-"""A timeout ends an attempt, whatever it does against it; and whatever hangs, others go on, and run and process end."""
+"""A timeout ends an attempt, whatever it does against it; and whatever hangs, others go on, and run
+and process end."""
 
 from __future__ import annotations
 
@@ -22,7 +23,14 @@ from holdfast.model.codec import encode
 from holdfast.model.graph import Graph
 from holdfast.model.outcome import Argument, Invocation, Outcome
 from holdfast.model.step import Step
-from tests.boundary_samples import Way, hanging_aside, hanging_thread, reading, swallowing, swallowing_once
+from tests.boundary_samples import (
+    Way,
+    hanging_aside,
+    hanging_thread,
+    reading,
+    swallowing,
+    swallowing_once,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -40,11 +48,19 @@ def _item(app: App, key: str) -> dict[str, Any]:
 
 
 def _failed(app: App, key: str) -> list[tuple[str, str]]:
-    return [(one["error_class"], one["message"]) for one in _item(app, key)["timeline"] if one["state"] == "failed"]
+    return [
+        (one["error_class"], one["message"])
+        for one in _item(app, key)["timeline"]
+        if one["state"] == "failed"
+    ]
 
 
-def test_a_step_that_swallows_its_cancellation_is_counted_and_killed_next_time(app: App, tmp_path: Path) -> None:
-    result = app.run([swallowing], [(swallowing, Way(how, str(tmp_path))) for how in ("stubborn", "fine")])
+def test_a_step_that_swallows_its_cancellation_is_counted_and_killed_next_time(
+    app: App, tmp_path: Path
+) -> None:
+    result = app.run(
+        [swallowing], [(swallowing, Way(how, str(tmp_path))) for how in ("stubborn", "fine")]
+    )
     assert not result.stopped
     assert _failed(app, "stubborn") == [
         ("timeout", "the attempt took longer than 0.3 s, and swallowed its cancellation"),
@@ -67,7 +83,9 @@ def test_the_process_ends_though_tasks_and_threads_do_not(tmp_path: Path) -> Non
         "app.run(pipelines, [(one, way) for one in pipelines])\n"
         "print({row['pipeline']: row['dead'] for row in app.reads().status()})\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "{'hanging_aside': 1, 'hanging_thread': 1, 'swallowing': 1}"
 
@@ -95,7 +113,10 @@ def test_threads_that_all_hang_leave_one_for_the_others(app: App) -> None:
     assert (
         _failed(app, "hangs-9")
         == [
-            ("timeout", "the attempt took longer than 0.3 s; its thread cannot be killed and runs on"),
+            (
+                "timeout",
+                "the attempt took longer than 0.3 s; its thread cannot be killed and runs on",
+            ),
         ]
         * 2
     )
@@ -103,7 +124,12 @@ def test_threads_that_all_hang_leave_one_for_the_others(app: App) -> None:
 
 def test_a_runner_that_can_be_replaced_is(tmp_path: Path) -> None:
     """The new process goes on where the old one was: nothing counts as an attempt for that."""
-    environment = {**os.environ, "HOLDFAST_HOME": str(tmp_path / "home"), "HOLDFAST_WORKERS": "1", "HOLDFAST_LEDGER": ""}
+    environment = {
+        **os.environ,
+        "HOLDFAST_HOME": str(tmp_path / "home"),
+        "HOLDFAST_WORKERS": "1",
+        "HOLDFAST_LEDGER": "",
+    }
     code = (
         "import sys\n"
         "import holdfast.engine.replacing as replacing, holdfast.executors.loop as loop\n"
@@ -115,7 +141,14 @@ def test_a_runner_that_can_be_replaced_is(tmp_path: Path) -> None:
         "sys.argv = ['holdfast', 'runner', '--until-idle', 'tests.boundary_samples:swallowing']\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("restarting the runner") == 1, done.stderr
     app = App(home=tmp_path / "home", ledger="")
@@ -123,13 +156,27 @@ def test_a_runner_that_can_be_replaced_is(tmp_path: Path) -> None:
     assert len((tmp_path / "pids").read_text().split()) == 2
 
 
-# -- which attempt is meant --------------------------------------------------------------------------------------
+# -- which attempt is meant ----------------------------------------------------------------------
 
 
-def _invocation(pipeline: Any, way: Way, attempt: int = 1, fence: int = 1) -> tuple[Step, Invocation]:
+def _invocation(
+    pipeline: Any, way: Way, attempt: int = 1, fence: int = 1
+) -> tuple[Step, Invocation]:
     node = next(iter(pipeline.graph.steps()))
     arguments = (Argument(encode(way), -1),)
-    one = Invocation(1, fence, pipeline.name, pipeline.version, node.index, "", attempt, 1, way.how, arguments, 0.2)
+    one = Invocation(
+        1,
+        fence,
+        pipeline.name,
+        pipeline.version,
+        node.index,
+        "",
+        attempt,
+        1,
+        way.how,
+        arguments,
+        0.2,
+    )
     return node.step, one
 
 
@@ -146,13 +193,20 @@ def _threads(pipeline: Any, report: Callable[[list[Outcome]], None]) -> ThreadEx
     return ThreadExecutor(graphs, None, SystemClock(), report, lambda *given: None, 1)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("pipeline", "make"), [(swallowing_once, _loop), (hanging_thread, _threads)], ids=["loop", "threads"])
+@pytest.mark.parametrize(
+    ("pipeline", "make"),
+    [(swallowing_once, _loop), (hanging_thread, _threads)],
+    ids=["loop", "threads"],
+)
 def test_a_cancellation_hits_the_attempt_that_it_was_meant_for(pipeline: Any, make: Made) -> None:
     async def run() -> list[tuple[int, str]]:
         ended: list[tuple[int, str]] = []
 
         def report(outcomes: list[Outcome]) -> None:
-            ended.extend((one.invocation.attempt, one.failure.error_class if one.failure else "") for one in outcomes)
+            ended.extend(
+                (one.invocation.attempt, one.failure.error_class if one.failure else "")
+                for one in outcomes
+            )
 
         executor = make(pipeline, report)
         step, second = _invocation(pipeline, Way("hangs"), attempt=2)
@@ -173,7 +227,9 @@ def test_a_cancellation_hits_the_attempt_that_it_was_meant_for(pipeline: Any, ma
 def test_a_queued_attempt_that_is_cancelled_never_begins() -> None:
     async def run() -> list[str]:
         ended: list[str] = []
-        executor = _threads(hanging_thread, lambda outcomes: ended.extend(one.invocation.key for one in outcomes))
+        executor = _threads(
+            hanging_thread, lambda outcomes: ended.extend(one.invocation.key for one in outcomes)
+        )
         step, first = _invocation(hanging_thread, Way("hangs"))
         _, second = _invocation(hanging_thread, Way("fine"), attempt=2)
         executor.start(step, [first])

@@ -1,4 +1,5 @@
-"""A value that a step returned is the same for the next one, on both ledgers and in every executor; or its step is told why not."""
+"""A value that a step returned is the same for the next one, on both ledgers and in every executor;
+or its step is told why not."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> App:
 def result(app: App, key: str) -> Any:
     reads = app.reads()
     found = reads.item(reads.item_by_key(key) or 0)
-    assert found["state"] == "completed", [(one["step"], one["state"], one.get("message")) for one in found["timeline"]]
+    assert found["state"] == "completed", [
+        (one["step"], one["state"], one.get("message")) for one in found["timeline"]
+    ]
     return json.loads(output_of(found["output"], app.store()))
 
 
@@ -41,12 +44,18 @@ def test_every_kind_of_value_survives_processes_threads_and_the_loop(app: App) -
 
 def test_what_would_be_changed_is_refused_by_step_field_and_type(app: App) -> None:
     app.run(list(LOST.values()), [(one, name) for name, one in LOST.items()])
-    letters = {one["pipeline"].removeprefix("lost-"): one for one in app.reads().letters(None, "open", 99)}
+    letters = {
+        one["pipeline"].removeprefix("lost-"): one for one in app.reads().letters(None, "open", 99)
+    }
     assert set(letters) == set(LOST)
     for name, (_, _, said) in REFUSED.items():
         letter = letters[name]
-        assert (letter["error_class"], letter["error"]) == ("bug", "holdfast.errors.ResultError"), name
-        assert letter["message"].startswith("step 'give' returned something that is not a "), letter["message"]
+        assert (letter["error_class"], letter["error"]) == ("bug", "holdfast.errors.ResultError"), (
+            name
+        )
+        assert letter["message"].startswith("step 'give' returned something that is not a "), (
+            letter["message"]
+        )
         assert re.search(said, letter["message"]), (name, letter["message"])
     assert app.reads().audit(0)["balanced"]
 
@@ -54,8 +63,14 @@ def test_what_would_be_changed_is_refused_by_step_field_and_type(app: App) -> No
 def test_an_effect_whose_result_cannot_be_kept_is_not_repeated(app: App, tmp_path: Path) -> None:
     app.run([value_samples.paying], [(value_samples.paying, str(tmp_path))])
     (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["error_class"], "kind=" in letter["message"], "of type tests.value_samples.Leaf" in letter["message"]) == ("bug", True, True)
-    assert (tmp_path / "paid").read_text() == "paid\n", "it has been done once, whatever number of attempts there were"
+    assert (
+        letter["error_class"],
+        "kind=" in letter["message"],
+        "of type tests.value_samples.Leaf" in letter["message"],
+    ) == ("bug", True, True)
+    assert (tmp_path / "paid").read_text() == "paid\n", (
+        "it has been done once, whatever number of attempts there were"
+    )
 
 
 def test_an_effect_whose_type_is_said_comes_back_as_that(app: App, tmp_path: Path) -> None:
@@ -63,7 +78,13 @@ def test_an_effect_whose_type_is_said_comes_back_as_that(app: App, tmp_path: Pat
     assert result(app, str(tmp_path)) == "Leaf"
 
 
-@pytest.mark.parametrize("answer", [Invoice.model_validate({"invoiceNumber": "R-1", "totalAmount": 2.5}), {"number": "R-1", "total": 2.5}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Invoice.model_validate({"invoiceNumber": "R-1", "totalAmount": 2.5}),
+        {"number": "R-1", "total": 2.5},
+    ],
+)
 def test_a_form_with_aliases_is_answered_as_a_model_or_by_its_fields(app: App, answer: Any) -> None:
     app.run([value_samples.answered], [(value_samples.answered, "a")])
     (found,) = app.reviews()
@@ -76,7 +97,9 @@ def test_an_answer_that_json_would_change_is_refused(app: App) -> None:
     app.run([value_samples.answered], [(value_samples.answered, "a")])
     (found,) = app.reviews()
     with pytest.raises(InputError, match=r"\$\.total is nan"):
-        app.decide(found["review"], {"number": "R-1", "total": float("nan")}, found["digest"], "anna")
+        app.decide(
+            found["review"], {"number": "R-1", "total": float("nan")}, found["digest"], "anna"
+        )
 
 
 def test_fields_are_found_under_the_names_that_they_are_stored_by(app: App) -> None:
@@ -88,7 +111,9 @@ def test_fields_are_found_under_the_names_that_they_are_stored_by(app: App) -> N
     assert [one["key"] for one in found] == ["a"]
 
 
-@pytest.mark.parametrize("payload", [Invoice(invoiceNumber="R-1"), {"invoiceNumber": "R-1"}, {"number": "R-1"}])
+@pytest.mark.parametrize(
+    "payload", [Invoice(invoiceNumber="R-1"), {"invoiceNumber": "R-1"}, {"number": "R-1"}]
+)
 def test_constants_and_defaults_are_what_the_source_says(app: App, payload: Any) -> None:
     app.run([value_samples.constants], [(value_samples.constants, payload)])
     expected = value_samples.constants(Invoice(invoiceNumber="R-1"))
@@ -111,17 +136,24 @@ def test_an_edited_input_of_another_length_is_bad_input(given: list[Any], app: A
     app.run([LOST["tuple"]])
     (letter,) = app.reads().letters(None, "open", 9)
     assert letter["error_class"] == "bad-input"
-    assert f"the edited input of step 'give' has {len(given)} arguments, and it takes 1" in letter["message"]
+    assert (
+        f"the edited input of step 'give' has {len(given)} arguments, and it takes 1"
+        in letter["message"]
+    )
 
 
-def test_a_payload_that_a_child_would_read_as_another_type_is_refused_where_it_is_declared() -> None:
+def test_a_payload_that_a_child_would_read_as_another_type_is_refused_where_it_is_declared() -> (
+    None
+):
     @step()
     def make(key: str) -> value_samples.Special:
         return value_samples.Special(1)
 
     inner = value_samples.counted
 
-    with pytest.raises(DefinitionError, match=r"child\(counted\) reads its payload as Leaf, and is given Special"):
+    with pytest.raises(
+        DefinitionError, match=r"child\(counted\) reads its payload as Leaf, and is given Special"
+    ):
 
         @pipeline(version="1", key=str)
         def outer(key: str) -> int:

@@ -1,4 +1,5 @@
-"""What a step leaves behind, and what is left of an attempt that is over, neither stops other attempts nor has an effect any more."""
+"""What a step leaves behind, and what is left of an attempt that is over, neither stops other
+attempts nor has an effect any more."""
 
 from __future__ import annotations
 
@@ -46,12 +47,22 @@ def test_a_worker_that_begins_nothing_any_more_is_replaced_and_nobody_pays(
     monkeypatch.setattr(crew, "BEGIN_LIMIT_S", 0.5)
     assert run(with_a_pause, Task("one", what))["completed"] == 1
     assert _attempts(app, "one") == [("succeeded", None)] * 3
-    assert sum("step 'before' has left behind keeps it" in one.getMessage() for one in caplog.records) == 1
+    assert (
+        sum("step 'before' has left behind keeps it" in one.getMessage() for one in caplog.records)
+        == 1
+    )
 
 
-def test_a_thread_that_is_left_behind_has_no_recorded_effect_and_takes_no_call(run: Run, tmp_path: Path) -> None:
+def test_a_thread_that_is_left_behind_has_no_recorded_effect_and_takes_no_call(
+    run: Run, tmp_path: Path
+) -> None:
     note = tmp_path / "note"
-    assert run(worked, Task("late", "late_effect", str(note)), *[Task(f"fine-{n}") for n in range(3)])["completed"] == 4
+    assert (
+        run(worked, Task("late", "late_effect", str(note)), *[Task(f"fine-{n}") for n in range(3)])[
+            "completed"
+        ]
+        == 4
+    )
     assert note.read_text().split() == ["LeaseLostError"]
 
 
@@ -68,7 +79,9 @@ def test_threads_of_one_attempt_have_each_effect_once(run: Run, app: App, tmp_pa
     assert _attempts(app, "threads") == [("succeeded", None)]
 
 
-def test_an_attempt_that_was_written_off_has_no_effect_any_more(run: Run, app: App, tmp_path: Path) -> None:
+def test_an_attempt_that_was_written_off_has_no_effect_any_more(
+    run: Run, app: App, tmp_path: Path
+) -> None:
     note = tmp_path / "note"
     assert run(stubbornly, Task("one", note=str(note)))["completed"] == 1
     _until(note.exists)
@@ -76,9 +89,15 @@ def test_an_attempt_that_was_written_off_has_no_effect_any_more(run: Run, app: A
     assert _attempts(app, "one") == [("failed", "timeout"), ("succeeded", None)]
 
 
-def test_a_stream_that_was_made_useless_is_replaced_for_the_next_attempt(run: Run, tmp_path: Path) -> None:
+def test_a_stream_that_was_made_useless_is_replaced_for_the_next_attempt(
+    run: Run, tmp_path: Path
+) -> None:
     note = tmp_path / "note"
-    tasks = [one for n in range(4) for one in (Task(f"bad-{n}", "spoil_streams"), Task(f"fine-{n}", "say", str(note)))]
+    tasks = [
+        one
+        for n in range(4)
+        for one in (Task(f"bad-{n}", "spoil_streams"), Task(f"fine-{n}", "say", str(note)))
+    ]
     assert run(worked, *tasks)["completed"] == 8
     assert {line.split()[1] for line in note.read_text().splitlines()} == {"utf-8"}
 
@@ -94,7 +113,9 @@ def test_what_a_step_breaks_for_others_costs_them_one_attempt_at_most(run: Run, 
     assert sum(len(_attempts(app, f"fine-{n}")) - 1 for n in range(3)) <= 2
 
 
-def test_an_effect_whose_result_cannot_be_recorded_is_not_repeated(run: Run, app: App, tmp_path: Path) -> None:
+def test_an_effect_whose_result_cannot_be_recorded_is_not_repeated(
+    run: Run, app: App, tmp_path: Path
+) -> None:
     note = tmp_path / "note"
     assert run(worked, Task("large", "large_effect", str(note)))["completed"] == 1
     assert sorted(note.read_text().split()) == ["large", "odd"]
@@ -102,7 +123,9 @@ def test_an_effect_whose_result_cannot_be_recorded_is_not_repeated(run: Run, app
 
 
 @pytest.mark.parametrize("what", ["cancel", "factory"])
-def test_an_async_step_that_cancels_every_task_or_makes_its_own_harms_no_other(what: str, run: Run) -> None:
+def test_an_async_step_that_cancels_every_task_or_makes_its_own_harms_no_other(
+    what: str, run: Run
+) -> None:
     assert run(tidied, Task("tidy", what), *[Task(f"fine-{n}") for n in range(4)])["completed"] == 5
 
 
@@ -129,4 +152,6 @@ def test_when_a_runner_is_killed_nothing_below_its_workers_goes_on(tmp_path: Pat
     for pid in pids:
         _until(lambda pid=pid: _gone(pid))  # type: ignore[misc]
     Path(f"{note}.again").touch()
-    assert subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.split() == ["1"]
+    assert subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    ).stdout.split() == ["1"]

@@ -1,4 +1,5 @@
-"""Whatever a step does to its worker process ends as one outcome of its own attempt; the slot comes back, and nothing is left behind."""
+"""Whatever a step does to its worker process ends as one outcome of its own attempt; the slot comes
+back, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -16,7 +17,14 @@ from holdfast import App
 from holdfast.model.failure import Failure
 from holdfast.session import Session
 from tests.conftest import Run
-from tests.faults.worker_samples import Task, together, treated, treated_at_risk, treated_long, treated_once
+from tests.faults.worker_samples import (
+    Task,
+    together,
+    treated,
+    treated_at_risk,
+    treated_long,
+    treated_once,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +37,11 @@ def _attempts(app: App, key: str) -> list[dict[str, Any]]:
 
 
 def _failed(app: App, key: str = "bad") -> list[tuple[str, str]]:
-    return [(one["error_class"], one["error"]) for one in _attempts(app, key) if one["state"] == "failed"]
+    return [
+        (one["error_class"], one["error"])
+        for one in _attempts(app, key)
+        if one["state"] == "failed"
+    ]
 
 
 def _until(true: Callable[[], bool]) -> None:
@@ -82,16 +94,23 @@ def test_what_does_not_answer_is_killed_at_its_timeout(run: Run, app: App) -> No
     assert _failed(app, "stopped") == _failed(app, "asleep") == [("timeout", "TimeoutExceeded")]
 
 
-def test_a_worker_that_ended_while_its_daemon_holds_the_pipe_is_seen(run: Run, app: App, tmp_path: Path) -> None:
+def test_a_worker_that_ended_while_its_daemon_holds_the_pipe_is_seen(
+    run: Run, app: App, tmp_path: Path
+) -> None:
     note = tmp_path / "pids"
     _with_neighbours(run, treated, Task("bad", "daemon", str(note)))
     assert _failed(app) == [("timeout", "TimeoutExceeded")]
     assert _gone(int(note.read_text()))
 
 
-def test_a_daemon_of_a_worker_that_died_by_itself_does_not_survive(run: Run, app: App, tmp_path: Path) -> None:
+def test_a_daemon_of_a_worker_that_died_by_itself_does_not_survive(
+    run: Run, app: App, tmp_path: Path
+) -> None:
     note = tmp_path / "pids"
-    assert run(treated_at_risk, Task("bad", "daemon_and_die", str(note)), Task("fine"))["completed"] == 1
+    assert (
+        run(treated_at_risk, Task("bad", "daemon_and_die", str(note)), Task("fine"))["completed"]
+        == 1
+    )
     assert _failed(app) == [("crash", "exit code 7")]
     for pid in note.read_text().split():
         _until(lambda pid=int(pid): _gone(pid))  # type: ignore[misc]
@@ -107,7 +126,9 @@ def test_programs_that_a_step_leaves_behind_end_with_their_worker(run: Run, tmp_
 
 
 def test_a_fork_that_returns_from_the_step_answers_nothing(run: Run, app: App) -> None:
-    status = run(treated_long, *[Task(f"fork-{n}", "fork_and_return") for n in range(3)], Task("fine"))
+    status = run(
+        treated_long, *[Task(f"fork-{n}", "fork_and_return") for n in range(3)], Task("fine")
+    )
     assert status["completed"] == 4
     assert not any(_failed(app, f"fork-{n}") for n in range(3))
 
@@ -149,7 +170,10 @@ def test_a_forged_mark_costs_nobody_else(run: Run) -> None:
 
 def test_what_was_cancelled_while_it_was_queued_never_begins(app: App, tmp_path: Path) -> None:
     note = tmp_path / "begun"
-    tasks = [Task("first", "sleep", str(note), 1.0), *[Task(f"later-{n}", "sleep", str(note), 0.01) for n in range(3)]]
+    tasks = [
+        Task("first", "sleep", str(note), 1.0),
+        *[Task(f"later-{n}", "sleep", str(note), 0.01) for n in range(3)],
+    ]
 
     def people() -> None:
         _until(lambda: note.exists() and "first" in note.read_text())
@@ -190,7 +214,9 @@ def test_a_cancelled_element_of_a_batch_takes_no_other_along(app: App, tmp_path:
 
 
 def test_a_call_can_be_killed_for_another_reason(app: App) -> None:
-    why = Failure("memory", "MemoryLimit", "this machine has 12 MB left; the attempt had taken 7.4 GB")
+    why = Failure(
+        "memory", "MemoryLimit", "this machine has 12 MB left; the attempt had taken 7.4 GB"
+    )
     asked: list[int] = []
 
     def tick(session: Session) -> None:
@@ -198,13 +224,19 @@ def test_a_call_can_be_killed_for_another_reason(app: App) -> None:
             if not asked and session._processes.interrupt(pid, why):
                 asked.append(pid)
 
-    app.run([treated_long], [(treated_long, Task("large", "sleep", seconds=0.8)), (treated_long, Task("fine"))], each_tick=tick)
+    app.run(
+        [treated_long],
+        [(treated_long, Task("large", "sleep", seconds=0.8)), (treated_long, Task("fine"))],
+        each_tick=tick,
+    )
     assert _failed(app, "large") == [("memory", "MemoryLimit")]
     assert not _failed(app, "fine")
     assert not psutil.pid_exists(asked[0])
 
 
-def test_without_descriptors_of_processes_their_ends_are_seen_as_well(run: Run, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_descriptors_of_processes_their_ends_are_seen_as_well(
+    run: Run, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(pid: int) -> int:
         raise OSError("no such call")
 

@@ -1,4 +1,5 @@
-"""Workers that cannot start, or cannot import a pipeline: its steps wait, no attempt is used up, and everything else goes on."""
+"""Workers that cannot start, or cannot import a pipeline: its steps wait, no attempt is used up,
+and everything else goes on."""
 
 from __future__ import annotations
 
@@ -59,7 +60,9 @@ class Modules:
     def __init__(self, folder: Path) -> None:
         self._folder, self.flag = folder, folder / "broken"
 
-    def make(self, name: str, trouble: str = "import no_such_library", step: str = "worked") -> Pipeline[Any, Any]:
+    def make(
+        self, name: str, trouble: str = "import no_such_library", step: str = "worked"
+    ) -> Pipeline[Any, Any]:
         """A pipeline in a module of its own."""
         text = MODULE.format(flag=self.flag, trouble=trouble, name=name, step=step)
         (self._folder / f"{name}_module.py").write_text(text)
@@ -88,7 +91,11 @@ def _status(app: App) -> dict[str, dict[str, Any]]:
 
 def _failures(app: App) -> list[dict[str, Any]]:
     reads = app.reads()
-    rows = [one for row in reads.items(None, None, 99) for one in reads.item(reads.item_by_key(row["key"]) or 0)["timeline"]]
+    rows = [
+        one
+        for row in reads.items(None, None, 99)
+        for one in reads.item(reads.item_by_key(row["key"]) or 0)["timeline"]
+    ]
     reads.close()
     return [one for one in rows if one["state"] == "failed"]
 
@@ -102,7 +109,9 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_run_whose_workers_cannot_import_is_refused_before_anything_is_accepted(trouble: str, modules: Modules, app: App) -> None:
+def test_a_run_whose_workers_cannot_import_is_refused_before_anything_is_accepted(
+    trouble: str, modules: Modules, app: App
+) -> None:
     broken = modules.make("broken", trouble)
     modules.flag.touch()
     with pytest.raises(WorkersError) as refused:
@@ -118,7 +127,9 @@ def test_an_import_that_takes_too_long_is_named(modules: Modules, tmp_path: Path
     slow = modules.make("slow", "time.sleep(60)")
     modules.flag.touch()
     places = sources_of([slow])
-    launched = starting.launch(Setup(code_for(places).packed(), StoreAddress(str(tmp_path)), os.getpid()))
+    launched = starting.launch(
+        Setup(code_for(places).packed(), StoreAddress(str(tmp_path)), os.getpid())
+    )
     while not launched.importing()[0]:
         time.sleep(0.01)
     why = starting.unusable(launched, places, 0.2)
@@ -127,7 +138,9 @@ def test_an_import_that_takes_too_long_is_named(modules: Modules, tmp_path: Path
     assert launched.process.returncode == -signal.SIGKILL
 
 
-def test_a_missing_interpreter_is_named(modules: Modules, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_interpreter_is_named(
+    modules: Modules, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fine = modules.make("fine")
     monkeypatch.setattr(starting, "worker_command", lambda: ["/nowhere/python"])
     with pytest.raises(WorkersError, match="cannot start: .*/nowhere/python"):
@@ -137,9 +150,22 @@ def test_a_missing_interpreter_is_named(modules: Modules, app: App, monkeypatch:
 def test_the_command_line_says_so_with_a_code_of_its_own(modules: Modules, tmp_path: Path) -> None:
     modules.make("broken")
     modules.flag.touch()
-    environment = {**os.environ, "HOLDFAST_HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "modules")}
-    for command in (["run", "broken_module:broken", "1"], ["runner", "--until-idle", "broken_module"]):
-        done = subprocess.run([sys.executable, "-m", "holdfast", *command], env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "HOLDFAST_HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(tmp_path / "modules"),
+    }
+    for command in (
+        ["run", "broken_module:broken", "1"],
+        ["runner", "--until-idle", "broken_module"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 5, done.stderr
         assert "no_such_library" in done.stderr
         assert "Traceback" not in done.stderr
@@ -149,26 +175,36 @@ def test_a_pipeline_without_steps_for_workers_needs_none(modules: Modules, app: 
     started: list[int] = []
     looped = modules.make("looping", step="looped")
     modules.flag.touch()
-    app.run([looped], [(looped, 1)], each_tick=lambda session: started.extend(session._processes.pids()))
+    app.run(
+        [looped], [(looped, 1)], each_tick=lambda session: started.extend(session._processes.pids())
+    )
     assert _status(app)["looping"]["completed"] == 1
     assert not started
 
 
-def test_what_becomes_unavailable_waits_and_what_is_repaired_goes_on(modules: Modules, app: App, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_becomes_unavailable_waits_and_what_is_repaired_goes_on(
+    modules: Modules, app: App, caplog: pytest.LogCaptureFixture
+) -> None:
     fine, broken = modules.make("fine", "pass"), modules.make("broken")
     seen: dict[str, Any] = {"alerts": []}
     payloads = [(one, number) for number in range(40) for one in (fine, broken)]
 
     def tick(session: Session) -> None:
         executor = session._processes
-        if "killed" not in seen and executor.pids() and session.runner.tally.items.get("completed", 0) > 3:
+        if (
+            "killed" not in seen
+            and executor.pids()
+            and session.runner.tally.items.get("completed", 0) > 3
+        ):
             modules.flag.touch()
             seen["killed"] = executor.pids()
             executor.kill_all()
         if executor.unavailable:
             seen["unavailable"] = dict(executor.unavailable)
             seen["trouble"] = session.trouble
-            seen["alerts"] += [(one["kind"], one["subject"]) for one in app.reads().alerts(False, 9)]
+            seen["alerts"] += [
+                (one["kind"], one["subject"]) for one in app.reads().alerts(False, 9)
+            ]
             if _status(app)["fine"]["completed"] == 40 and seen["alerts"]:
                 modules.flag.unlink(missing_ok=True)
 
@@ -180,7 +216,9 @@ def test_what_becomes_unavailable_waits_and_what_is_repaired_goes_on(modules: Mo
     assert "needs 'no_such_library', which is not installed" in seen["trouble"]
     assert set(seen["alerts"]) == {("workers", "broken")}
     assert len([one for one in caplog.messages if "no_such_library" in one]) == 1
-    assert [one for one in caplog.messages if "again" in one and "no_such" not in one] == ["workers can run pipeline broken again"]
+    assert [one for one in caplog.messages if "again" in one and "no_such" not in one] == [
+        "workers can run pipeline broken again"
+    ]
     counted = [(one["error_class"], one["error"], one["message"]) for one in _failures(app)]
     assert len(counted) <= 1, (counted, "only what ran when its worker was killed counts")
 
@@ -203,7 +241,10 @@ def test_what_waits_for_workers_says_why(modules: Modules, app: App) -> None:
             session.stop_now()
 
     app.run([broken], each_tick=tick)
-    assert any(one.startswith("steps of broken wait: worker processes cannot import broken_module") for one in said), said
+    assert any(
+        one.startswith("steps of broken wait: worker processes cannot import broken_module")
+        for one in said
+    ), said
     assert _status(app)["broken"]["dead"] == 0
 
 
@@ -212,7 +253,11 @@ class TestAvailability:
 
     MODULES = [
         Source(pipeline, version, Module(module), (pipeline,), "", True)
-        for pipeline, version, module in (("a", "1", "first"), ("b", "1", "second"), ("b", "2", "second"))
+        for pipeline, version, module in (
+            ("a", "1", "first"),
+            ("b", "1", "second"),
+            ("b", "2", "second"),
+        )
     ]
 
     def test_what_ends_the_process_that_imports_it_is_left_out_of_the_next(self) -> None:

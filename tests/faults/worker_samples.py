@@ -1,4 +1,5 @@
-"""Steps that treat their worker process badly; a module of their own, so that workers can import them."""
+"""Steps that treat their worker process badly; a module of their own, so that workers can import
+them."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def _pipes() -> list[int]:
     for name in os.listdir("/proc/self/fd"):
         try:
             if os.readlink(f"/proc/self/fd/{name}").startswith("pipe:") and int(name) > 2:
-                flags = Path(f"/proc/self/fdinfo/{name}").read_text().partition("flags:")[2].split()[0]
+                flags = (
+                    Path(f"/proc/self/fdinfo/{name}").read_text().partition("flags:")[2].split()[0]
+                )
                 if int(flags, 8) & os.O_ACCMODE == os.O_WRONLY:
                     found.append(int(name))
         except (OSError, ValueError):
@@ -76,7 +79,8 @@ def sleep(task: Task) -> None:
 
 
 def daemon(task: Task) -> None:
-    """A daemon as the book has it: two forks and a session of its own. It keeps every descriptor. Then run over the timeout."""
+    """A daemon as the book has it: two forks and a session of its own. It keeps every descriptor.
+    Then run over the timeout."""
 
     def between() -> None:
         os.setsid()
@@ -95,7 +99,8 @@ def daemon_and_die(task: Task) -> None:
 
 
 def leave_programs(task: Task) -> None:
-    """Programs that outlive the call: in the worker's session, in one of their own, and without the worker's environment."""
+    """Programs that outlive the call: in the worker's session, in one of their own, and without the
+    worker's environment."""
     for apart, environment in ((False, None), (True, None), (True, {})):
         program = [sys.executable, "-c", "import time; time.sleep(60)"]
         _tell(task, subprocess.Popen(program, start_new_session=apart, env=environment).pid)
@@ -184,7 +189,9 @@ def forged(task: Task) -> None:
     from holdfast.executors.frames import framed
 
     for file in _pipes():
-        os.write(file, framed(msgspec.msgpack.encode([0, 4711, [b"1"], False, 0.0, [0.0, 0, 0, 0], ""])))
+        os.write(
+            file, framed(msgspec.msgpack.encode([0, 4711, [b"1"], False, 0.0, [0.0, 0, 0, 0], ""]))
+        )
 
 
 def no_message(task: Task) -> None:
@@ -207,10 +214,26 @@ def at_exit(task: Task) -> None:
 
 def tell_descriptors(task: Task) -> None:
     """Tell what is open here, and in a program that is started without closing anything."""
-    code = "import os; print(*{os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}')})"
-    here = {os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
+    code = (
+        "import os; print(*{os.readlink(f'/proc/self/fd/{n}') for n in "
+        "os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}')})"
+    )
+    here = {
+        os.readlink(f"/proc/self/fd/{name}")
+        for name in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{name}")
+    }
     _tell(task, " ".join(one.replace(" ", "_") for one in here))
-    _tell(task, subprocess.run([sys.executable, "-c", code], close_fds=False, capture_output=True, text=True, check=True).stdout.strip())
+    _tell(
+        task,
+        subprocess.run(
+            [sys.executable, "-c", code],
+            close_fds=False,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip(),
+    )
 
 
 def spoil_page(task: Task) -> None:

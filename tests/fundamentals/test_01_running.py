@@ -15,7 +15,9 @@ def test_called_with_real_values_it_is_plain_python() -> None:
     assert each(square, tolerate=1)([1, -1, 3]) == [1, 9]
 
 
-def test_run_durably_every_item_ends_with_the_same_result(run: Run, output: Callable[[str], Any]) -> None:
+def test_run_durably_every_item_ends_with_the_same_result(
+    run: Run, output: Callable[[str], Any]
+) -> None:
     status = run(average, Order("a", numbers=[1, 2, 3]), Order("b", numbers=[]))
     assert (status["received"], status["completed"]) == (2, 2)
     assert output("a") == 2.0

@@ -1,4 +1,5 @@
-"""A failure is retried, taken up, borne, flagged, or parked with its whole story. Nothing disappears."""
+"""A failure is retried, taken up, borne, flagged, or parked with its whole story. Nothing
+disappears."""
 
 from __future__ import annotations
 
@@ -16,14 +17,29 @@ def test_a_transient_failure_is_retried(run: Run, app: App, tmp_path: Path) -> N
     item = app.reads().item(app.reads().item_by_key("a") or 0)
     failed = [one for one in item["timeline"] if one["state"] == "failed"]
     assert [one["message"] for one in failed] == ["try 1", "try 2"]
-    assert [one["attempt"] for one in item["timeline"] if one["step"] == "flaky" and one["state"] == "succeeded"] == [3]
+    assert [
+        one["attempt"]
+        for one in item["timeline"]
+        if one["step"] == "flaky" and one["state"] == "succeeded"
+    ] == [3]
 
 
-def test_when_retries_are_exhausted_it_is_a_dead_letter_with_every_attempt(run: Run, app: App, tmp_path: Path) -> None:
+def test_when_retries_are_exhausted_it_is_a_dead_letter_with_every_attempt(
+    run: Run, app: App, tmp_path: Path
+) -> None:
     assert run(retried, Order("a", numbers=[9], folder=str(tmp_path)))["dead"] == 1
     letter = app.reads().letter(1)
-    assert (letter["step"], letter["error_class"], letter["attempts"], letter["state"]) == ("flaky", "transient", 3, "open")
-    assert [one["message"] for one in letter["tries"] if one["state"] == "failed"] == ["try 1", "try 2", "try 3"]
+    assert (letter["step"], letter["error_class"], letter["attempts"], letter["state"]) == (
+        "flaky",
+        "transient",
+        3,
+        "open",
+    )
+    assert [one["message"] for one in letter["tries"] if one["state"] == "failed"] == [
+        "try 1",
+        "try 2",
+        "try 3",
+    ]
     assert "TransientError" in letter["traceback"]
     assert all(one["host"] and one["body"] for one in letter["tries"] if one["state"] == "failed")
 
@@ -47,41 +63,66 @@ def test_a_discard_closes_it_with_a_reason(run: Run, app: App, tmp_path: Path) -
     assert app.reads().audit(0)["balanced"]
 
 
-def test_each_bears_some_failures_and_says_so(run: Run, app: App, output: Callable[[str], Any]) -> None:
-    run(squares, Order("a", numbers=[1, 2, -3, 4]), Order("b", numbers=[-1, -2, 3, 4]), Order("c", numbers=[]))
+def test_each_bears_some_failures_and_says_so(
+    run: Run, app: App, output: Callable[[str], Any]
+) -> None:
+    run(
+        squares,
+        Order("a", numbers=[1, 2, -3, 4]),
+        Order("b", numbers=[-1, -2, 3, 4]),
+        Order("c", numbers=[]),
+    )
     assert output("a") == 21
     assert output("c") == 0
     states = {row["key"]: (row["state"], row["flags"]) for row in app.reads().items(None, None, 9)}
     assert states["a"] == ("completed", ["elements-missing"])
     assert states["b"][0] == "dead"
-    assert {letter["place"] for letter in app.reads().letters(None, "open", 9) if letter["key"] == "a"} == {"2"}
+    assert {
+        letter["place"] for letter in app.reads().letters(None, "open", 9) if letter["key"] == "a"
+    } == {"2"}
 
 
 def test_a_borne_element_can_be_redriven_in_a_completed_item(run: Run, app: App) -> None:
     run(squares, Order("a", numbers=[1, 2, -3, 4]))
     assert app.redrive([1]).changed == 1
     assert run(squares)["completed"] == 1
-    steps = [(one["step"], one["place"], one["state"]) for one in app.reads().item(app.reads().item_by_key("a") or 0)["timeline"]]
+    steps = [
+        (one["step"], one["place"], one["state"])
+        for one in app.reads().item(app.reads().item_by_key("a") or 0)["timeline"]
+    ]
     assert steps.count(("each/square", "2", "failed")) == 2
     assert steps.count(("each/square", "0", "succeeded")) == 1
 
 
-def test_a_fallback_takes_up_a_failure_and_leaves_a_flag(run: Run, app: App, output: Callable[[str], Any]) -> None:
+def test_a_fallback_takes_up_a_failure_and_leaves_a_flag(
+    run: Run, app: App, output: Callable[[str], Any]
+) -> None:
     run(fallback, Order("a"), Order("b", kind="fancy"), Order("c", kind="hopeless"))
     assert (output("a"), output("b")) == ("small", "big")
     rows = {row["key"]: row for row in app.reads().items(None, None, 9)}
-    assert (rows["a"]["flags"], rows["b"]["flags"], rows["c"]["state"]) == (["fallback-small"], [], "dead")
+    assert (rows["a"]["flags"], rows["b"]["flags"], rows["c"]["state"]) == (
+        ["fallback-small"],
+        [],
+        "dead",
+    )
     assert [letter["step"] for letter in app.reads().letters(None, None, 9)] == ["first_ok/small"]
 
 
-def test_an_optional_step_that_fails_leaves_none_and_a_flag(run: Run, app: App, output: Callable[[str], Any]) -> None:
+def test_an_optional_step_that_fails_leaves_none_and_a_flag(
+    run: Run, app: App, output: Callable[[str], Any]
+) -> None:
     run(enriched, Order("a"), Order("b", numbers=[5]))
     assert (output("a"), output("b")) == ("a None", "b 5")
-    assert {row["key"]: row["flags"] for row in app.reads().items(None, None, 9)} == {"a": ["no-extra"], "b": []}
+    assert {row["key"]: row["flags"] for row in app.reads().items(None, None, 9)} == {
+        "a": ["no-extra"],
+        "b": [],
+    }
     assert app.reads().letters(None, None, 9) == []
 
 
-def test_a_route_without_a_case_is_a_dead_letter_that_says_so(run: Run, app: App, output: Callable[[str], Any]) -> None:
+def test_a_route_without_a_case_is_a_dead_letter_that_says_so(
+    run: Run, app: App, output: Callable[[str], Any]
+) -> None:
     run(routed, Order("a"), Order("b", kind="fancy"), Order("c", kind="odd"))
     assert (output("a"), output("b")) == ("plain", "fancy")
     (letter,) = app.reads().letters(None, None, 9)
@@ -90,10 +131,15 @@ def test_a_route_without_a_case_is_a_dead_letter_that_says_so(run: Run, app: App
     assert run(routed)["dead"] == 1
 
 
-def test_a_batch_that_fails_as_a_whole_is_bisected_until_one_stands_alone(run: Run, app: App) -> None:
+def test_a_batch_that_fails_as_a_whole_is_bisected_until_one_stands_alone(
+    run: Run, app: App
+) -> None:
     status = run(batches, *range(10, 20))
     assert (status["completed"], status["dead"]) == (7, 3)
-    causes = {letter["key"]: (letter["error_class"], letter["attempts"]) for letter in app.reads().letters(None, None, 9)}
+    causes = {
+        letter["key"]: (letter["error_class"], letter["attempts"])
+        for letter in app.reads().letters(None, None, 9)
+    }
     assert causes == {"13": ("transient", 2), "14": ("bad-input", 1), "15": ("crash", 3)}
 
 

@@ -1,4 +1,5 @@
-"""Where it runs: inside another event loop, below a deep directory, through a live runner's socket."""
+"""Where it runs: inside another event loop, below a deep directory, through a live runner's
+socket."""
 
 from __future__ import annotations
 

@@ -19,8 +19,14 @@ SPOILT = "update refused_inputs set"
         (f"{SPOILT} count = 0", "refused-miscounted"),
         (f"{SPOILT} count = 3, last_at = first_at - 1", "refused-miscounted"),
         (f"{SPOILT} last_at = first_at + 1", "refused-miscounted"),
-        (f"{SPOILT} state = 'accepted', accepted_at = 9, item = 7", "refused-accepted-without-item"),
-        (f"{SPOILT} state = 'accepted', item = (select id from items)", "refused-accepted-without-item"),
+        (
+            f"{SPOILT} state = 'accepted', accepted_at = 9, item = 7",
+            "refused-accepted-without-item",
+        ),
+        (
+            f"{SPOILT} state = 'accepted', item = (select id from items)",
+            "refused-accepted-without-item",
+        ),
         (f"{SPOILT} accepted_at = 9", "refused-accepted-without-item"),
     ],
 )

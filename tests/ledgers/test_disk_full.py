@@ -1,4 +1,5 @@
-"""A full disk stops intake with a clear error, loses nothing that was acknowledged, and work resumes when space returns."""
+"""A full disk stops intake with a clear error, loses nothing that was acknowledged, and work
+resumes when space returns."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from tests.samples import Order, average
 def _pages(ledger: SqliteLedger, spare: int | None) -> None:
     """Let the file grow by so many pages only, or freely: SQLite then answers as on a full disk."""
     (used,) = next(ledger.connection.execute("pragma page_count"))
-    ledger.connection.execute(f"pragma max_page_count = {1 << 30 if spare is None else used + spare}")
+    ledger.connection.execute(
+        f"pragma max_page_count = {1 << 30 if spare is None else used + spare}"
+    )
 
 
 def test_intake_is_refused_and_goes_on_when_there_is_space(app: App) -> None:
@@ -28,10 +31,14 @@ def test_intake_is_refused_and_goes_on_when_there_is_space(app: App) -> None:
 
     ledger.register(version_spec(average), app.clock.now_ms())
     _pages(ledger, 20)
-    submissions = list(app.submissions(average, [Order(f"order-{n}", numbers=[1] * 300) for n in range(2000)], ""))
+    submissions = list(
+        app.submissions(average, [Order(f"order-{n}", numbers=[1] * 300) for n in range(2000)], "")
+    )
     with pytest.raises(LedgerUnavailableError, match=r"disk .* is full: intake has stopped"):
         for start in range(0, 2000, 10):
-            acknowledged += [one.key for one in ledger.admit(submissions[start : start + 10], app.clock.now_ms())]
+            acknowledged += [
+                one.key for one in ledger.admit(submissions[start : start + 10], app.clock.now_ms())
+            ]
     assert acknowledged
     _pages(ledger, None)
     receipts = ledger.admit(submissions, app.clock.now_ms())
@@ -40,7 +47,9 @@ def test_intake_is_refused_and_goes_on_when_there_is_space(app: App) -> None:
     assert len(app.reads().keys("average", None)) == 2000
 
 
-def test_a_run_waits_for_space_and_then_completes(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_for_space_and_then_completes(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     full = threading.Event()
     original = SqliteLedger.commit
     refused: list[int] = []
@@ -62,7 +71,9 @@ def test_a_run_waits_for_space_and_then_completes(app: App, monkeypatch: pytest.
     assert len(refused) >= 3
 
 
-def test_artifacts_that_cannot_be_written_are_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_that_cannot_be_written_are_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from holdfast.stores.directory import DirectoryStore
 
     store = DirectoryStore(tmp_path / "artifacts")
@@ -76,7 +87,9 @@ def test_artifacts_that_cannot_be_written_are_refused_too(tmp_path: Path, monkey
     assert [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()] == []
 
 
-def test_a_run_can_be_stopped_while_its_payloads_wait_for_space(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_can_be_stopped_while_its_payloads_wait_for_space(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from holdfast.session import Session
     from holdfast.stores.directory import DirectoryStore
 
@@ -95,7 +108,9 @@ def test_a_run_can_be_stopped_while_its_payloads_wait_for_space(app: App, monkey
     assert (result.stopped, result.received) == (True, 0)
 
 
-def test_no_claimed_item_is_forgotten_when_the_ledger_fails_beside_the_claim(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_claimed_item_is_forgotten_when_the_ledger_fails_beside_the_claim(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = SqliteLedger.next_wake
     failed: list[int] = []
 

@@ -1,4 +1,5 @@
-"""What only PostgreSQL can show: several runners, lost connections, a server that is not safe, plans that do not flip."""
+"""What only PostgreSQL can show: several runners, lost connections, a server that is not safe,
+plans that do not flip."""
 
 from __future__ import annotations
 
@@ -47,12 +48,20 @@ def other(ledger: PostgresLedger, postgres: str) -> Iterator[PostgresLedger]:
 
 
 def admit(ledger: PostgresLedger, count: int) -> list[int]:
-    return [one.item for one in ledger.admit([Submission("p", "1", f"k{n}", b"1") for n in range(count)], NOW)]
+    return [
+        one.item
+        for one in ledger.admit([Submission("p", "1", f"k{n}", b"1") for n in range(count)], NOW)
+    ]
 
 
-def test_two_runners_share_the_items_and_neither_takes_the_others(ledger: PostgresLedger, other: PostgresLedger) -> None:
+def test_two_runners_share_the_items_and_neither_takes_the_others(
+    ledger: PostgresLedger, other: PostgresLedger
+) -> None:
     items = admit(ledger, 10)
-    first, second = ledger.begin("a", os.getpid(), NOW, 15_000), other.begin("b", os.getpid(), NOW, 15_000)
+    first, second = (
+        ledger.begin("a", os.getpid(), NOW, 15_000),
+        other.begin("b", os.getpid(), NOW, 15_000),
+    )
     mine, theirs = ledger.claim(first, [VERSION], 6, NOW), other.claim(second, [VERSION], 9, NOW)
     assert [one.item for one in mine] + [one.item for one in theirs] == items
     stolen = [Transition(one.item, one.fence + 1, NOW, settled=(settled(0),)) for one in mine]
@@ -60,7 +69,9 @@ def test_two_runners_share_the_items_and_neither_takes_the_others(ledger: Postgr
     assert ledger.claim(first, [VERSION], 9, NOW) == []
 
 
-def test_a_neighbour_that_died_is_noticed_before_its_lease_ends(ledger: PostgresLedger, other: PostgresLedger) -> None:
+def test_a_neighbour_that_died_is_noticed_before_its_lease_ends(
+    ledger: PostgresLedger, other: PostgresLedger
+) -> None:
     admit(ledger, 2)
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     dead = other.begin("b", process.pid, NOW, 3_600_000)
@@ -74,7 +85,9 @@ def test_a_neighbour_that_died_is_noticed_before_its_lease_ends(ledger: Postgres
         other.claim(dead, [VERSION], 9, NOW)
 
 
-def test_an_item_of_a_version_that_the_finder_does_not_serve_waits_for_one_that_does(ledger: PostgresLedger, other: PostgresLedger) -> None:
+def test_an_item_of_a_version_that_the_finder_does_not_serve_waits_for_one_that_does(
+    ledger: PostgresLedger, other: PostgresLedger
+) -> None:
     admit(ledger, 1)
     dead = other.begin("b", 1, NOW, 0)
     other.end(dead, NOW)
@@ -86,7 +99,9 @@ def test_an_item_of_a_version_that_the_finder_does_not_serve_waits_for_one_that_
     assert len(ledger.claim(mine, [VERSION], 9, NOW)) == 1
 
 
-def test_a_claim_whose_commit_was_not_answered_is_found_by_the_next(ledger: PostgresLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_whose_commit_was_not_answered_is_found_by_the_next(
+    ledger: PostgresLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     admit(ledger, 3)
     mine = ledger.begin("a", os.getpid(), NOW, 15_000)
     cut_at_commit(monkeypatch, after=True)
@@ -96,11 +111,17 @@ def test_a_claim_whose_commit_was_not_answered_is_found_by_the_next(ledger: Post
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_commit_whose_answer_was_lost_is_read_again(ledger: PostgresLedger, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+def test_a_commit_whose_answer_was_lost_is_read_again(
+    ledger: PostgresLedger, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
     admit(ledger, 1)
     mine = ledger.begin("a", os.getpid(), NOW, 15_000)
     (one,) = ledger.claim(mine, [VERSION], 9, NOW)
-    group = [Transition(one.item, one.fence, NOW, settled=(settled(0),), live=(LiveTask(1, "", "running", 1),))]
+    group = [
+        Transition(
+            one.item, one.fence, NOW, settled=(settled(0),), live=(LiveTask(1, "", "running", 1),)
+        )
+    ]
     cut_at_commit(monkeypatch, after)
     with pytest.raises(CommitUnknownError):
         ledger.commit(mine, 1, group)
@@ -114,7 +135,9 @@ def test_a_server_that_may_lose_a_commit_is_refused(postgres: str) -> None:
             check_server(connection, postgres)
 
 
-def test_an_asynchronous_standby_is_warned_of(server: LocalPostgres, postgres: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_asynchronous_standby_is_warned_of(
+    server: LocalPostgres, postgres: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     receiving = server.replicate(tmp_path / "wal")
     try:
         with open_connection(postgres) as connection:
@@ -132,7 +155,11 @@ def test_an_asynchronous_standby_is_warned_of(server: LocalPostgres, postgres: s
 def test_every_timeout_is_set(ledger: PostgresLedger, postgres: str) -> None:
     with open_connection(postgres) as connection:
         names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-        assert [connection.execute(f"show {name}".encode()).fetchone() for name in names] == [("10s",), ("5s",), ("15s",)]
+        assert [connection.execute(f"show {name}".encode()).fetchone() for name in names] == [
+            ("10s",),
+            ("5s",),
+            ("15s",),
+        ]
 
 
 def test_a_runner_that_cannot_renew_stops_its_attempts_and_begins_anew(
@@ -144,7 +171,8 @@ def test_a_runner_that_cannot_renew_stops_its_attempts_and_begins_anew(
     refused: list[int] = []
 
     def renew(self: PostgresLedger, incarnation: int, now_ms: int, lease_ms: int) -> bool:
-        if incarnation == 1 and pids.exists() and len(pids.read_text().split()) == 2:  # both attempts have begun
+        # both attempts have begun
+        if incarnation == 1 and pids.exists() and len(pids.read_text().split()) == 2:
             refused.append(incarnation)
             raise LedgerUnavailableError("the network is away")
         return original(self, incarnation, now_ms, lease_ms)
@@ -157,12 +185,18 @@ def test_a_runner_that_cannot_renew_stops_its_attempts_and_begins_anew(
     assert "going on as a new incarnation" in caplog.text
     item = app.reads().item(app.reads().item_by_key("k0") or 0)
     assert (item["state"], item["fence"]) == ("completed", 2)
-    assert [one["state"] for one in item["timeline"]] == ["succeeded"], "stopped for no fault of its own: nothing is charged"
+    assert [one["state"] for one in item["timeline"]] == ["succeeded"], (
+        "stopped for no fault of its own: nothing is charged"
+    )
     lines = pids.read_text().split()
-    assert len(lines) == len(set(lines)) == 4, "each attempt began in a process of its own; those of the first incarnation were killed"
+    assert len(lines) == len(set(lines)) == 4, (
+        "each attempt began in a process of its own; those of the first incarnation were killed"
+    )
 
 
-def test_a_newer_schema_is_refused_only_when_it_has_contracted(ledger: PostgresLedger, postgres: str) -> None:
+def test_a_newer_schema_is_refused_only_when_it_has_contracted(
+    ledger: PostgresLedger, postgres: str
+) -> None:
     newest = migrations("postgres")[-1][0]
     with open_connection(postgres) as connection:
         connection.execute("insert into schema_version values ($1, $2)", (newest + 1, 1))
@@ -186,46 +220,75 @@ def test_history_lies_in_the_partition_of_its_month(ledger: PostgresLedger, post
     (one,) = ledger.claim(mine, [VERSION], 9, now)
     ledger.commit(mine, 1, [Transition(one.item, one.fence, now, settled=(settled(0),))])
     with open_connection(postgres) as connection:
-        tables = connection.execute("select tableoid::regclass::text from tasks where item = $1", (item,)).fetchall()
+        tables = connection.execute(
+            "select tableoid::regclass::text from tasks where item = $1", (item,)
+        ).fetchall()
     assert tables == [(time.strftime("tasks_%Y_%m", time.gmtime(now / 1000)),)]
 
 
-def test_receipts_are_append_only_and_illegal_transitions_are_refused(ledger: PostgresLedger, postgres: str) -> None:
+def test_receipts_are_append_only_and_illegal_transitions_are_refused(
+    ledger: PostgresLedger, postgres: str
+) -> None:
     admit(ledger, 1)
     with open_connection(postgres) as connection:
         for statement in ("delete from receipts", "update receipts set at = 2"):
             with pytest.raises(psycopg.errors.CheckViolation, match="append-only"):
                 connection.execute(statement.encode())
-        with pytest.raises(psycopg.errors.CheckViolation, match="illegal item transition from queued to completed"):
+        with pytest.raises(
+            psycopg.errors.CheckViolation, match="illegal item transition from queued to completed"
+        ):
             connection.execute("update items set state = 'completed'")
 
 
 HOT: dict[str, tuple[Any, ...]] = {
-    "claimable_queued": ("{1}", 5), "claimable_waiting": (NOW, "{1}", 5), "claimable_orphans": (1, "{1}", 5),
-    "fences": ("{1,2}",), "drop_live": ("{1}", "{1}", '{""}'), "drop_all_live": ("{1}",), "finish_items": ("{1}", "completed", 1, 1, ""),
-    "settled_tasks": ("{1}",), "live_tasks": ("{1}",), "items_of_keys": ("{1}", "{k}"), "next_wake": ("{1}",), "all_fences": ("{1}",),
-}  # fmt: skip
+    "claimable_queued": ("{1}", 5),
+    "claimable_waiting": (NOW, "{1}", 5),
+    "claimable_orphans": (1, "{1}", 5),
+    "fences": ("{1,2}",),
+    "drop_live": ("{1}", "{1}", '{""}'),
+    "drop_all_live": ("{1}",),
+    "finish_items": ("{1}", "completed", 1, 1, ""),
+    "settled_tasks": ("{1}",),
+    "live_tasks": ("{1}",),
+    "items_of_keys": ("{1}", "{k}"),
+    "next_wake": ("{1}",),
+    "all_fences": ("{1}",),
+}
 
 
 @pytest.mark.parametrize("analyzed", ["never", "when empty", "when full"])
-def test_plans_of_hot_statements_do_not_flip(ledger: PostgresLedger, postgres: str, analyzed: str) -> None:
+def test_plans_of_hot_statements_do_not_flip(
+    ledger: PostgresLedger, postgres: str, analyzed: str
+) -> None:
     with open_connection(postgres) as connection:
         if analyzed == "when empty":
             connection.execute("vacuum analyze")
         connection.execute(
             "insert into items (id, pipeline, version, key, state, admitted_at, payload)"
-            " select n, 1, 1, n::text, (array['queued', 'running', 'completed'])[n % 3 + 1], 1, '' from generate_series(1, 20000) n"
+            " select n, 1, 1, n::text, (array['queued', 'running', 'completed'])[n % 3 + 1], "
+            "1, '' from generate_series(1, 20000) n"
         )
-        connection.execute("insert into live_tasks select n, 1, '', 'running', 1, 0, 0, 0, 1, 0 from generate_series(1, 2000) n;")
+        connection.execute(
+            "insert into live_tasks select n, 1, '', 'running', 1, 0, 0, 0, 1, 0 from "
+            "generate_series(1, 2000) n;"
+        )
         if analyzed == "when full":
             connection.execute("vacuum analyze")
         for name, values in HOT.items():
-            plan = "\n".join(row[0] for row in connection.execute(b"explain " + queries("postgres")[name].encode(), values))
+            plan = "\n".join(
+                row[0]
+                for row in connection.execute(
+                    b"explain " + queries("postgres")[name].encode(), values
+                )
+            )
             assert "Seq Scan" not in plan, f"{name}\n{plan}"
             assert "Hash Join" not in plan, f"{name}\n{plan}"
             assert "Merge Join" not in plan, f"{name}\n{plan}"
-            if "Nested Loop" in plan and "Function Scan on unnest" in plan:  # the list drives the lookups, never the table
-                assert plan.index("Function Scan on unnest") < plan.index("Index"), f"{name}\n{plan}"
+            # the list drives the lookups, never the table
+            if "Nested Loop" in plan and "Function Scan on unnest" in plan:
+                assert plan.index("Function Scan on unnest") < plan.index("Index"), (
+                    f"{name}\n{plan}"
+                )
 
 
 def test_a_runner_keeps_few_connections_and_its_workers_none(postgres: str, tmp_path: Path) -> None:
@@ -235,7 +298,8 @@ def test_a_runner_keeps_few_connections_and_its_workers_none(postgres: str, tmp_
     def look(session: Any) -> None:
         with psycopg.connect(postgres) as connection:
             rows = connection.execute(
-                "select application_name from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and backend_type ="
+                "select application_name from pg_stat_activity where datname = "
+                "current_database() and pid <> pg_backend_pid() and backend_type ="
                 " 'client backend' order by 1"
             ).fetchall()
         seen.add(tuple(row[0] for row in rows))

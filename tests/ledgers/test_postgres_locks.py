@@ -51,7 +51,9 @@ def other(postgres: str, ledger: PostgresLedger) -> Iterator[psycopg.Connection[
         yield connection
 
 
-def test_a_transactional_step_that_meets_held_rows_keeps_no_lock(mine: int, claimed: Claimed, other: psycopg.Connection[Any], postgres: str) -> None:
+def test_a_transactional_step_that_meets_held_rows_keeps_no_lock(
+    mine: int, claimed: Claimed, other: psycopg.Connection[Any], postgres: str
+) -> None:
     with psycopg.connect(postgres, autocommit=True) as owner:
         owner.execute("create table bookings (number int)")
     transaction = PostgresTransactions(postgres).begin(60.0)
@@ -59,7 +61,8 @@ def test_a_transactional_step_that_meets_held_rows_keeps_no_lock(mine: int, clai
     plan = Transition(claimed.item, claimed.fence, NOW, settled=(settled(0),))
     other.execute("select 1 from items where id = %s for update", (claimed.item,))
     assert transaction.settle(mine, plan) is None
-    other.execute("select 1 from incarnations where id = %s for update nowait", (mine,))  # whoever would end it waits for nobody
+    # whoever would end it waits for nobody
+    other.execute("select 1 from incarnations where id = %s for update nowait", (mine,))
     other.rollback()
     assert transaction.settle(mine, plan) is True
     assert other.execute("select number from public.bookings").fetchall() == [(7,)]
@@ -68,12 +71,19 @@ def test_a_transactional_step_that_meets_held_rows_keeps_no_lock(mine: int, clai
 
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_lost_answer_is_not_read_again_before_its_commit_is_over(
-    ledger: PostgresLedger, mine: int, claimed: Claimed, other: psycopg.Connection[Any], committed: bool
+    ledger: PostgresLedger,
+    mine: int,
+    claimed: Claimed,
+    other: psycopg.Connection[Any],
+    committed: bool,
 ) -> None:
     plan = Transition(claimed.item, claimed.fence, NOW, settled=(settled(0),))
-    other.execute("update incarnations set command = 5 where id = %s", (mine,))  # as the command does whose COMMIT is under way
+    # as the command does whose COMMIT is under way
+    other.execute("update incarnations set command = 5 where id = %s", (mine,))
     answers: list[Any] = []
-    asking = threading.Thread(target=lambda: answers.append(ledger.confirm(mine, 5, [plan])), daemon=True)
+    asking = threading.Thread(
+        target=lambda: answers.append(ledger.confirm(mine, 5, [plan])), daemon=True
+    )
     asking.start()
     asking.join(0.5)
     assert answers == [], "it cannot be known yet"

@@ -1,4 +1,5 @@
-"""Two releases of the code at once on one ledger, as during a rolling upgrade: each serves its own version, and nothing strands."""
+"""Two releases of the code at once on one ledger, as during a rolling upgrade: each serves its own
+version, and nothing strands."""
 
 from __future__ import annotations
 
@@ -40,7 +41,10 @@ def test_items_stay_with_the_version_that_admitted_them(tmp_path: Path, postgres
     apps = [App(home=tmp_path / name, ledger=postgres, workers=1) for name in ("before", "after")]
     for number in range(40):
         list(apps[number % 2].submit(before if number % 2 == 0 else after, [number]))
-    done = [threading.Thread(target=app.run, args=([one],)) for app, one in zip(apps, (before, after), strict=True)]
+    done = [
+        threading.Thread(target=app.run, args=([one],))
+        for app, one in zip(apps, (before, after), strict=True)
+    ]
     for thread in done:
         thread.start()
     for thread in done:
@@ -48,14 +52,24 @@ def test_items_stay_with_the_version_that_admitted_them(tmp_path: Path, postgres
     reads = apps[0].reads()
     (row,) = reads.status()
     assert (row["completed"], reads.audit(0)["balanced"]) == (40, True)
-    outputs = {one["key"]: reads.item(reads.item_by_key(one["key"]) or 0)["output"] for one in reads.items(None, None, 99)}
-    assert outputs == {str(n): f'"{"old" if n % 2 == 0 else "new"} {n}"'.encode() for n in range(40)}
+    outputs = {
+        one["key"]: reads.item(reads.item_by_key(one["key"]) or 0)["output"]
+        for one in reads.items(None, None, 99)
+    }
+    assert outputs == {
+        str(n): f'"{"old" if n % 2 == 0 else "new"} {n}"'.encode() for n in range(40)
+    }
 
 
-def test_what_the_old_release_left_is_waiting_for_it_and_not_stranded(tmp_path: Path, postgres: str) -> None:
+def test_what_the_old_release_left_is_waiting_for_it_and_not_stranded(
+    tmp_path: Path, postgres: str
+) -> None:
     app = App(home=tmp_path, ledger=postgres, workers=1)
     list(app.submit(before, [1]))
     app.run([after], [(after, 2)])
-    assert {one["key"]: one["state"] for one in app.reads().items(None, None, 9)} == {"1": "queued", "2": "completed"}
+    assert {one["key"]: one["state"] for one in app.reads().items(None, None, 9)} == {
+        "1": "queued",
+        "2": "completed",
+    }
     app.run([before])
     assert {one["state"] for one in app.reads().items(None, None, 9)} == {"completed"}

@@ -33,8 +33,13 @@ def test_mended_ones_are_taken(version: str) -> None:
 
 def test_a_second_writer_is_told_what_to_do(tmp_path: Path) -> None:
     ledger = SqliteLedger(str(tmp_path / "l.db"))
-    script = f"from holdfast.ledgers.sqlite import SqliteLedger; SqliteLedger({str(tmp_path / 'l.db')!r})"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    script = (
+        "from holdfast.ledgers.sqlite import SqliteLedger; "
+        f"SqliteLedger({str(tmp_path / 'l.db')!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert "already has a runner" in done.stderr
     assert "holdfast submit" in done.stderr
     with pytest.raises(LedgerLockedError):
@@ -89,9 +94,17 @@ def test_durability_is_full(tmp_path: Path) -> None:
 
 def test_the_ledger_checks_the_same_transitions_as_the_model(tmp_path: Path) -> None:
     ledger = SqliteLedger(str(tmp_path / "l.db"))
-    pairs = {(before, after) for before, after in ledger.connection.execute("select before, after from item_transitions")}
-    assert pairs == {(before, after) for before, afters in ITEM_TRANSITIONS.items() for after in afters}
-    ledger.connection.execute("insert into items (id, pipeline, version, key, state, admitted_at) values (1, 1, 1, 'k', 'completed', 0)")
+    pairs = {
+        (before, after)
+        for before, after in ledger.connection.execute("select before, after from item_transitions")
+    }
+    assert pairs == {
+        (before, after) for before, afters in ITEM_TRANSITIONS.items() for after in afters
+    }
+    ledger.connection.execute(
+        "insert into items (id, pipeline, version, key, state, admitted_at) values (1, 1, 1, "
+        "'k', 'completed', 0)"
+    )
     with pytest.raises(apsw.ConstraintError, match="illegal item transition"):
         ledger.connection.execute("update items set state = 'running' where id = 1")
     ledger.close()
@@ -107,7 +120,9 @@ def test_receipts_are_append_only(tmp_path: Path) -> None:
 
 
 def test_migrations_are_numbered_without_gaps_and_every_query_compiles(tmp_path: Path) -> None:
-    assert [number for number, _ in migrations("sqlite")] == list(range(1, len(migrations("sqlite")) + 1))
+    assert [number for number, _ in migrations("sqlite")] == list(
+        range(1, len(migrations("sqlite")) + 1)
+    )
     ledger = SqliteLedger(str(tmp_path / "l.db"))
     for text in queries("sqlite").values():
         bound = re.sub(r"[?$]\d*", "null", text.replace("carray(?)", "json_each(1)"))
@@ -115,11 +130,24 @@ def test_migrations_are_numbered_without_gaps_and_every_query_compiles(tmp_path:
     ledger.close()
 
 
-@pytest.mark.parametrize("query", ["claimable_queued", "claimable_waiting", "claimable_orphans", "next_wake", "item_of_key", "fences"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "claimable_queued",
+        "claimable_waiting",
+        "claimable_orphans",
+        "next_wake",
+        "item_of_key",
+        "fences",
+    ],
+)
 def test_hot_queries_use_an_index(tmp_path: Path, query: str) -> None:
     ledger = SqliteLedger(str(tmp_path / "l.db"))
     text = queries("sqlite")[query].replace("carray(?)", "json_each('[1]')")
-    plan = " ".join(row[3] for row in ledger.connection.execute(f"explain query plan {text}", [1] * text.count("?")))
+    plan = " ".join(
+        row[3]
+        for row in ledger.connection.execute(f"explain query plan {text}", [1] * text.count("?"))
+    )
     assert "SCAN items" not in plan
     assert "USING" in plan
     ledger.close()

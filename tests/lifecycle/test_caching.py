@@ -16,7 +16,9 @@ from tests.patterns.test_data import age
 pytestmark = pytest.mark.slow
 
 
-def test_a_result_is_taken_from_the_cache(run: Patterns, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_is_taken_from_the_cache(
+    run: Patterns, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = tmp_path / "priced"
     monkeypatch.setenv("HOLDFAST_TEST_PRICED", str(runs))
     run(pricing, Job("a", str(tmp_path), amount=5))

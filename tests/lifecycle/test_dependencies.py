@@ -1,4 +1,5 @@
-"""A dependency that is away: its breaker opens for all, nothing is charged, what needs it waits, and goes on when it is back."""
+"""A dependency that is away: its breaker opens for all, nothing is charged, what needs it waits,
+and goes on when it is back."""
 
 from __future__ import annotations
 
@@ -24,19 +25,29 @@ from tests.lifecycle.test_pausing import state
 from tests.lifecycle_samples import Job, called, calling
 
 
-def test_items_wait_for_a_dependency_and_go_on_when_it_is_back(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_items_wait_for_a_dependency_and_go_on_when_it_is_back(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     several = [Job(f"j{n}", str(tmp_path)) for n in range(20)]
     with run.runner(calling):
         list(app.submit(calling, several))
         until(lambda: app.reads().breakers())
         (away,) = app.reads().breakers()
-        assert (away["dependency"], away["why"]) == ("ledger-of-clients", "holdfast.errors.TransientError: 503")
+        assert (away["dependency"], away["why"]) == (
+            "ledger-of-clients",
+            "holdfast.errors.TransientError: 503",
+        )
         until(lambda: app.reads().breakers()[0]["probes"] >= 2)
         (tmp_path / "up").touch()
         until(lambda: all(state(app, one) == "completed" for one in several))
     assert app.reads().breakers() == []
     with closing(app.reads()) as reads:
-        tries = [one for job in several for one in reads.item(reads.item_by_key(job.id) or 0)["timeline"] if one["state"] == "failed"]
+        tries = [
+            one
+            for job in several
+            for one in reads.item(reads.item_by_key(job.id) or 0)["timeline"]
+            if one["state"] == "failed"
+        ]
     probes = [one for one in tries if not one["charged"]]
     assert probes, "a failed probe is written down, and charged to nobody"
     assert sum(map(len, map(log_of, several))) <= 20 + len(tries)
@@ -57,7 +68,9 @@ def test_retries_are_earned() -> None:
     assert not breaker.retry(100.0)
     breaker.first()
     assert breaker.retry(100.0)
-    assert [breaker.retry(104.0), breaker.retry(105.0)] == [False, True], "where nothing new begins, the reserve comes back"
+    assert [breaker.retry(104.0), breaker.retry(105.0)] == [False, True], (
+        "where nothing new begins, the reserve comes back"
+    )
 
 
 class Nothing:
@@ -97,7 +110,9 @@ def test_only_one_task_is_the_probe() -> None:
     question.answer, question.done = True, True
     gates.visit()
     assert gates.until("calling", step, 1, (2, 0, "")) is None  # type: ignore[arg-type]
-    assert gates.until("calling", step, 1, (2, 0, "")) is None, "the probe stays the probe while it waits for capacity"  # type: ignore[arg-type]
+    assert gates.until("calling", step, 1, (2, 0, "")) is None, (  # type: ignore[arg-type]
+        "the probe stays the probe while it waits for capacity"
+    )
     assert gates.until("calling", step, 1, (1, 0, "")) is not None  # type: ignore[arg-type]
     failure = Failure("transient", "E", "still away")
     assert gates.ended(step, failure, (2, 0, ""))  # type: ignore[arg-type]
@@ -108,7 +123,15 @@ def test_only_one_task_is_the_probe() -> None:
     assert not gates.shut("calling", step), "a success closes it"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"name": "a b"}, {"name": "a", "failures": 0}, {"name": "a", "window": 2}, {"name": "a", "probe": "soon"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "a b"},
+        {"name": "a", "failures": 0},
+        {"name": "a", "window": 2},
+        {"name": "a", "probe": "soon"},
+    ],
+)
 def test_a_wrong_dependency_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(DefinitionError):
         Dependency(**wrong)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""A deploy that moves items checks their stored values first, and leaves those that do not fit where they are."""
+"""A deploy that moves items checks their stored values first, and leaves those that do not fit
+where they are."""
 
 from __future__ import annotations
 
@@ -10,7 +11,21 @@ import pytest
 
 from holdfast import App, Filter, Pipeline
 from holdfast.engine.fitting import NAMED
-from tests.deploy_samples import OLD, Kind, fewer, old, other_result, pays, pays_later, pays_second, pays_strictly, renamed, required, retyped, same
+from tests.deploy_samples import (
+    OLD,
+    Kind,
+    fewer,
+    old,
+    other_result,
+    pays,
+    pays_later,
+    pays_second,
+    pays_strictly,
+    renamed,
+    required,
+    retyped,
+    same,
+)
 from tests.patterns.conftest import Patterns
 
 pytestmark = pytest.mark.slow
@@ -60,7 +75,9 @@ def test_a_payload_that_does_not_fit_stays_where_it_is(
         assert found(app, "good") == ("2", "queued")
 
 
-def test_what_fits_goes_on_and_what_does_not_is_still_driven_by_the_old_version(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_what_fits_goes_on_and_what_does_not_is_still_driven_by_the_old_version(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     list(app.submit(old, [payload(tmp_path, "a", amount=1), payload(tmp_path, "b")]))
     app.register([required])
     assert app.take_over(required).unfit == 1
@@ -71,17 +88,23 @@ def test_what_fits_goes_on_and_what_does_not_is_still_driven_by_the_old_version(
     assert run.output("b") == "b by 1"
 
 
-def test_results_that_the_new_version_would_read_are_checked(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_results_that_the_new_version_would_read_are_checked(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(old, payload(tmp_path, "a"), payload(tmp_path, "long"))
     assert {found(app, key) for key in ("a", "long")} == {("1", "dead")}
     app.register([other_result])
     done = app.take_over(other_result, dead=True)
     assert (done.changed, done.unfit) == (0, 2)
-    assert {one.why.partition(":")[0] for one in done.misfits} == {"result of read"}, "also the one in the artifact store"
+    assert {one.why.partition(":")[0] for one in done.misfits} == {"result of read"}, (
+        "also the one in the artifact store"
+    )
     assert {found(app, key) for key in ("a", "long")} == {("1", "dead")}
 
 
-def test_a_result_whose_artifact_is_missing_does_not_fit(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_result_whose_artifact_is_missing_does_not_fit(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(old, payload(tmp_path, "a"), payload(tmp_path, "long"))
     artifacts = [one for one in Path(app.settings.artifacts_place).rglob("*") if one.is_file()]
     assert artifacts
@@ -96,7 +119,9 @@ def test_a_result_whose_artifact_is_missing_does_not_fit(run: Patterns, app: App
     assert found(app, "long") == ("1", "dead")
 
 
-def test_an_effect_is_not_repeated_though_its_step_has_another_number(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_an_effect_is_not_repeated_though_its_step_has_another_number(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(pays, payload(tmp_path, "a"))
     app.register([pays_later])
     assert app.take_over(pays_later, dead=True).changed == 1
@@ -107,12 +132,19 @@ def test_an_effect_is_not_repeated_though_its_step_has_another_number(run: Patte
     assert run.output("a") == "noted and a", "each step has its own effect"
 
 
-@pytest.mark.parametrize(("version", "fits"), [(pays_second, True), (pays_strictly, False)], ids=["fits", "does-not"])
-def test_a_corrected_input_goes_along_if_it_fits(version: Pipeline[Any, Any], fits: bool, run: Patterns, app: App, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "fits"), [(pays_second, True), (pays_strictly, False)], ids=["fits", "does-not"]
+)
+def test_a_corrected_input_goes_along_if_it_fits(
+    version: Pipeline[Any, Any], fits: bool, run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(pays, payload(tmp_path, "a", amount=1))
     with closing(app.reads()) as reads:
         (letter,) = reads.letters(None, "open", 9)
-    app.redrive([letter["letter"]], [{"id": "corrected", "folder": str(tmp_path), "kind": "invoice", "amount": None}])
+    app.redrive(
+        [letter["letter"]],
+        [{"id": "corrected", "folder": str(tmp_path), "kind": "invoice", "amount": None}],
+    )
     app.register([version])
     done = app.take_over(version)
     assert (done.changed, done.unfit) == (int(fits), int(not fits))
@@ -123,11 +155,17 @@ def test_a_corrected_input_goes_along_if_it_fits(version: Pipeline[Any, Any], fi
     with closing(app.reads()) as reads:
         one = reads.stored(reads.item_by_key("a") or 0)
     assert one is not None
-    assert [(node, b"corrected" in arguments) for node, _, arguments in one.edits] == [(1, True)], "under its number in the new version"
+    assert [(node, b"corrected" in arguments) for node, _, arguments in one.edits] == [(1, True)], (
+        "under its number in the new version"
+    )
 
 
 def test_many_misfits_are_counted_and_the_first_are_named(app: App, tmp_path: Path) -> None:
-    list(app.submit(old, [payload(tmp_path, f"n{n}", amount=None if n % 3 == 0 else n) for n in range(90)]))
+    list(
+        app.submit(
+            old, [payload(tmp_path, f"n{n}", amount=None if n % 3 == 0 else n) for n in range(90)]
+        )
+    )
     app.register([required])
     sampled = app.fitting(required, 10)
     assert (sampled.checked, sampled.of) == (10, 90)
@@ -137,7 +175,9 @@ def test_many_misfits_are_counted_and_the_first_are_named(app: App, tmp_path: Pa
     assert (again.changed, again.unfit) == (0, 30), "running it twice has the same effect"
 
 
-def test_what_changed_since_it_was_checked_is_not_moved(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_what_changed_since_it_was_checked_is_not_moved(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     """A runner settles a result between the check and the move."""
     run(old, payload(tmp_path, "a"))
     app.register([same])
@@ -165,7 +205,9 @@ def test_items_are_moved_beside_a_live_runner(run: Patterns, app: App, tmp_path:
         list(app.submit(old, [payload(tmp_path, key) for key in keys]))
         app.register([same])
         app.take_over(same, dead=True)
-        run.wait(lambda: {state for _, state in (found(app, key) for key in keys)} <= {"dead", "queued"})
+        run.wait(
+            lambda: {state for _, state in (found(app, key) for key in keys)} <= {"dead", "queued"}
+        )
         done = app.take_over(same, dead=True)
     assert done.unfit == 0
     (tmp_path / "up").touch()

@@ -1,4 +1,5 @@
-"""The table of docs/errors.md, row by row: each class of failure, on each executor, in each pattern."""
+"""The table of docs/errors.md, row by row: each class of failure, on each executor, in each
+pattern."""
 
 from __future__ import annotations
 
@@ -17,7 +18,15 @@ from tests.error_samples import PIPELINES, Case
 
 pytestmark = pytest.mark.slow
 
-ATTEMPTS = {"transient": 3, "model": 3, "bad-input": 1, "bug": 2, "memory": 3, "timeout": 3, "crash": 3}
+ATTEMPTS = {
+    "transient": 3,
+    "model": 3,
+    "bad-input": 1,
+    "bug": 2,
+    "memory": 3,
+    "timeout": 3,
+    "crash": 3,
+}
 """Attempts that count of a step that is declared with three."""
 
 ENDS: dict[str, tuple[str, list[str], bool]] = {
@@ -36,7 +45,11 @@ ENDS: dict[str, tuple[str, list[str], bool]] = {
 def test_every_class_ends_as_the_table_says(pattern: str, executor: str, tmp_path: Path) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=2)
     one = PIPELINES[pattern, executor]
-    kinds = [kind for kind in (*ATTEMPTS, "infrastructure", "none") if executor == "process" or kind != "crash"]
+    kinds = [
+        kind
+        for kind in (*ATTEMPTS, "infrastructure", "none")
+        if executor == "process" or kind != "crash"
+    ]
     app.run([one], [(one, Case(kind, str(tmp_path))) for kind in kinds])
     with closing(app.reads()) as reads:
         assert reads.audit(0)["balanced"]
@@ -46,20 +59,28 @@ def test_every_class_ends_as_the_table_says(pattern: str, executor: str, tmp_pat
         tries = [entry for entry in item["timeline"] if entry["state"] == "failed"]
         if kind in ("infrastructure", "none"):
             assert item["state"] == "completed", (kind, tries)
-            assert [entry for entry in tries if entry["charged"]] == [], "the infrastructure's faults are charged to nobody"
+            assert [entry for entry in tries if entry["charged"]] == [], (
+                "the infrastructure's faults are charged to nobody"
+            )
             assert item["letters"] == []
             continue
         state, flags, letter = ENDS[pattern]
         assert {entry["error_class"] for entry in tries} == {kind}
         assert len(tries) == ATTEMPTS[kind], (pattern, executor, kind, tries)
         assert item["state"] == state, (kind, item["state"])
-        assert [re.sub(r"^(fallback|missing)-.*", r"\1-1", flag) for flag in item["flags"]] == flags, kind
-        assert [one["error_class"] for one in item["letters"] if one["state"] == "open"] == ([kind] if letter else []), kind
+        assert [
+            re.sub(r"^(fallback|missing)-.*", r"\1-1", flag) for flag in item["flags"]
+        ] == flags, kind
+        assert [one["error_class"] for one in item["letters"] if one["state"] == "open"] == (
+            [kind] if letter else []
+        ), kind
 
 
 def test_the_table_of_the_docs_is_this_one() -> None:
     text = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
-    rows = {match[1]: match[0] for match in re.finditer(r"^\| `([\w-]+)` \|.*$", text, re.MULTILINE)}
+    rows = {
+        match[1]: match[0] for match in re.finditer(r"^\| `([\w-]+)` \|.*$", text, re.MULTILINE)
+    }
     for kind, attempts in ATTEMPTS.items():
         said = rows[kind].split("|")[3].strip()
         wanted = {"crash": "three", "bug": "twice", "bad-input": "once"}.get(kind, "`attempts`")
@@ -79,22 +100,40 @@ def made(module: str, name: str, *bases: type, **attributes: Any) -> Exception:
 
 
 def test_exceptions_of_well_known_libraries() -> None:
-    aiohttp, httpx, openai, requests = (importlib.import_module(name) for name in ("aiohttp", "httpx", "openai", "requests"))
+    aiohttp, httpx, openai, requests = (
+        importlib.import_module(name) for name in ("aiohttp", "httpx", "openai", "requests")
+    )
 
     request = httpx.Request("POST", "http://service")
 
     def answered(status: int, **headers: str) -> Any:
         return httpx.Response(status, headers=headers, request=request)
 
-    limited = openai.RateLimitError("slow down", response=answered(429, **{"retry-after": "7"}), body=None)
+    limited = openai.RateLimitError(
+        "slow down", response=answered(429, **{"retry-after": "7"}), body=None
+    )
     assert (classify(limited), retry_after(limited)) == ("transient", 7.0)
     dated = httpx.HTTPStatusError(
-        "", request=request, response=answered(503, **{"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"})
+        "",
+        request=request,
+        response=answered(
+            503,
+            **{
+                "retry-after": "Wed, 21 Oct 2026 07:28:10 GMT",
+                "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+            },
+        ),
     )
     assert retry_after(dated) == 10.0
     assert classify(openai.BadRequestError("no", response=answered(400), body=None)) == "bad-input"
-    assert classify(openai.AuthenticationError("key", response=answered(401), body=None)) == "transient", "the key is at fault, not the item"
-    assert classify(openai.InternalServerError("oops", response=answered(500), body=None)) == "transient"
+    assert (
+        classify(openai.AuthenticationError("key", response=answered(401), body=None))
+        == "transient"
+    ), "the key is at fault, not the item"
+    assert (
+        classify(openai.InternalServerError("oops", response=answered(500), body=None))
+        == "transient"
+    )
     assert classify(openai.APITimeoutError(request)) == "timeout"
     assert classify(openai.APIConnectionError(request=request)) == "transient"
     assert classify(httpx.ReadTimeout("")) == "timeout"
@@ -147,12 +186,16 @@ def test_what_an_answer_does_not_fit_is_the_models_and_what_code_does_wrong_is_a
         lambda: msgspec.convert({"score": "high"}, int),
         lambda: xml.etree.ElementTree.fromstring("<a>"),
         lambda: raised_by(made("jsonschema.exceptions", "ValidationError")),
-        lambda: raised_by(made("yaml.scanner", "ScannerError", type("YAMLError", (Exception,), {}))),
+        lambda: raised_by(
+            made("yaml.scanner", "ScannerError", type("YAMLError", (Exception,), {}))
+        ),
     ]
     assert {classify(raised(call)) for call in answers} == {"model"}
 
     httpx = importlib.import_module("httpx")
-    assert classify(raised(lambda: httpx.Response(200, text="<html>").json())) == "transient", "a proxy's page, no answer"
+    assert classify(raised(lambda: httpx.Response(200, text="<html>").json())) == "transient", (
+        "a proxy's page, no answer"
+    )
 
     bugs: list[Any] = [
         lambda: None + 1,  # type: ignore[operator]

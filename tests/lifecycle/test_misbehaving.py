@@ -1,4 +1,5 @@
-"""A real HTTP service that misbehaves in every way: nothing is lost, and it is not beaten while it is down."""
+"""A real HTTP service that misbehaves in every way: nothing is lost, and it is not beaten while it
+is down."""
 
 from __future__ import annotations
 
@@ -18,11 +19,19 @@ from tests.patterns.conftest import Patterns
 
 pytestmark = pytest.mark.slow
 
-CLASSES = {"429": "transient", "500": "transient", "stalling": "timeout", "garbage": "transient", "cutting": "transient"}
+CLASSES = {
+    "429": "transient",
+    "500": "transient",
+    "stalling": "timeout",
+    "garbage": "transient",
+    "cutting": "transient",
+}
 
 
 @step(
-    depends=Dependency("moody-service", probe="300ms", probe_cap="600ms"), retry=Retry(attempts=20, base="50ms", cap="200ms"), timeout=Timeout("1s")
+    depends=Dependency("moody-service", probe="300ms", probe_cap="600ms"),
+    retry=Retry(attempts=20, base="50ms", cap="200ms"),
+    timeout=Timeout("1s"),
 )
 async def ask(number: int) -> str:
     """Ask the service with a client that gives up after a while."""
@@ -61,13 +70,19 @@ def test_items_survive_every_mood(mood: str, service: Service, tmp_path: Path) -
         until(lambda: app.reads().status()[0]["completed"] == 30)
     with closing(app.reads()) as reads:
         assert reads.audit(0)["balanced"]
-        items: list[dict[str, Any]] = [reads.item(reads.item_by_key(str(number)) or 0) for number in range(30)]
+        items: list[dict[str, Any]] = [
+            reads.item(reads.item_by_key(str(number)) or 0) for number in range(30)
+        ]
     failures = [one for item in items for one in item["timeline"] if one["state"] == "failed"]
-    assert {CLASSES[mood]} <= {one["error_class"] for one in failures} <= {CLASSES[mood], "timeout"}, "a busy machine may be late as well"
+    assert (
+        {CLASSES[mood]} <= {one["error_class"] for one in failures} <= {CLASSES[mood], "timeout"}
+    ), "a busy machine may be late as well"
     assert len(service.asked()) <= 30 + len(failures)
 
 
-def test_a_blip_is_no_storm_and_a_down_service_is_only_probed(service: Service, tmp_path: Path) -> None:
+def test_a_blip_is_no_storm_and_a_down_service_is_only_probed(
+    service: Service, tmp_path: Path
+) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=1, concurrency=32)
     found = campaign(app, service, items=300, waiting=60, number=100, down_s=6.0)
     assert found["requests_per_success_blip"] <= 1.2, found

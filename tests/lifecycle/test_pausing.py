@@ -1,4 +1,5 @@
-"""Pause, resume, cancel: of items, pipelines and steps, in every state; audited, and safe to repeat."""
+"""Pause, resume, cancel: of items, pipelines and steps, in every state; audited, and safe to
+repeat."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def number(app: App, job: Job) -> int:
         return reads.item_by_key(job.id) or 0
 
 
-def test_a_running_item_ends_its_attempt_and_is_paused(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_running_item_ends_its_attempt_and_is_paused(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
         list(app.submit(jobs, [job]))
@@ -45,13 +48,20 @@ def test_a_running_item_ends_its_attempt_and_is_paused(run: Patterns, app: App, 
         assert app.resume([number(app, job)]).changed == 1
         assert app.resume([number(app, job)]).changed == 0
         until(lambda: state(app, job) == "completed")
-    assert log_of(job) == ["first begins", "first ends", "second", "third"], "what was settled did not run again"
-    verbs = [(one["verb"], one["who"], one["reason"]) for one in app.reads().operations(9, number(app, job))]
+    assert log_of(job) == ["first begins", "first ends", "second", "third"], (
+        "what was settled did not run again"
+    )
+    verbs = [
+        (one["verb"], one["who"], one["reason"])
+        for one in app.reads().operations(9, number(app, job))
+    ]
     assert ("pause", "anna", "holidays") in verbs
     assert app.reads().audit(0)["balanced"]
 
 
-def test_a_queued_item_is_paused_at_once_and_survives_restarts_of_the_runner(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_queued_item_is_paused_at_once_and_survives_restarts_of_the_runner(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     (tmp_path / "first").touch()
     list(app.submit(jobs, [job, Job("b", str(tmp_path))]))
@@ -64,7 +74,9 @@ def test_a_queued_item_is_paused_at_once_and_survives_restarts_of_the_runner(run
     assert state(app, job) == "completed"
 
 
-def test_a_wish_that_came_as_the_runner_died_is_kept(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_wish_that_came_as_the_runner_died_is_kept(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
         list(app.submit(jobs, [job]))
@@ -76,7 +88,9 @@ def test_a_wish_that_came_as_the_runner_died_is_kept(run: Patterns, app: App, tm
     assert log_of(job) == ["first begins", "first was stopped"]
 
 
-def test_an_item_that_waits_for_a_person_is_paused_and_takes_the_answer_when_it_goes_on(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_an_item_that_waits_for_a_person_is_paused_and_takes_the_answer_when_it_goes_on(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     run(reviewed, job)
     assert app.pause([number(app, job)]).changed == 1
@@ -88,7 +102,9 @@ def test_an_item_that_waits_for_a_person_is_paused_and_takes_the_answer_when_it_
     assert run.output("a") == {"fine": True}
 
 
-def test_cancel_stops_the_running_attempt_within_seconds(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_cancel_stops_the_running_attempt_within_seconds(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     loop, process = Job("a", str(tmp_path)), Job("b", str(tmp_path))
     with run.runner(jobs, heavies):
         list(app.submit(jobs, [loop]))
@@ -98,14 +114,21 @@ def test_cancel_stops_the_running_attempt_within_seconds(run: Patterns, app: App
         assert app.cancel(Filter(states=("running",)), "withdrawn").changed == 2
         assert app.cancel([number(app, loop), number(app, process)]).changed == 0
         until(lambda: log_of(loop)[-1] == "first was stopped", 5)
-        until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 5)
+        until(
+            lambda: (
+                not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            ),
+            5,
+        )
         (tmp_path / "first").touch()
     run([jobs, heavies])
     assert (state(app, loop), state(app, process)) == ("cancelled", "cancelled")
     assert log_of(loop) == ["first begins", "first was stopped"], "nothing starts after a cancel"
 
 
-def test_a_pipeline_is_paused_while_another_goes_on(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_pipeline_is_paused_while_another_goes_on(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job, other = Job("a", str(tmp_path)), Job("b", str(tmp_path))
     (tmp_path / "first").touch()
     list(app.submit(jobs, [job]))
@@ -119,7 +142,9 @@ def test_a_pipeline_is_paused_while_another_goes_on(run: Patterns, app: App, tmp
         until(lambda: state(app, job) == "completed")
 
 
-def test_pausing_a_pipeline_lets_go_of_what_is_under_way(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_pausing_a_pipeline_lets_go_of_what_is_under_way(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
         list(app.submit(jobs, [job]))
@@ -133,7 +158,9 @@ def test_pausing_a_pipeline_lets_go_of_what_is_under_way(run: Patterns, app: App
         until(lambda: state(app, job) == "completed")
 
 
-def test_a_step_is_paused_and_its_items_wait_without_a_worker(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_step_is_paused_and_its_items_wait_without_a_worker(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     (tmp_path / "first").touch()
     list(app.submit(jobs, [job]))

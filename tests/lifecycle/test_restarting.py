@@ -21,7 +21,9 @@ def opened(folder: Path) -> Path:
     return folder
 
 
-def test_a_restart_from_the_start_runs_everything_again_and_keeps_what_was(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_restart_from_the_start_runs_everything_again_and_keeps_what_was(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(opened(tmp_path)))
     run(jobs, job)
     assert app.restart([number(app, job)], reason="the model was wrong").changed == 1
@@ -29,10 +31,14 @@ def test_a_restart_from_the_start_runs_everything_again_and_keeps_what_was(run: 
     assert log_of(job) == ["first begins", "first ends", "second", "third"] * 2
     item = run.item("a")
     assert (item["state"], item["generation"]) == ("completed", 2)
-    assert len([one for one in item["timeline"] if one["state"] == "succeeded"]) == 6, "the first generation is still there"
+    assert len([one for one in item["timeline"] if one["state"] == "succeeded"]) == 6, (
+        "the first generation is still there"
+    )
 
 
-def test_a_restart_from_a_step_runs_it_and_what_depends_on_it(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_restart_from_a_step_runs_it_and_what_depends_on_it(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(opened(tmp_path)))
     run(jobs, job)
     app.restart([number(app, job)], step="second")
@@ -54,7 +60,9 @@ def test_a_restart_with_another_payload(run: Patterns, app: App, tmp_path: Path)
     assert app.reads().letters(None, "open", 9) == []
 
 
-def test_a_restart_of_a_cancelled_and_of_a_waiting_item(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_restart_of_a_cancelled_and_of_a_waiting_item(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     run(reviewed, job)
     first = run.review()
@@ -77,11 +85,18 @@ def test_restarting_one_step_of_an_each(run: Patterns, app: App, tmp_path: Path)
     run(lettering)
     item = run.item("a")
     assert run.output("a") == ["A", "B"]
-    assert [one["place"] for one in item["timeline"] if one["step"] == "each/lettered"] == ["0", "1", "0", "1"]
+    assert [one["place"] for one in item["timeline"] if one["step"] == "each/lettered"] == [
+        "0",
+        "1",
+        "0",
+        "1",
+    ]
     assert len([one for one in item["timeline"] if one["step"] == "tags_of"]) == 1
 
 
-def test_a_move_keeps_the_results_of_unchanged_steps(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_move_keeps_the_results_of_unchanged_steps(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     done, queued, running = (Job(name, str(tmp_path)) for name in ("done", "queued", "running"))
     with run.runner(jobs):
         list(app.submit(jobs, [running]))
@@ -95,14 +110,18 @@ def test_a_move_keeps_the_results_of_unchanged_steps(run: Patterns, app: App, tm
     everything = Filter(pipeline="jobs")
     app.restart([number(app, queued)])
     app.resume(everything)
-    assert app.move(everything, "jobs", "2", jobs_2.bodies()).changed == 2, "what has completed stays where it is"
+    assert app.move(everything, "jobs", "2", jobs_2.bodies()).changed == 2, (
+        "what has completed stays where it is"
+    )
     run(jobs_2)
     assert {state(app, queued), state(app, running), state(app, done)} == {"completed"}
     assert log_of(queued)[-4:] == ["first ends", "second", "checked", "third"]
     assert run.item("queued")["version"] == "2"
 
 
-def test_a_dead_item_is_moved_and_goes_on_where_it_failed(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_dead_item_is_moved_and_goes_on_where_it_failed(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
         list(app.submit(jobs, [job]))
@@ -117,7 +136,11 @@ def test_a_dead_item_is_moved_and_goes_on_where_it_failed(run: Patterns, app: Ap
     app.resume([number(app, job)])
     run(jobs_2)
     assert log_of(job) == ["first begins", "first ends", "second", "third", "checked", "third"]
-    steps = [(one["step"], one["generation"]) for one in run.item("a")["timeline"] if one["state"] == "succeeded"]
+    steps = [
+        (one["step"], one["generation"])
+        for one in run.item("a")["timeline"]
+        if one["state"] == "succeeded"
+    ]
     assert ("first", 3) in steps, "its result was taken along"
     assert ("checked", 3) in steps
 
@@ -134,12 +157,17 @@ def test_a_changed_body_is_not_the_same_step(run: Patterns, app: App, tmp_path: 
         app.move(Filter(), "jobs", "3")
 
 
-def test_dead_letters_in_groups_are_redriven_by_group(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_dead_letters_in_groups_are_redriven_by_group(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     unknown = [Job(f"u{n}", str(tmp_path), "nobody") for n in range(4)]
     large = [Job(f"l{n}", str(tmp_path), amount=1000 + n) for n in range(2)]
     run(picked, *unknown, *large)
     groups = app.reads().groups("picked", 9)
-    assert [(one["letters"], one["step"], one["error_class"]) for one in groups] == [(4, "picky", "bad-input"), (2, "wordy", "transient")]
+    assert [(one["letters"], one["step"], one["error_class"]) for one in groups] == [
+        (4, "picky", "bad-input"),
+        (2, "wordy", "transient"),
+    ]
     assert app.reads().groups("other", 9) == []
     done = app.redrive(Filter(group=groups[1]["group"], states=("dead",)), reason="mended")
     assert done.changed == 2
@@ -160,20 +188,32 @@ def test_a_task_is_redriven_with_an_edited_input(run: Patterns, app: App, tmp_pa
     run(lettering)
     assert run.output("a") == ["A", "Y"]
     item = run.item("a")
-    assert [one["place"] for one in item["timeline"] if one["step"] == "each/lettered" and one["state"] == "succeeded"] == ["0", "1"]
+    assert [
+        one["place"]
+        for one in item["timeline"]
+        if one["step"] == "each/lettered" and one["state"] == "succeeded"
+    ] == ["0", "1"]
     assert item["operations"][0]["who"] == "anna"
 
 
-def test_a_bulk_redrive_keeps_to_its_rate_and_tells_its_progress(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_bulk_redrive_keeps_to_its_rate_and_tells_its_progress(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(picked, *[Job(f"u{n}", str(tmp_path), "nobody") for n in range(12)])
     told: list[tuple[int, int]] = []
     began = app.clock.monotonic()
-    done = app.redrive(Filter(error="bad-input"), rate=20, told=lambda at, of: told.append((at, of)))
+    done = app.redrive(
+        Filter(error="bad-input"), rate=20, told=lambda at, of: told.append((at, of))
+    )
     assert done.changed == 12
     assert app.clock.monotonic() - began >= 0.5
     assert told[-1] == (12, 12)
     (operation,) = [one for one in app.reads().operations(9) if one["verb"] == "redrive"]
-    assert (operation["state"], operation["changed"], operation["target"]) == ("done", 12, "dead letters of error:bad-input")
+    assert (operation["state"], operation["changed"], operation["target"]) == (
+        "done",
+        12,
+        "dead letters of error:bad-input",
+    )
 
 
 def test_what_a_dead_element_was_given(run: Patterns, app: App, tmp_path: Path) -> None:

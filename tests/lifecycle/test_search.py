@@ -1,4 +1,5 @@
-"""Search finds what a plain look at every item finds: by every condition, alone and together, on both ledgers."""
+"""Search finds what a plain look at every item finds: by every condition, alone and together, on
+both ledgers."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def looked_at(app: App) -> list[dict[str, Any]]:
     import json
 
     with closing(app.reads()) as reads:
-        items = [reads.item(reads.item_by_key(row["key"]) or 0) for row in reads.items(None, None, 1_000)]
+        items = [
+            reads.item(reads.item_by_key(row["key"]) or 0) for row in reads.items(None, None, 1_000)
+        ]
     return [{**one, "data": json.loads(one["payload"])} for one in items]
 
 
@@ -33,7 +36,11 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
     """Whether an item is meant, by a plain reading."""
     letters = [letter for letter in one["letters"] if letter["state"] == "open"]
     took = None if one["ended_at"] is None else (one["ended_at"] - one["admitted_at"]) / 1000
-    live = [entry["step"] for entry in one["timeline"] if entry["state"] in ("running", "retrying", "waiting")]
+    live = [
+        entry["step"]
+        for entry in one["timeline"]
+        if entry["state"] in ("running", "retrying", "waiting")
+    ]
 
     def like(value: str, pattern: Wanted) -> bool:
         assert isinstance(pattern, str)
@@ -53,7 +60,10 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
         and (not wanted.states or one["state"] in wanted.states)
         and wanted.version in (None, one["version"])
         and (wanted.key is None or like(one["key"], wanted.key))
-        and all(one["pipeline"] == "picked" and like(str(one["data"][name]), value) for name, value in wanted.fields)
+        and all(
+            one["pipeline"] == "picked" and like(str(one["data"][name]), value)
+            for name, value in wanted.fields
+        )
         and (not asks_letters or by_step or any(of_letter(letter) for letter in letters))
         and (wanted.flag is None or wanted.flag in one["flags"])
         and (wanted.slower_s is None or (took is not None and took >= wanted.slower_s))
@@ -66,7 +76,10 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
 @pytest.mark.slow
 def test_search_finds_what_a_plain_look_finds(run: Patterns, app: App, tmp_path: Path) -> None:
     rng = random.Random(7)
-    some = [Job(f"job {n % 7} {n}", str(tmp_path), rng.choice(CUSTOMERS), rng.choice((1, 50, 500))) for n in range(120)]
+    some = [
+        Job(f"job {n % 7} {n}", str(tmp_path), rng.choice(CUSTOMERS), rng.choice((1, 50, 500)))
+        for n in range(120)
+    ]
     run([picked, reviewed], *some)
     run(reviewed, *[Job(f"person {n}", str(tmp_path)) for n in range(10)])
     app.pause(Filter(key="person 3*"))
@@ -79,7 +92,12 @@ def test_search_finds_what_a_plain_look_finds(run: Patterns, app: App, tmp_path:
         "states": [("dead",), ("completed", "waiting"), ("paused",), ("queued",)],
         "version": ["1"],
         "key": ["job 3*", "job 1 8", "person 1", "*"],
-        "fields": [(("customer", "ACME"),), (("customer", "ACME*"),), (("amount", "500"), ("customer", "nobody")), (("customer", "x"),)],
+        "fields": [
+            (("customer", "ACME"),),
+            (("customer", "ACME*"),),
+            (("amount", "500"), ("customer", "nobody")),
+            (("customer", "x"),),
+        ],
         "step": ["picky", "wordy", "review"],
         "error": ["bad-input", "transient", "ValueError"],
         "group": groups,
@@ -111,7 +129,15 @@ def test_search_finds_what_a_plain_look_finds(run: Patterns, app: App, tmp_path:
 
 
 def test_what_a_filter_says_can_be_read_again() -> None:
-    words = ["state:dead,waiting", "step:ocr", "older:7200s", "customer=ACME*", "pages.kind=scan", "operation:3", "dearer:0.25"]
+    words = [
+        "state:dead,waiting",
+        "step:ocr",
+        "older:7200s",
+        "customer=ACME*",
+        "pages.kind=scan",
+        "operation:3",
+        "dearer:0.25",
+    ]
     wanted = parse_filter(words)
     assert wanted.states == ("dead", "waiting")
     assert wanted.fields == (("customer", "ACME*"), ("pages.kind", "scan"))
@@ -137,12 +163,29 @@ def test_a_wrong_condition_says_what_there_is(word: str, message: str) -> None:
 
 
 def test_fields_of_a_payload() -> None:
-    payload = b'{"id": 7, "customer": {"name": "ACME", "vip": true}, "pages": [{"kind": "scan"}, {"kind": "text"}], "none": null, "tags": ["a", "b"]}'
-    paths = ("id", "customer.name", "customer.vip", "pages.kind", "none", "missing.deep", "tags", "customer")
+    payload = (
+        b'{"id": 7, "customer": {"name": "ACME", "vip": true}, "pages": [{"kind": '
+        b'"scan"}, {"kind": "text"}], "none": null, "tags": ["a", "b"]}'
+    )
+    paths = (
+        "id",
+        "customer.name",
+        "customer.vip",
+        "pages.kind",
+        "none",
+        "missing.deep",
+        "tags",
+        "customer",
+    )
     assert fields_of(payload, paths) == (
-        ("id", "7"), ("customer.name", "ACME"), ("customer.vip", "true"), ("pages.kind", "scan"), ("pages.kind", "text"), ("tags", "a"),
+        ("id", "7"),
+        ("customer.name", "ACME"),
+        ("customer.vip", "true"),
+        ("pages.kind", "scan"),
+        ("pages.kind", "text"),
+        ("tags", "a"),
         ("tags", "b"),
-    )  # fmt: skip
+    )
     assert fields_of(b'{"a": "' + b"x" * 999 + b'"}', ("a",))[0][1] == "x" * 200
 
 
@@ -150,7 +193,9 @@ def test_a_searchable_field_must_be_there() -> None:
     from holdfast import pipeline
     from tests.lifecycle_samples import second
 
-    with pytest.raises(DefinitionError, match="search='costumer': the payload has id, folder, customer"):
+    with pytest.raises(
+        DefinitionError, match="search='costumer': the payload has id, folder, customer"
+    ):
 
         @pipeline(version="1", key=lambda job: job.id, search=["costumer"])
         def wrong(job: Job) -> Job:

@@ -42,11 +42,14 @@ def test_a_step_that_took_five_seconds_and_then_hangs_is_killed_in_seconds() -> 
 def test_floor_and_ceiling_hold() -> None:
     assert limit_of(POLICY, seen(*[0.001] * 30)).seconds == 1.0
     assert limit_of(POLICY, seen(*[400.0] * 30)).seconds == 600.0
-    assert limit_of(POLICY, seen(*[5.0] * 30), attempt=2).seconds == pytest.approx(2 * limit_of(POLICY, seen(*[5.0] * 30)).seconds)
+    assert limit_of(POLICY, seen(*[5.0] * 30), attempt=2).seconds == pytest.approx(
+        2 * limit_of(POLICY, seen(*[5.0] * 30)).seconds
+    )
 
 
 def simulated(kinds: list[float], rng: random.Random) -> tuple[int, int, list[float]]:
-    """Attempts that would take so long, one after the other; how many were killed, and what the limits were."""
+    """Attempts that would take so long, one after the other; how many were killed, and what the
+    limits were."""
     known, killed, limits = Durations(), 0, []
     for usual in kinds:
         took = usual * rng.lognormvariate(0, 0.3)
@@ -92,14 +95,18 @@ def test_what_several_runners_saw_adds_up_and_old_things_fade() -> None:
     assert one.weight <= FORGET
 
 
-def test_a_hanging_attempt_is_killed_by_what_was_learned_before_the_restart(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_hanging_attempt_is_killed_by_what_was_learned_before_the_restart(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(pacing, *[Job(f"quick{n}", str(tmp_path), amount=20) for n in range(15)])
     known = app.reads().durations()["pacing", "paced"]
     assert known.successes == 15
     assert known.quantile(0.5) == pytest.approx(0.02, rel=1.0)
     began = app.clock.monotonic()
     run(pacing, Job("hangs", str(tmp_path), amount=60_000))
-    assert app.clock.monotonic() - began < 30, "at its ceiling it would have taken a minute an attempt"
+    assert app.clock.monotonic() - began < 30, (
+        "at its ceiling it would have taken a minute an attempt"
+    )
     assert run.state("hangs")[0] == "dead"
     tries = [one for one in run.item("hangs")["timeline"] if one["state"] == "failed"]
     assert [one["error_class"] for one in tries] == ["timeout", "timeout"]
@@ -114,7 +121,9 @@ def test_a_deadline_says_what_it_cut_off(run: Patterns, app: App, tmp_path: Path
     assert "it cut off hopeless (waiting for its retry after 1 failures)" in letter["message"]
 
 
-@pytest.mark.parametrize("wrong", [{"quantile": 1.0}, {"factor": 0.5}, {"warm_up": 0}, {"floor": "never"}])
+@pytest.mark.parametrize(
+    "wrong", [{"quantile": 1.0}, {"factor": 0.5}, {"warm_up": 0}, {"floor": "never"}]
+)
 def test_a_wrong_timeout_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(DefinitionError):
         Timeout(**wrong)  # type: ignore[arg-type]

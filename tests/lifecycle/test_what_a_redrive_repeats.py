@@ -1,4 +1,5 @@
-"""A dead letter that says nothing of the task that it names undoes no success of that task when it is sent back."""
+"""A dead letter that says nothing of the task that it names undoes no success of that task when it
+is sent back."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def change(app: App, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def test_an_item_whose_rows_cannot_be_read_repeats_nothing_when_they_can_be_again(app: App, run: Patterns) -> None:
+def test_an_item_whose_rows_cannot_be_read_repeats_nothing_when_they_can_be_again(
+    app: App, run: Patterns
+) -> None:
     RAN.clear()
     run(asked, "a")
     assert RAN["a"] == 1
@@ -60,7 +63,11 @@ def test_an_item_whose_rows_cannot_be_read_repeats_nothing_when_they_can_be_agai
     run.decide({"fine": True})
     app.run([asked])
     (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["error"], letter["error_class"], letter["step"]) == ("UnreadableRows", "bad-input", "pay")
+    assert (letter["error"], letter["error_class"], letter["step"]) == (
+        "UnreadableRows",
+        "bad-input",
+        "pay",
+    )
     change(app, "update tasks set artifact = null where node = 0")
     app.redrive([letter["letter"]])
     run(asked)
@@ -72,11 +79,20 @@ def test_an_item_whose_rows_cannot_be_read_repeats_nothing_when_they_can_be_agai
 
 
 def test_every_query_knows_such_a_letter_by_its_name() -> None:
-    """The class and the name by which the shared condition knows such letters are those that the core gives them."""
+    """The class and the name by which the shared condition knows such letters are those that the
+    core gives them."""
     run = ItemRun(1, 1, asked.graph, "asked", "1", "a", 1, b'"a"', COMBINATORS)
     failure = unreadable(run, "torn", 0).letters[0].failure
     for dialect in ("sqlite", "postgres"):
         told = queries(dialect)
-        for name in ("settled_tasks", "redriven_letters", "item_settled", "audited_tasks", "audited_outer_tasks"):
+        for name in (
+            "settled_tasks",
+            "redriven_letters",
+            "item_settled",
+            "audited_tasks",
+            "audited_outer_tasks",
+        ):
             assert f"d.error = '{failure.error}'" in told[name], name
-        assert not [name for name, text in told.items() if "{stays}" in text or "{not_voided}" in text]
+        assert not [
+            name for name, text in told.items() if "{stays}" in text or "{not_voided}" in text
+        ]

@@ -1,4 +1,5 @@
-"""Arguments mean what one expects, or are refused where they are written: with file, line, the step's name and what is allowed."""
+"""Arguments mean what one expects, or are refused where they are written: with file, line, the
+step's name and what is allowed."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def declared(**given: Any) -> Any:
     return pipeline(**{"version": "1", "key": str, **given})(flow)
 
 
-# -- short forms ------------------------------------------------------------------------------------------------
+# -- short forms ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,9 @@ def declared(**given: Any) -> Any:
         ({"gpus": 1}, "gpus", 1),
     ],
 )
-def test_a_value_in_place_of_a_struct_is_its_first_field(given: dict[str, Any], field: str, meant: object) -> None:
+def test_a_value_in_place_of_a_struct_is_its_first_field(
+    given: dict[str, Any], field: str, meant: object
+) -> None:
     assert getattr(policy(**given), field) == meant
 
 
@@ -118,7 +121,11 @@ def test_a_value_in_place_of_a_struct_is_its_first_field(given: dict[str, Any], 
         ({"keep": "forever"}, "keep", Keep()),
         ({"budget": 5}, "budget", Budget(item_usd=5)),
         ({"alerts": 10}, "alerts", Alerts(dead=10)),
-        ({"alerts": Alerts(steps={"double": 10})}, "alerts", Alerts(steps={"double": StepAlerts(dead=10)})),
+        (
+            {"alerts": Alerts(steps={"double": 10})},
+            "alerts",
+            Alerts(steps={"double": StepAlerts(dead=10)}),
+        ),
         ({"search": "customer"}, "search", ("customer",)),
         ({"search": ["customer", "pages.kind"]}, "search", ("customer", "pages.kind")),
         ({"redrive": RedriveRule("double")}, "redrive", (RedriveRule("double"),)),
@@ -169,11 +176,25 @@ def test_what_is_given_is_not_changed_by_what_its_author_does_later() -> None:
     assert list(made.alerts.steps) == ["double"]
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------
 
 STEP_VALUES: dict[str, list[Any]] = {
     "retry": ["three", "3", 0, -1, 2.5, True, None, NAN, Retry, [3], Timeout()],
-    "timeout": ["30", "30 parsecs", "-3s", 0, -1, NAN, INFINITY, True, None, timedelta(0), Timeout, Retry(), "9" * 400 + "d"],
+    "timeout": [
+        "30",
+        "30 parsecs",
+        "-3s",
+        0,
+        -1,
+        NAN,
+        INFINITY,
+        True,
+        None,
+        timedelta(0),
+        Timeout,
+        Retry(),
+        "9" * 400 + "d",
+    ],
     "name": ["a b", "1st", "a" * 101, "päth/x", "a\u202eb", 3, None, b"ocr", "a\n"],
     "effects": ["save", True, None, 1],
     "runs": ["thread", "transaction", None, str],
@@ -186,7 +207,9 @@ STEP_VALUES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in STEP_VALUES.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in STEP_VALUES.items() for value in values]
+)
 def test_a_value_that_cannot_serve_is_refused_with_its_step(name: str, value: Any) -> None:
     needed = {"flag": "x"} if name == "optional" else {}
     with pytest.raises(DefinitionError) as refused:
@@ -196,7 +219,10 @@ def test_a_value_that_cannot_serve_is_refused_with_its_step(name: str, value: An
             return number
 
     text = str(refused.value)
-    assert text.startswith("tests/model/test_arguments.py:") or "/tests/model/test_arguments.py:" in text
+    assert (
+        text.startswith("tests/model/test_arguments.py:")
+        or "/tests/model/test_arguments.py:" in text
+    )
     assert f"{name}=" in text
     assert "is not allowed" in text
     assert "'ocr'" in text or name == "name"
@@ -217,7 +243,10 @@ PIPELINE_VALUES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in PIPELINE_VALUES.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in PIPELINE_VALUES.items() for value in values],
+)
 def test_a_value_that_cannot_serve_is_refused_with_its_pipeline(name: str, value: Any) -> None:
     with pytest.raises(DefinitionError) as refused:
 
@@ -233,26 +262,68 @@ def test_a_value_that_cannot_serve_is_refused_with_its_pipeline(name: str, value
 
 
 STRUCT_VALUES: list[tuple[Callable[..., Any], dict[str, list[Any]]]] = [
-    (Retry, {"attempts": ["3", 0, True, 1.5, None, NAN], "base": ["soon", 0, None, True], "cap": [-1], "never": ["x", 3, None, [ValueError, 3]]}),
-    (Timeout, {"ceiling": [None, 0], "floor": ["x"], "quantile": [0, 1, "0.9", True, NAN], "factor": [0.5, INFINITY], "warm_up": [0], "learn": [1]}),
+    (
+        Retry,
+        {
+            "attempts": ["3", 0, True, 1.5, None, NAN],
+            "base": ["soon", 0, None, True],
+            "cap": [-1],
+            "never": ["x", 3, None, [ValueError, 3]],
+        },
+    ),
+    (
+        Timeout,
+        {
+            "ceiling": [None, 0],
+            "floor": ["x"],
+            "quantile": [0, 1, "0.9", True, NAN],
+            "factor": [0.5, INFINITY],
+            "warm_up": [0],
+            "learn": [1],
+        },
+    ),
     (Batch, {"size": [0, "8", True, None, 1.5], "wait": [0, None]}),
     (Keep, {"intermediates": [0, "ever", None], "outputs": [True]}),
-    (functools.partial(Dependency, "d"), {"failures": [0, "5"], "window": [0, None], "probe": [0], "budget": [0, -1, NAN, True], "reserve": [0],
-                                          "when_open": ["never", None, True]}),
-    (Alerts, {"dead": [0, "1", True], "stuck": [0], "steps": [3, {"a": "b"}, {3: 4}, None, ["ocr"]]}),
+    (
+        functools.partial(Dependency, "d"),
+        {
+            "failures": [0, "5"],
+            "window": [0, None],
+            "probe": [0],
+            "budget": [0, -1, NAN, True],
+            "reserve": [0],
+            "when_open": ["never", None, True],
+        },
+    ),
+    (
+        Alerts,
+        {"dead": [0, "1", True], "stuck": [0], "steps": [3, {"a": "b"}, {3: 4}, None, ["ocr"]]},
+    ),
     (StepAlerts, {"dead": [0, "1"], "dead_age": ["x"]}),
     (Budget, {"item_usd": [0, "5", True, NAN], "day_usd": [INFINITY, -1]}),
-    (RedriveRule, {"step": [3, None], "error": ["timout", 3, None], "after": [0, None], "times": [0, True]}),
-]  # fmt: skip
+    (
+        RedriveRule,
+        {"step": [3, None], "error": ["timout", 3, None], "after": [0, None], "times": [0, True]},
+    ),
+]
 
 
 @pytest.mark.parametrize(
     ("struct", "name", "value"),
-    [(struct, name, value) for struct, fields in STRUCT_VALUES for name, values in fields.items() for value in values],
+    [
+        (struct, name, value)
+        for struct, fields in STRUCT_VALUES
+        for name, values in fields.items()
+        for value in values
+    ],
 )
-def test_a_value_that_cannot_serve_is_refused_in_a_struct(struct: Callable[..., Any], name: str, value: Any) -> None:
+def test_a_value_that_cannot_serve_is_refused_in_a_struct(
+    struct: Callable[..., Any], name: str, value: Any
+) -> None:
     with pytest.raises(
-        DefinitionError, match=r"test_arguments\.py:\d+: \w+ in 'test_a_value.*is not allowed: (give|say|a duration|.* is not a dur)"
+        DefinitionError,
+        match=r"test_arguments\.py:\d+: \w+ in 'test_a_value.*is not allowed: (give|say|a "
+        r"duration|.* is not a dur)",
     ) as refused:
         struct(**{name: value})
     assert f"{name}=" in str(refused.value)
@@ -283,8 +354,12 @@ def test_a_value_that_cannot_serve_is_refused_in_a_struct(struct: Callable[..., 
         (lambda: on("a", were=bool), "were", "where"),  # type: ignore[call-arg]
     ],
 )
-def test_an_unknown_keyword_is_refused_with_the_nearest_one(call: Callable[[], object], word: str, known: str) -> None:
-    with pytest.raises(DefinitionError, match=rf"no argument '{word}'; did you mean '{known}'\? it takes "):
+def test_an_unknown_keyword_is_refused_with_the_nearest_one(
+    call: Callable[[], object], word: str, known: str
+) -> None:
+    with pytest.raises(
+        DefinitionError, match=rf"no argument '{word}'; did you mean '{known}'\? it takes "
+    ):
         call()
 
 
@@ -313,7 +388,7 @@ def test_a_setting_from_the_environment_names_its_variable(monkeypatch: pytest.M
         App()
 
 
-# -- what can be a step -----------------------------------------------------------------------------------------
+# -- what can be a step --------------------------------------------------------------------------
 
 
 def generator(number: int) -> Any:
@@ -383,7 +458,9 @@ NO_STEPS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "why"), NO_STEPS, ids=[str(number) for number in range(len(NO_STEPS))])
+@pytest.mark.parametrize(
+    ("body", "why"), NO_STEPS, ids=[str(number) for number in range(len(NO_STEPS))]
+)
 def test_what_cannot_be_a_step_is_refused_with_the_remedy(body: Any, why: str) -> None:
     with pytest.raises(DefinitionError, match=rf"test_arguments\.py:\d+: step.*{why}"):
         step(body)
@@ -466,7 +543,11 @@ def test_a_combinator_takes_steps(wrong: Any) -> None:
         lambda: refine(plain, wrong, until=bool, max_iterations=2),
     ]
     for call in calls:
-        with pytest.raises(DefinitionError, match=r"test_arguments\.py:\d+: \w+\(\) (in|for) .* is not allowed: give a step, a pipeline"):
+        with pytest.raises(
+            DefinitionError,
+            match=r"test_arguments\.py:\d+: \w+\(\) (in|for) .* is not allowed: give a step, "
+            r"a pipeline",
+        ):
             call()
     with pytest.raises(DefinitionError, match="takes a pipeline"):
         child(wrong)
@@ -502,7 +583,9 @@ def test_a_combinator_takes_steps(wrong: Any) -> None:
     ],
 )
 def test_arguments_of_combinators(call: Callable[[], Any]) -> None:
-    with pytest.raises(DefinitionError, match=r"test_arguments\.py:\d+: \w+\(\) (in|for) '.* is not allowed: "):
+    with pytest.raises(
+        DefinitionError, match=r"test_arguments\.py:\d+: \w+\(\) (in|for) '.* is not allowed: "
+    ):
         call()
 
 
@@ -514,7 +597,10 @@ def test_a_function_with_other_parameters_is_refused_when_it_is_traced() -> None
     def wrong(number: int) -> int:
         return first_ok(two, plain)(number)
 
-    with pytest.raises(DefinitionError, match="first_ok in pipeline 'wrong': two is called with 1 argument: missing"):
+    with pytest.raises(
+        DefinitionError,
+        match="first_ok in pipeline 'wrong': two is called with 1 argument: missing",
+    ):
         pipeline(version="1", key=str)(wrong)
 
 
@@ -526,11 +612,14 @@ def test_two_steps_of_one_name_in_a_pipeline_are_refused() -> None:
     def both(number: int) -> int:
         return other(plain(plain(number)))
 
-    with pytest.raises(DefinitionError, match=r"pipeline 'both': two different steps are called 'double'.*@step\(name='…'\)"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"pipeline 'both': two different steps are called 'double'.*@step\(name='…'\)",
+    ):
         pipeline(version="1", key=str)(both)
 
 
-# -- the structure ----------------------------------------------------------------------------------------------
+# -- the structure -------------------------------------------------------------------------------
 
 
 def test_every_field_of_every_struct_and_every_keyword_is_checked() -> None:
@@ -553,7 +642,11 @@ def test_every_field_of_every_struct_and_every_keyword_is_checked() -> None:
         case,
         first_ok,
     ):
-        keywords = [one for one in inspect.signature(call).parameters.values() if one.kind is one.KEYWORD_ONLY]
+        keywords = [
+            one
+            for one in inspect.signature(call).parameters.values()
+            if one.kind is one.KEYWORD_ONLY
+        ]
         assert all(one.annotation is not inspect.Parameter.empty for one in keywords), call
 
 
@@ -566,7 +659,17 @@ def test_signatures_name_every_keyword() -> None:
 
 
 def test_public_structs_that_users_write_are_checked() -> None:
-    for name in ("Alerts", "Batch", "Budget", "Dependency", "Keep", "RedriveRule", "Retry", "StepAlerts", "Timeout"):
+    for name in (
+        "Alerts",
+        "Batch",
+        "Budget",
+        "Dependency",
+        "Keep",
+        "RedriveRule",
+        "Retry",
+        "StepAlerts",
+        "Timeout",
+    ):
         assert issubclass(getattr(holdfast, name), Declared), name
 
 
@@ -593,9 +696,16 @@ def test_durations(text: str) -> None:
 
 def test_the_place_is_that_of_a_module_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "flow_of_mine.py"
-    file.write_text("from holdfast import step\n\n\n@step(\n    timeout='5s',\n    retry='three',\n)\ndef ocr(x: int) -> int:\n    return x\n")
+    file.write_text(
+        "from holdfast import step\n\n\n@step(\n    timeout='5s',\n    retry='three',\n)\ndef "
+        "ocr(x: int) -> int:\n    return x\n"
+    )
     code = compile(file.read_text(), str(file), "exec")
-    with pytest.raises(DefinitionError, match=rf"{file}:4: step 'ocr': retry='three' is not allowed: give a number of attempts \(retry=3\)"):
+    with pytest.raises(
+        DefinitionError,
+        match=rf"{file}:4: step 'ocr': retry='three' is not allowed: give a number of "
+        r"attempts \(retry=3\)",
+    ):
         exec(code, {"__name__": "flow_of_mine"})  # noqa: S102
 
 
@@ -627,7 +737,9 @@ def flow(text: {kind}) -> object:
         ("str", "ocr(text + 'x')", 13, "an operator over a step's output"),
     ],
 )
-def test_whatever_is_refused_while_a_pipeline_is_traced_has_a_place(kind: str, body: str, line: int, said: str, tmp_path: Path) -> None:
+def test_whatever_is_refused_while_a_pipeline_is_traced_has_a_place(
+    kind: str, body: str, line: int, said: str, tmp_path: Path
+) -> None:
     file = tmp_path / "flow_of_mine.py"
     file.write_text(FLOW.format(kind=kind, body=body))
     with pytest.raises(DefinitionError) as refused:
@@ -645,7 +757,10 @@ async def _later(error: Exception) -> str:
     [
         ((5, "bug"), "exception=5 is not allowed: give an exception class, or its name"),
         ((int, "bug"), "exception=int is not allowed"),
-        ((ValueError, "transent"), "rule='transent' is not allowed: say .*; did you mean 'transient'"),
+        (
+            (ValueError, "transent"),
+            "rule='transent' is not allowed: say .*; did you mean 'transient'",
+        ),
         ((ValueError, None), "rule=None is not allowed"),
         ((ValueError, lambda: "bug"), "it is called with 1 argument, and takes"),
         ((ValueError, _later), "a plain def, not async"),
@@ -653,7 +768,9 @@ async def _later(error: Exception) -> str:
     ],
 )
 def test_a_rule_for_classes_is_checked_where_it_is_written(given: Any, said: str) -> None:
-    with pytest.raises(DefinitionError, match=rf"test_arguments\.py:\d+: error_class\(\).*: .*{said}"):
+    with pytest.raises(
+        DefinitionError, match=rf"test_arguments\.py:\d+: error_class\(\).*: .*{said}"
+    ):
         error_class(*given)
 
 
@@ -666,20 +783,37 @@ class One(typing.NamedTuple):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda app, flow: app.submit(flow, "invoice.pdf"), r"submit\(\).*payloads='invoice.pdf' is not allowed: .* one alone is \[payload\]"),
+        (
+            lambda app, flow: app.submit(flow, "invoice.pdf"),
+            r"submit\(\).*payloads='invoice.pdf' is not allowed: .* one alone is \[payload\]",
+        ),
         (lambda app, flow: app.submit(flow, {"id": "a"}), "one alone is"),
         (lambda app, flow: app.submit(flow, One("a")), "one alone is"),
         (lambda app, flow: app.submit(flow, 5), "one alone is"),
-        (lambda app, flow: app.submit("flow", ["a"]), "pipeline='flow' is not allowed: give a pipeline"),
-        (lambda app, flow: app.submit(flow, ["a"], refused="keeps"), "refused='keeps' is not allowed: say .*; did you mean 'keep'"),
-        (lambda app, flow: app.submit(flow, ["a"], prioritys=1), "there is no argument 'prioritys'; did you mean 'priority'. it takes pipeline"),
-        (lambda app, flow: app.submit(flow, ["a"], priority="high"), "priority='high' is not allowed"),
+        (
+            lambda app, flow: app.submit("flow", ["a"]),
+            "pipeline='flow' is not allowed: give a pipeline",
+        ),
+        (
+            lambda app, flow: app.submit(flow, ["a"], refused="keeps"),
+            "refused='keeps' is not allowed: say .*; did you mean 'keep'",
+        ),
+        (
+            lambda app, flow: app.submit(flow, ["a"], prioritys=1),
+            "there is no argument 'prioritys'; did you mean 'priority'. it takes pipeline",
+        ),
+        (
+            lambda app, flow: app.submit(flow, ["a"], priority="high"),
+            "priority='high' is not allowed",
+        ),
         (lambda app, flow: app.run(5), "pipelines=5 is not allowed"),
         (lambda app, flow: app.run([flow, "other"]), "'other' is none"),
         (lambda app, flow: app.register("flow"), "pipelines='flow' is not allowed"),
     ],
 )
-def test_what_app_is_given_is_checked_at_once(call: Callable[[App, Any], Any], said: str, tmp_path: Path) -> None:
+def test_what_app_is_given_is_checked_at_once(
+    call: Callable[[App, Any], Any], said: str, tmp_path: Path
+) -> None:
     @step(runs="threads")
     def ocr(text: str) -> str:
         return text

@@ -1,7 +1,8 @@
-"""Generated values of generated types: what goes through the codec is what plain Python would have passed on, or it is refused.
+"""Generated values of generated types: what goes through the codec is what plain Python would have
+passed on, or it is refused.
 
-Many go through a pipeline of steps as attempts read and keep them; a few through real workers and both ledgers
-(``tests/faults/test_values_survive.py`` has the kinds by name).
+Many go through a pipeline of steps as attempts read and keep them; a few through real workers and
+both ledgers (``tests/faults/test_values_survive.py`` has the kinds by name).
 """
 
 from __future__ import annotations
@@ -51,7 +52,14 @@ LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
 ]
 HASHABLE = [LEAVES[place] for place in (0, 1, 5, 6, 7)]
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates() | st.builds(object),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.dates()
+    | st.builds(object),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=4)
@@ -126,7 +134,9 @@ def survives(value: Any, kind: Any) -> bool:
 
 @MANY
 @given(st.data())
-def test_a_value_that_fits_its_type_comes_back_equal_and_of_the_same_types(data: st.DataObject) -> None:
+def test_a_value_that_fits_its_type_comes_back_equal_and_of_the_same_types(
+    data: st.DataObject,
+) -> None:
     kind, values = data.draw(typed())
     check_storable("a step", kind)
     value = data.draw(values)
@@ -155,7 +165,9 @@ def _is_plain(value: Any) -> bool:
         return all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
     if type(value) is list:
         return all(map(_is_plain, value))
-    return type(value) in (str, int, bool, type(None)) or (type(value) is float and math.isfinite(value))
+    return type(value) in (str, int, bool, type(None)) or (
+        type(value) is float and math.isfinite(value)
+    )
 
 
 @MANY
@@ -173,7 +185,8 @@ def test_a_value_of_one_type_under_another_is_kept_as_it_is_or_refused(data: st.
 @MANY
 @given(st.data())
 def test_steps_that_pass_a_value_on_equal_plain_python(data: st.DataObject) -> None:
-    """Each step reads the last one's bytes, wraps or takes apart what it got, and keeps it under its own type."""
+    """Each step reads the last one's bytes, wraps or takes apart what it got, and keeps it under
+    its own type."""
     kind, values = data.draw(typed(1))
     value: Any = data.draw(values)
     plain, kept = value, value
@@ -226,7 +239,9 @@ class Aliased(BaseModel):
         text=st.none() | st.text(),
         number=st.none() | st.floats(),
         when=st.none() | st.datetimes(timezones=st.none() | OFFSETS),
-        parts=st.dictionaries(st.uuids(), st.lists(st.decimals(allow_nan=False), max_size=2).map(tuple), max_size=2),
+        parts=st.dictionaries(
+            st.uuids(), st.lists(st.decimals(allow_nan=False), max_size=2).map(tuple), max_size=2
+        ),
         either=st.integers() | st.text() | st.lists(st.binary(max_size=3), max_size=2),
         more=ANYTHING,
     )
@@ -237,20 +252,36 @@ def test_pydantic_models_survive_or_are_refused(value: Aliased) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def empty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], App]:
+def empty(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], App]:
     """Makes an empty Holdfast on either ledger."""
-    server: LocalPostgres | None = request.getfixturevalue("server") if request.param == "postgres" else None
-    return lambda: App(home=tmp_path_factory.mktemp("home"), ledger=server.new_database() if server else "", workers=1)
+    server: LocalPostgres | None = (
+        request.getfixturevalue("server") if request.param == "postgres" else None
+    )
+    return lambda: App(
+        home=tmp_path_factory.mktemp("home"),
+        ledger=server.new_database() if server else "",
+        workers=1,
+    )
 
 
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.lists(ANYTHING, min_size=10, max_size=25))
-def test_generated_values_through_workers_and_both_ledgers(empty: Callable[[], App], values: list[Any]) -> None:
+def test_generated_values_through_workers_and_both_ledgers(
+    empty: Callable[[], App], values: list[Any]
+) -> None:
     app = empty()
-    sent = [{"key": str(place), "value": value} for place, value in enumerate(values) if _is_plain(value)]
+    sent = [
+        {"key": str(place), "value": value}
+        for place, value in enumerate(values)
+        if _is_plain(value)
+    ]
     app.run([passed_on], [(passed_on, one) for one in sent])
     reads = app.reads()
     for one in sent:
         found = reads.item(reads.item_by_key(str(one["key"])) or 0)
         assert found["state"] == "completed", found["timeline"]
-        assert difference([one["value"]], json.loads(output_of(found["output"], app.store()))) is None
+        assert (
+            difference([one["value"]], json.loads(output_of(found["output"], app.store()))) is None
+        )

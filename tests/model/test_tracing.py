@@ -8,7 +8,17 @@ from typing import Any, Literal
 
 import pytest
 
-from holdfast import DefinitionError, EdgeTypeError, Retry, case, each, first_ok, pipeline, route, step
+from holdfast import (
+    DefinitionError,
+    EdgeTypeError,
+    Retry,
+    case,
+    each,
+    first_ok,
+    pipeline,
+    route,
+    step,
+)
 from holdfast.model.drawing import mermaid, svg, text
 from holdfast.model.graph import Graph
 from tests.samples import Order, average, fallback, nested, routed
@@ -136,7 +146,9 @@ def with_helper(thing: Thing) -> str:
         (with_helper, "`if`.*route"),
     ],
 )
-def test_what_computes_is_refused_with_file_line_and_combinator(fn: Callable[[Thing], Any], what: str) -> None:
+def test_what_computes_is_refused_with_file_line_and_combinator(
+    fn: Callable[[Thing], Any], what: str
+) -> None:
     with pytest.raises(DefinitionError, match=rf"test_tracing\.py:\d+: {what}"):
         define(fn)
 
@@ -153,7 +165,9 @@ def test_an_edge_that_does_not_fit_names_both_steps_and_both_types() -> None:
     def wrong(thing: Thing) -> str:
         return joined(parts(thing))  # type: ignore[arg-type]
 
-    with pytest.raises(EdgeTypeError, match=r"'parts' gives list\[int\], but step 'joined' takes list\[str\]"):
+    with pytest.raises(
+        EdgeTypeError, match=r"'parts' gives list\[int\], but step 'joined' takes list\[str\]"
+    ):
         define(wrong)
 
 
@@ -209,8 +223,16 @@ def test_contradicting_keywords_are_refused(declare: Callable[[], Any]) -> None:
 
 
 def test_names_are_stable_and_shapes_compare() -> None:
-    assert [node.name for node in nested.graph.nodes] == ["numbers_of", "each", "each/square", "each/square-2", "total"]
-    assert nested.graph.fingerprint() == pipeline(version="2", key=str)(nested.fn).graph.fingerprint()
+    assert [node.name for node in nested.graph.nodes] == [
+        "numbers_of",
+        "each",
+        "each/square",
+        "each/square-2",
+        "total",
+    ]
+    assert (
+        nested.graph.fingerprint() == pipeline(version="2", key=str)(nested.fn).graph.fingerprint()
+    )
     assert nested.graph.fingerprint() != average.graph.fingerprint()
 
 

@@ -21,7 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
-from pydantic import BaseModel, Field, PrivateAttr, SecretBytes, SecretStr, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SecretBytes,
+    SecretStr,
+    field_serializer,
+    field_validator,
+)
 
 from holdfast import DefinitionError, InputError, Retry, StepError, pipeline, step
 from holdfast.errors import LedgerUnavailableError, NotFoundError, ResultError
@@ -49,7 +57,10 @@ class Model(BaseModel):
     inner: Inner
 
 
-@pytest.mark.parametrize(("text", "value"), [("50ms", 0.05), ("60s", 60), ("5m", 300), ("2h", 7200), ("7d", 604800), (1.5, 1.5)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("50ms", 0.05), ("60s", 60), ("5m", 300), ("2h", 7200), ("7d", 604800), (1.5, 1.5)],
+)
 def test_durations(text: Any, value: float) -> None:
     assert seconds(text) == value
 
@@ -67,7 +78,14 @@ def test_backoff_is_full_jitter_below_the_cap(failures: int, jitter: float) -> N
     assert delay == jitter * min(60, 2.0 ** (failures - 1))
 
 
-@given(st.lists(st.recursive(st.none() | st.booleans() | st.integers(-(2**50), 2**50) | st.text(), lambda inner: st.lists(inner))))
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.booleans() | st.integers(-(2**50), 2**50) | st.text(),
+            lambda inner: st.lists(inner),
+        )
+    )
+)
 def test_lists_split_and_join(values: list[Any]) -> None:
     parts = split(encode(values))
     assert [msgspec.json.decode(part) for part in parts] == values
@@ -128,7 +146,9 @@ def test_errors_are_classified_and_cleaned() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(alphabet='xyz\n"é', max_size=300), min_size=400, max_size=3000))
-def test_a_long_list_is_kept_in_chunks_readable_alone(tmp_path_factory: pytest.TempPathFactory, values: list[str]) -> None:
+def test_a_long_list_is_kept_in_chunks_readable_alone(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+) -> None:
     store = DirectoryStore(tmp_path_factory.mktemp("artifacts"))
     data = encode(values)
     kept = store.keep(data, as_list=True)
@@ -157,7 +177,8 @@ def test_a_damaged_artifact_is_noticed(tmp_path: Path) -> None:
 
 
 class Base(BaseModel):
-    """A model with a private attribute, and a validator that changes its field once more each time."""
+    """A model with a private attribute, and a validator that changes its field once more each
+    time."""
 
     number: int = 0
     _seen: int = PrivateAttr(0)
@@ -335,7 +356,11 @@ def test_what_comes_back_as_it_is(value: Any, kind: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "kind", "said"),
     [
-        (Derived(), Base, r"\$ is of type \S+Derived, and would be read back as \S+Base: give a plain Base"),
+        (
+            Derived(),
+            Base,
+            r"\$ is of type \S+Derived, and would be read back as \S+Base: give a plain Base",
+        ),
         ([Inner(1), Wider(1)], list[Inner], r"\$\[1\] is of type \S+Wider"),
         (seen(Base()), Base, r"\$\._seen"),
         (Grows(number=1), Grows, r"\$\.number"),
@@ -364,9 +389,13 @@ def test_what_comes_back_as_it_is(value: Any, kind: Any) -> None:
         (memoryview(b"abcd").cast("I"), memoryview, "memoryview"),
     ],
 )
-def test_what_would_be_changed_is_refused_with_its_field_and_type(value: Any, kind: Any, said: str) -> None:
+def test_what_would_be_changed_is_refused_with_its_field_and_type(
+    value: Any, kind: Any, said: str
+) -> None:
     node = SimpleNamespace(name="ocr", step=SimpleNamespace(returns=kind))
-    with pytest.raises(ResultError, match=f"^step 'ocr' returned something that is not a .*{said}") as error:
+    with pytest.raises(
+        ResultError, match=f"^step 'ocr' returned something that is not a .*{said}"
+    ) as error:
         checked_output(node, value)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
     assert classify(error.value) == "bug"
@@ -412,13 +441,24 @@ def _taking(kind: Any, made: Any) -> Any:
     return taking
 
 
-@pytest.mark.parametrize("mode", "1 L P RGB RGBA CMYK YCbCr LAB HSV I F LA PA RGBX RGBa La I;16 I;16B".split())
+@pytest.mark.parametrize(
+    "mode", "1 L P RGB RGBA CMYK YCbCr LAB HSV I F LA PA RGBX RGBa La I;16 I;16B".split()
+)
 def test_images_of_every_mode_come_back_with_their_metadata(mode: str) -> None:
     size = (5, 7)
-    image = Image.frombytes(mode, size, bytes(number * 37 % 256 for number in range(len(Image.new(mode, size).tobytes()))))
+    image = Image.frombytes(
+        mode,
+        size,
+        bytes(number * 37 % 256 for number in range(len(Image.new(mode, size).tobytes()))),
+    )
     if mode in ("P", "PA"):
         image.putpalette(bytes(range(256)) * 3)
-    image.info = {"dpi": (300.0, 300), "exif": b"x", "ratio": IFDRational(1, 3), "list": [{1: None}]}
+    image.info = {
+        "dpi": (300.0, 300),
+        "exif": b"x",
+        "ratio": IFDRational(1, 3),
+        "list": [{1: None}],
+    }
     back = decode(keep(image, Image.Image), Image.Image)
     assert back == image
     assert (type(back), back.info["ratio"]) == (Image.Image, IFDRational(1, 3))
@@ -468,14 +508,45 @@ def test_plain_data_are_taken_for_a_type_and_other_data_are_not() -> None:
     assert plainly(Inner(1)) == b'{"a":1}'
 
 
-@pytest.mark.parametrize("kind", [str, float, str | None, Inner, list[Weight], dict[str, Any], Any, tuple[int, ...], tuple[str, Inner]])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        str,
+        float,
+        str | None,
+        Inner,
+        list[Weight],
+        dict[str, Any],
+        Any,
+        tuple[int, ...],
+        tuple[str, Inner],
+    ],
+)
 def test_most_values_are_seen_to_be_safe_without_being_read_back(kind: Any) -> None:
     check = check_of(kind)
     assert check is not None
     good = {
-        str: "x", float: 1.5, str | None: None, Inner: Inner(1), list[Weight]: [Weight(1.0)], dict[str, Any]: {"a": [1, {"b": 2.0}] * 30},
-        Any: [{"a": 1}] * 30, tuple[int, ...]: (1, 2), tuple[str, Inner]: ("x", Inner(2)),
-    }  # fmt: skip
+        str: "x",
+        float: 1.5,
+        str | None: None,
+        Inner: Inner(1),
+        list[Weight]: [Weight(1.0)],
+        dict[str, Any]: {"a": [1, {"b": 2.0}] * 30},
+        Any: [{"a": 1}] * 30,
+        tuple[int, ...]: (1, 2),
+        tuple[str, Inner]: ("x", Inner(2)),
+    }
     assert check(good[kind])
-    for bad in (float("inf"), [Weight(float("nan"))], [Weight(1)], Wider(1), Inner(True), [1], {"a": float("nan")}, {1: 2}, (True,), noted(Inner(1))):
+    for bad in (
+        float("inf"),
+        [Weight(float("nan"))],
+        [Weight(1)],
+        Wider(1),
+        Inner(True),
+        [1],
+        {"a": float("nan")},
+        {1: 2},
+        (True,),
+        noted(Inner(1)),
+    ):
         assert not check(bad) or decode(keep(bad, kind), kind) == bad

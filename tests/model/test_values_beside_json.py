@@ -1,4 +1,5 @@
-"""What a value has that its JSON does not say: a member's other value, what was computed and remembered, what hangs on a text, defaults."""
+"""What a value has that its JSON does not say: a member's other value, what was computed and
+remembered, what hangs on a text, defaults."""
 
 from __future__ import annotations
 
@@ -71,7 +72,9 @@ class Noted(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        return core_schema.no_info_plain_validator_function(cls, serialization=core_schema.to_string_ser_schema())
+        return core_schema.no_info_plain_validator_function(
+            cls, serialization=core_schema.to_string_ser_schema()
+        )
 
 
 class Page(BaseModel):
@@ -111,10 +114,18 @@ def turned() -> Image.Image:
     ("value", "kind", "said"),
     [
         (Shouted.A, Shouted, "Invalid enum value"),
-        (Open.model_validate({"A": 3, "a": 9}), Open, r"\$\.a \(int\) would be read back as another int"),
+        (
+            Open.model_validate({"A": 3, "a": 9}),
+            Open,
+            r"\$\.a \(int\) would be read back as another int",
+        ),
         (noted(), Page, r"\$\.text\.note would not be read back"),
         (turned(), Image.Image, r"image\.info\['exif'\] = image\.getexif\(\)\.tobytes\(\)"),
-        ({(1, 2): 3}, dict[tuple[int, int], int], "a key of .* of type tuple, which JSON has no keys of"),
+        (
+            {(1, 2): 3},
+            dict[tuple[int, int], int],
+            "a key of .* of type tuple, which JSON has no keys of",
+        ),
         ({True: 3}, dict[bool, int], "a key of .* of type bool, which JSON has no keys of"),
     ],
 )
@@ -125,7 +136,8 @@ def test_what_would_be_lost_beside_it_is_refused(value: Any, kind: Any, said: st
 
 
 def test_attributes_that_stand_in_for_defaults_are_seen() -> None:
-    """A default that was not given is no attribute of an object that was read; another attribute may be there in its place."""
+    """A default that was not given is no attribute of an object that was read; another attribute
+    may be there in its place."""
     value = decode(b'{"name":"a","number":1}', Plain)
     check = check_of(Plain)
     assert check is not None
@@ -142,14 +154,20 @@ def test_what_was_computed_from_fields_is_computed_again() -> None:
     assert (kept.twice, kept.thrice) == (2, 3)
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Wide, "cannot be read back"), (Annotated[int, [1]], "cannot be hashed")])
+@pytest.mark.parametrize(
+    ("kind", "said"), [(Wide, "cannot be read back"), (Annotated[int, [1]], "cannot be hashed")]
+)
 def test_a_type_that_no_reader_takes_is_refused_by_name(kind: Any, said: str) -> None:
     with pytest.raises(DefinitionError, match=f"^step 'ocr': .*{said}"):
         check_storable("step 'ocr'", kind)
 
 
 def test_metadata_that_cannot_be_compared_are_refused_at_the_step() -> None:
-    with pytest.raises(DefinitionError, match=r"test_values_beside_json\.py:\d+: step 'take': the annotation of 'number' has metadata"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"test_values_beside_json\.py:\d+: step 'take': the annotation of 'number' has "
+        r"metadata",
+    ):
 
         @step
         def take(number: Annotated[int, ["unhashable"]]) -> int:
@@ -161,7 +179,7 @@ def test_an_artifact_is_of_bytes_or_of_a_path() -> None:
         Artifact.of("page.pdf")  # type: ignore[arg-type]
 
 
-# -- defaults of payloads ----------------------------------------------------------------------------------------
+# -- defaults of payloads ------------------------------------------------------------------------
 
 
 @dataclass
@@ -215,7 +233,9 @@ def test_a_default_that_is_made_is_made_once_for_all_steps(kind: Any, tmp_path: 
     app.run([flow], [(flow, {"name": "a"})])
     reads = app.reads()
     assert reads.item(reads.item_by_key("a") or 0)["output"] == b'"equal"'
-    assert [one.status for one in app.submit(flow, [{"name": "a"}])] == ["same"], "it is the same payload, though its id would be another one"
+    assert [one.status for one in app.submit(flow, [{"name": "a"}])] == ["same"], (
+        "it is the same payload, though its id would be another one"
+    )
     assert [one.status for one in app.submit(flow, [{"name": "a", "id": "mine"}])] == ["conflict"]
 
 

@@ -1,4 +1,5 @@
-"""How users' modules are named, found and imported: by this process and by one that does as workers do."""
+"""How users' modules are named, found and imported: by this process and by one that does as workers
+do."""
 
 from __future__ import annotations
 
@@ -19,7 +20,15 @@ from holdfast.errors import DefinitionError, HoldfastError, ModuleError
 from holdfast.modules import pipelines as pipelines_module
 from holdfast.modules.guard import as_worker, refuse_in_worker
 from holdfast.modules.path import OwnFiles
-from holdfast.modules.pipelines import Code, code_for, held, module_of, shown_module, source_of, sources_of
+from holdfast.modules.pipelines import (
+    Code,
+    code_for,
+    held,
+    module_of,
+    shown_module,
+    source_of,
+    sources_of,
+)
 from holdfast.modules.targets import Target, read_target
 from tests.samples import Order, average, retried
 
@@ -53,12 +62,14 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Writes a file with a pipeline below an empty working directory; what is imported meanwhile is forgotten."""
+    """Writes a file with a pipeline below an empty working directory; what is imported meanwhile is
+    forgotten."""
     home = tmp_path / "work"
     home.mkdir()
     monkeypatch.chdir(home)
     path, finders, known = sys.path[:], sys.meta_path[:], set(sys.modules)
-    sys.meta_path[:] = [one for one in finders if not isinstance(one, OwnFiles)]  # another test's files are nobody's here
+    # another test's files are nobody's here
+    sys.meta_path[:] = [one for one in finders if not isinstance(one, OwnFiles)]
 
     def make(name: str, flow: str = "", before: str = "", after: str = "") -> Path:
         file = home / name
@@ -74,7 +85,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 def in_a_worker(code: Code) -> list[str]:
     """What a fresh process makes of these pipelines, when it imports them as a worker does."""
-    done = subprocess.run([sys.executable, "-P", "-c", AS_WORKER], input=code.packed(), capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", AS_WORKER],
+        input=code.packed(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.decode().splitlines()
 
@@ -91,10 +108,14 @@ def refusal(what: Callable[[], object]) -> str:
     return str(refused.value)
 
 
-def test_files_of_any_name_and_place_load_the_same_way_in_runner_and_worker(write: Write, tmp_path: Path) -> None:
+def test_files_of_any_name_and_place_load_the_same_way_in_runner_and_worker(
+    write: Write, tmp_path: Path
+) -> None:
     write("a/flow.py", "invoices")
     write("b/flow.py", "receipts")
-    for number, name in enumerate(("tokenize", "json", "typer", "flow.v2", "my flow é", "my-flow", "my.", "__main__", "1st")):
+    for number, name in enumerate(
+        ("tokenize", "json", "typer", "flow.v2", "my flow é", "my-flow", "my.", "__main__", "1st")
+    ):
         write(f"odd/{name}.py", f"odd_{number}")
     write("vendor/__init__.py")
     write("vendor/helpers.py", before="x = 1\n")
@@ -109,15 +130,26 @@ def test_files_of_any_name_and_place_load_the_same_way_in_runner_and_worker(writ
     (tmp_path / "link.py").symlink_to(write("target.py", "linked", "import beside\n"))
     write("beside.py")
     names = [
-        "a/flow.py", "b/flow.py", *(f"odd/{one.name}" for one in sorted(Path("odd").iterdir())), "vendor/rel.py", "vendor.rel",
-        "platform/flow.py", "plain.folder.flow", "./src/pkg/../pkg/sub/flow.py", str(tmp_path / "link.py"), "target.py", "target",
-    ]  # fmt: skip
+        "a/flow.py",
+        "b/flow.py",
+        *(f"odd/{one.name}" for one in sorted(Path("odd").iterdir())),
+        "vendor/rel.py",
+        "vendor.rel",
+        "platform/flow.py",
+        "plain.folder.flow",
+        "./src/pkg/../pkg/sub/flow.py",
+        str(tmp_path / "link.py"),
+        "target.py",
+        "target",
+    ]
     found = load_pipelines(names)
     assert len(found) == 9 + 7  # two names of one file are one module
     assert sorted(in_a_worker(code_of(found))) == sorted(one.name for one in found)
 
 
-def test_the_standard_library_stays_whole_beside_files_that_are_called_like_it(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_standard_library_stays_whole_beside_files_that_are_called_like_it(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
     write("enum.py", before="raise RuntimeError('not this one')\n")
     write("msgspec.py", before="raise RuntimeError('nor this one')\n")
     write("tokenize.py", "tok")
@@ -149,7 +181,9 @@ IMPORTS = {
     "def (:": "SyntaxError: invalid syntax (",
     "import sys; sys.exit(3)": "ended the program with 3 while it was imported (",
     "raise BaseException('odd')": "BaseException: odd",
-    "class E(Exception):\n    def __str__(self): raise ValueError\nraise E": "cannot be imported: E (",
+    (
+        "class E(Exception):\n    def __str__(self): raise ValueError\nraise E"
+    ): "cannot be imported: E (",
     "from .helpers import x": "add an __init__.py beside it",
     "from holdfast import App\nApp().run([])": "calls App.run while Holdfast imports it",
     "from holdfast import App\nApp().register([])": "calls App.submit",
@@ -180,7 +214,10 @@ def test_a_file_that_is_not_utf_8_says_so(write: Write) -> None:
 
 
 def test_a_declaration_error_keeps_its_class_and_ctrl_c_goes_through(write: Write) -> None:
-    write("flow.py", before="from holdfast import pipeline\npipeline(version='', key=str)(lambda x: x)\n")
+    write(
+        "flow.py",
+        before="from holdfast import pipeline\npipeline(version='', key=str)(lambda x: x)\n",
+    )
     with pytest.raises(DefinitionError):
         load_module("flow.py")
     write("stopped.py", before="raise KeyboardInterrupt\n")
@@ -197,36 +234,61 @@ NAMES = {
     "notebook.ipynb": "is a notebook, which workers cannot import",
     "run.sh": "is no Python file",
     "C:\\flows\\flow.py": "there is no file C:\\flows\\flow.py",
-    "folder/flow.py:nothing": "has no pipeline 'nothing': it has folder/flow.py:one, folder/flow.py:MORE.0",
-    "folder/flow.py": "name a pipeline of 'folder/flow.py': folder/flow.py:one, folder/flow.py:MORE.0",
+    "folder/flow.py:nothing": (
+        "has no pipeline 'nothing': it has folder/flow.py:one, folder/flow.py:MORE.0"
+    ),
+    "folder/flow.py": (
+        "name a pipeline of 'folder/flow.py': folder/flow.py:one, folder/flow.py:MORE.0"
+    ),
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_cannot_be_loaded_says_what_there_is(name: str, write: Write) -> None:
-    write("folder/flow.py", "one", after="MORE = [pipeline(version='1', key=str, name='other')(one.fn)]\nagain = one\n")
+    write(
+        "folder/flow.py",
+        "one",
+        after="MORE = [pipeline(version='1', key=str, name='other')(one.fn)]\nagain = one\n",
+    )
     write("notebook.ipynb")
     write("run.sh")
     assert NAMES[name] in refusal(lambda: load_pipeline(name))
 
 
-def test_a_pipeline_is_named_by_variable_index_or_name_and_a_path_may_have_a_colon(write: Write) -> None:
-    write("a:b.py", "one", after="MORE = {'x': pipeline(version='1', key=str, name='the-other')(one.fn)}\n")
+def test_a_pipeline_is_named_by_variable_index_or_name_and_a_path_may_have_a_colon(
+    write: Write,
+) -> None:
+    write(
+        "a:b.py",
+        "one",
+        after="MORE = {'x': pipeline(version='1', key=str, name='the-other')(one.fn)}\n",
+    )
     assert load_pipeline("a:b.py:one").name == "one"
     assert load_pipeline("a:b.py:MORE.x") is load_pipeline("a:b.py:the-other")
     assert read_target("a:b.py") == Target("a:b.py")
     assert read_target("claims.pipeline:claims") == Target("claims.pipeline", "claims")
 
 
-def test_what_a_module_prints_at_import_does_not_spoil_the_answer(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_module_prints_at_import_does_not_spoil_the_answer(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     write("flow.py", "one", "print('loading')\n")
     load_module("flow.py")
     assert capsys.readouterr() == ("", "loading\n")
 
 
 def test_pipelines_are_found_in_lists_and_under_other_names_in_other_modules(write: Write) -> None:
-    write("factory.py", "base", after="def make(name):\n    return pipeline(version='1', key=str, name=name)(base.fn)\ngone = make('gone')\n")
-    write("uses.py", before="import factory\nALL = [factory.make(one) for one in 'ab']\nBY = {'c': factory.make('c')}\nkept = factory.gone\n")
+    write(
+        "factory.py",
+        "base",
+        after="def make(name):\n    return pipeline(version='1', key=str, name=name)(base.fn)\n"
+        "gone = make('gone')\n",
+    )
+    write(
+        "uses.py",
+        before="import factory\nALL = [factory.make(one) for one in 'ab']\nBY = {'c': "
+        "factory.make('c')}\nkept = factory.gone\n",
+    )
     uses: Any = load_module("uses.py")
     del uses.factory.gone
     found = [*uses.ALL, *uses.BY.values(), uses.kept]
@@ -258,10 +320,18 @@ def local(which: Any, name: str) -> Pipeline[Any, Any]:
     return inner
 
 
-def test_a_def_step_of_a_pipeline_that_no_module_holds_is_refused_before_anything_is_accepted(app: App) -> None:
+def test_a_def_step_of_a_pipeline_that_no_module_holds_is_refused_before_anything_is_accepted(
+    app: App,
+) -> None:
     one = local(in_worker, "unheld")
     message = refusal(lambda: app.run([one], [(one, "a")]))
-    for part in ("step 'in_worker' of pipeline 'unheld'", "made inside a function", 'runs="threads"', "async def", "module's level"):
+    for part in (
+        "step 'in_worker' of pipeline 'unheld'",
+        "made inside a function",
+        'runs="threads"',
+        "async def",
+        "module's level",
+    ):
         assert part in message
     assert not app.settings.home.joinpath("ledger.db").exists()
 
@@ -272,14 +342,20 @@ def test_async_steps_need_no_module(app: App) -> None:
     assert app.reads().status()[0]["completed"] == 1
 
 
-def test_a_module_that_differs_from_process_to_process_is_refused_by_the_worker(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    write("flow.py", "whole", after=(
-        "import os\n"
-        "if 'ONLY_HERE' in os.environ:\n"
-        "    only = pipeline(version='1', key=str, name='only')(whole.fn)\n"
-        "body = (lambda x: work(work(x))) if 'ONLY_HERE' in os.environ else work\n"
-        "@pipeline(version='1', key=str)\ndef graph(x: str) -> str:\n    return body(x)\n"
-    ))  # fmt: skip
+def test_a_module_that_differs_from_process_to_process_is_refused_by_the_worker(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        "flow.py",
+        "whole",
+        after=(
+            "import os\n"
+            "if 'ONLY_HERE' in os.environ:\n"
+            "    only = pipeline(version='1', key=str, name='only')(whole.fn)\n"
+            "body = (lambda x: work(work(x))) if 'ONLY_HERE' in os.environ else work\n"
+            "@pipeline(version='1', key=str)\ndef graph(x: str) -> str:\n    return body(x)\n"
+        ),
+    )
     monkeypatch.setenv("ONLY_HERE", "1")
     code = code_of(load_pipelines(["flow.py"]))
     monkeypatch.delenv("ONLY_HERE")
@@ -293,7 +369,9 @@ def test_a_module_without_a_file_has_nowhere_to_be_imported_from() -> None:
     assert "has no file" in refusal(lambda: module_of(ModuleType("made_up")))
 
 
-def test_relative_entries_of_the_path_and_names_that_are_no_utf_8_reach_the_worker(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_entries_of_the_path_and_names_that_are_no_utf_8_reach_the_worker(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = write("lib\udcff/flow.py", "here")
     monkeypatch.syspath_prepend("lib\udcff")
     found = load_module("flow")
@@ -305,20 +383,31 @@ def test_relative_entries_of_the_path_and_names_that_are_no_utf_8_reach_the_work
 
 def test_the_graph_of_ordinary_modules_is_found_by_their_names() -> None:
     source = source_of(average)
-    assert (source.module.name, source.module.file, source.at, source.needed) == ("tests.samples", "", ("average",), True)
+    assert (source.module.name, source.module.file, source.at, source.needed) == (
+        "tests.samples",
+        "",
+        ("average",),
+        True,
+    )
     assert not source_of(retried).needed
     assert Order.__module__ == "tests.samples"
 
 
 def test_a_worker_is_no_runner() -> None:
-    assert "inside a worker process" in refusal(lambda: as_worker(lambda: refuse_in_worker("App.run")))
+    assert "inside a worker process" in refusal(
+        lambda: as_worker(lambda: refuse_in_worker("App.run"))
+    )
     refuse_in_worker("App.run")
 
 
 def test_what_a_worker_cannot_import_is_one_type_of_error(write: Write) -> None:
     (found,) = load_pipelines([str(write("flow.py", "one"))])
     source = source_of(found)
-    for text in ("raise KeyboardInterrupt", "raise SystemExit", "from holdfast.errors import InputError as E; raise E('x')"):
+    for text in (
+        "raise KeyboardInterrupt",
+        "raise SystemExit",
+        "from holdfast.errors import InputError as E; raise E('x')",
+    ):
         write("flow.py", before=text)
         sys.modules.pop("flow", None)
         with pytest.raises(ModuleError):

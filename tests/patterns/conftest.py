@@ -23,12 +23,15 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> App:
 
 
 class Patterns:
-    """Runs pipelines to the point where nothing goes on by itself, and looks at what became of items."""
+    """Runs pipelines to the point where nothing goes on by itself, and looks at what became of
+    items."""
 
     def __init__(self, app: App) -> None:
         self.app = app
 
-    def __call__(self, pipelines: Pipeline[Any, Any] | list[Pipeline[Any, Any]], *payloads: Any) -> None:
+    def __call__(
+        self, pipelines: Pipeline[Any, Any] | list[Pipeline[Any, Any]], *payloads: Any
+    ) -> None:
         served = pipelines if isinstance(pipelines, list) else [pipelines]
         self.app.run(served, [(served[0], payload) for payload in payloads])
         assert self.app.reads().audit(0)["balanced"], self.app.reads().audit(0)
@@ -43,7 +46,9 @@ class Patterns:
 
     def output(self, key: str) -> Any:
         found = self.item(key)
-        assert found["state"] == "completed", [(one["step"], one["state"], one.get("message")) for one in found["timeline"]]
+        assert found["state"] == "completed", [
+            (one["step"], one["state"], one.get("message")) for one in found["timeline"]
+        ]
         return json.loads(output_of(found["output"], self.app.store()))
 
     def steps(self, key: str) -> list[tuple[str, str, str]]:
@@ -68,7 +73,9 @@ class Patterns:
             if over.is_set():
                 session.stop_now()
 
-        thread = threading.Thread(target=lambda: self.app.run(list(pipelines), (), False, each_tick=tick))
+        thread = threading.Thread(
+            target=lambda: self.app.run(list(pipelines), (), False, each_tick=tick)
+        )
         thread.start()
         self.wait(lambda: bool(sessions))
         try:

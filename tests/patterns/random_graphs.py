@@ -1,4 +1,5 @@
-"""Random pipelines of all combinators over whole numbers, with outcomes that depend on the numbers alone."""
+"""Random pipelines of all combinators over whole numbers, with outcomes that depend on the numbers
+alone."""
 
 from __future__ import annotations
 
@@ -8,7 +9,23 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from holdfast import BadInputError, Pipeline, Retry, case, child, each, emit, first_ok, gather, pipeline, refine, review, route, step, wait_for
+from holdfast import (
+    BadInputError,
+    Pipeline,
+    Retry,
+    case,
+    child,
+    each,
+    emit,
+    first_ok,
+    gather,
+    pipeline,
+    refine,
+    review,
+    route,
+    step,
+    wait_for,
+)
 from holdfast.model.combinators.gather import branch
 
 Number = Callable[[int], int]
@@ -192,9 +209,14 @@ def better(draft: Number, last: Number | None) -> Number:
         return draft(corrected(number, feedback))
 
     def composed(number: int) -> int:
-        return refine(made, judged, until=lambda verdict: verdict > 10, max_iterations=3, score=lambda verdict: -verdict, exhausted=last or "best")(
-            number
-        )
+        return refine(
+            made,
+            judged,
+            until=lambda verdict: verdict > 10,
+            max_iterations=3,
+            score=lambda verdict: -verdict,
+            exhausted=last or "best",
+        )(number)
 
     return composed
 
@@ -259,14 +281,19 @@ def combined(inner: st.SearchStrategy[Number]) -> st.SearchStrategy[Number]:
     )
 
 
-PIPELINES: st.SearchStrategy[Pipeline[int, int]] = st.builds(as_pipeline, st.recursive(st.sampled_from(LEAVES), combined, max_leaves=8))
+PIPELINES: st.SearchStrategy[Pipeline[int, int]] = st.builds(
+    as_pipeline, st.recursive(st.sampled_from(LEAVES), combined, max_leaves=8)
+)
 
 
 def plainly(one: Pipeline[int, int], payload: int) -> Any:
     """What plain Python makes of a payload: its result, or ``dead``."""
     from holdfast.testing import outside
 
-    with outside(decisions={Answer: lambda shown: Answer(person(shown))}, events={"news": lambda key: News(news(key))}):
+    with outside(
+        decisions={Answer: lambda shown: Answer(person(shown))},
+        events={"news": lambda key: News(news(key))},
+    ):
         try:
             return one(payload)
         except Exception:

@@ -1,4 +1,5 @@
-"""Images, arrays, tables and files pass between steps as artifacts; they are kept as long as something refers to them."""
+"""Images, arrays, tables and files pass between steps as artifacts; they are kept as long as
+something refers to them."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ def test_plain_python() -> None:
     assert made.rows == 2
 
 
-def test_retention_clears_intermediates_and_collection_removes_what_nothing_refers_to(run: Patterns, app: App) -> None:
+def test_retention_clears_intermediates_and_collection_removes_what_nothing_refers_to(
+    run: Patterns, app: App
+) -> None:
     run(scanned, scan(app, "a", 3))
     age(app)
     nothing_yet = app.collect(3600.0)
@@ -69,7 +72,9 @@ def test_retention_clears_intermediates_and_collection_removes_what_nothing_refe
         for kept in (made.file, made.first, made.table):
             assert kept.read()
     assert app.reads().audit(0)["balanced"]
-    assert [one["state"] for one in run.item("a")["timeline"]].count("succeeded") == 7, "what happened stays known"
+    assert [one["state"] for one in run.item("a")["timeline"]].count("succeeded") == 7, (
+        "what happened stays known"
+    )
 
 
 def test_outputs_may_go_too_and_the_item_is_archived(run: Patterns, app: App) -> None:
@@ -80,7 +85,9 @@ def test_outputs_may_go_too_and_the_item_is_archived(run: Patterns, app: App) ->
     age(app)
     app.collect(3600.0)
     with media.using(app.store()):
-        assert len(list(Path(app.settings.artifacts_place).glob("??/*"))) == 2, "the payload and its file"
+        assert len(list(Path(app.settings.artifacts_place).glob("??/*"))) == 2, (
+            "the payload and its file"
+        )
 
 
 def test_evidence_of_an_open_dead_letter_is_never_cleared(run: Patterns, app: App) -> None:
@@ -103,14 +110,22 @@ def test_an_orphan_that_is_put_again_is_young_again(tmp_path: Path) -> None:
     for path in (tmp_path / "store").glob("??/*"):
         os.utime(path, (1_000, 1_000))
     store.put(b"again")
-    found = collect(tmp_path / "store", set(), os.stat(tmp_path / "store" / again[:2] / again[2:]).st_mtime + 10, 3600.0, False)
+    found = collect(
+        tmp_path / "store",
+        set(),
+        os.stat(tmp_path / "store" / again[:2] / again[2:]).st_mtime + 10,
+        3600.0,
+        False,
+    )
     assert found.orphans == 1
     assert store.get(again) == b"again"
     assert old not in set(store.digests())
 
 
 @pytest.mark.parametrize("put_again", [False, True])
-def test_a_collection_that_died_in_between_is_finished_by_the_next(tmp_path: Path, put_again: bool) -> None:
+def test_a_collection_that_died_in_between_is_finished_by_the_next(
+    tmp_path: Path, put_again: bool
+) -> None:
     store = DirectoryStore(tmp_path / "store")
     digest = store.put(b"data")
     path = tmp_path / "store" / digest[:2] / digest[2:]

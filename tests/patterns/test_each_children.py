@@ -1,4 +1,5 @@
-"""Eaches flow element by element, also a hundred thousand of them; a child is an item of its own."""
+"""Eaches flow element by element, also a hundred thousand of them; a child is an item of its
+own."""
 
 from __future__ import annotations
 
@@ -17,10 +18,14 @@ def test_chained_eaches_have_no_barrier(run: Patterns) -> None:
     order = [(one["step"], one["place"]) for one in timeline]
     assert len({step for step, _ in order}) == 2
     assert chained.graph.nodes[1].kind == "each"
-    assert sum(node.kind == "each" for node in chained.graph.nodes) == 1, "they are one each of two steps"
+    assert sum(node.kind == "each" for node in chained.graph.nodes) == 1, (
+        "they are one each of two steps"
+    )
 
 
-def test_a_long_each_is_kept_in_stretches_and_every_element_can_be_redriven(run: Patterns, app: App) -> None:
+def test_a_long_each_is_kept_in_stretches_and_every_element_can_be_redriven(
+    run: Patterns, app: App
+) -> None:
     run(chained, Claim("a", 3000))
     assert run.output("a") == [n + 1 for n in range(3000) if n % 1000 != 5]
     letters = app.reads().letters("chained", "open", 9)
@@ -28,9 +33,19 @@ def test_a_long_each_is_kept_in_stretches_and_every_element_can_be_redriven(run:
     (one,) = [letter["letter"] for letter in letters if letter["place"] == "1005"]
     app.redrive([one])
     run(chained)
-    assert run.output("a") == [n + 1 for n in range(3000) if n % 1000 != 5], "it failed again, and only it"
-    assert sum(step.endswith("second") and place == "1005" and state == "failed" for step, place, state in run.steps("a")) == 2
-    assert sum(step.endswith("second") and place == "1006" for step, place, _ in run.steps("a")) == 1
+    assert run.output("a") == [n + 1 for n in range(3000) if n % 1000 != 5], (
+        "it failed again, and only it"
+    )
+    assert (
+        sum(
+            step.endswith("second") and place == "1005" and state == "failed"
+            for step, place, state in run.steps("a")
+        )
+        == 2
+    )
+    assert (
+        sum(step.endswith("second") and place == "1006" for step, place, _ in run.steps("a")) == 1
+    )
     assert len(app.reads().letters("chained", "open", 9)) == 3
 
 
@@ -45,11 +60,18 @@ def test_a_child_is_an_item_of_its_own(run: Patterns, app: App) -> None:
     assert {one["parent"] for one in lineage[1:]} == {run.item("a")["item"]}
     assert [one["state"] for one in children].count("completed") == 7
     mother = run.item("a")["item"]
-    assert {app.reads().item(app.reads().item_by_key(one["key"]) or 0)["parent"] for one in children} == {mother}
-    assert {app.reads().item(app.reads().item_by_key(one["key"]) or 0)["correlation"] for one in children} == {mother}
+    assert {
+        app.reads().item(app.reads().item_by_key(one["key"]) or 0)["parent"] for one in children
+    } == {mother}
+    assert {
+        app.reads().item(app.reads().item_by_key(one["key"]) or 0)["correlation"]
+        for one in children
+    } == {mother}
 
 
-def test_a_dead_child_fails_its_parent_and_a_redrive_sends_both_back(run: Patterns, app: App) -> None:
+def test_a_dead_child_fails_its_parent_and_a_redrive_sends_both_back(
+    run: Patterns, app: App
+) -> None:
     run(only_child, Claim("a", 5), Claim("b", 7))
     assert run.output("only a") == 100
     assert run.state("only b")[0] == "dead"
@@ -58,7 +80,9 @@ def test_a_dead_child_fails_its_parent_and_a_redrive_sends_both_back(run: Patter
     (parent,) = [one["letter"] for one in letters if one["pipeline"] == "only_child"]
     app.redrive([parent])
     run(only_child)
-    assert len(app.reads().letters("strict", "redriven", 9)) == 1, "the parent's redrive sent the child's letter back, and so on"
+    assert len(app.reads().letters("strict", "redriven", 9)) == 1, (
+        "the parent's redrive sent the child's letter back, and so on"
+    )
     assert len(app.reads().letters("tens", "redriven", 9)) == 1
     assert len(app.reads().letters(None, "open", 9)) == 3
 

@@ -48,7 +48,10 @@ def test_what_nobody_awaits_has_no_effect_and_is_not_recorded() -> None:
 
 def test_an_effect_that_could_not_be_awaited_on_the_loop_is_not_had(tmp_path: Path) -> None:
     app = App(home=tmp_path / "home", ledger="", workers=1)
-    app.run([pattern_samples.charged_wrongly], [(pattern_samples.charged_wrongly, Claim("a", folder=str(tmp_path)))])
+    app.run(
+        [pattern_samples.charged_wrongly],
+        [(pattern_samples.charged_wrongly, Claim("a", folder=str(tmp_path)))],
+    )
     (letter,) = app.reads().letters(None, "open", 9)
     assert "in an async step, give it an `async def`" in letter["message"]
     assert not (tmp_path / "a").exists(), "not once, and not once for each attempt"

@@ -1,4 +1,5 @@
-"""Events: emitted with the transaction that makes them true, handed out once, kept when they do not fit."""
+"""Events: emitted with the transaction that makes them true, handed out once, kept when they do not
+fit."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def test_what_one_pipeline_emits_starts_another_and_wakes_a_third(run: Patterns,
     assert run.state("x")[0] == "waiting"
     run([telling, hearing, awaiting], Claim("x", 50), Claim("y", 5))
     reads = app.reads()
-    assert {row["key"] for row in reads.items("hearing", "completed", 9)} == {"x"}, "y is of no interest: where="
+    assert {row["key"] for row in reads.items("hearing", "completed", 9)} == {"x"}, (
+        "y is of no interest: where="
+    )
     assert reads.deliveries(None, "filtered", 9)[0]["pipeline"] == "hearing"
     told = next(row for row in reads.items("telling", None, 9) if row["key"] == "x")
     heard = reads.item(reads.item_by_key("x") or 0)
@@ -91,7 +94,14 @@ def test_a_redrive_does_not_emit_again_what_was_emitted(run: Patterns, app: App)
 
 def test_who_emits_and_who_listens_is_known(run: Patterns, app: App) -> None:
     run([telling, hearing, awaiting])
-    assert app.reads().topology() == [{"event": "payment.received", "emits": ["telling"], "awaits": ["awaiting"], "starts": ["hearing"]}]
+    assert app.reads().topology() == [
+        {
+            "event": "payment.received",
+            "emits": ["telling"],
+            "awaits": ["awaiting"],
+            "starts": ["hearing"],
+        }
+    ]
 
 
 def test_events_travel_as_cloudevents(run: Patterns, app: App) -> None:
@@ -106,10 +116,24 @@ def test_events_travel_as_cloudevents(run: Patterns, app: App) -> None:
     assert kept == [], "without a broker nothing is handed on"
     from holdfast.model.events import Event
 
-    one = Event(row["event"], row["type"], row["source"], row["key"], row["at"], row["data"], row["correlation"], row["trace"])
+    one = Event(
+        row["event"],
+        row["type"],
+        row["source"],
+        row["key"],
+        row["at"],
+        row["data"],
+        row["correlation"],
+        row["trace"],
+    )
     data = envelope(one, row["data"])
     read = JSONFormat().read(CloudEvent, data)
-    assert (read.get_id(), read.get_type(), read.get_subject(), read.get_data()) == (one.id, one.type, "a", {"claim": "a", "amount": 5})
+    assert (read.get_id(), read.get_type(), read.get_subject(), read.get_data()) == (
+        one.id,
+        one.type,
+        "a",
+        {"claim": "a", "amount": 5},
+    )
     assert opened(data, 0) == one
     with pytest.raises(InputError, match="no CloudEvent"):
         opened(b'{"id": 5}', 0)

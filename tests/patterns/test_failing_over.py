@@ -1,4 +1,5 @@
-"""While a dependency is unavailable, a ``first_ok`` takes its next branch at once; ``when_open`` says otherwise."""
+"""While a dependency is unavailable, a ``first_ok`` takes its next branch at once; ``when_open``
+says otherwise."""
 
 from __future__ import annotations
 
@@ -52,13 +53,17 @@ def calls(folder: Path, name: str) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def test_a_branch_fails_over_at_once_without_an_attempt(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_branch_fails_over_at_once_without_an_attempt(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     opened(app, "slow-probe")
     run(long_branch, Ask("a", str(tmp_path)))
     assert run.state("a") == ("completed", ["fallback-small"])
     assert run.output("a") == "small a"
     assert calls(tmp_path, "remote") == 0, "its body never ran"
-    failed = [one for one in item(app, "a")["timeline"] if one.get("error") == "DependencyUnavailable"]
+    failed = [
+        one for one in item(app, "a")["timeline"] if one.get("error") == "DependencyUnavailable"
+    ]
     assert failed
     assert all(one["error_class"] == "transient" and not one["charged"] for one in failed)
     assert "dependency slow-probe is unavailable since" in failed[0]["message"]
@@ -66,7 +71,9 @@ def test_a_branch_fails_over_at_once_without_an_attempt(run: Patterns, app: App,
 
 
 @pytest.mark.parametrize("flow", [in_backoff, nested], ids=lambda one: one.name)
-def test_no_dead_letter_is_left_for_a_branch_that_failed_over(flow: Pipeline[Any, Any], run: Patterns, app: App, tmp_path: Path) -> None:
+def test_no_dead_letter_is_left_for_a_branch_that_failed_over(
+    flow: Pipeline[Any, Any], run: Patterns, app: App, tmp_path: Path
+) -> None:
     opened(app, "slow-probe")
     run(flow, Ask("a", str(tmp_path)))
     assert run.output("a") == "small a"
@@ -74,9 +81,11 @@ def test_no_dead_letter_is_left_for_a_branch_that_failed_over(flow: Pipeline[Any
         assert reads.letters(None, "open", 9) == []
 
 
-def test_a_branch_in_backoff_fails_over_when_the_breaker_opens(run: Patterns, app: App, tmp_path: Path) -> None:
-    """Each of three items fails once; the second opens the breaker, and none waits the hour of its backoff, also not the
-    first, which was parked by then."""
+def test_a_branch_in_backoff_fails_over_when_the_breaker_opens(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
+    """Each of three items fails once; the second opens the breaker, and none waits the hour of its
+    backoff, also not the first, which was parked by then."""
     asks = [Ask(name, str(tmp_path)) for name in "abc"]
     with run.runner(in_backoff):
         list(app.submit(in_backoff, asks[:1]))
@@ -87,7 +96,9 @@ def test_a_branch_in_backoff_fails_over_when_the_breaker_opens(run: Patterns, ap
     assert calls(tmp_path, "patient") <= 3
 
 
-def test_branches_are_the_probes_and_the_first_branch_is_taken_again(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_branches_are_the_probes_and_the_first_branch_is_taken_again(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     count = 0
 
     def one_more() -> str:
@@ -107,7 +118,9 @@ def test_branches_are_the_probes_and_the_first_branch_is_taken_again(run: Patter
         assert reads.breakers() == []
 
 
-def test_the_last_branch_waits_and_closing_by_hand_lets_it_go_on(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_the_last_branch_waits_and_closing_by_hand_lets_it_go_on(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     opened(app, "slow-probe")
     (tmp_path / "up").touch()
     with run.runner(last_waits, alone):
@@ -123,8 +136,11 @@ def test_the_last_branch_waits_and_closing_by_hand_lets_it_go_on(run: Patterns, 
         assert ("close", "dependency slow-probe", "anna") in said
 
 
-def test_closing_by_hand_lets_go_on_what_had_failed_before(run: Patterns, app: App, tmp_path: Path) -> None:
-    """Two items fail, which opens the breaker; they are parked until the probe like those that never began."""
+def test_closing_by_hand_lets_go_on_what_had_failed_before(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
+    """Two items fail, which opens the breaker; they are parked until the probe like those that
+    never began."""
     keys = ("a", "b", "c")
     with run.runner(alone):
         list(app.submit(alone, [Ask(key, str(tmp_path)) for key in keys]))
@@ -135,7 +151,9 @@ def test_closing_by_hand_lets_go_on_what_had_failed_before(run: Patterns, app: A
     assert calls(tmp_path, "remote") > len(keys)
 
 
-def test_without_a_fallback_it_fails_as_its_step_says(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_without_a_fallback_it_fails_as_its_step_says(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     opened(app, "failing")
     run(outside, Ask("a", str(tmp_path)))
     run(optional, Ask("b", str(tmp_path)))
@@ -143,7 +161,11 @@ def test_without_a_fallback_it_fails_as_its_step_says(run: Patterns, app: App, t
     assert run.state("a")[0] == "dead"
     with closing(app.reads()) as reads:
         (letter,) = [one for one in reads.letters("outside", "open", 9) if one["key"] == "a"]
-    assert (letter["step"], letter["error_class"], letter["error"]) == ("failing", "transient", "DependencyUnavailable")
+    assert (letter["step"], letter["error_class"], letter["error"]) == (
+        "failing",
+        "transient",
+        "DependencyUnavailable",
+    )
     assert (run.state("b"), run.output("b")) == (("completed", ["no-extra"]), "None")
     assert run.output("c") == "None and small c"
 
@@ -170,5 +192,7 @@ def test_waiting_can_be_asked_for(run: Patterns, app: App, tmp_path: Path) -> No
 
 def test_an_unknown_dependency_is_refused_with_those_that_are_known(app: App) -> None:
     opened(app, "slow-probe")
-    with pytest.raises(NotFoundError, match="no dependency 'slow-prove'.*did you mean 'slow-probe'"):
+    with pytest.raises(
+        NotFoundError, match="no dependency 'slow-prove'.*did you mean 'slow-probe'"
+    ):
         app.close_dependency("slow-prove")

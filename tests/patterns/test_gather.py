@@ -1,4 +1,5 @@
-"""Branches are joined once, by their rule; what is missing leaves a flag, what is late is stopped or recorded."""
+"""Branches are joined once, by their rule; what is missing leaves a flag, what is late is stopped
+or recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def test_without_a_rule_every_branch_is_needed(run: Patterns) -> None:
     assert run.state("b")[0] == "dead"
 
 
-def test_a_quorum_fires_when_it_is_there_and_stops_the_others(run: Patterns, tmp_path: Path) -> None:
+def test_a_quorum_fires_when_it_is_there_and_stops_the_others(
+    run: Patterns, tmp_path: Path
+) -> None:
     run(two_of, Claim("a", words="hang", folder=str(tmp_path)))
     assert run.output("a") == "quick other -"
     assert run.state("a") == ("completed", ["missing-slow"])
@@ -32,7 +35,9 @@ def test_a_quorum_that_cannot_be_reached_is_a_dead_item(run: Patterns) -> None:
     assert run.state("a")[0] == "dead"
 
 
-def test_a_branch_that_fails_leaves_none_a_flag_and_a_letter_that_can_be_redriven_alone(run: Patterns, app: App) -> None:
+def test_a_branch_that_fails_leaves_none_a_flag_and_a_letter_that_can_be_redriven_alone(
+    run: Patterns, app: App
+) -> None:
     run(by_deadline, Claim("a", words="quick fails"))
     assert run.state("a")[0] == "dead", "nothing was there after 300 ms"
     run(two_of, Claim("b", words="quick fails"))
@@ -43,8 +48,13 @@ def test_a_branch_that_fails_leaves_none_a_flag_and_a_letter_that_can_be_redrive
     run(two_of)
     assert run.state("b")[0] == "completed"
     assert run.item("b")["generation"] == 2
-    assert [step for step, _, state in run.steps("b") if state == "failed"] == ["gather/quick", "gather/quick"]
-    assert run.steps("b").count(("gather/other", "", "succeeded")) == 1, "what had succeeded did not run again"
+    assert [step for step, _, state in run.steps("b") if state == "failed"] == [
+        "gather/quick",
+        "gather/quick",
+    ]
+    assert run.steps("b").count(("gather/other", "", "succeeded")) == 1, (
+        "what had succeeded did not run again"
+    )
 
 
 def test_at_the_deadline_it_takes_what_is_there(run: Patterns) -> None:
@@ -101,7 +111,9 @@ def test_plain_python_gives_every_branch_the_time_to_end() -> None:
         (GatherSpec(("fail", "proceed")), {0}, set(), False, "join"),
     ],
 )
-def test_the_rule(spec: GatherSpec, there: set[int], failed: set[int], overdue: bool, expected: str) -> None:
+def test_the_rule(
+    spec: GatherSpec, there: set[int], failed: set[int], overdue: bool, expected: str
+) -> None:
     assert verdict(spec, there, failed, overdue) == expected
 
 

@@ -1,4 +1,5 @@
-"""Whatever is combined with whatever: an item that is revised, or restarted from any step, gives what plain Python gives for its payload."""
+"""Whatever is combined with whatever: an item that is revised, or restarted from any step, gives
+what plain Python gives for its payload."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from tests.patterns.test_property import _answer, reads_id
 
 pytestmark = pytest.mark.slow
 
-ANY = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+ANY = settings(
+    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +50,11 @@ class One:
         try:
             assert reads.audit(0)["balanced"], reads.audit(0)
             item = reads.item(self.item(reads))
-            return json.loads(output_of(item["output"], self.app.store())) if item["state"] == "completed" else item["state"]
+            return (
+                json.loads(output_of(item["output"], self.app.store()))
+                if item["state"] == "completed"
+                else item["state"]
+            )
         finally:
             reads.close()
 
@@ -59,7 +66,11 @@ class One:
 @ANY
 @given(PIPELINES, st.integers(0, 12), st.integers(0, 12), st.integers(0, 30))
 def test_a_revised_and_a_restarted_item_equal_plain_python(
-    tmp_path_factory: pytest.TempPathFactory, one: Pipeline[int, int], before: int, after: int, at: int
+    tmp_path_factory: pytest.TempPathFactory,
+    one: Pipeline[int, int],
+    before: int,
+    after: int,
+    at: int,
 ) -> None:
     it = One(tmp_path_factory.mktemp("revised"), one)
     list(it.app.submit(one, [before]))
@@ -69,7 +80,9 @@ def test_a_revised_and_a_restarted_item_equal_plain_python(
     reads.close()
     assert it.app.restart([item], payload=json.dumps(after).encode()).changed == 1
     assert it.goes_on() == plainly(one, after), "revised"
-    steps = [node.name for node in one.graph.nodes if node.kind in ("step", "child", "review", "wait")]
+    steps = [
+        node.name for node in one.graph.nodes if node.kind in ("step", "child", "review", "wait")
+    ]
     assert it.app.restart([item], step=steps[at % len(steps)]).changed == 1
     assert it.goes_on() == plainly(one, after), f"restarted from {steps[at % len(steps)]}"
     assert it.app.restart([item], payload=json.dumps(before).encode()).changed == 1

@@ -1,4 +1,5 @@
-"""Reviews wait in the ledger; one decision, of what was shown, by who may; uncertain steps go to a person."""
+"""Reviews wait in the ledger; one decision, of what was shown, by who may; uncertain steps go to a
+person."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from tests.pattern_samples import (
     four_eyes,
     machine_or_person,
     wired,
-)  # fmt: skip
+)
 from tests.patterns.conftest import Patterns
 
 
@@ -27,7 +28,11 @@ def test_a_review_waits_without_a_runner_and_its_answer_goes_on(run: Patterns, a
     run(decided, Claim("a", 70))
     assert run.state("a")[0] == "waiting"
     found = run.review()
-    assert (found["title"], found["by"], found["key"]) == ("May we pay?", ["anna", "adjusters"], "a")
+    assert (found["title"], found["by"], found["key"]) == (
+        "May we pay?",
+        ["anna", "adjusters"],
+        "a",
+    )
     assert b'"amount":70' in found["shown"]
     assert run.decide(Ruling("pay", 50, "less")) == "decided"
     run(decided)
@@ -50,16 +55,32 @@ def test_a_decision_reaches_a_live_runner(run: Patterns) -> None:
     [
         ({"verdict": "pay"}, None, "anna", (), "'amount' is a required property"),
         ({"verdict": "perhaps", "amount": 1}, None, "anna", (), "at verdict"),
-        ({"verdict": "pay", "amount": 1}, None, "carl", (), "anna, adjusters to decide, and 'carl' is none"),
+        (
+            {"verdict": "pay", "amount": 1},
+            None,
+            "carl",
+            (),
+            "anna, adjusters to decide, and 'carl' is none",
+        ),
         ({"verdict": "pay", "amount": 1}, "0" * 12, "anna", (), "shows something else"),
         ({"verdict": "pay", "amount": 1}, "", "anna", (), "shows something else"),
     ],
 )
-def test_a_decision_is_refused(run: Patterns, app: App, answer: Any, digest: str | None, who: str, roles: tuple[str, ...], message: str) -> None:
+def test_a_decision_is_refused(
+    run: Patterns,
+    app: App,
+    answer: Any,
+    digest: str | None,
+    who: str,
+    roles: tuple[str, ...],
+    message: str,
+) -> None:
     run(decided, Claim("a"))
     found = run.review()
     with pytest.raises(InputError, match=message):
-        app.decide(found["review"], answer, found["digest"] if digest is None else digest, who, roles)
+        app.decide(
+            found["review"], answer, found["digest"] if digest is None else digest, who, roles
+        )
     assert len(app.reviews()) == 1
     with pytest.raises(NotFoundError):
         app.decide(99, answer, "0" * 64, who)
@@ -78,7 +99,9 @@ def test_four_eyes(run: Patterns) -> None:
     assert run.decide({"verdict": "pay", "amount": 1}) == "proposed"
     with pytest.raises(InputError, match="second person"):
         run.decide({"verdict": "pay", "amount": 1})
-    assert run.decide({"verdict": "pay", "amount": 2}, "bert") == "proposed", "another answer is another proposal"
+    assert run.decide({"verdict": "pay", "amount": 2}, "bert") == "proposed", (
+        "another answer is another proposal"
+    )
     assert run.decide({"verdict": "pay", "amount": 2}, "anna") == "decided"
     run(four_eyes)
     assert run.output("a") == "pay 2"
@@ -114,15 +137,21 @@ def test_an_unsafe_step_that_dies_midway_goes_to_a_person(run: Patterns, tmp_pat
     assert run.output("a") == "found in the books"
 
 
-@pytest.mark.parametrize(("verdict", "state", "wired_times"), [("retry", "completed", 2), ("bury", "dead", 1)])
-def test_the_person_may_say_again_or_never(run: Patterns, tmp_path: Path, verdict: str, state: str, wired_times: int) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "state", "wired_times"), [("retry", "completed", 2), ("bury", "dead", 1)]
+)
+def test_the_person_may_say_again_or_never(
+    run: Patterns, tmp_path: Path, verdict: str, state: str, wired_times: int
+) -> None:
     run(wired, Claim("a", words="crash", folder=str(tmp_path)))
     run.decide({"verdict": verdict})
     run(wired)
     assert (run.state("a")[0], (tmp_path / "a").read_text().count("wired")) == (state, wired_times)
 
 
-def test_a_decision_that_does_not_fit_the_step_is_a_dead_letter(run: Patterns, app: App, tmp_path: Path) -> None:
+def test_a_decision_that_does_not_fit_the_step_is_a_dead_letter(
+    run: Patterns, app: App, tmp_path: Path
+) -> None:
     run(wired, Claim("a", words="raise", folder=str(tmp_path)))
     run.decide({"verdict": "done", "value": 17})
     run(wired)

@@ -1,4 +1,5 @@
-"""Whatever is combined with whatever: the durable run under kills and lost answers gives what plain Python gives."""
+"""Whatever is combined with whatever: the durable run under kills and lost answers gives what plain
+Python gives."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ from tests.patterns.random_graphs import PIPELINES, news, person, plainly
 
 pytestmark = pytest.mark.slow
 
-ANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+ANY = settings(
+    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,28 +38,60 @@ def _quiet() -> Iterator[None]:
 
 def outsiders(world: World) -> None:
     """Every review is decided by what it shows, every event comes."""
-    rows: Any = world.real.connection.execute("select id, digest, shown from waits where kind = 'review' and state = 'open'").fetchall()
+    rows: Any = world.real.connection.execute(
+        "select id, digest, shown from waits where kind = 'review' and state = 'open'"
+    ).fetchall()
     for review, digest, shown in rows:
-        world.real.mail.decide(review, {"number": person(json.loads(shown)[0])}, digest, "anybody", (), world.clock.now_ms())
-    for (key,) in world.real.connection.execute("select distinct key from waits where kind = 'event' and state = 'open'").fetchall():
+        world.real.mail.decide(
+            review,
+            {"number": person(json.loads(shown)[0])},
+            digest,
+            "anybody",
+            (),
+            world.clock.now_ms(),
+        )
+    for (key,) in world.real.connection.execute(
+        "select distinct key from waits where kind = 'event' and state = 'open'"
+    ).fetchall():
         data = json.dumps({"number": news(str(key))}).encode()
-        world.real.mail.publish([Event(f"news {key} {world.clock.now_ms()}", "news", "test", str(key), world.clock.now_ms(), data)])
+        world.real.mail.publish(
+            [
+                Event(
+                    f"news {key} {world.clock.now_ms()}",
+                    "news",
+                    "test",
+                    str(key),
+                    world.clock.now_ms(),
+                    data,
+                )
+            ]
+        )
 
 
 @ANY
 @given(PIPELINES, st.integers(0, 12), st.integers(0, 10**6), st.sampled_from([1, 1, 3]))
-def test_a_durable_run_under_faults_equals_plain_python(one: Pipeline[int, int], payload: int, seed: int, runners: int) -> None:
+def test_a_durable_run_under_faults_equals_plain_python(
+    one: Pipeline[int, int], payload: int, seed: int, runners: int
+) -> None:
     expected = plainly(one, payload)
     world = World(seed, with_children([one]), lambda rng: [(one.name, payload)], runners, outsiders)
     world.operators = False  # what people cancel and restart is no plain Python
     for fault in world.rates:
-        world.rates[fault] = random.Random(seed).choice((0.0, 0.1)) if fault in ("infrastructure", "twice") else 0.0
+        world.rates[fault] = (
+            random.Random(seed).choice((0.0, 0.1)) if fault in ("infrastructure", "twice") else 0.0
+        )
     seen: list[Any] = []
 
     def judge() -> None:
-        found: Any = world.real.connection.execute("select state, id from items where parent is null").fetchall()
+        found: Any = world.real.connection.execute(
+            "select state, id from items where parent is null"
+        ).fetchall()
         ((state, item),) = found
-        seen.append(json.loads(output_of(world.reads.item(int(item))["output"], world.store)) if state == "completed" else state)
+        seen.append(
+            json.loads(output_of(world.reads.item(int(item))["output"], world.store))
+            if state == "completed"
+            else state
+        )
 
     world.judge = judge
     world.run()
@@ -65,9 +100,14 @@ def test_a_durable_run_under_faults_equals_plain_python(one: Pipeline[int, int],
 
 @settings(ANY, max_examples=8)
 @given(st.lists(PIPELINES, min_size=3, max_size=3), st.integers(0, 12))
-def test_both_ledgers_agree_with_plain_python(server: LocalPostgres, tmp_path_factory: pytest.TempPathFactory, some: list[Any], payload: int) -> None:
+def test_both_ledgers_agree_with_plain_python(
+    server: LocalPostgres, tmp_path_factory: pytest.TempPathFactory, some: list[Any], payload: int
+) -> None:
     home: Path = tmp_path_factory.mktemp("property")
-    for app in (App(home=home / "sqlite", ledger="", workers=1), App(home=home / "postgres", ledger=server.new_database(), workers=1)):
+    for app in (
+        App(home=home / "sqlite", ledger="", workers=1),
+        App(home=home / "postgres", ledger=server.new_database(), workers=1),
+    ):
         app.run(some, [(one, payload) for one in some])
         for _ in range(200):
             if not _answer(app):
@@ -77,7 +117,11 @@ def test_both_ledgers_agree_with_plain_python(server: LocalPostgres, tmp_path_fa
         assert reads.audit(0)["balanced"], reads.audit(0)
         for one in some:
             item = reads.item(next(reads_id(reads, one.name)))
-            found = json.loads(output_of(item["output"], app.store())) if item["state"] == "completed" else item["state"]
+            found = (
+                json.loads(output_of(item["output"], app.store()))
+                if item["state"] == "completed"
+                else item["state"]
+            )
             assert found == plainly(one, payload), (app.settings.ledger_name, item["timeline"])
         reads.close()
 
@@ -93,7 +137,10 @@ def _answer(app: App) -> bool:
     reads = app.reads()
     reviews = reads.reviews(None, "open", 1000)
     waits = reads._query(
-        "select distinct key from " + ("" if app.settings.ledger_path else "holdfast.") + "waits where kind = 'event' and state = 'open'", ()
+        "select distinct key from "
+        + ("" if app.settings.ledger_path else "holdfast.")
+        + "waits where kind = 'event' and state = 'open'",
+        (),
     )
     reads.close()
     for review in reviews:

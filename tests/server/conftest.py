@@ -47,7 +47,9 @@ class Served:
         return found
 
 
-def start(home: Path, local: Person | None, pipelines: list[Pipeline[Any, Any]], run: bool = True) -> Iterator[Served]:
+def start(
+    home: Path, local: Person | None, pipelines: list[Pipeline[Any, Any]], run: bool = True
+) -> Iterator[Served]:
     """A server; with ``run``, a runner in the same process."""
     app = App(home=home, workers=1)
     app.open_ledger().close()
@@ -75,7 +77,8 @@ def start(home: Path, local: Person | None, pipelines: list[Pipeline[Any, Any]],
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Everybody needs a token; the claims of :mod:`tests.server_samples` are there, some of them dead, and a review waits."""
+    """Everybody needs a token; the claims of :mod:`tests.server_samples` are there, some of them
+    dead, and a review waits."""
     for one in start(tmp_path_factory.mktemp("served"), None, [claims, approvals]):
         list(one.app.submit(claims, [Claim(f"claim-{n}", n) for n in range(12)]))
         list(one.app.submit(approvals, [Claim("approval-1", 1), Claim("approval-2", 2)]))
@@ -107,4 +110,8 @@ def routes() -> list[tuple[str, str, str]]:
     guard = application(App(), [], hosts=LOCAL)
     server: Any = guard._app
     server.state.holdfast.watcher.stop()
-    return [(sorted(one.methods or ())[-1], one.path, right_of(one)) for one in server.routes if isinstance(one, APIRoute)]
+    return [
+        (sorted(one.methods or ())[-1], one.path, right_of(one))
+        for one in server.routes
+        if isinstance(one, APIRoute)
+    ]

@@ -18,23 +18,47 @@ ROUTES = routes()
 
 
 def test_every_route_says_what_it_needs() -> None:
-    assert {right for _, _, right in ROUTES} == {"view", "operate", "submit", "review", "admin", ANYBODY}
-    assert sorted(path for _, path, right in ROUTES if right == ANYBODY) == ["/healthz", "/sign-in", "/sign-in", "/webhooks/{event}"]
+    assert {right for _, _, right in ROUTES} == {
+        "view",
+        "operate",
+        "submit",
+        "review",
+        "admin",
+        ANYBODY,
+    }
+    assert sorted(path for _, path, right in ROUTES if right == ANYBODY) == [
+        "/healthz",
+        "/sign-in",
+        "/sign-in",
+        "/webhooks/{event}",
+    ]
 
 
 @pytest.mark.parametrize(("method", "path", "right"), ROUTES, ids=lambda value: str(value))
 def test_the_matrix(served: Served, method: str, path: str, right: str) -> None:
     if path == "/api/v1/stream":
         pytest.skip("it does not end; tested below")
-    concrete = re.sub(r"\{(\w+)\}", lambda found: {"name": "nothing", "item": "0" * 13, "digest": "0" * 64}.get(found[1], "999999"), path)
+    concrete = re.sub(
+        r"\{(\w+)\}",
+        lambda found: {"name": "nothing", "item": "0" * 13, "digest": "0" * 64}.get(
+            found[1], "999999"
+        ),
+        path,
+    )
     for role in (None, *ROLES):
         client = served.client(role)
         answer = client.request(method, concrete, json={} if method == "POST" else None)
         allowed = right == ANYBODY or (role is not None and right in ROLES[role])
         if allowed:
-            assert answer.status_code not in (401, 403) or path.startswith(("/webhooks", "/sign-in")), (role, answer.text)
+            assert answer.status_code not in (401, 403) or path.startswith(
+                ("/webhooks", "/sign-in")
+            ), (role, answer.text)
         else:
-            assert answer.status_code == (401 if role is None else 403), (role, answer.status_code, answer.text)
+            assert answer.status_code == (401 if role is None else 403), (
+                role,
+                answer.status_code,
+                answer.text,
+            )
             assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -84,11 +108,31 @@ def test_a_page_of_another_site_can_do_nothing(local: Served) -> None:
     assert client.cookies, "a browser on this machine has a session"
     form = {"verb": "pause", "pipeline": "claims", "csrf": csrf[1], "back": "/"}
     assert client.post("/do/pipeline", data={**form, "csrf": "wrong"}).status_code == 403
-    assert client.post("/do/pipeline", data=form, headers={"origin": "http://evil.example"}).status_code == 403
-    assert client.post("/do/pipeline", data=form, headers={"sec-fetch-site": "cross-site"}).status_code == 403
-    assert httpx.post(f"{local.address}api/v1/pipelines/claims/pause", json={}, headers={"origin": "http://evil.example"}).status_code == 403
+    assert (
+        client.post(
+            "/do/pipeline", data=form, headers={"origin": "http://evil.example"}
+        ).status_code
+        == 403
+    )
+    assert (
+        client.post("/do/pipeline", data=form, headers={"sec-fetch-site": "cross-site"}).status_code
+        == 403
+    )
+    assert (
+        httpx.post(
+            f"{local.address}api/v1/pipelines/claims/pause",
+            json={},
+            headers={"origin": "http://evil.example"},
+        ).status_code
+        == 403
+    )
     assert local.app.reads().pauses() == []
-    assert client.post("/do/pipeline", data=form, headers={"origin": local.address.rstrip("/")}).status_code == 303
+    assert (
+        client.post(
+            "/do/pipeline", data=form, headers={"origin": local.address.rstrip("/")}
+        ).status_code
+        == 303
+    )
     assert [one["who"] for one in local.app.reads().pauses()] == ["me"]
 
 
@@ -97,7 +141,10 @@ def test_the_way_back_leads_nowhere_else(local: Served) -> None:
     csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)
     assert csrf is not None
     for back in ("https://evil.example/", "//evil.example", "/\\\\evil.example"):
-        answer = client.post("/do/pipeline", data={"verb": "resume", "pipeline": "claims", "csrf": csrf[1], "back": back})
+        answer = client.post(
+            "/do/pipeline",
+            data={"verb": "resume", "pipeline": "claims", "csrf": csrf[1], "back": back},
+        )
         assert answer.headers["location"].startswith("/?"), answer.headers
 
 
@@ -105,7 +152,12 @@ def test_signing_in_and_out_and_being_signed_out(served: Served) -> None:
     client = httpx.Client(base_url=served.address)
     assert client.get("/", headers={"accept": "text/html"}).headers["location"] == "/sign-in"
     assert client.post("/sign-in", data={"token": "hf_wrong"}).status_code == 401
-    assert client.post("/sign-in", data={"token": "hf_wrong"}, headers={"origin": "http://evil.example"}).status_code == 403
+    assert (
+        client.post(
+            "/sign-in", data={"token": "hf_wrong"}, headers={"origin": "http://evil.example"}
+        ).status_code
+        == 403
+    )
     tokens = Tokens(served.app.settings.tokens_path)
     text = tokens.add("browser", "viewer", served.app.clock.now_ms())
     answer = client.post("/sign-in", data={"token": text})
@@ -115,9 +167,13 @@ def test_signing_in_and_out_and_being_signed_out(served: Served) -> None:
     assert "samesite=strict" in cookie
     page = client.get("/").text
     assert "browser <small>viewer" in page
-    assert "Pause pipeline" not in client.get("/pipelines/claims").text, "a viewer is shown nothing to press"
+    assert "Pause pipeline" not in client.get("/pipelines/claims").text, (
+        "a viewer is shown nothing to press"
+    )
     tokens.revoke("browser")
-    assert client.get("/", headers={"accept": "text/html"}).status_code == 303, "a revoked token signs its browsers out"
+    assert client.get("/", headers={"accept": "text/html"}).status_code == 303, (
+        "a revoked token signs its browsers out"
+    )
 
 
 def test_tokens_expire_and_are_kept_as_digests(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A person's jobs in a real headless browser: find a failure and mend it, decide, pause, follow an alert; and what axe says of every page."""
+"""A person's jobs in a real headless browser: find a failure and mend it, decide, pause, follow an
+alert; and what axe says of every page."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ import pytest
 from holdfast.model.ids import parse
 from tests.server.conftest import Served
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -27,7 +33,9 @@ FLAGS = [
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium, or CHROMIUM=/path"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="needs a browser: apt-get install chromium, or CHROMIUM=/path"
+    ),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
 
@@ -44,38 +52,59 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, local: Served) -> Iterator[Any]:
-    """A page of the server; what goes wrong in it fails the test, and so does any request to elsewhere."""
+    """A page of the server; what goes wrong in it fails the test, and so does any request to
+    elsewhere."""
     context = browser.new_context(base_url=local.address, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: wrong.append(message.text) if message.type == "error" else None
+    )
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: wrong.append(f"asked for {request.url}") if not request.url.startswith(local.address) else None)
+    page.on(
+        "request",
+        lambda request: (
+            wrong.append(f"asked for {request.url}")
+            if not request.url.startswith(local.address)
+            else None
+        ),
+    )
     page.on("dialog", lambda dialog: dialog.accept())
     yield page
     context.close()
     assert wrong == []
 
 
-def test_why_did_it_fail_in_three_clicks_and_one_more_to_act(page: Any, local: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_did_it_fail_in_three_clicks_and_one_more_to_act(
+    page: Any, local: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page.goto("/")
     page.get_by_role("link", name="3 claims / read: transient").click()
     page.get_by_role("link", name="claim-11").click()
     assert "cannot be read" in page.locator(".failure").inner_text()
-    assert "<script>alert('claim-11')</script>" in page.locator(".failure").inner_text(), "hostile text is text"
+    assert "<script>alert('claim-11')</script>" in page.locator(".failure").inner_text(), (
+        "hostile text is text"
+    )
     page.locator(".failure summary").click()
     assert "ValueError" in page.locator(".failure pre").inner_text()
     (tmp_path / "mended").touch()
     monkeypatch.setenv("HOLDFAST_TEST_MENDED", str(tmp_path / "mended"))
     page.get_by_role("button", name="Redrive").click()
     page.get_by_text("Operation 1: 1 changed").wait_for()
-    local.until(lambda: local.app.reads().item(local.app.reads().item_by_key("claim-11") or 0)["state"] == "completed")
+    local.until(
+        lambda: (
+            local.app.reads().item(local.app.reads().item_by_key("claim-11") or 0)["state"]
+            == "completed"
+        )
+    )
     page.reload()
     assert page.locator("h1 .state").inner_text() == "completed"
     assert page.locator("table.values").count() >= 1, "its output is a table"
 
 
-def test_a_group_is_sent_back_at_once(page: Any, local: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_is_sent_back_at_once(
+    page: Any, local: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mended").touch()
     monkeypatch.setenv("HOLDFAST_TEST_MENDED", str(tmp_path / "mended"))
     page.goto("/dead")
@@ -92,12 +121,18 @@ def test_inputs_are_edited_and_sent_back(page: Any, local: Served) -> None:
     key = reads.letter(1)["key"]
     page.goto("/dead/1")
     inputs = page.get_by_label("Inputs of the step")
-    assert json.loads(inputs.input_value()) == [{"id": key, "number": int(key.split("-")[1])}], "what it was given is there to be edited"
+    assert json.loads(inputs.input_value()) == [{"id": key, "number": int(key.split("-")[1])}], (
+        "what it was given is there to be edited"
+    )
     page.get_by_role("button", name="Redrive").click()
     page.get_by_text("Operation 1: 1 changed").wait_for()
 
     def again() -> list[int]:
-        return [one["letter"] for one in reads.letters(None, "open", 9) if one["key"] == key and one["letter"] != 1]
+        return [
+            one["letter"]
+            for one in reads.letters(None, "open", 9)
+            if one["key"] == key and one["letter"] != 1
+        ]
 
     (letter,) = local.until(again)
     assert reads.claimed(parse(reads.letter(1)["item"])).edits == {}, "as it was shown is no edit"
@@ -178,15 +213,34 @@ def test_every_page_can_be_used_by_everybody(browser: Any, local: Served, scheme
     local.until(lambda: local.app.reads().alerts(False, 9), 40)
     item = local.client().get("/api/v1/items?find=state:dead").json()["rows"][0]["item"]
     group = local.client().get("/api/v1/dead-letters/groups").json()["rows"][0]["group"]
-    context = browser.new_context(base_url=local.address, color_scheme=scheme, bypass_csp=True)  # axe is put into the page from here
+    # axe is put into the page from here
+    context = browser.new_context(base_url=local.address, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     serious = []
-    for path in ["/", "/pipelines/claims", "/items", f"/items/{item}", "/dead", f"/dead?group={group}", "/dead/1", "/reviews", "/reviews/1",
-                 "/alerts", "/audit?prove=true", "/runbooks", "/runbooks/dead-letters?subject=claims", "/nothing"]:  # fmt: skip
+    for path in [
+        "/",
+        "/pipelines/claims",
+        "/items",
+        f"/items/{item}",
+        "/dead",
+        f"/dead?group={group}",
+        "/dead/1",
+        "/reviews",
+        "/reviews/1",
+        "/alerts",
+        "/audit?prove=true",
+        "/runbooks",
+        "/runbooks/dead-letters?subject=claims",
+        "/nothing",
+    ]:
         page.goto(path)
         page.wait_for_timeout(400)
         answer = Axe().run(page).response
         assert len(answer["passes"]) > 10, "it has looked"
-        serious += [(path, one["id"], one["nodes"][0]["html"][:120]) for one in answer["violations"] if one["impact"] in ("serious", "critical")]
+        serious += [
+            (path, one["id"], one["nodes"][0]["html"][:120])
+            for one in answer["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
     context.close()
     assert serious == []

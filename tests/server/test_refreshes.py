@@ -1,4 +1,5 @@
-"""What is answered from memory: for the same role alone, never with another session's token, and old as soon as somebody acts."""
+"""What is answered from memory: for the same role alone, never with another session's token, and
+old as soon as somebody acts."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ def token_of(page: str) -> str:
 
 def test_everybody_gets_the_token_of_their_own_session(local: Served) -> None:
     browsers = [httpx.Client(base_url=local.address) for _ in range(3)]
-    own = [re.search(r'name="csrf" content="([^"]+)"', browser.get("/pipelines/claims").text) for browser in browsers]
+    own = [
+        re.search(r'name="csrf" content="([^"]+)"', browser.get("/pipelines/claims").text)
+        for browser in browsers
+    ]
     pages = [browser.get("/pipelines/claims", headers=AGAIN).text for browser in browsers]
     assert [token_of(page) for page in pages] == [found[1] for found in own if found]
     assert len({token_of(page) for page in pages}) == 3
@@ -38,7 +42,9 @@ def test_a_viewer_is_not_shown_what_an_admin_is(served: Served) -> None:
     for role in ("admin", "viewer", "admin", "viewer"):
         browser = httpx.Client(base_url=served.address)
         name = f"{role}-{time.monotonic_ns()}"
-        browser.post("/sign-in", data={"token": Tokens(served.app.settings.tokens_path).add(name, role, 0)})
+        browser.post(
+            "/sign-in", data={"token": Tokens(served.app.settings.tokens_path).add(name, role, 0)}
+        )
         browser.get("/pipelines/claims")
         pages[role] = browser.get("/pipelines/claims", headers=AGAIN).text
     assert "Pause pipeline" in pages["admin"]
@@ -53,8 +59,13 @@ def test_what_somebody_does_is_shown_at_once(local: Served) -> None:
     browser = httpx.Client(base_url=local.address)
     browser.get("/")
     csrf = token_of(browser.get("/pipelines/claims", headers=AGAIN).text)
-    browser.post("/do/pipeline", data={"verb": "pause", "pipeline": "claims", "csrf": csrf, "back": "/pipelines/claims"})
-    assert "The pipeline is paused" in " ".join(browser.get("/pipelines/claims", headers=AGAIN).text.split())
+    browser.post(
+        "/do/pipeline",
+        data={"verb": "pause", "pipeline": "claims", "csrf": csrf, "back": "/pipelines/claims"},
+    )
+    assert "The pipeline is paused" in " ".join(
+        browser.get("/pipelines/claims", headers=AGAIN).text.split()
+    )
 
 
 def test_old_parts_are_made_anew_behind_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:

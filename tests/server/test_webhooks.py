@@ -26,10 +26,23 @@ def hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     yield from start(tmp_path / "home", None, [received])
 
 
-def send(served: Served, data: object, name: str = "msg-1", skew: int = 0, secret: str = SECRET, event: str = "claim.received") -> httpx.Response:
+def send(
+    served: Served,
+    data: object,
+    name: str = "msg-1",
+    skew: int = 0,
+    secret: str = SECRET,
+    event: str = "claim.received",
+) -> httpx.Response:
     body, at = json.dumps(data).encode(), str(served.app.clock.now_ms() // 1000 + skew)
-    signature = base64.b64encode(hmac.new(base64.b64decode(secret), f"{name}.{at}.".encode() + body, hashlib.sha256).digest()).decode()
-    headers = {"webhook-id": name, "webhook-timestamp": at, "webhook-signature": f"v1,{signature} v1,AAAA"}
+    signature = base64.b64encode(
+        hmac.new(base64.b64decode(secret), f"{name}.{at}.".encode() + body, hashlib.sha256).digest()
+    ).decode()
+    headers = {
+        "webhook-id": name,
+        "webhook-timestamp": at,
+        "webhook-signature": f"v1,{signature} v1,AAAA",
+    }
     return httpx.post(f"{served.address}webhooks/{event}", content=body, headers=headers)
 
 
@@ -38,7 +51,9 @@ def test_a_signed_message_is_an_item_once(hooked: Served) -> None:
     assert (first.status_code, first.json(), again.json()) == (202, {"new": True}, {"new": False})
     hooked.until(lambda: hooked.app.reads().items("received", "completed", 9))
     assert len(hooked.app.reads().items(None, None, 9)) == 1
-    assert len(hooked.app.reads().events("claim.received", None, 9)) == 1, "it was durable before the answer"
+    assert len(hooked.app.reads().events("claim.received", None, 9)) == 1, (
+        "it was durable before the answer"
+    )
 
 
 def test_anything_else_is_refused(hooked: Served) -> None:

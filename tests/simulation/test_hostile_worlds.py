@@ -46,7 +46,9 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def finds(rule: str, *injections: str, seeds: int = 60, runners: int = 1, steady: bool | None = None) -> bool:
+def finds(
+    rule: str, *injections: str, seeds: int = 60, runners: int = 1, steady: bool | None = None
+) -> bool:
     """Whether one of some seeds finds a violation that is named so."""
     for seed in range(seeds):
         try:
@@ -57,7 +59,7 @@ def finds(rule: str, *injections: str, seeds: int = 60, runners: int = 1, steady
     return False
 
 
-# -- seeds -----------------------------------------------------------------------------------------
+# -- seeds ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -85,7 +87,7 @@ def test_seeds_of_everything_hold(seed: int) -> None:
     simulate_hostile(seed, 1 + 2 * (seed % 2))
 
 
-# -- what an engine that contains nothing is found by, kind by kind --------------------------------
+# -- what an engine that contains nothing is found by, kind by kind ------------------------------
 
 
 @uncontained
@@ -108,7 +110,7 @@ def test_it_finds_what_is_not_borne(injections: tuple[str, ...], rule: str) -> N
     assert finds(rule, *injections)
 
 
-# -- planted faults --------------------------------------------------------------------------------
+# -- planted faults ------------------------------------------------------------------------------
 
 
 def test_it_finds_a_clock_that_stands_still_after_a_jump(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +164,9 @@ def test_it_finds_a_body_that_runs_again_though_it_succeeded(
 
     original = FaultyExecutor._end
 
-    def end(self: Any, outcomes: Any) -> None:  # its result cannot be stored: it fails, and does not count
+    def end(
+        self: Any, outcomes: Any
+    ) -> None:  # its result cannot be stored: it fails, and does not count
         for one in outcomes:
             if one.failure is None and self._rng.random() < 0.1:
                 one.output, one.failure, one.charged = (
@@ -182,7 +186,9 @@ def test_it_finds_an_item_that_dies_without_being_counted(monkeypatch: pytest.Mo
 
     original = FaultyExecutor._outcomes
 
-    def outcomes(self: Any, step: Any, invocations: Any) -> Any:  # as a step that calls sys.exit() did
+    def outcomes(
+        self: Any, step: Any, invocations: Any
+    ) -> Any:  # as a step that calls sys.exit() did
         made = original(self, step, invocations)
         for one in made:
             if step.name == "doubled" and one.invocation.item == self.world.strikes.victim:
@@ -197,7 +203,7 @@ def test_it_finds_an_item_that_dies_without_being_counted(monkeypatch: pytest.Mo
     assert finds("I10 progress", "store")
 
 
-# -- what injects ----------------------------------------------------------------------------------
+# -- what injects --------------------------------------------------------------------------------
 
 
 def _strikes(most: int = 5) -> Strikes:

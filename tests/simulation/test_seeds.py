@@ -1,4 +1,5 @@
-"""The simulator: some seeds hold, the same seed replays, and planted bugs are found. CI runs a thousand more."""
+"""The simulator: some seeds hold, the same seed replays, and planted bugs are found. CI runs a
+thousand more."""
 
 from __future__ import annotations
 
@@ -123,23 +124,34 @@ def _found_among_three(seeds: int = 150) -> str:
     return ""
 
 
-def test_it_finds_an_item_that_is_taken_from_a_living_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_finds_an_item_that_is_taken_from_a_living_runner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def orphans(self: SharedLedger, incarnation: int, versions: list[int], limit: int) -> list[int]:
-        rows = self.connection.execute("select id from items where state = 'running' and due <> ? limit ?", (incarnation, limit))
+        rows = self.connection.execute(
+            "select id from items where state = 'running' and due <> ? limit ?",
+            (incarnation, limit),
+        )
         return [row[0] for row in rows]
 
     monkeypatch.setattr(SharedLedger, "_orphans", orphans)
     assert "I5 two owners" in _found_among_three()
 
 
-def test_it_finds_writes_of_a_runner_that_slept_past_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_finds_writes_of_a_runner_that_slept_past_its_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     original = Group.take
 
     def take(group: Any, transitions: Any, fences: Any) -> list[bool]:
-        return original(group, transitions, [(one.item, one.fence, 1, one.at) for one in transitions])
+        return original(
+            group, transitions, [(one.item, one.fence, 1, one.at) for one in transitions]
+        )
 
     monkeypatch.setattr(Group, "take", take)
-    monkeypatch.setitem(sqlite_commit.SQL, "note_command", "update incarnations set command = ? where id = ?")
+    monkeypatch.setitem(
+        sqlite_commit.SQL, "note_command", "update incarnations set command = ? where id = ?"
+    )
     assert re.match(r"InvariantBroken: (I6 fencing|I1 conservation)", _found_among_three())
 
 
@@ -180,8 +192,14 @@ def test_a_long_each_goes_on_from_its_kept_stretches(seed: int, runners: int) ->
         world.later(at, world._kill)
     found: list[Any] = []
     world.judge = lambda: found.extend(
-        [world.real.connection.execute(f"select {what}").fetchone() for what in ("output from tasks where node = 4", "count(*) from each_parts")]
+        [
+            world.real.connection.execute(f"select {what}").fetchone()
+            for what in ("output from tasks where node = 4", "count(*) from each_parts")
+        ]
     )
     result = world.run(limit=400_000)
     assert result.kills >= 2
-    assert [json.loads(found[0][0]), found[1][0]] == [sum(n for n in range(2_500) if n % 500 != 7), 3]
+    assert [json.loads(found[0][0]), found[1][0]] == [
+        sum(n for n in range(2_500) if n % 500 != 7),
+        3,
+    ]

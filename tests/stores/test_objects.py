@@ -1,4 +1,5 @@
-"""Artifacts on object storage, against a real local server that speaks S3, and on the library's own local backend."""
+"""Artifacts on object storage, against a real local server that speaks S3, and on the library's own
+local backend."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def test_large_values_and_elements_of_lists(place: str) -> None:
     listing = store.keep(elements, as_list=True)
     assert isinstance(listing, Listing)
     assert (listing.count, len(listing.chunks)) == (3000, 3)
-    assert [store.fetch(listing.locate(n)) for n in (0, 1, 2999)] == [encode({"n": n, "text": "y" * 100}) for n in (0, 1, 2999)]
+    assert [store.fetch(listing.locate(n)) for n in (0, 1, 2999)] == [
+        encode({"n": n, "text": "y" * 100}) for n in (0, 1, 2999)
+    ]
     assert store.fetch(listing) == elements
 
 
@@ -50,10 +53,16 @@ def test_a_pipeline_keeps_its_large_values_there(place: str, postgres: str, tmp_
     assert not (tmp_path / "home" / "artifacts").exists()
 
 
-def test_an_address_that_cannot_be_read_and_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_cannot_be_read_and_a_server_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(InputError, match="s3://BUCKET/PREFIX"):
         open_store("nonsense://x")
-    for name, value in (("AWS_ENDPOINT", "http://127.0.0.1:1"), ("AWS_ALLOW_HTTP", "true"), ("AWS_REGION", "x")):
+    for name, value in (
+        ("AWS_ENDPOINT", "http://127.0.0.1:1"),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "x"),
+    ):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")

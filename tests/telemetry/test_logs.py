@@ -24,10 +24,21 @@ def test_logs_name_the_attempt_and_hide_secrets(pipeline: str, tmp_path: Path) -
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "upstream-key").write_text(SECRET + "\n")
     environment = {
-        **os.environ, "HOLDFAST_HOME": str(tmp_path / "home"), "HOLDFAST_SECRETS": str(tmp_path / "secrets"), "HOLDFAST_LOG": "json",
+        **os.environ,
+        "HOLDFAST_HOME": str(tmp_path / "home"),
+        "HOLDFAST_SECRETS": str(tmp_path / "secrets"),
+        "HOLDFAST_LOG": "json",
         "HOLDFAST_WORKERS": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "holdfast", "run", f"tests.telemetry_samples:{pipeline}", '{"id": "a", "number": 1}', "--json"]
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "holdfast",
+        "run",
+        f"tests.telemetry_samples:{pipeline}",
+        '{"id": "a", "number": 1}',
+        "--json",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     (line,) = [one for one in lines if one["logger"] == "shop"]
@@ -41,7 +52,9 @@ def test_logs_name_the_attempt_and_hide_secrets(pipeline: str, tmp_path: Path) -
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_secrets_are_named_and_read_where_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_named_and_read_where_they_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HOLDFAST_SECRETS", raising=False)
     with pytest.raises(NotFoundError, match="HOLDFAST_SECRETS names"):
         secret("nothing")

@@ -1,4 +1,5 @@
-"""Traces by OTLP, to a receiver of our own: one trace an item, spans below each other, and no item minds when nobody is there."""
+"""Traces by OTLP, to a receiver of our own: one trace an item, spans below each other, and no item
+minds when nobody is there."""
 
 from __future__ import annotations
 
@@ -24,7 +25,12 @@ class Collector(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = ExportTraceServiceRequest()
         request.ParseFromString(self._body())
-        Collector.spans += [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+        Collector.spans += [
+            span
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
         self.send_response(200)
         self.end_headers()
 
@@ -67,7 +73,10 @@ def test_one_trace_an_item_a_span_an_attempt(collector: str, tmp_path: Path) -> 
     assert {span.parent_span_id for span in tries} == {task.span_id}
     (root,) = [span for span in own if not span.parent_span_id]
     assert task.parent_span_id == root.span_id
-    assert all(root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano for span in own)
+    assert all(
+        root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
+        for span in own
+    )
     labels = {label.key: label.value.string_value for label in tries[0].attributes}
     assert labels["holdfast.error_class"] == "transient"
     assert "no such order" in tries[0].status.message
@@ -85,7 +94,9 @@ def test_a_child_is_in_the_trace_of_its_parent_and_linked(collector: str, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_backend_that_is_away_harms_no_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_is_away_harms_no_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("holdfast.telemetry.otlp.TIMEOUT_S", 1)
     app = App(home=tmp_path, workers=1, otlp="http://127.0.0.1:9/v1/traces")
     with tracing(app) as traced:

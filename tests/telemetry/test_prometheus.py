@@ -1,4 +1,5 @@
-"""Metrics as Prometheus reads them: checked by its own tool, equal to an independent count, growing only."""
+"""Metrics as Prometheus reads them: checked by its own tool, equal to an independent count, growing
+only."""
 
 from __future__ import annotations
 
@@ -20,7 +21,11 @@ PROMTOOL = shutil.which("promtool")
 
 
 def values(text: str) -> dict[str, float]:
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line and not line.startswith("#")}
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line and not line.startswith("#")
+    }
 
 
 def test_counters_are_what_happened_and_go_on_in_another_process(run: Patterns, app: App) -> None:
@@ -36,7 +41,10 @@ def test_counters_are_what_happened_and_go_on_in_another_process(run: Patterns, 
     run(ordered, Order("more", 1))
     second = values(exposition(app.reads(), totals, app.clock).decode())
     fresh = values(exposition(app.reads(), Totals(), app.clock).decode())
-    assert second == {**fresh, **{name: value for name, value in second.items() if "age_seconds" in name}}, "whoever is asked says the same"
+    assert second == {
+        **fresh,
+        **{name: value for name, value in second.items() if "age_seconds" in name},
+    }, "whoever is asked says the same"
     counters = [name for name in first if re.search(r"_(total|count|bucket|sum)($|{)", name)]
     assert all(second[name] >= first[name] for name in counters)
     assert not any("o1" in name for name in second), "no item is a label"
@@ -46,15 +54,26 @@ def test_counters_are_what_happened_and_go_on_in_another_process(run: Patterns, 
 def test_promtool_finds_nothing_wrong(run: Patterns, app: App) -> None:
     run(ordered, Order("a", 1), Order("b", 3))
     text = exposition(app.reads(), Totals(), app.clock)
-    done = subprocess.run([PROMTOOL or "", "check", "metrics"], input=text, capture_output=True, check=False)
+    done = subprocess.run(
+        [PROMTOOL or "", "check", "metrics"], input=text, capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_dashboards_ask_only_for_what_there_is(run: Patterns, app: App, tmp_path: Path) -> None:
     run(ordered, Order("a", 1), Order("b", 3))
-    there = set(re.findall(r"^# TYPE (\w+) ", exposition(app.reads(), Totals(), app.clock).decode(), re.MULTILINE))
+    there = set(
+        re.findall(
+            r"^# TYPE (\w+) ", exposition(app.reads(), Totals(), app.clock).decode(), re.MULTILINE
+        )
+    )
     drawn = dashboard(ordered)
-    asked = {name for panel in drawn["panels"] for target in panel["targets"] for name in re.findall(r"holdfast_\w+", target["expr"])}
+    asked = {
+        name
+        for panel in drawn["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"holdfast_\w+", target["expr"])
+    }
     asked |= set(re.findall(r"holdfast_\w+", rules(ordered)))
     assert len(asked) >= 10
     assert {re.sub(r"_bucket$", "", name) for name in asked} <= there
@@ -71,7 +90,9 @@ def test_promtool_takes_the_rules_and_they_fire(tmp_path: Path) -> None:
         "tests": [
             {
                 "interval": "1m",
-                "input_series": [{"series": 'holdfast_dead_letters{pipeline="ordered"}', "values": "0x5 5000x20"}],
+                "input_series": [
+                    {"series": 'holdfast_dead_letters{pipeline="ordered"}', "values": "0x5 5000x20"}
+                ],
                 "alert_rule_test": [
                     {"eval_time": "4m", "alertname": "HoldfastDeadLetters", "exp_alerts": []},
                     {
@@ -93,5 +114,7 @@ def test_promtool_takes_the_rules_and_they_fire(tmp_path: Path) -> None:
     }
     (tmp_path / "trial.yml").write_text(json.dumps(trial))
     for command in (["check", "rules", "ordered.rules.yml"], ["test", "rules", "trial.yml"]):
-        done = subprocess.run([PROMTOOL or "", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [PROMTOOL or "", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -23,24 +23,38 @@ def test_gpu_time_is_counted_for_what_is_held(run: Patterns, app: App) -> None:
     run(accelerated, *[Order(f"o{n}", n) for n in (1, 2, 3, 6)])
     reads = app.reads()
     rows = {row["step"]: row for row in step_table(reads, "accelerated", ALWAYS)}
-    assert 0.5 * 0.2 * 0.95 <= rows["Embedding"]["gpu_s"] <= 0.55 * rows["Embedding"]["busy_s"], "elements of a call share its time"
+    assert 0.5 * 0.2 * 0.95 <= rows["Embedding"]["gpu_s"] <= 0.55 * rows["Embedding"]["busy_s"], (
+        "elements of a call share its time"
+    )
     assert rows["trained"]["gpu_s"] == pytest.approx(2 * rows["trained"]["busy_s"], rel=0.05)
-    assert rows["trained"]["gpu_s"] >= (3 * 2 * 0.1 + 2 * 2 * 0.3) * 0.95, "two attempts were killed"
+    assert rows["trained"]["gpu_s"] >= (3 * 2 * 0.1 + 2 * 2 * 0.3) * 0.95, (
+        "two attempts were killed"
+    )
     assert rows["numbered"]["gpu_s"] == 0
     prices = Prices(gpu_hour=3600.0)
     table = {row["step"]: row for row in cost_table(reads, prices, ALWAYS)}
     assert table["trained"]["compute_usd"] == pytest.approx(rows["trained"]["gpu_s"])
     by_item = [item_cost(run.item(f"o{n}"), prices)["compute_usd"] for n in (1, 2, 3, 6)]
-    assert sum(by_item) == pytest.approx(sum(row["compute_usd"] for row in table.values()), abs=0.02)
+    assert sum(by_item) == pytest.approx(
+        sum(row["compute_usd"] for row in table.values()), abs=0.02
+    )
     assert max(by_item) == by_item[-1]
     assert reads.audit(0)["balanced"]
 
 
 def test_an_item_that_has_spent_its_budget_starts_nothing_more(run: Patterns, app: App) -> None:
     run(frugal, Order("a", 1), Order("b", 9))
-    steps = {key: [(one["step"], one["state"]) for one in run.item(key)["timeline"]] for key in "ab"}
-    assert steps["a"] == [("asked", "succeeded"), ("asked_again", "succeeded"), ("delivered", "dead")]
-    assert steps["b"] == [("asked", "failed"), ("asked", "failed"), ("asked", "dead")], "retries cost as well"
+    steps = {
+        key: [(one["step"], one["state"]) for one in run.item(key)["timeline"]] for key in "ab"
+    }
+    assert steps["a"] == [
+        ("asked", "succeeded"),
+        ("asked_again", "succeeded"),
+        ("delivered", "dead"),
+    ]
+    assert steps["b"] == [("asked", "failed"), ("asked", "failed"), ("asked", "dead")], (
+        "retries cost as well"
+    )
     (letter,) = run.item("a")["letters"]
     assert (letter["error_class"], letter["error"]) == ("budget", "BudgetExceeded")
     assert "the item has spent $0.8, its budget is $0.7" in letter["message"]
@@ -48,7 +62,9 @@ def test_an_item_that_has_spent_its_budget_starts_nothing_more(run: Patterns, ap
     run(frugal)
     assert run.state("a")[0] == "dead", "what was spent before counts"
     (letter,) = [one for one in run.item("a")["letters"] if one["state"] == "open"]
-    raised = Pipeline(frugal.fn, "1", frugal.key, None, "frugal", None, {}, budget=Budget(item_usd=2.0))
+    raised = Pipeline(
+        frugal.fn, "1", frugal.key, None, "frugal", None, {}, budget=Budget(item_usd=2.0)
+    )
     app.redrive([letter["letter"]])
     run(raised)
     assert run.output("a") == 1
@@ -60,14 +76,19 @@ def test_items_are_found_by_what_they_cost(run: Patterns, app: App) -> None:
     run(accelerated, Order("d", 1))
 
     def found(*words: str) -> list[str]:
-        return sorted(row["key"] for row in app.reads().search(parse_filter(list(words)), 99, app.clock.now_ms()))
+        return sorted(
+            row["key"]
+            for row in app.reads().search(parse_filter(list(words)), 99, app.clock.now_ms())
+        )
 
     assert found("dearer:0.5") == ["a", "b", "c"]
     assert found("dearer:$0.8") == ["a", "b", "c"], "attempts that failed as well"
     assert found("dearer:0.81") == []
     assert found("dearer:0.5", "pipeline:frugal", "state:dead") == ["a", "b"]
     assert found("dearer:0.5", "key:c*") == ["c"]
-    assert app.reads().count_found(parse_filter(["dearer:0.01"]), 99, app.clock.now_ms()) == 3, "a tenth of a GPU second is no cent"
+    assert app.reads().count_found(parse_filter(["dearer:0.01"]), 99, app.clock.now_ms()) == 3, (
+        "a tenth of a GPU second is no cent"
+    )
     (letter,) = run.item("a")["letters"]
     app.redrive([letter["letter"]])
     run(Pipeline(frugal.fn, "1", frugal.key, None, "frugal", None, {}, budget=Budget(item_usd=2.0)))
@@ -79,7 +100,9 @@ def test_a_budget_that_the_last_step_reaches_is_enough(run: Patterns) -> None:
     assert run.state("a")[0] == "completed"
 
 
-def test_a_pipeline_that_has_spent_its_day_is_paused_until_the_next(run: Patterns, app: App) -> None:
+def test_a_pipeline_that_has_spent_its_day_is_paused_until_the_next(
+    run: Patterns, app: App
+) -> None:
     run(daily, *[Order(f"o{n}", n) for n in range(4)])
     rules = {"daily": Rule(budget=daily.budget)}
     today = app.clock.now_ms() // DAY_MS * DAY_MS + DAY_MS // 2
@@ -87,7 +110,11 @@ def test_a_pipeline_that_has_spent_its_day_is_paused_until_the_next(run: Pattern
     def watch(at: int) -> list[str]:
         ledger = app.open_ledger()
         try:
-            return [f"{alert.kind} {alert.message}" for alert in ledger.health.watch(rules, [], at) if alert.kind == "budget"]
+            return [
+                f"{alert.kind} {alert.message}"
+                for alert in ledger.health.watch(rules, [], at)
+                if alert.kind == "budget"
+            ]
         finally:
             ledger.close()
 
@@ -130,10 +157,16 @@ def test_budgets_are_checked() -> None:
 def test_costs_by_a_field_of_the_payload(run: Patterns, app: App) -> None:
     run(billed, *[Order(f"o{n}", n % 2) for n in range(5)])
     prices = Prices(cpu_hour=3600.0, gpu_hour=3600.0, gb_month=1e9)
-    rows = {row["value"]: row for row in costs_by_field(app.reads(), prices, "billed", "number", ALWAYS)}
+    rows = {
+        row["value"]: row for row in costs_by_field(app.reads(), prices, "billed", "number", ALWAYS)
+    }
     assert {value: row["items"] for value, row in rows.items()} == {"0": 3, "1": 2}
     assert rows["1"]["api_usd"] == pytest.approx(2 * 0.4)
-    assert rows["0"]["total_usd"] == pytest.approx(sum(item_cost(run.item(f"o{n}"), prices)["total_usd"] for n in (0, 2, 4)))
+    assert rows["0"]["total_usd"] == pytest.approx(
+        sum(item_cost(run.item(f"o{n}"), prices)["total_usd"] for n in (0, 2, 4))
+    )
     assert rows["1"]["storage_usd"] > 200_000, "large results lie aside and count"
-    with pytest.raises(NotFoundError, match="no item of billed in this span has a searchable field 'customer'"):
+    with pytest.raises(
+        NotFoundError, match="no item of billed in this span has a searchable field 'customer'"
+    ):
         costs_by_field(app.reads(), prices, "billed", "customer", ALWAYS)

@@ -17,7 +17,7 @@ def _mypy(file: Path) -> set[int]:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--no-error-summary", "--output", "json", str(file)],
         cwd=ROOT, env={"MYPYPATH": "src", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    )
     found = [json.loads(line) for line in done.stdout.splitlines()]
     return {one["line"] for one in found if one["severity"] == "error" and Path(one["file"]).name == file.name}
 
@@ -36,6 +36,7 @@ def test_accepted(check: object) -> None:
 @pytest.mark.parametrize("check", [_mypy, _pyright])
 def test_rejected(check: object) -> None:
     file = HERE / "rejected" / "user_code.py"
-    wanted = {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith("# rejected")}
+    wanted = {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith("# "
+                                                                                                      "rejected")}
     assert callable(check)
     assert check(file) == wanted

@@ -1,4 +1,5 @@
-"""Which broker a setting names. The library that speaks to brokers is an extra, so it is imported only when one is named."""
+"""Which broker a setting names. The library that speaks to brokers is an extra, so it is imported
+only when one is named."""
 
 from __future__ import annotations
 
@@ -25,4 +26,6 @@ def open_bus(settings: Settings) -> Bus | None:
         from holdfast.buses.nats import NatsBus
     except ImportError:
         raise InputError(f"a broker needs its library: {install('nats')}") from None
-    return NatsBus(settings.bus, f"holdfast-{hashlib.sha256(settings.ledger_name.encode()).hexdigest()[:16]}")
+    return NatsBus(
+        settings.bus, f"holdfast-{hashlib.sha256(settings.ledger_name.encode()).hexdigest()[:16]}"
+    )

@@ -1,8 +1,9 @@
 """The ``holdfast`` command: one file a command group.
 
-Exit codes: 0 done; 1 a check failed (``audit``, ``demo``, ``stuck``, ``doctor``, ``replay``); 2 refused, with one line that says
-what to do; 3 the ledger cannot serve (locked, unsafe, disk full); 4 something that was handed in was not accepted, all of it named;
-5 workers cannot start; 70 a bug in Holdfast; 130 stopped by Ctrl-C; 143 by SIGTERM before everything had ended.
+Exit codes: 0 done; 1 a check failed (``audit``, ``demo``, ``stuck``, ``doctor``, ``replay``); 2
+refused, with one line that says what to do; 3 the ledger cannot serve (locked, unsafe, disk full);
+4 something that was handed in was not accepted, all of it named; 5 workers cannot start; 70 a bug
+in Holdfast; 130 stopped by Ctrl-C; 143 by SIGTERM before everything had ended.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ VERSIONS = "Print the versions of Holdfast and what it runs on."
 app = typer.Typer(
     name="holdfast",
     help="Run AI pipelines without ever losing an item.",
-    epilog="Exit codes: 0 done, 1 a check failed, 2 refused, 3 the ledger cannot serve, 4 something was not accepted, 5 workers cannot start, "
+    epilog="Exit codes: 0 done, 1 a check failed, 2 refused, 3 the ledger cannot serve, 4 "
+    "something was not accepted, 5 workers cannot start, "
     "130 Ctrl-C, 143 SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
@@ -113,10 +115,16 @@ def print_versions(asked: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", help=VERSIONS, is_eager=True, callback=print_versions)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help=VERSIONS, is_eager=True, callback=print_versions)
+    ] = False,
     log_level: Annotated[
         Level | None,
-        typer.Option("--log-level", case_sensitive=False, help="What is logged to stderr at least; also HOLDFAST_LOG_LEVEL. By default warning."),
+        typer.Option(
+            "--log-level",
+            case_sensitive=False,
+            help="What is logged to stderr at least; also HOLDFAST_LOG_LEVEL. By default warning.",
+        ),
     ] = None,
 ) -> None:
     """Run AI pipelines without ever losing an item."""

@@ -1,4 +1,5 @@
-"""What becomes of what is handed in: everything that is not accepted is named as it happens, and counted at the end."""
+"""What becomes of what is handed in: everything that is not accepted is named as it happens, and
+counted at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Accepting:
 
     Args:
         target: MODULE:PIPELINE, for the commands that messages name.
-        arguments: what was given: of a file below one of these folders, messages say how it is given alone, under the same name.
+        arguments: what was given: of a file below one of these folders, messages say how it is
+            given alone, under the same name.
         keep: keep everything that was not accepted, for JSON; else only counts.
     """
 
@@ -61,7 +63,9 @@ class Accepting:
         if self._keep:
             (self.conflicts if receipt.status == "conflict" else self.refused).append(receipt)
         if self.not_accepted <= NAMED:
-            complain(f"not accepted: {one_line(receipt.source)}: {receipt.reason}{self._remedy(receipt)}")
+            complain(
+                f"not accepted: {one_line(receipt.source)}: {receipt.reason}{self._remedy(receipt)}"
+            )
 
     @property
     def not_accepted(self) -> int:
@@ -70,21 +74,37 @@ class Accepting:
 
     def told(self) -> str:
         """The counts, in brackets behind a line."""
-        names = {"new": "new", "same": "known", "revised": "revised", "conflict": "in conflict", "refused": "refused"}
-        shown = [f"{self.counts[status]} {name}" for status, name in names.items() if self.counts[status] or status in ("new", "same")]
+        names = {
+            "new": "new",
+            "same": "known",
+            "revised": "revised",
+            "conflict": "in conflict",
+            "refused": "refused",
+        }
+        shown = [
+            f"{self.counts[status]} {name}"
+            for status, name in names.items()
+            if self.counts[status] or status in ("new", "same")
+        ]
         return ", ".join(shown)
 
     def sum_up(self) -> None:
         """Say on stderr what was skipped, what was not accepted, and how to go on."""
         if self.skips:
-            shown = ", ".join(f"{number} × {reason}" for reason, number in sorted(self.skips.items()))
+            shown = ", ".join(
+                f"{number} × {reason}" for reason, number in sorted(self.skips.items())
+            )
             complain(f"skipped: {shown} (--json names each)")
         if self.not_accepted > NAMED:
-            complain(f"and {self.not_accepted - NAMED} more that were not accepted: `holdfast refused` lists all of them")
+            complain(
+                f"and {self.not_accepted - NAMED} more that were not accepted: `holdfast "
+                "refused` lists all of them"
+            )
         if self.not_accepted:
             accepted = self.counts["new"] + self.counts["same"] + self.counts["revised"]
             complain(
-                f"accepted {accepted}, not accepted {self.not_accepted} ({self.told()}). `holdfast refused` says why. Put them right and give "
+                f"accepted {accepted}, not accepted {self.not_accepted} ({self.told()}). "
+                "`holdfast refused` says why. Put them right and give "
                 f"the same command again: what was accepted is not taken twice"
             )
         elif not self.counts:
@@ -92,13 +112,17 @@ class Accepting:
 
     @contextmanager
     def broken_off(self) -> Iterator[None]:
-        """Whatever ends the command before all was read: say first how far it came, and how to go on."""
+        """Whatever ends the command before all was read: say first how far it came, and how to go
+        on."""
         try:
             yield
         except (HoldfastError, KeyboardInterrupt):
             if self.counts:
                 self.sum_up()
-                complain(f"stopped before everything was read ({self.told()}); the same command goes on from here")
+                complain(
+                    f"stopped before everything was read ({self.told()}); the same command "
+                    "goes on from here"
+                )
             raise
 
     def as_json(self) -> dict[str, Any]:
@@ -123,26 +147,44 @@ class Accepting:
             return ""
         item = show(receipt.item)
         kind, _, argument = receipt.source.partition(" ")
-        given = self._alone(receipt.source) if os.path.isabs(receipt.source) else argument if kind == "argument" and len(argument) <= 80 else ""
-        file = shlex.quote(given) if given.isprintable() and given else "FILE"  # what a terminal would not show cannot be copied from it
+        given = (
+            self._alone(receipt.source)
+            if os.path.isabs(receipt.source)
+            else argument
+            if kind == "argument" and len(argument) <= 80
+            else ""
+        )
+        # what a terminal would not show cannot be copied from it
+        file = shlex.quote(given) if given.isprintable() and given else "FILE"
         return (
             f". Compare: `holdfast items show {item}`. To run that item again with this input: "
-            f"`holdfast restart {item} --input {file} -m {self._target}`, or give the same command with --on-conflict revise"
+            f"`holdfast restart {item} --input {file} -m {self._target}`, or give the same "
+            "command with --on-conflict revise"
         )
 
     def _alone(self, source: str) -> str:
-        """A file that was found below a folder, as it is given alone: what is behind ``/./`` is its name."""
+        """A file that was found below a folder, as it is given alone: what is behind ``/./`` is its
+        name."""
         for root, name in (rooted(one) for one in self._arguments):
             if source == root or source.startswith(os.path.join(root, "")):
-                below = os.path.join(name, os.path.relpath(source, root)) if source != root else name
+                below = (
+                    os.path.join(name, os.path.relpath(source, root)) if source != root else name
+                )
                 return f"{source[: -len(below)]}./{below}" if "/" in below else source
         return source
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:
     """A receipt as JSON: ``item`` is null when there is none."""
-    found = {"status": receipt.status, "item": show(receipt.item) if receipt.item else None, "key": receipt.key, "state": receipt.state}
-    return found if receipt.accepted else {**found, "source": receipt.source, "reason": receipt.reason}
+    found = {
+        "status": receipt.status,
+        "item": show(receipt.item) if receipt.item else None,
+        "key": receipt.key,
+        "state": receipt.state,
+    }
+    return (
+        found if receipt.accepted else {**found, "source": receipt.source, "reason": receipt.reason}
+    )
 
 
 def skipped_json(one: Skipped) -> dict[str, str]:

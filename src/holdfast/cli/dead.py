@@ -13,7 +13,20 @@ from msgspec.structs import replace
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipeline
-from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, print_table, row_limit, safe, safe_lines, shorten, tell
+from holdfast.cli.output import (
+    Json,
+    Limit,
+    check_state,
+    moment,
+    print_json,
+    print_list,
+    print_table,
+    row_limit,
+    safe,
+    safe_lines,
+    shorten,
+    tell,
+)
 from holdfast.cli.targets import HELP, progress, say, sure
 from holdfast.errors import InputError, NotFoundError
 from holdfast.ledgers.reads import LedgerReads
@@ -21,9 +34,16 @@ from holdfast.model.ids import parse, show
 from holdfast.model.rows import COUNTED, Rows
 from holdfast.model.search import Filter, is_condition, parse_filter
 
-group = typer.Typer(help="Dead letters: list, group, show, redrive, discard.", invoke_without_command=True, rich_markup_mode=None)
+group = typer.Typer(
+    help="Dead letters: list, group, show, redrive, discard.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
-Chosen = Annotated[list[str] | None, typer.Argument(metavar="LETTER... | CONDITION...", help=f"Numbers of dead letters. {HELP}")]
+Chosen = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="LETTER... | CONDITION...", help=f"Numbers of dead letters. {HELP}"),
+]
 All = Annotated[bool, typer.Option("--all", help="All that are open (of --pipeline, if given).")]
 Only = Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline.")]
 
@@ -37,7 +57,9 @@ def register(app: typer.Typer) -> None:
 def list_letters(
     context: typer.Context,
     pipeline: Only = None,
-    state: Annotated[str, typer.Option("--state", help="open, redriven, discarded or all.")] = "open",
+    state: Annotated[
+        str, typer.Option("--state", help="open, redriven, discarded or all.")
+    ] = "open",
     limit: Limit = None,
     json: Json = False,
 ) -> None:
@@ -46,17 +68,23 @@ def list_letters(
         return
     wanted = check_state(state, ("open", "redriven", "discarded"))
     reads = App().reads()
-    rows = reads.letters(pipeline and reads.naming.pipeline(pipeline), wanted, row_limit(limit, json))
+    rows = reads.letters(
+        pipeline and reads.naming.pipeline(pipeline), wanted, row_limit(limit, json)
+    )
     _print_letters(rows, json, f"no {wanted + ' ' if wanted else ''}dead letters")
 
 
 @group.command("find")
 def find(
-    words: Annotated[list[str], typer.Argument(metavar="CONDITION... | LETTER...", help=HELP.partition("; or ")[2])],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="CONDITION... | LETTER...", help=HELP.partition("; or ")[2]),
+    ],
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Find open dead letters by conditions: `holdfast dead find step:ocr customer=ACME* older:2h`."""
+    """Find open dead letters by conditions:
+    `holdfast dead find step:ocr customer=ACME* older:2h`."""
     app = App()
     reads = app.reads()
     if any(is_condition(word) and not is_number(word) for word in words):
@@ -68,24 +96,59 @@ def find(
 
 def _print_letters(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:
     print_list(
-        rows, json,
-        ["letter", "item", "key", "step", "place", "class", "error", "message", "attempts", "at", "state"],
+        rows,
+        json,
         [
-            [row["letter"], row["item"], shorten(row["key"], 40), row["step"], row["place"], row["error_class"], row["error"],
-             shorten(row["message"], 80), row["attempts"], moment(row["at"]), row["state"]]
+            "letter",
+            "item",
+            "key",
+            "step",
+            "place",
+            "class",
+            "error",
+            "message",
+            "attempts",
+            "at",
+            "state",
+        ],
+        [
+            [
+                row["letter"],
+                row["item"],
+                shorten(row["key"], 40),
+                row["step"],
+                row["place"],
+                row["error_class"],
+                row["error"],
+                shorten(row["message"], 80),
+                row["attempts"],
+                moment(row["at"]),
+                row["state"],
+            ]
             for row in rows
         ],
         empty,
-    )  # fmt: skip
+    )
 
 
 @group.command("show")
 def show_letter(
-    word: Annotated[str, typer.Argument(metavar="LETTER", help="Its number; or the id or key of an item that has one.")],
-    target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Show what its step was given, too.")] = "",
+    word: Annotated[
+        str,
+        typer.Argument(
+            metavar="LETTER", help="Its number; or the id or key of an item that has one."
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--module", "-m", metavar="MODULE:PIPELINE", help="Show what its step was given, too."
+        ),
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Show one dead letter: step, element, payload, every attempt with its error and traceback, version, host, worker and cost."""
+    """Show one dead letter: step, element, payload, every attempt with its error and traceback,
+    version, host, worker and cost."""
     app = App()
     reads = app.reads()
     letter = letter_of(reads, word)
@@ -93,39 +156,82 @@ def show_letter(
     item = reads.item(parse(found["item"]))
     found["payload"], found["version"] = item["payload"], item["version"]
     if target:
-        found["inputs"] = app.inputs(load_pipeline(target), found["item"], found["step"], found["place"])
+        found["inputs"] = app.inputs(
+            load_pipeline(target), found["item"], found["step"], found["place"]
+        )
     if json:
         print_json(found)
         return
     place = f", element {found['place']}" if found["place"] else ""
     of = f"{found['pipeline']} version {safe(found['version'])}"
-    tell(f"dead letter {found['letter']} ({found['state']}) of item {found['item']}, key {safe(found['key'])}, {of}")
+    tell(
+        f"dead letter {found['letter']} ({found['state']}) of item {found['item']}, key "
+        f"{safe(found['key'])}, {of}"
+    )
     tell(f"payload: {safe(shorten(found['payload'], 500))}")
-    tell(f"step {found['step']}{place}, generation {found['generation']}, after {found['attempts']} attempts, at {moment(found['at'])}")
+    tell(
+        f"step {found['step']}{place}, generation {found['generation']}, after "
+        f"{found['attempts']} attempts, at {moment(found['at'])}"
+    )
     tell(f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}")
     if found["group"]:
-        tell(f"group {found['group']}: `holdfast dead groups`, `holdfast dead redrive group:{found['group']}`")
+        tell(
+            f"group {found['group']}: `holdfast dead groups`, `holdfast dead redrive "
+            f"group:{found['group']}`"
+        )
     spent = found["cost"]
     gpus = f", {spent['gpu_s']} of GPUs" if spent["gpu_s"] else ""
-    tell(f"cost so far: {spent['wall_s']} seconds, {spent['cpu_s']} of CPUs{gpus}, ${spent['usd']:g} in calls")
+    tell(
+        f"cost so far: {spent['wall_s']} seconds, {spent['cpu_s']} of CPUs{gpus}, "
+        f"${spent['usd']:g} in calls"
+    )
     if target:
         tell(f"inputs of the step: {safe(found['inputs'].decode('utf-8', 'replace'))}")
     if found["reason"]:
         tell(f"closed {moment(found['closed_at'])}: {safe(found['reason'])}")
     tell("")
     print_table(
-        ["attempt", "at", "seconds", "cpu_s", "class", "charged", "host", "worker", "body", "message"],
         [
-            [one["attempt"], moment(one["started_at"]), one["s"], one["cpu_s"], one.get("error_class"), one.get("charged"), one.get("host"),
-             one.get("worker"), (one.get("body") or "")[:12], shorten(one.get("message") or "", 80)]
-            for one in found["tries"] if one["state"] == "failed"
+            "attempt",
+            "at",
+            "seconds",
+            "cpu_s",
+            "class",
+            "charged",
+            "host",
+            "worker",
+            "body",
+            "message",
+        ],
+        [
+            [
+                one["attempt"],
+                moment(one["started_at"]),
+                one["s"],
+                one["cpu_s"],
+                one.get("error_class"),
+                one.get("charged"),
+                one.get("host"),
+                one.get("worker"),
+                (one.get("body") or "")[:12],
+                shorten(one.get("message") or "", 80),
+            ]
+            for one in found["tries"]
+            if one["state"] == "failed"
         ],
         "no attempt was made",
-    )  # fmt: skip
+    )
     if found["traceback"]:
         tell(f"\n{indent(safe_lines(found['traceback'].rstrip()), '  ')}")
-    there = f"{found['item']} {found['step']}{' --place ' + found['place'] if found['place'] else ''} -m MODULE:{found['pipeline']}"
-    tell(f"\n`holdfast replay {there}` runs it here with its exact input; `holdfast dead redrive {letter}` sends it back")
+    there = (
+        f"{found['item']} "
+        f"{found['step']}{' --place ' + found['place'] if found['place'] else ''} -m "
+        f"MODULE:{found['pipeline']}"
+    )
+    tell(
+        f"\n`holdfast replay {there}` runs it here with its exact input; `holdfast dead "
+        f"redrive {letter}` sends it back"
+    )
 
 
 @group.command("groups")
@@ -134,19 +240,42 @@ def groups(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Open dead letters grouped by cause: step, error, message without its particulars, and where it was raised."""
+    """Open dead letters grouped by cause: step, error, message without its particulars, and where
+    it was raised."""
     reads = App().reads()
     rows = reads.groups(pipeline and reads.naming.pipeline(pipeline), row_limit(limit, json))
     print_list(
-        rows, json,
-        ["group", "letters", "pipeline", "step", "class", "error", "message of the newest", "newest", "first", "last"],
+        rows,
+        json,
         [
-            [row["group"], row["letters"], row["pipeline"], row["step"], row["error_class"], row["error"], shorten(row["message"], 80),
-             row["letter"], moment(row["first_at"]), moment(row["last_at"])]
+            "group",
+            "letters",
+            "pipeline",
+            "step",
+            "class",
+            "error",
+            "message of the newest",
+            "newest",
+            "first",
+            "last",
+        ],
+        [
+            [
+                row["group"],
+                row["letters"],
+                row["pipeline"],
+                row["step"],
+                row["error_class"],
+                row["error"],
+                shorten(row["message"], 80),
+                row["letter"],
+                moment(row["first_at"]),
+                moment(row["last_at"]),
+            ]
             for row in rows
         ],
         "no open dead letters",
-    )  # fmt: skip
+    )
 
 
 @group.command("redrive")
@@ -155,35 +284,73 @@ def redrive(
     all: All = False,
     pipeline: Only = None,
     edit: Annotated[
-        Path | None, typer.Option("--edit", help="Of one letter: file with a JSON array, given to the step instead of its inputs, in order.")
+        Path | None,
+        typer.Option(
+            "--edit",
+            help="Of one letter: file with a JSON array, given to the step instead of its "
+            "inputs, in order.",
+        ),
     ] = None,
-    rate: Annotated[float | None, typer.Option("--rate", min=0.01, help="At most so many letters a second.")] = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Run the whole items again, not only what failed.")] = False,
-    to: Annotated[str, typer.Option("--to", metavar="MODULE:PIPELINE", help="Under this version; results of unchanged steps are kept.")] = "",
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.01, help="At most so many letters a second.")
+    ] = None,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Run the whole items again, not only what failed.")
+    ] = False,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="MODULE:PIPELINE",
+            help="Under this version; results of unchanged steps are kept.",
+        ),
+    ] = "",
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "",
-    who: Annotated[str, typer.Option("--as", help="Who asks; by default the user who is logged in.")] = "",
+    who: Annotated[
+        str, typer.Option("--as", help="Who asks; by default the user who is logged in.")
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Send dead letters back: their items begin the next generation and reuse what is settled. A mended step body applies."""
+    """Send dead letters back: their items begin the next generation and reuse what is settled. A
+    mended step body applies."""
     app = App()
     chosen = _chosen(app, words, all, pipeline)
     if edit is not None and (isinstance(chosen, Filter) or len(chosen) != 1 or from_start or to):
         raise InputError("--edit changes the input of one task: name one dead letter by number")
     if from_start and to:
-        raise InputError("either --from-start, or --to another version, where the results of unchanged steps are kept")
+        raise InputError(
+            "either --from-start, or --to another version, where the results of unchanged "
+            "steps are kept"
+        )
     with progress("redriving", json) as told:
         if from_start or to:
-            items = chosen if isinstance(chosen, Filter) else sorted({parse(app.reads().letter(letter)["item"]) for letter in chosen})
+            items = (
+                chosen
+                if isinstance(chosen, Filter)
+                else sorted({parse(app.reads().letter(letter)["item"]) for letter in chosen})
+            )
             wanted = replace(items, states=("dead",)) if isinstance(items, Filter) else items
             if to:
                 version = load_pipeline(to)
                 app.register([version])
-                done = app.move(wanted, version.name, version.version, version.bodies(), rate, reason, who, told, version)
+                done = app.move(
+                    wanted,
+                    version.name,
+                    version.version,
+                    version.bodies(),
+                    rate,
+                    reason,
+                    who,
+                    told,
+                    version,
+                )
             else:
                 done = app.restart(wanted, rate=rate, reason=reason, who=who, told=told)
             say(app, "restarted" if from_start else "moved", done, "items", json)
             return
-        done = app.redrive(chosen, None if edit is None else _arguments(edit), rate, reason, who, told)
+        done = app.redrive(
+            chosen, None if edit is None else _arguments(edit), rate, reason, who, told
+        )
     say(app, "redriven", done, "dead letters", json)
 
 
@@ -193,11 +360,14 @@ def discard(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "",
     all: All = False,
     pipeline: Only = None,
-    who: Annotated[str, typer.Option("--as", help="Who asks; by default the user who is logged in.")] = "",
+    who: Annotated[
+        str, typer.Option("--as", help="Who asks; by default the user who is logged in.")
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Close dead letters with a reason; an item without open ones is discarded. Nothing is deleted."""
+    """Close dead letters with a reason; an item without open ones is discarded. Nothing is
+    deleted."""
     if not reason.strip():
         raise InputError("a discard needs --reason '…': it is what the audit trail will say")
     app = App()
@@ -208,10 +378,15 @@ def discard(
     say(app, "discarded", done, "dead letters", json)
 
 
-def _chosen(app: App, words: list[str] | None, all: bool, pipeline: str | None) -> Filter | list[int]:
+def _chosen(
+    app: App, words: list[str] | None, all: bool, pipeline: str | None
+) -> Filter | list[int]:
     """Numbers of letters, or a filter of the items that have them; with --all, every open one."""
     if bool(words) == all:
-        raise InputError("name dead letters by number, give conditions (group:… step:… error:…), or --all; `holdfast dead` lists them")
+        raise InputError(
+            "name dead letters by number, give conditions (group:… step:… error:…), or --all; "
+            "`holdfast dead` lists them"
+        )
     reads = app.reads()
     conditions = [word for word in words or [] if is_condition(word) and not is_number(word)]
     if conditions and len(conditions) < len(words or []):
@@ -240,7 +415,13 @@ def _named(reads: LedgerReads, words: list[str]) -> list[int]:
     try:
         return list(dict.fromkeys(letter for word in words for letter in letters_of(reads, word)))
     except NotFoundError:
-        parse_filter([word for word in words if re.match(r"[\w.-]+\s*[:=<>!~]", word) and not is_number(word)])
+        parse_filter(
+            [
+                word
+                for word in words
+                if re.match(r"[\w.-]+\s*[:=<>!~]", word) and not is_number(word)
+            ]
+        )
         raise
 
 
@@ -260,7 +441,9 @@ def letters_of(reads: LedgerReads, word: str, pipeline: str | None = None) -> li
         return _letters_of_group(reads, word, error)
     found = reads.open_letters([item], Filter())
     if not found:
-        raise NotFoundError(f"item {show(item)} has no open dead letter: `holdfast items show {show(item)}`")
+        raise NotFoundError(
+            f"item {show(item)} has no open dead letter: `holdfast items show {show(item)}`"
+        )
     return found
 
 
@@ -284,7 +467,10 @@ def letter_of(reads: LedgerReads, word: str) -> int:
     """
     found = letters_of(reads, word)
     if len(found) > 1:
-        raise InputError(f"{word!r} has {len(found)} open dead letters: name one by number: {', '.join(map(str, found[:20]))}")
+        raise InputError(
+            f"{word!r} has {len(found)} open dead letters: name one by number: "
+            f"{', '.join(map(str, found[:20]))}"
+        )
     return found[0]
 
 
@@ -296,5 +482,7 @@ def _arguments(path: Path) -> list[Any]:
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from None
     if not isinstance(found, list):
-        raise InputError(f"{path} must hold a JSON array: one entry for each input of the step, in order")
+        raise InputError(
+            f"{path} must hold a JSON array: one entry for each input of the step, in order"
+        )
     return found

@@ -1,4 +1,5 @@
-"""The demo on PostgreSQL: a server of its own, several runner processes, one of them killed on the way."""
+"""The demo on PostgreSQL: a server of its own, several runner processes, one of them killed on the
+way."""
 
 from __future__ import annotations
 
@@ -22,14 +23,19 @@ LOOK_S = 1.0
 
 def start_ledger(folder: Path) -> LocalPostgres:
     """Start the server whose data lie in a folder, with a database for the demo."""
-    from holdfast.testing.postgres import LocalPostgres  # with the simulator behind it: no other command needs it
+    # with the simulator behind it: no other command needs it
+    from holdfast.testing.postgres import (
+        LocalPostgres,
+    )
 
     server = LocalPostgres(folder)
     server.ensure_database("demo")
     return server
 
 
-def drive(app: App, target: str, path: Path, runners: int, kill: bool, say: Callable[[str], None]) -> bool:
+def drive(
+    app: App, target: str, path: Path, runners: int, kill: bool, say: Callable[[str], None]
+) -> bool:
     """Run until every item has ended; True when stopped by Ctrl-C.
 
     Args:
@@ -44,10 +50,17 @@ def drive(app: App, target: str, path: Path, runners: int, kill: bool, say: Call
     workers = max((os.cpu_count() or 1) // runners, 1)
     settings = app.settings
     environment = {
-        **os.environ, "HOLDFAST_HOME": str(settings.home), "HOLDFAST_LEDGER": settings.ledger, "HOLDFAST_WORKERS": str(workers), "PYTHONPATH": search,
-    }  # fmt: skip
+        **os.environ,
+        "HOLDFAST_HOME": str(settings.home),
+        "HOLDFAST_LEDGER": settings.ledger,
+        "HOLDFAST_WORKERS": str(workers),
+        "PYTHONPATH": search,
+    }
     command = [sys.executable, "-P", "-m", "holdfast", "runner", target, "--until-idle", "--json"]
-    running = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(runners)]
+    running = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        for _ in range(runners)
+    ]
     say(f"{runners} runners with {workers} worker{'s' * (workers > 1)} each")
     killed = False
     try:
@@ -77,4 +90,11 @@ def _look(app: App) -> tuple[int, int, str]:
     finally:
         reads.close()
     ended = row["completed"] + row["dead"]
-    return ended, row["received"], f"{ended} of {row['received']} items ended: {row['completed']} completed, {row['dead']} dead"
+    return (
+        ended,
+        row["received"],
+        (
+            f"{ended} of {row['received']} items ended: {row['completed']} completed, "
+            f"{row['dead']} dead"
+        ),
+    )

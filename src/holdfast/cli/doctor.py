@@ -15,11 +15,16 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Check this installation and say what to do: software, places, secrets, ledger, runners, alert delivery. Exit 1 if something is bad."""
+    """Check this installation and say what to do: software, places, secrets, ledger, runners, alert
+    delivery. Exit 1 if something is bad."""
     found = examine(App())
     if json:
         print_json(found)
     else:
-        print_table(["check", "state", "found", "what to do"], [[one.check, one.state, one.found, one.remedy] for one in found], "nothing to check")
+        print_table(
+            ["check", "state", "found", "what to do"],
+            [[one.check, one.state, one.found, one.remedy] for one in found],
+            "nothing to check",
+        )
     if any(one.state == "bad" for one in found):
         raise typer.Exit(1)

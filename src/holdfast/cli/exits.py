@@ -14,16 +14,33 @@ from signal import SIGINT, SIGTERM
 import typer
 
 from holdfast.cli.output import complain
-from holdfast.errors import ConflictError, HoldfastError, LedgerError, LedgerUnavailableError, WorkersError
+from holdfast.errors import (
+    ConflictError,
+    HoldfastError,
+    LedgerError,
+    LedgerUnavailableError,
+    WorkersError,
+)
 from holdfast.model.hiding import hidden
 from holdfast.model.secrets import redacted
 
-DONE, FAILED, REFUSED, LEDGER, NOT_ACCEPTED, WORKERS, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 70, 130, 143
+DONE, FAILED, REFUSED, LEDGER, NOT_ACCEPTED, WORKERS, BUG, INTERRUPTED, TERMINATED = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    70,
+    130,
+    143,
+)
 """Exit codes: see ``docs/reference.md``."""
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The exit code of a command that an error has ended; :data:`BUG` for one that is none of ours and none of the system's."""
+    """The exit code of a command that an error has ended; :data:`BUG` for one that is none of ours
+    and none of the system's."""
     if _is_usage(error):
         return REFUSED
     codes: list[tuple[type[BaseException] | tuple[type[BaseException], ...], int]] = [
@@ -44,7 +61,8 @@ def stopped_by(signal: int, clean: bool, serves: bool) -> int:
     Args:
         signal: which one.
         clean: what ran was allowed to end.
-        serves: it is a command that goes on until it is stopped (``runner``, ``serve``): ending it so is what was asked for.
+        serves: it is a command that goes on until it is stopped (``runner``, ``serve``): ending it
+            so is what was asked for.
     """
     if signal == SIGTERM:
         return DONE if serves and clean else TERMINATED
@@ -52,11 +70,12 @@ def stopped_by(signal: int, clean: bool, serves: bool) -> int:
 
 
 def carried_out(command: Callable[[], object]) -> int:
-    """Carry out the command line and return its exit code. Whatever goes wrong is said in one line; only a bug of ours has a traceback,
-    which is kept in a file.
+    """Carry out the command line and return its exit code. Whatever goes wrong is said in one line;
+    only a bug of ours has a traceback, which is kept in a file.
 
     Args:
-        command: parses the arguments and does what they say; what :class:`typer.Exit` says is its exit code.
+        command: parses the arguments and does what they say; what :class:`typer.Exit` says is its
+            exit code.
     """
     _open_streams()
     try:
@@ -94,11 +113,16 @@ def _told(error: BaseException) -> int:
 
 def _when(error: HoldfastError) -> str:
     """When it is worth giving the command again."""
-    return f" (retry after {max(round(error.retry_after), 1)} s)" if isinstance(error, LedgerUnavailableError) else ""
+    return (
+        f" (retry after {max(round(error.retry_after), 1)} s)"
+        if isinstance(error, LedgerUnavailableError)
+        else ""
+    )
 
 
 def _is_usage(error: BaseException) -> bool:
-    """Whether the command line was not understood: an error of Click's, which typer has in a place of its own from one release to the next."""
+    """Whether the command line was not understood: an error of Click's, which typer has in a place
+    of its own from one release to the next."""
     return hasattr(error, "show") and hasattr(error, "exit_code")
 
 
@@ -107,8 +131,18 @@ def _system(error: BaseException) -> str:
     assert isinstance(error, OSError)
     if isinstance(error, FileNotFoundError) and error.filename is None and not _has_directory():
         return "the working directory does not exist any more: change to another one"
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    what = f"{' and '.join(names)}: " if names else "the answer cannot be written: " if error.errno in (5, 9, 28, 32) else ""
+    names = [
+        os.fsdecode(name)
+        for name in (error.filename, error.filename2)
+        if isinstance(name, str | bytes)
+    ]
+    what = (
+        f"{' and '.join(names)}: "
+        if names
+        else "the answer cannot be written: "
+        if error.errno in (5, 9, 28, 32)
+        else ""
+    )
     return f"{what}{error.strerror or error}"
 
 
@@ -135,11 +169,15 @@ def _bug(error: BaseException) -> str:
             with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
             kept = f"the traceback is in {path}"
-    return f"a bug in Holdfast: {type(error).__name__}: {hidden(str(error))}{where}; {kept}. What was accepted is safe: please report it"
+    return (
+        f"a bug in Holdfast: {type(error).__name__}: {hidden(str(error))}{where}; {kept}. "
+        "What was accepted is safe: please report it"
+    )
 
 
 def _open_streams() -> None:
-    """Descriptors 0, 1 and 2 are open, so that no file of ours becomes one of them; and each stream can write any text.
+    """Descriptors 0, 1 and 2 are open, so that no file of ours becomes one of them; and each stream
+    can write any text.
 
     A stream that was closed leads nowhere. What an encoding lacks is written as its code.
     """

@@ -1,4 +1,5 @@
-"""Writing the outputs of completed items to a folder: one JSON file an item, named by the item's id."""
+"""Writing the outputs of completed items to a folder: one JSON file an item, named by the item's
+id."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from holdfast.errors import InputError
 
 
 def export_outputs(app: App, pipeline: str, folder: Path) -> int:
-    """Write every completed item's output; files that are there are replaced whole. Returns how many.
+    """Write every completed item's output; files that are there are replaced whole. Returns how
+    many.
 
     Raises:
         InputError: the folder cannot be written.

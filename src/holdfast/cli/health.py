@@ -9,12 +9,28 @@ import typer
 
 from holdfast.app import App
 from holdfast.cli.loading import load_pipelines
-from holdfast.cli.output import Json, Limit, moment, print_json, print_list, print_table, row_limit, safe, say_cut, shorten, tell
+from holdfast.cli.output import (
+    Json,
+    Limit,
+    moment,
+    print_json,
+    print_list,
+    print_table,
+    row_limit,
+    safe,
+    say_cut,
+    shorten,
+    tell,
+)
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.duration import seconds
 from holdfast.model.policy import Timeout
 
-dependencies = typer.Typer(help="Dependencies that are unavailable: list, close.", invoke_without_command=True, rich_markup_mode=None)
+dependencies = typer.Typer(
+    help="Dependencies that are unavailable: list, close.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -25,13 +41,20 @@ def register(app: typer.Typer) -> None:
 
 
 def stuck(
-    older: Annotated[str, typer.Option("--older", help="Bound of items without a deadline: so long since anything of them was settled.")] = "1h",
+    older: Annotated[
+        str,
+        typer.Option(
+            "--older",
+            help="Bound of items without a deadline: so long since anything of them was settled.",
+        ),
+    ] = "1h",
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Name everything that stands still: items past their bound, what will never go on by itself (a wait that nothing can end, a dead item
-    without a dead letter, an item that its runner does not know), and every event that a pipeline has not taken: why, and what would move it.
-    Exit 1 if there is anything."""
+    """Name everything that stands still: items past their bound, what will never go on by itself (a
+    wait that nothing can end, a dead item without a dead letter, an item that its runner does not
+    know), and every event that a pipeline has not taken: why, and what would move it. Exit 1 if
+    there is anything."""
     app = App()
     now, older_ms = app.clock.now_ms(), round(seconds(older) * 1000)
     rows = app.stuck(older_ms, row_limit(limit, json, 50))
@@ -45,7 +68,16 @@ def stuck(
         print_list(
             rows,
             json,
-            ["item", "pipeline", "version", "key", "state", "past bound, s", "why", "what would move it"],
+            [
+                "item",
+                "pipeline",
+                "version",
+                "key",
+                "state",
+                "past bound, s",
+                "why",
+                "what would move it",
+            ],
             [
                 [
                     row["item"],
@@ -65,9 +97,27 @@ def stuck(
         print_list(
             events,
             json,
-            ["delivery", "pipeline", "version", "event", "source", "waits, s", "why", "what would move it"],
             [
-                [row["delivery"], row["pipeline"], row["version"], row["event"], row["source"], row["past_bound_s"], row["why"], row["remedy"]]
+                "delivery",
+                "pipeline",
+                "version",
+                "event",
+                "source",
+                "waits, s",
+                "why",
+                "what would move it",
+            ],
+            [
+                [
+                    row["delivery"],
+                    row["pipeline"],
+                    row["version"],
+                    row["event"],
+                    row["source"],
+                    row["past_bound_s"],
+                    row["why"],
+                    row["remedy"],
+                ]
                 for row in events
             ],
             "",
@@ -81,12 +131,28 @@ def _past(seconds: float | None) -> str:
 
 
 def timeouts(
-    targets: Annotated[list[str] | None, typer.Argument(metavar="[MODULE...]", help="Modules whose declared ceilings and floors apply.")] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODULE...]", help="Modules whose declared ceilings and floors apply."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Show how long attempts of each step may run, and why; without modules, by the default ceiling and floor."""
-    declared = {(one.name, node.name): node.step for one in load_pipelines(targets or []) for node in one.graph.steps()} if targets else {}
-    policies = {(pipeline, step.name): step.policy.timeout for (pipeline, _), step in declared.items()}
+    """Show how long attempts of each step may run, and why; without modules, by the default ceiling
+    and floor."""
+    declared = (
+        {
+            (one.name, node.name): node.step
+            for one in load_pipelines(targets or [])
+            for node in one.graph.steps()
+        }
+        if targets
+        else {}
+    )
+    policies = {
+        (pipeline, step.name): step.policy.timeout for (pipeline, _), step in declared.items()
+    }
     known = App().reads().durations()
     rows: list[dict[str, Any]] = []
     for pipeline, step in sorted({*known, *policies}):
@@ -94,25 +160,46 @@ def timeouts(
         limit = limit_of(policy, seen)
         rows.append(
             {
-                "pipeline": pipeline, "step": step, "limit_s": round(limit.seconds, 3), "learned": limit.learned,
-                "median_s": None if seen is None else round(seen.quantile(0.5), 4), "p99_s": None if seen is None else round(seen.quantile(0.99), 4),
-                "longest_s": None if seen is None else round(seen.longest_s, 4), "successes": 0 if seen is None else seen.successes,
-                "killed": 0 if seen is None else seen.killed, "floor_s": policy.floor_s, "ceiling_s": policy.seconds, "why": limit.why,
+                "pipeline": pipeline,
+                "step": step,
+                "limit_s": round(limit.seconds, 3),
+                "learned": limit.learned,
+                "median_s": None if seen is None else round(seen.quantile(0.5), 4),
+                "p99_s": None if seen is None else round(seen.quantile(0.99), 4),
+                "longest_s": None if seen is None else round(seen.longest_s, 4),
+                "successes": 0 if seen is None else seen.successes,
+                "killed": 0 if seen is None else seen.killed,
+                "floor_s": policy.floor_s,
+                "ceiling_s": policy.seconds,
+                "why": limit.why,
             }
-        )  # fmt: skip
+        )
     if json:
         print_json(rows)
         return
     print_table(
         ["pipeline", "step", "limit, s", "median, s", "p99, s", "successes", "killed", "why"],
-        [[row["pipeline"], row["step"], row["limit_s"], row["median_s"], row["p99_s"], row["successes"], row["killed"], row["why"]] for row in rows],
+        [
+            [
+                row["pipeline"],
+                row["step"],
+                row["limit_s"],
+                row["median_s"],
+                row["p99_s"],
+                row["successes"],
+                row["killed"],
+                row["why"],
+            ]
+            for row in rows
+        ],
         "no step has run",
     )
 
 
 @dependencies.callback()
 def list_dependencies(context: typer.Context, json: Json = False) -> None:
-    """List dependencies that are unavailable: their breaker is open, one probe at a time goes out, what needs them waits or fails over."""
+    """List dependencies that are unavailable: their breaker is open, one probe at a time goes out,
+    what needs them waits or fails over."""
     if context.invoked_subcommand is not None:
         return
     rows = App().reads().breakers()
@@ -121,16 +208,30 @@ def list_dependencies(context: typer.Context, json: Json = False) -> None:
         return
     print_table(
         ["dependency", "unavailable since", "probes that failed", "next probe", "why"],
-        [[row["dependency"], moment(row["opened_at"]), row["probes"], moment(row["probe_at"]), shorten(row["why"], 100)] for row in rows],
+        [
+            [
+                row["dependency"],
+                moment(row["opened_at"]),
+                row["probes"],
+                moment(row["probe_at"]),
+                shorten(row["why"], 100),
+            ]
+            for row in rows
+        ],
         "every dependency that was called is there",
     )
 
 
 @dependencies.command("close")
 def close(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The dependency, as `holdfast dependencies` names it.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The dependency, as `holdfast dependencies` names it."),
+    ],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")] = "",
-    who: Annotated[str, typer.Option("--as", help="Who asks; by default the user who is logged in.")] = "",
+    who: Annotated[
+        str, typer.Option("--as", help="Who asks; by default the user who is logged in.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Close the breaker of a dependency by hand: its next attempts start at once. Idempotent."""

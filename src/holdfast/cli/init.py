@@ -1,4 +1,5 @@
-"""Process 1 of a container: reaps whatever is left to it, passes signals on, and ends as its only child does."""
+"""Process 1 of a container: reaps whatever is left to it, passes signals on, and ends as its only
+child does."""
 
 from __future__ import annotations
 
@@ -6,14 +7,23 @@ import os
 import signal
 from contextlib import suppress
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+FORWARDED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)
 
 
 def be_init() -> None:
-    """Fork: the child returns and is the program; this process stays behind and reaps. An init that starts nothing else takes no exit code
-    that anybody waits for."""
+    """Fork: the child returns and is the program; this process stays behind and reaps. An init that
+    starts nothing else takes no exit code that anybody waits for."""
     waited = {*FORWARDED, signal.SIGCHLD}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)  # none is lost between here and the wait
+    # none is lost between here and the wait
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -31,7 +41,8 @@ def be_init() -> None:
 
 
 def _reap(child: int) -> int | None:
-    """Take the exit codes of all who have ended; that of the child as a shell would give it, or None while it runs."""
+    """Take the exit codes of all who have ended; that of the child as a shell would give it, or
+    None while it runs."""
     found = None
     with suppress(ChildProcessError):
         while True:

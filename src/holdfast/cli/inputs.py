@@ -1,4 +1,5 @@
-"""Reading what the command line is given: payloads in arguments, files and on stdin; keys in a manifest.
+"""Reading what the command line is given: payloads in arguments, files and on stdin; keys in a
+manifest.
 
 Whatever is wrong with one argument, line or file is yielded as refused, and what follows is read.
 """
@@ -30,9 +31,11 @@ UTF_16 = "is UTF-16, and payloads are read as UTF-8: `iconv -f UTF-16 -t UTF-8` 
 HOW = "give JSON, a .json or .jsonl file, or - for lines on stdin"
 
 
-def read_payloads(pipeline: Pipeline[Any, Any], arguments: list[str], settings: Settings) -> Iterator[Handed]:
-    """Read payloads from arguments: what the pipeline's ``inputs`` makes of each, JSON, a ``.json`` document, the lines of a ``.jsonl``
-    file, or ``-`` for lines on stdin.
+def read_payloads(
+    pipeline: Pipeline[Any, Any], arguments: list[str], settings: Settings
+) -> Iterator[Handed]:
+    """Read payloads from arguments: what the pipeline's ``inputs`` makes of each, JSON, a ``.json``
+    document, the lines of a ``.jsonl`` file, or ``-`` for lines on stdin.
 
     Args:
         pipeline: whose payloads they are.
@@ -40,7 +43,8 @@ def read_payloads(pipeline: Pipeline[Any, Any], arguments: list[str], settings: 
         settings: how large an input may be.
 
     Yields:
-        Payloads with their source, what is skipped, and what is refused; each line and each file on its own.
+        Payloads with their source, what is skipped, and what is refused; each line and each file on
+        its own.
     """
     limit = settings.input_mb * 1024 * 1024
     for argument in arguments:
@@ -49,7 +53,9 @@ def read_payloads(pipeline: Pipeline[Any, Any], arguments: list[str], settings: 
             # Not sys.stdin: a thread that blocks in it would keep the interpreter from ending.
             with open(0, "rb", closefd=False) as lines:
                 yield from _lines(pipeline, lines, "stdin", limit)
-        elif pipeline.inputs is not None and (not argument.startswith("{") or os.path.lexists(argument)):
+        elif pipeline.inputs is not None and (
+            not argument.startswith("{") or os.path.lexists(argument)
+        ):
             yield from _made(pipeline, argument)
         elif suffix in (".jsonl", ".ndjson"):
             yield from _file(pipeline, argument, limit)
@@ -71,13 +77,18 @@ def one_payload(pipeline: Pipeline[Any, Any], argument: str, settings: Settings)
             raise InputError(f"{one.source}: {one.reason}")
     payloads = [one for one in found if isinstance(one, Input)]
     if len(payloads) != 1:
-        skipped = next((f" ({one.reason}: {one.path})" for one in found if isinstance(one, Skipped)), "")
-        raise InputError(f"{argument} gives {len(payloads) or 'no'} payloads{skipped}: name exactly one input")
+        skipped = next(
+            (f" ({one.reason}: {one.path})" for one in found if isinstance(one, Skipped)), ""
+        )
+        raise InputError(
+            f"{argument} gives {len(payloads) or 'no'} payloads{skipped}: name exactly one input"
+        )
     return payloads[0]
 
 
 def manifest_keys(file: Path) -> list[str]:
-    """The keys of a manifest file: one a line, separated by NUL (``find -print0``), or a JSON array of texts.
+    """The keys of a manifest file: one a line, separated by NUL (``find -print0``), or a JSON array
+    of texts.
 
     Raises:
         InputError: it cannot be read as any of these.
@@ -100,7 +111,8 @@ def manifest_keys(file: Path) -> list[str]:
 
 
 def _made(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Handed]:
-    """What the ``inputs=`` function makes of an argument. What it raises ends this argument, and no other."""
+    """What the ``inputs=`` function makes of an argument. What it raises ends this argument, and no
+    other."""
     where = os.path.abspath(argument) if os.path.lexists(argument) else argument
     number = 0
     made = _yielded(pipeline, argument)
@@ -109,13 +121,21 @@ def _made(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Handed]:
             one = next(made)
         except StopIteration:
             break
-        except (LedgerError, KeyboardInterrupt):  # no room for an artifact: nothing is wrong with the input
+        except (
+            LedgerError,
+            KeyboardInterrupt,
+        ):  # no room for an artifact: nothing is wrong with the input
             raise
         except InputError as error:
             yield Refused(where, f"{error}{_before(number)}", "inputs")
             return
         except BaseException as error:  # a library written in another language may panic
-            yield Refused(where, f"the inputs= function of pipeline {pipeline.name!r} failed: {said(error)}{_before(number)}", "inputs")
+            yield Refused(
+                where,
+                f"the inputs= function of pipeline {pipeline.name!r} failed: "
+                f"{said(error)}{_before(number)}",
+                "inputs",
+            )
             return
         number += 1
         if isinstance(one, Skipped | Refused):
@@ -129,7 +149,8 @@ def _made(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Handed]:
 
 
 def _yielded(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Any]:
-    """What the ``inputs=`` function gives; what it raises while it is called is raised when the first is asked for."""
+    """What the ``inputs=`` function gives; what it raises while it is called is raised when the
+    first is asked for."""
     assert pipeline.inputs is not None
     yield from pipeline.inputs(argument)
 
@@ -147,7 +168,9 @@ def _file(pipeline: Pipeline[Any, Any], argument: str, limit: int) -> Iterator[H
         yield Refused(where, f"cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
-def _lines(pipeline: Pipeline[Any, Any], file: BinaryIO, where: str, limit: int) -> Iterator[Handed]:
+def _lines(
+    pipeline: Pipeline[Any, Any], file: BinaryIO, where: str, limit: int
+) -> Iterator[Handed]:
     """A payload a line; blank lines are none."""
     number = 0
     try:
@@ -161,10 +184,17 @@ def _lines(pipeline: Pipeline[Any, Any], file: BinaryIO, where: str, limit: int)
             if len(line) > limit and not line.endswith(b"\n"):
                 while line and not line.endswith(b"\n"):
                     line = file.readline(_REST)
-                yield Refused(source, f"is longer than HOLDFAST_INPUT_MB={limit // 1024 // 1024} allows: raise that, or split it", "too-large")
+                yield Refused(
+                    source,
+                    f"is longer than HOLDFAST_INPUT_MB={limit // 1024 // 1024} allows: raise "
+                    "that, or split it",
+                    "too-large",
+                )
             elif line.strip():
                 content = line.decode("utf-8", "backslashreplace").strip()
-                yield _decoded(pipeline, line, f"{source}: {_short(content)}" if where == "stdin" else source)
+                yield _decoded(
+                    pipeline, line, f"{source}: {_short(content)}" if where == "stdin" else source
+                )
     except OSError as error:
         yield Refused(where, f"cannot be read after line {number}: {error.strerror}")
 
@@ -176,7 +206,9 @@ def _document(pipeline: Pipeline[Any, Any], argument: str, limit: int) -> Handed
     try:
         data = Found(where, argument, 0, limit, True).read()
     except (InputError, ValueError) as error:
-        return Refused(where, str(error), "too-large" if "HOLDFAST_INPUT_MB" in str(error) else "unreadable")
+        return Refused(
+            where, str(error), "too-large" if "HOLDFAST_INPUT_MB" in str(error) else "unreadable"
+        )
     if data.startswith(_UTF_16):
         return Refused(where, UTF_16, "format")
     return _decoded(pipeline, data.removeprefix(_BOM), where)
@@ -185,13 +217,20 @@ def _document(pipeline: Pipeline[Any, Any], argument: str, limit: int) -> Handed
 def _argument(pipeline: Pipeline[Any, Any], argument: str) -> Handed:
     data = os.fsencode(argument)
     if os.path.lexists(argument) and not argument.lstrip().startswith(("{", "[", '"')):
-        reason = f"is a file or folder, and pipeline {pipeline.name!r} takes none: it has no inputs= function; {HOW}"
+        reason = (
+            f"is a file or folder, and pipeline {pipeline.name!r} takes none: it has no "
+            f"inputs= function; {HOW}"
+        )
         return Refused(os.path.abspath(argument), reason, "type")
     one = _decoded(pipeline, data, f"argument {_short(argument)}")
     if not isinstance(one, Refused):
         return one
     path = one.kind == "format" and ("/" in argument or os.path.splitext(argument)[1])
-    return Refused(one.source, f"{one.reason}: {'there is no file of this name; ' if path else ''}{HOW}", one.kind)
+    return Refused(
+        one.source,
+        f"{one.reason}: {'there is no file of this name; ' if path else ''}{HOW}",
+        one.kind,
+    )
 
 
 def _decoded(pipeline: Pipeline[Any, Any], data: bytes, source: str) -> Handed:
@@ -199,15 +238,26 @@ def _decoded(pipeline: Pipeline[Any, Any], data: bytes, source: str) -> Handed:
         return Input(decode(data, pipeline.input_type), source)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # the type's own code may run: whatever it raises, these data are no payload
+    except (
+        BaseException
+    ) as error:  # the type's own code may run: whatever it raises, these data are no payload
         try:
             text = data.decode()
         except UnicodeDecodeError as undecodable:
-            return Refused(source, f"is not UTF-8 ({undecodable.reason} at byte {undecodable.start + 1})", "format")
+            return Refused(
+                source,
+                f"is not UTF-8 ({undecodable.reason} at byte {undecodable.start + 1})",
+                "format",
+            )
         if pipeline.input_type is str:
             return Input(text.rstrip("\r\n"), source)
-        format = isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError)
-        reason = f"is not a {describe(pipeline.input_type)} as JSON ({said(error).partition(': ')[2] or said(error)})"
+        format = isinstance(error, msgspec.DecodeError) and not isinstance(
+            error, msgspec.ValidationError
+        )
+        reason = (
+            f"is not a {describe(pipeline.input_type)} as JSON "
+            f"({said(error).partition(': ')[2] or said(error)})"
+        )
         return Refused(source, reason, "format" if format else "type")
 
 

@@ -1,4 +1,5 @@
-"""``ledger``: the ledger itself: moving it, going on with one that was restored, and keys that sign what it says."""
+"""``ledger``: the ledger itself: moving it, going on with one that was restored, and keys that sign
+what it says."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from holdfast.release import install
 from holdfast.stores.directory import DirectoryStore
 
 ledger = typer.Typer(
-    help="Move a ledger, go on with one that was restored, or make the key that signs the end of its audit log.",
+    help="Move a ledger, go on with one that was restored, or make the key that signs the end "
+    "of its audit log.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -32,13 +34,23 @@ def register(app: typer.Typer) -> None:
 
 @ledger.command("copy")
 def copy(
-    source: Annotated[str, typer.Argument(metavar="SQLITE", help="The ledger to move, sqlite:///PATH; no runner may be working on it.")],
-    target: Annotated[str, typer.Argument(metavar="POSTGRESQL", help="An empty database, postgresql://….")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQLITE",
+            help="The ledger to move, sqlite:///PATH; no runner may be working on it.",
+        ),
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="POSTGRESQL", help="An empty database, postgresql://….")
+    ],
     json: Json = False,
 ) -> None:
-    """Move a ledger from SQLite to PostgreSQL, live items and artifacts included, and audit both sides.
+    """Move a ledger from SQLite to PostgreSQL, live items and artifacts included, and audit both
+    sides.
 
-    The source is then renamed to PATH.moved, so that no item is ever worked on in both. Exit 1 when the audits differ.
+    The source is then renamed to PATH.moved, so that no item is ever worked on in both. Exit 1 when
+    the audits differ.
     """
     old, new = App(ledger=source, artifacts=""), App(ledger=target)
     path = old.settings.ledger_path
@@ -55,7 +67,13 @@ def copy(
     try:
         new.open_ledger().close()  # artifacts are put for it, so it is there first
         artifacts = _copy_artifacts(Path(old.settings.artifacts_place), new, json)
-        counts = copy_ledger(ledger, target, new.clock.now_ms(), lambda table, rows: _say(json, f"{table}: {rows} rows"), *whose)
+        counts = copy_ledger(
+            ledger,
+            target,
+            new.clock.now_ms(),
+            lambda table, rows: _say(json, f"{table}: {rows} rows"),
+            *whose,
+        )
         before, after = old.reads().audit(0), new.reads().audit(0)
         same = before["pipelines"] == after["pipelines"] and before["balanced"] == after["balanced"]
         if same:
@@ -63,9 +81,20 @@ def copy(
     finally:
         ledger.close()
     if json:
-        print_json({"rows": counts, "artifacts": artifacts, "same": same, "source": before, "target": after})
+        print_json(
+            {
+                "rows": counts,
+                "artifacts": artifacts,
+                "same": same,
+                "source": before,
+                "target": after,
+            }
+        )
     else:
-        tell(f"{sum(counts.values())} rows and {artifacts} artifacts copied; audits {'agree' if same else 'DIFFER: the source stays as it was'}")
+        tell(
+            f"{sum(counts.values())} rows and {artifacts} artifacts copied; audits "
+            f"{'agree' if same else 'DIFFER: the source stays as it was'}"
+        )
         tell(f"balanced: {'yes' if after['balanced'] else 'no'}")
         if same:
             tell(f"{path} is now {path.name}.moved; set HOLDFAST_LEDGER to the target")
@@ -75,21 +104,35 @@ def copy(
 
 @ledger.command("accept-restore")
 def accept_restore(
-    reason: Annotated[str, typer.Option("--reason", help="Why: it is what the audit log will say. Without it, what is missing is only shown.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Though nothing is missing that this home remembers.")] = False,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            help="Why: it is what the audit log will say. Without it, what is missing is only "
+            "shown.",
+        ),
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Though nothing is missing that this home remembers.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Go on with a ledger that was restored from a backup, or that a failover has taken back in time.
+    """Go on with a ledger that was restored from a backup, or that a failover has taken back in
+    time.
 
-    Such a ledger does not know what it has acknowledged, so every runner refuses it. This says what may be lost or repeated, and, with
-    a reason, accepts that: runners begin anew.
+    Such a ledger does not know what it has acknowledged, so every runner refuses it. This says what
+    may be lost or repeated, and, with a reason, accepts that: runners begin anew.
     """
     app = App()
     found = app.accept_restore(reason, force=force) if reason.strip() else app.restored()
     if json:
         print_json(to_builtins(found))
     else:
-        tell(found.text() if found.missing or found.accepted else f"{found.ledger} knows everything that this home remembers of it")
+        tell(
+            found.text()
+            if found.missing or found.accepted
+            else f"{found.ledger} knows everything that this home remembers of it"
+        )
         if found.accepted:
             tell("accepted; it is in the audit log. Start the runners.")
     if found.missing and not found.accepted:
@@ -105,29 +148,43 @@ def restores(json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    print_table(["at", "who", "reason"], [[moment(row["at"]), row["who"], row["reason"]] for row in rows], "none was accepted")
+    print_table(
+        ["at", "who", "reason"],
+        [[moment(row["at"]), row["who"], row["reason"]] for row in rows],
+        "none was accepted",
+    )
 
 
 @ledger.command("key")
 def key(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; the public one goes to FILE.pub.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Where the private key goes; the public one goes to FILE.pub."
+        ),
+    ],
     json: Json = False,
 ) -> None:
-    """Make a key pair (Ed25519). The private key, which only its owner can read, signs heads of the audit log. With the public one anybody
-    verifies them.
+    """Make a key pair (Ed25519). The private key, which only its owner can read, signs heads of the
+    audit log. With the public one anybody verifies them.
 
-    Name it with HOLDFAST_SIGNING_KEY=FILE. To rotate it, make another and keep the old public keys: `holdfast verify` takes several.
+    Name it with HOLDFAST_SIGNING_KEY=FILE. To rotate it, make another and keep the old public keys:
+    `holdfast verify` takes several.
     """
     public, name = signing().make_pair(file)
     if json:
         print_json({"key": name, "private": str(file), "public": str(public)})
         return
     tell(f"key {name}: private in {file} (keep it secret), public in {public}")
-    tell(f"set HOLDFAST_SIGNING_KEY={file}; holdfast audit --head HEAD signs; holdfast verify HEAD --key {public} verifies")
+    tell(
+        f"set HOLDFAST_SIGNING_KEY={file}; holdfast audit --head HEAD signs; holdfast verify "
+        f"HEAD --key {public} verifies"
+    )
 
 
 def _copy_artifacts(folder: Path, new: App, json: bool) -> int:
-    """Put every artifact of the source into the target's store. Where that is the same place, they are the target's too from then on."""
+    """Put every artifact of the source into the target's store. Where that is the same place, they
+    are the target's too from then on."""
     if not folder.exists():
         return 0
     here, there = DirectoryStore(folder), new.store()

@@ -26,7 +26,8 @@ def load_module(name: str) -> ModuleType:
 
 
 def load_pipeline(target: str) -> Pipeline[Any, Any]:
-    """The pipeline that ``MODULE:PIPELINE`` names, by its variable or its name; ``MODULE`` alone when it has one.
+    """The pipeline that ``MODULE:PIPELINE`` names, by its variable or its name; ``MODULE`` alone
+    when it has one.
 
     Raises:
         ModuleError: no such module or pipeline; the message lists those that there are.
@@ -34,7 +35,10 @@ def load_pipeline(target: str) -> Pipeline[Any, Any]:
     asked = read_target(target)
     found = _named(asked)
     if len(found) > 1:
-        raise ModuleError(f"name a pipeline of {asked.module!r}: {', '.join(f'{asked.module}:{name}' for name in found)}")
+        raise ModuleError(
+            f"name a pipeline of {asked.module!r}: "
+            f"{', '.join(f'{asked.module}:{name}' for name in found)}"
+        )
     return next(iter(found.values()))
 
 
@@ -49,7 +53,10 @@ def load_pipelines(targets: list[str]) -> list[Pipeline[Any, Any]]:
     names = [(one.name, one.version) for one in found.values()]
     if len(set(names)) < len(names):
         name, version = max(names, key=names.count)
-        raise DefinitionError(f"two pipelines are called {name!r} and have version {version!r}: give one of them name=… or another version")
+        raise DefinitionError(
+            f"two pipelines are called {name!r} and have version {version!r}: give one of "
+            "them name=… or another version"
+        )
     return list(found.values())
 
 
@@ -61,7 +68,9 @@ def _named(asked: Target) -> dict[str, Pipeline[Any, Any]]:
         distinct.setdefault(id(one), name)
     found = {name: all_held[name] for name in distinct.values()}
     if not found:
-        raise ModuleError(f"module {asked.module!r} has no pipeline: declare one with @pipeline(version=…, key=…)")
+        raise ModuleError(
+            f"module {asked.module!r} has no pipeline: declare one with @pipeline(version=…, key=…)"
+        )
     if not asked.pipeline:
         return found
     if asked.pipeline in all_held:
@@ -69,7 +78,9 @@ def _named(asked: Target) -> dict[str, Pipeline[Any, Any]]:
     by_name = {name: one for name, one in found.items() if one.name == asked.pipeline}
     if not by_name:
         known = ", ".join(f"{asked.module}:{name}" for name in found)
-        raise ModuleError(f"module {asked.module!r} has no pipeline {asked.pipeline!r}: it has {known}")
+        raise ModuleError(
+            f"module {asked.module!r} has no pipeline {asked.pipeline!r}: it has {known}"
+        )
     return by_name
 
 

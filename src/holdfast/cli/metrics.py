@@ -16,7 +16,9 @@ from holdfast.telemetry.queues import pool_queues, queue_table, step_queues
 from holdfast.telemetry.span import last
 from holdfast.telemetry.steps import pipeline_table, series, step_table
 
-Since = Annotated[str, typer.Option("--since", help="How far back: a duration such as 30m, 1h or 7d, or 'all'.")]
+Since = Annotated[
+    str, typer.Option("--since", help="How far back: a duration such as 30m, 1h or 7d, or 'all'.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,12 +30,23 @@ def register(app: typer.Typer) -> None:
 
 
 def metrics(
-    pipeline: Annotated[str | None, typer.Argument(help="Its steps; without one, all pipelines.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Argument(help="Its steps; without one, all pipelines.")
+    ] = None,
     since: Since = "1h",
-    every: Annotated[int, typer.Option("--every", min=0, max=10_000_000, help="Show items over time instead, in slots of so many minutes.")] = 0,
+    every: Annotated[
+        int,
+        typer.Option(
+            "--every",
+            min=0,
+            max=10_000_000,
+            help="Show items over time instead, in slots of so many minutes.",
+        ),
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Count what ended and failed, how long it took (within 5 %) and what it used; exact over restarts and runners."""
+    """Count what ended and failed, how long it took (within 5 %) and what it used; exact over
+    restarts and runners."""
     app = App()
     reads, span = app.reads(), last(since, app.clock.now_ms())
     if pipeline is not None:
@@ -66,19 +79,40 @@ def metrics(
 
 
 def queues(
-    steps: Annotated[bool, typer.Option("--steps", help="By step: what runs, waits for its retry, for somebody outside, for capacity.")] = False,
-    pools: Annotated[bool, typer.Option("--pools", help="By pool, over all runners: what runs, and what waits for capacity.")] = False,
+    steps: Annotated[
+        bool,
+        typer.Option(
+            "--steps",
+            help="By step: what runs, waits for its retry, for somebody outside, for capacity.",
+        ),
+    ] = False,
+    pools: Annotated[
+        bool,
+        typer.Option(
+            "--pools", help="By pool, over all runners: what runs, and what waits for capacity."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show what waits and runs now: how much, since when, and how long the queue needs to drain."""
     app = App()
     reads, now = app.reads(), app.clock.now_ms()
-    rows: list[dict[str, Any]] = pool_queues(reads, now) if pools else step_queues(reads, now) if steps else queue_table(reads, now)
+    rows: list[dict[str, Any]] = (
+        pool_queues(reads, now)
+        if pools
+        else step_queues(reads, now)
+        if steps
+        else queue_table(reads, now)
+    )
     if json:
         print_json(rows)
         return
     columns = list(rows[0]) if rows else []
-    print_table(columns, [[row[name] for name in columns] for row in rows], "nothing is in hand" if steps or pools else "no pipeline yet")
+    print_table(
+        columns,
+        [[row[name] for name in columns] for row in rows],
+        "nothing is in hand" if steps or pools else "no pipeline yet",
+    )
 
 
 def funnel(
@@ -94,26 +128,38 @@ def funnel(
     if json:
         print_json(found)
         return
-    tell(f"{pipeline}: {found['admitted']} admitted, {found['completed']} completed, {found['dead']} dead")
+    tell(
+        f"{pipeline}: {found['admitted']} admitted, {found['completed']} completed, "
+        f"{found['dead']} dead"
+    )
     print_table(
         ["step", "passed", "share", "dropped", "why"],
         [
-            [one["step"], one["passed"], one["share"], one["dropped"], ", ".join(f"{kind} {number}" for kind, number in one["why"].items())]
+            [
+                one["step"],
+                one["passed"],
+                one["share"],
+                one["dropped"],
+                ", ".join(f"{kind} {number}" for kind, number in one["why"].items()),
+            ]
             for one in found["steps"]
         ],
         "no step has run",
-    )  # fmt: skip
+    )
 
 
 def costs(
     pipeline: Annotated[str | None, typer.Argument(help="Of one pipeline alone.")] = None,
     since: Since = "30d",
     day: Annotated[bool, typer.Option("--by-day", help="A row per day.")] = False,
-    by: Annotated[str, typer.Option("--by", help="By a searchable field of the payload, such as the customer.")] = "",
+    by: Annotated[
+        str,
+        typer.Option("--by", help="By a searchable field of the payload, such as the customer."),
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Show what steps cost in US dollars: CPU and GPUs by HOLDFAST_PRICE_CPU_HOUR and HOLDFAST_PRICE_GPU_HOUR, calls by ``ctx.cost``, outputs by
-    HOLDFAST_PRICE_GB_MONTH."""
+    """Show what steps cost in US dollars: CPU and GPUs by HOLDFAST_PRICE_CPU_HOUR and
+    HOLDFAST_PRICE_GPU_HOUR, calls by ``ctx.cost``, outputs by HOLDFAST_PRICE_GB_MONTH."""
     app = App()
     reads = app.reads()
     if pipeline is not None:
@@ -121,7 +167,9 @@ def costs(
     if by:
         _costs_by(app, reads, pipeline, by, since, json)
         return
-    rows = costing.cost_table(reads, app.settings.prices, last(since, app.clock.now_ms()), pipeline, day)
+    rows = costing.cost_table(
+        reads, app.settings.prices, last(since, app.clock.now_ms()), pipeline, day
+    )
     if json:
         print_json(rows)
         return
@@ -129,21 +177,34 @@ def costs(
     print_table(
         [*(["day"] if day else []), "pipeline", "step", *money, "passes"],
         [
-            [*([moment(row["day"] * 1000)[:10]] if day else []), row["pipeline"], row["step"],
-             *["" if row[name] is None else f"{row[name]:.6f}" for name in money], row["passes"]]
+            [
+                *([moment(row["day"] * 1000)[:10]] if day else []),
+                row["pipeline"],
+                row["step"],
+                *["" if row[name] is None else f"{row[name]:.6f}" for name in money],
+                row["passes"],
+            ]
             for row in rows
         ],
         "nothing has been spent",
-    )  # fmt: skip
+    )
 
 
-def _costs_by(app: App, reads: LedgerReads, pipeline: str | None, field: str, since: str, json: bool) -> None:
+def _costs_by(
+    app: App, reads: LedgerReads, pipeline: str | None, field: str, since: str, json: bool
+) -> None:
     if pipeline is None:
         raise InputError("--by needs a pipeline: searchable fields are those of one")
     by_field = reads.naming.field(field, pipeline)
-    rows = costing.costs_by_field(reads, app.settings.prices, pipeline, by_field, last(since, app.clock.now_ms()))
+    rows = costing.costs_by_field(
+        reads, app.settings.prices, pipeline, by_field, last(since, app.clock.now_ms())
+    )
     if json:
         print_json(rows)
         return
     money = ("compute_usd", "api_usd", "storage_usd", "total_usd", "usd_per_item")
-    print_table([field, "items", *money], [[row["value"], row["items"], *[f"{row[name]:.6f}" for name in money]] for row in rows], "")
+    print_table(
+        [field, "items", *money],
+        [[row["value"], row["items"], *[f"{row[name]:.6f}" for name in money]] for row in rows],
+        "",
+    )

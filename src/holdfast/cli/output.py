@@ -1,4 +1,5 @@
-"""How the command line prints: tables on a terminal, plain lines in a pipe, JSON on request. Item text is never trusted."""
+"""How the command line prints: tables on a terminal, plain lines in a pipe, JSON on request. Item
+text is never trusted."""
 
 from __future__ import annotations
 
@@ -20,7 +21,13 @@ from holdfast.model.visible import one_line, visible
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, max=1_000_000_000, help=f"At most so many rows. By default few; with --json {COUNTED:,}.")
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        max=1_000_000_000,
+        help=f"At most so many rows. By default few; with --json {COUNTED:,}.",
+    ),
 ]
 
 FEW = 20
@@ -30,15 +37,17 @@ NARROWEST = 20
 """Columns that a terminal is taken to have at least."""
 
 FOLDED = 12
-"""Characters to which a cell may be folded: a table that needs narrower ones is printed as records."""
+"""Characters to which a cell may be folded: a table that needs narrower ones is printed as
+records."""
 
 SHORT = 20
 """Characters up to which the first column, as a rule an id, stays on one line."""
 
 
 def safe(value: object) -> str:
-    """Text of an item or a model for a terminal, as one line: control characters (ends of lines, escape sequences, directions of writing)
-    are shown, not obeyed. Commands that take a key take it so, too."""
+    """Text of an item or a model for a terminal, as one line: control characters (ends of lines,
+    escape sequences, directions of writing) are shown, not obeyed. Commands that take a key take it
+    so, too."""
     return one_line(str(value))
 
 
@@ -48,7 +57,8 @@ def safe_lines(value: object) -> str:
 
 
 def tell(message: object = "", err: bool = False) -> None:
-    """Print a line, or several: all that commands say goes out here. What has no shape is shown as its code.
+    """Print a line, or several: all that commands say goes out here. What has no shape is shown as
+    its code.
 
     Args:
         message: what to say; what it quotes of items went through :func:`safe`.
@@ -60,21 +70,35 @@ def tell(message: object = "", err: bool = False) -> None:
 def print_json(data: Any) -> None:
     """Print a value as one JSON document."""
     on_terminal = _is_terminal(sys.stdout)
-    text = json.dumps(data, default=_plain, ensure_ascii=not _unicode(sys.stdout), indent=2 if on_terminal else None)
+    text = json.dumps(
+        data,
+        default=_plain,
+        ensure_ascii=not _unicode(sys.stdout),
+        indent=2 if on_terminal else None,
+    )
     if on_terminal and not text.isprintable():
         text = "".join(one if visible(one) == one else json.dumps(one)[1:-1] for one in text)
     typer.echo(text)
 
 
 def row_limit(limit: int | None, as_json: bool, few: int = FEW) -> int:
-    """How many rows a list has: as many as asked for; else few for people, and for programs all that are counted."""
+    """How many rows a list has: as many as asked for; else few for people, and for programs all
+    that are counted."""
     return limit if limit is not None else COUNTED if as_json else few
 
 
-def print_list(rows: Rows[dict[str, Any]], as_json: bool, columns: list[str], cells: list[list[Any]], empty: str, on: str = "") -> None:
+def print_list(
+    rows: Rows[dict[str, Any]],
+    as_json: bool,
+    columns: list[str],
+    cells: list[list[Any]],
+    empty: str,
+    on: str = "",
+) -> None:
     """Print a list, and where it is cut, of how many rows these are.
 
-    The last line says so on a terminal. In a pipe, and with --json, stderr does: what a program reads stays as it is.
+    The last line says so on a terminal. In a pipe, and with --json, stderr does: what a program
+    reads stays as it is.
 
     Args:
         rows: what was found.
@@ -105,14 +129,19 @@ def check_state(state: str | None, known: Sequence[str]) -> str | None:
 
 
 def say_cut(rows: Rows[Any], as_json: bool, on: str = "") -> None:
-    """Say of how many rows these are, where there are more; with --json as JSON: ``{"shown": 20, "total": 90, "more": true}``."""
+    """Say of how many rows these are, where there are more; with --json as JSON:
+    ``{"shown": 20, "total": 90, "more": true}``."""
     if not rows.more:
         return
     total = rows.total()
     if as_json:
         tell(json.dumps({"shown": len(rows), "total": total, "more": True}), err=True)
         return
-    larger = f"--limit {total} shows all" if total is not None else f"--limit {10 * len(rows)} shows more"
+    larger = (
+        f"--limit {total} shows all"
+        if total is not None
+        else f"--limit {10 * len(rows)} shows more"
+    )
     tell(f"{cut(len(rows), total, True)}: {on or larger}", err=not _is_terminal(sys.stdout))
 
 
@@ -122,7 +151,13 @@ def _is_terminal(stream: Any) -> bool:
 
 def _unicode(stream: Any) -> bool:
     """Whether any character can be written to a stream."""
-    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "").startswith("utf")
+    return (
+        (getattr(stream, "encoding", None) or "utf-8")
+        .lower()
+        .replace("-", "")
+        .replace("_", "")
+        .startswith("utf")
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -137,7 +172,8 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
-    """Print rows as a table on a terminal, as tab-separated lines in a pipe, or say that there are none."""
+    """Print rows as a table on a terminal, as tab-separated lines in a pipe, or say that there are
+    none."""
     if not rows:
         tell(empty)
         return
@@ -154,8 +190,11 @@ def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
     for index, column in enumerate(columns):
         numbers = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
         widest = max(len(safe("" if row[index] is None else row[index])) for row in rows)
-        kept = widest if index == 0 and widest <= SHORT else None  # what one copies into the next command stays whole; the others give way
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold", min_width=kept)
+        # what one copies into the next command stays whole; the others give way
+        kept = widest if index == 0 and widest <= SHORT else None
+        table.add_column(
+            column, justify="right" if numbers else "left", overflow="fold", min_width=kept
+        )
     for row in rows:
         table.add_row(*[escape(safe("" if cell is None else cell)) for cell in row])
     terminal.print(table)
@@ -169,9 +208,15 @@ def console(stderr: bool = False) -> Console:
 
 
 def _needed(columns: list[str], rows: list[list[Any]]) -> int:
-    """Columns of a terminal in which a table can be read: a cell that is longer than :data:`FOLDED` may fold to that."""
-    widths = [max(len(column), *(len(safe("" if row[index] is None else row[index])) for row in rows)) for index, column in enumerate(columns)]
-    return sum(min(width, SHORT if index == 0 else FOLDED) for index, width in enumerate(widths)) + 2 * (len(columns) - 1)
+    """Columns of a terminal in which a table can be read: a cell that is longer than :data:`FOLDED`
+    may fold to that."""
+    widths = [
+        max(len(column), *(len(safe("" if row[index] is None else row[index])) for row in rows))
+        for index, column in enumerate(columns)
+    ]
+    return sum(
+        min(width, SHORT if index == 0 else FOLDED) for index, width in enumerate(widths)
+    ) + 2 * (len(columns) - 1)
 
 
 def _print_records(columns: list[str], rows: list[list[Any]]) -> None:

@@ -1,4 +1,5 @@
-"""The live view of a run: a table per step on a terminal, a plain line every few seconds in a pipe."""
+"""The live view of a run: a table per step on a terminal, a plain line every few seconds in a
+pipe."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class Progress:
         self._total, self._quiet = total, quiet
         self._console = console(stderr=True)
         shows = self._console.is_terminal and not self._console.is_dumb_terminal and not quiet
-        self._live = Live(console=self._console, refresh_per_second=5, transient=False) if shows else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=5, transient=False) if shows else None
+        )
         self._began = self._said = time.monotonic()
         self._line = ""
 
@@ -36,7 +39,12 @@ class Progress:
             self._live.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
@@ -50,7 +58,8 @@ class Progress:
         elif not self._quiet and (now - self._said > PLAIN_S):
             self._said = now
             counts = self._counts(session)
-            if counts != self._line:  # where nothing has changed, nothing is said, however long it takes
+            # where nothing has changed, nothing is said, however long it takes
+            if counts != self._line:
                 tell(self._summary(counts), err=True)
                 self._line = counts
 
@@ -63,22 +72,39 @@ class Progress:
         of = f" of {self._total}" if self._total else ""
         trouble = f" · {safe(session.trouble)}" if session.trouble else ""
         return (
-            f"{done}{of} items ended: {ended.get('completed', 0)} completed, {ended.get('dead', 0)} dead · "
+            f"{done}{of} items ended: {ended.get('completed', 0)} completed, "
+            f"{ended.get('dead', 0)} dead · "
             f"{len(session.runner.runs())} in flight{trouble}"
         )
 
     def _table(self, session: Session) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold", caption=self._summary(self._counts(session)), caption_justify="left")
+        table = Table(
+            box=None,
+            pad_edge=False,
+            header_style="bold",
+            caption=self._summary(self._counts(session)),
+            caption_justify="left",
+        )
         table.add_column("step", min_width=24)
         for column in ("running", "waiting", "done", "retried", "skipped", "dead"):
             table.add_column(column, justify="right")
         tally, live = session.runner.tally.tasks, counted(session.runner.runs())
         for loaded in session.loaded:
             for node in loaded.pipeline.graph.steps():
-                counts = [tally.get((loaded.pipeline.name, node.index, state), 0) for state in ("succeeded", "retried", "skipped", "dead")]
+                counts = [
+                    tally.get((loaded.pipeline.name, node.index, state), 0)
+                    for state in ("succeeded", "retried", "skipped", "dead")
+                ]
                 running, waiting = live.get((loaded.pipeline.name, node.index), (0, 0))
                 if any(counts) or running or waiting or len(session.loaded) == 1:
                     done, retried, skipped, dead = counts
                     style = "red" if dead else "yellow" if skipped or retried else None
-                    table.add_row(node.name, *[str(n) if n else "·" for n in (running, waiting, done, retried, skipped, dead)], style=style)
+                    table.add_row(
+                        node.name,
+                        *[
+                            str(n) if n else "·"
+                            for n in (running, waiting, done, retried, skipped, dead)
+                        ],
+                        style=style,
+                    )
         return table

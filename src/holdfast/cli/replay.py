@@ -27,13 +27,29 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id or key.")],
-    step: Annotated[str, typer.Argument(metavar="STEP", help="The step's name, as `holdfast items show` prints it.")],
-    target: Annotated[str, typer.Option("--module", "-m", metavar="MODULE:PIPELINE", help="Where the pipeline is declared.")],
-    place: Annotated[str, typer.Option("--place", help="The element, for a step inside an each; by default the one that died.")] = "",
-    debug: Annotated[bool, typer.Option("--debug", help="Stop in the debugger where it fails.")] = False,
+    step: Annotated[
+        str,
+        typer.Argument(metavar="STEP", help="The step's name, as `holdfast items show` prints it."),
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--module", "-m", metavar="MODULE:PIPELINE", help="Where the pipeline is declared."
+        ),
+    ],
+    place: Annotated[
+        str,
+        typer.Option(
+            "--place", help="The element, for a step inside an each; by default the one that died."
+        ),
+    ] = "",
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Stop in the debugger where it fails.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Run one task again in this process with its exact stored input. Nothing is written to the ledger."""
+    """Run one task again in this process with its exact stored input. Nothing is written to the
+    ledger."""
     pipeline = load_pipeline(target)
     app = App()
     reads = app.reads()
@@ -44,7 +60,18 @@ def replay(
     node, arguments = given(claimed, pipeline, store, step, place)
     step = node.name
     invocation = Invocation(
-        claimed.item, claimed.fence, pipeline.name, pipeline.version, node.index, place, 1, claimed.generation, claimed.key, arguments, 0.0, None
+        claimed.item,
+        claimed.fence,
+        pipeline.name,
+        pipeline.version,
+        node.index,
+        place,
+        1,
+        claimed.generation,
+        claimed.key,
+        arguments,
+        0.0,
+        None,
     )
     inputs, _ = read_arguments(pipeline.graph, node, invocation, store)
     try:
@@ -75,5 +102,9 @@ def replay(
 def _place(reads: LedgerReads, item: int, step: str) -> str:
     """The element at which a step of an item has died, where it is one; else none."""
     dead = [reads.letter(letter) for letter in reads.open_letters([item], Filter())]
-    places = {one["place"] for one in dead if one["step"] == step or one["step"].endswith((f"/{step}", f".{step}"))}
+    places = {
+        one["place"]
+        for one in dead
+        if one["step"] == step or one["step"].endswith((f"/{step}", f".{step}"))
+    }
     return places.pop() if len(places) == 1 else ""

@@ -10,14 +10,35 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.app import App
-from holdfast.cli.output import Json, Limit, check_state, moment, print_json, print_list, row_limit, safe, safe_lines, shorten, tell
+from holdfast.cli.output import (
+    Json,
+    Limit,
+    check_state,
+    moment,
+    print_json,
+    print_list,
+    row_limit,
+    safe,
+    safe_lines,
+    shorten,
+    tell,
+)
 from holdfast.errors import InputError, NotFoundError
 from holdfast.model.ids import show
 from holdfast.settings import current_user
 
-group = typer.Typer(help="Reviews: list what waits for a person, show it, decide it.", invoke_without_command=True, rich_markup_mode=None)
+group = typer.Typer(
+    help="Reviews: list what waits for a person, show it, decide it.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
-Number = Annotated[str, typer.Argument(metavar="REVIEW", help="Its number; or the id or key of an item that waits for one.")]
+Number = Annotated[
+    str,
+    typer.Argument(
+        metavar="REVIEW", help="Its number; or the id or key of an item that waits for one."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +49,12 @@ def register(app: typer.Typer) -> None:
 @group.callback()
 def list_reviews(
     context: typer.Context,
-    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline.")] = None,
-    state: Annotated[str, typer.Option("--state", help="open, answered, closed, withdrawn or all.")] = "open",
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Only those of this pipeline.")
+    ] = None,
+    state: Annotated[
+        str, typer.Option("--state", help="open, answered, closed, withdrawn or all.")
+    ] = "open",
     limit: Limit = None,
     json: Json = False,
 ) -> None:
@@ -38,11 +63,25 @@ def list_reviews(
         return
     wanted = check_state(state, ("open", "answered", "closed", "withdrawn"))
     reads = App().reads()
-    rows = reads.reviews(pipeline and reads.naming.pipeline(pipeline), wanted, row_limit(limit, json))
+    rows = reads.reviews(
+        pipeline and reads.naming.pipeline(pipeline), wanted, row_limit(limit, json)
+    )
     print_list(
         rows,
         json,
-        ["review", "pipeline", "key", "step", "place", "title", "for", "since", "due", "state", "decided by"],
+        [
+            "review",
+            "pipeline",
+            "key",
+            "step",
+            "place",
+            "title",
+            "for",
+            "since",
+            "due",
+            "state",
+            "decided by",
+        ],
         [_row(row) for row in rows],
         f"no {wanted + ' ' if wanted else ''}reviews",
     )
@@ -51,14 +90,24 @@ def list_reviews(
 def _row(row: dict[str, Any]) -> list[Any]:
     who = row["decided_by"] or (f"proposed: {row['proposed_by']}" if row["proposed_by"] else "")
     return [
-        row["review"], row["pipeline"], shorten(row["key"], 40), row["step"], row["place"], shorten(row["title"], 40),
-        ", ".join(row["by"]) or "anybody", moment(row["opened_at"]), moment(row["due"]), row["state"], who,
-    ]  # fmt: skip
+        row["review"],
+        row["pipeline"],
+        shorten(row["key"], 40),
+        row["step"],
+        row["place"],
+        shorten(row["title"], 40),
+        ", ".join(row["by"]) or "anybody",
+        moment(row["opened_at"]),
+        moment(row["due"]),
+        row["state"],
+        who,
+    ]
 
 
 @group.command("show")
 def show_review(word: Number, json: Json = False) -> None:
-    """Show what is asked, the values that it is about, the form, and the digest that a decision must name."""
+    """Show what is asked, the values that it is about, the form, and the digest that a decision
+    must name."""
     app = App()
     review = review_of(app, word)
     found = app.reads().review(review)
@@ -68,8 +117,13 @@ def show_review(word: Number, json: Json = False) -> None:
         return
     tell(f"review {review} ({found['state']}): {safe(found['title'])}")
     place = f" at {found['place']}" if found["place"] else ""
-    tell(f"item {found['item']}, key {safe(found['key'])}, {found['pipeline']}, step {found['step']}{place}")
-    tell(f"for {safe(', '.join(found['by'])) or 'anybody'}{', two persons' if found['four_eyes'] else ''}, since {moment(found['opened_at'])}")
+    tell(
+        f"item {found['item']}, key {safe(found['key'])}, {found['pipeline']}, step "
+        f"{found['step']}{place}"
+    )
+    who = safe(", ".join(found["by"])) or "anybody"
+    two = ", two persons" if found["four_eyes"] else ""
+    tell(f"for {who}{two}, since {moment(found['opened_at'])}")
     if found["due"]:
         tell(f"due {moment(found['due'])}")
     if found["why"]:
@@ -78,28 +132,52 @@ def show_review(word: Number, json: Json = False) -> None:
         tell(f"\n{safe_lines(jsonlib.dumps(value, ensure_ascii=False, indent=2))}")
     tell("\nform:")
     for name, field in _fields(found["form"]).items():
-        tell(f"  {name}: {_kind(field)}{safe('  ' + str(field['description'])) if field.get('description') else ''}")
+        said = safe("  " + str(field["description"])) if field.get("description") else ""
+        tell(f"  {name}: {_kind(field)}{said}")
     if found["proposed_by"]:
-        tell(f"\nproposed by {safe(found['proposed_by'])}: a second person must give the same answer")
+        tell(
+            f"\nproposed by {safe(found['proposed_by'])}: a second person must give the same answer"
+        )
     if found["decided_by"]:
-        tell(f"\ndecided by {safe(found['decided_by'])} at {moment(found['decided_at'])}: {safe(shorten(found['answer'], 1000))}")
+        tell(
+            f"\ndecided by {safe(found['decided_by'])} at {moment(found['decided_at'])}: "
+            f"{safe(shorten(found['answer'], 1000))}"
+        )
     else:
-        tell(f"\n`holdfast reviews decide {review} --digest {found['digest'][:12]} --set FIELD=VALUE …` decides it")
+        tell(
+            f"\n`holdfast reviews decide {review} --digest {found['digest'][:12]} --set "
+            "FIELD=VALUE …` decides it"
+        )
 
 
 @group.command("decide")
 def decide(
     word: Number,
     digest: Annotated[
-        str, typer.Option("--digest", help="Of what you were shown, as `holdfast reviews show` prints it: eight characters or more.")
+        str,
+        typer.Option(
+            "--digest",
+            help="Of what you were shown, as `holdfast reviews show` prints it: eight "
+            "characters or more.",
+        ),
     ] = "",
-    fields: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field of the form; may be repeated.")] = None,
-    answer: Annotated[str | None, typer.Option("--answer", help="The whole answer as JSON.")] = None,
-    who: Annotated[str, typer.Option("--as", help="Who decides; by default the user who is logged in.")] = "",
-    role: Annotated[list[str] | None, typer.Option("--role", help="A role of who decides; may be repeated.")] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the form; may be repeated."),
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", help="The whole answer as JSON.")
+    ] = None,
+    who: Annotated[
+        str, typer.Option("--as", help="Who decides; by default the user who is logged in.")
+    ] = "",
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help="A role of who decides; may be repeated.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Decide a review, once. On a terminal, without --set or --answer, it shows the values and asks for each field."""
+    """Decide a review, once. On a terminal, without --set or --answer, it shows the values and asks
+    for each field."""
     app = App()
     review = review_of(app, word)
     found = app.reads().review(review)
@@ -107,7 +185,10 @@ def decide(
         raise InputError("give either --answer or --set")
     if answer is None and not fields:
         if not sys.stdin.isatty():
-            raise InputError("say what is decided: --set FIELD=VALUE for each field of the form, or --answer JSON")
+            raise InputError(
+                "say what is decided: --set FIELD=VALUE for each field of the form, or "
+                "--answer JSON"
+            )
         show_review(str(review))
         given = {name: _prompt(name, field) for name, field in _fields(found["form"]).items()}
         digest = digest or found["digest"]
@@ -117,7 +198,8 @@ def decide(
         given = _set(fields or [], found["form"])
     if not digest:
         raise InputError(
-            f"a decision names what it is about: --digest {found['digest'][:12]}, if that is what `holdfast reviews show {review}` showed you"
+            f"a decision names what it is about: --digest {found['digest'][:12]}, if that is "
+            f"what `holdfast reviews show {review}` showed you"
         )
     state = app.decide(review, given, digest.strip().lower(), who or current_user(), role or ())
     if json:
@@ -139,11 +221,18 @@ def review_of(app: App, word: str) -> int:
     if re.fullmatch(r"\s*(review:|#)?\s*[0-9]+\s*", word, re.IGNORECASE):
         return reads.naming.review(word)
     item = reads.naming.item(word)
-    found = [wait["wait"] for wait in reads.waits(item) if wait["kind"] == "review" and wait["state"] == "open"]
+    found = [
+        wait["wait"]
+        for wait in reads.waits(item)
+        if wait["kind"] == "review" and wait["state"] == "open"
+    ]
     if not found:
         raise NotFoundError(f"item {show(item)} waits for no review: `holdfast reviews` lists them")
     if len(found) > 1:
-        raise InputError(f"{word!r} waits for {len(found)} reviews: name one by number: {', '.join(map(str, found[:20]))}")
+        raise InputError(
+            f"{word!r} waits for {len(found)} reviews: name one by number: "
+            f"{', '.join(map(str, found[:20]))}"
+        )
     return int(found[0])
 
 
@@ -166,7 +255,11 @@ def _kind(field: dict[str, Any]) -> str:
 
 def _prompt(name: str, field: dict[str, Any]) -> Any:
     default = field.get("default")
-    said = typer.prompt(f"{name} ({_kind(field)})", default="" if default is None else str(default), show_default=default is not None)
+    said = typer.prompt(
+        f"{name} ({_kind(field)})",
+        default="" if default is None else str(default),
+        show_default=default is not None,
+    )
     return _value(said, field, name)
 
 
@@ -183,7 +276,9 @@ def _set(pairs: list[str], schema: dict[str, Any]) -> dict[str, Any]:
 
 def _value(text: str, field: dict[str, Any], name: str) -> Any:
     """What was typed, as the field has it: text as it is, anything else as JSON."""
-    if field.get("type") == "string" or ("enum" in field and all(isinstance(value, str) for value in field["enum"])):
+    if field.get("type") == "string" or (
+        "enum" in field and all(isinstance(value, str) for value in field["enum"])
+    ):
         return text
     try:
         return jsonlib.loads(text)

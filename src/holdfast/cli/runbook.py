@@ -23,11 +23,22 @@ def register(app: typer.Typer) -> None:
 
 
 def runbook(
-    modules: Annotated[list[str], typer.Argument(metavar="MODULE...", help="Modules whose pipelines to write for, or MODULE:PIPELINE.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write Markdown files to; without it they are printed.")] = None,
+    modules: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODULE...", help="Modules whose pipelines to write for, or MODULE:PIPELINE."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder to write Markdown files to; without it they are printed."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write runbooks: restart failed items, clear stuck ones, scale capacity, add a step, read an alert, for these very pipelines."""
+    """Write runbooks: restart failed items, clear stuck ones, scale capacity, add a step, read an
+    alert, for these very pipelines."""
     written = []
     for one, module in zip(load_pipelines(modules), _modules(modules)):
         of = subject_of(one.name, one.version, one.graph.shape(), module, one.deadline)
@@ -35,13 +46,21 @@ def runbook(
         if output is None:
             if not json:
                 tell("\n\n".join([index(of, books), *[markdown(of, book) for book in books]]))
-            written += [{"pipeline": one.name, "runbook": book.slug, "text": markdown(of, book)} for book in books]
+            written += [
+                {"pipeline": one.name, "runbook": book.slug, "text": markdown(of, book)}
+                for book in books
+            ]
             continue
         folder = output / one.name
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in [("README", index(of, books)), *[(book.slug, markdown(of, book)) for book in books]]:
+        for name, text in [
+            ("README", index(of, books)),
+            *[(book.slug, markdown(of, book)) for book in books],
+        ]:
             (folder / f"{name}.md").write_text(text, "utf-8")
-            written.append({"pipeline": one.name, "runbook": name, "file": str(folder / f"{name}.md")})
+            written.append(
+                {"pipeline": one.name, "runbook": name, "file": str(folder / f"{name}.md")}
+            )
     if json:
         print_json(written)
     elif output is not None:
@@ -49,15 +68,24 @@ def runbook(
 
 
 def dashboards(
-    modules: Annotated[list[str], typer.Argument(metavar="MODULE...", help="Modules whose pipelines to write for, or MODULE:PIPELINE.")],
+    modules: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODULE...", help="Modules whose pipelines to write for, or MODULE:PIPELINE."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
     json: Json = False,
 ) -> None:
-    """Write a Grafana dashboard (NAME.json) and Prometheus alert rules (NAME.rules.yml) for each pipeline."""
+    """Write a Grafana dashboard (NAME.json) and Prometheus alert rules (NAME.rules.yml) for each
+    pipeline."""
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for one in load_pipelines(modules):
-        for name, text in ((f"{one.name}.json", jsonlib.dumps(dashboard(one), indent=2) + "\n"), (f"{one.name}.rules.yml", rules(one))):
+        for name, text in (
+            (f"{one.name}.json", jsonlib.dumps(dashboard(one), indent=2) + "\n"),
+            (f"{one.name}.rules.yml", rules(one)),
+        ):
             (output / name).write_text(text, "utf-8")
             written.append({"pipeline": one.name, "file": str(output / name)})
     print_json(written) if json else tell(f"wrote {len(written)} files to {output}")
@@ -65,4 +93,8 @@ def dashboards(
 
 def _modules(modules: list[str]) -> list[str]:
     """For each pipeline of these modules, the module as it was named."""
-    return [shlex.quote(read_target(target).module) for target in modules for _ in load_pipelines([target])]
+    return [
+        shlex.quote(read_target(target).module)
+        for target in modules
+        for _ in load_pipelines([target])
+    ]

@@ -22,7 +22,11 @@ from holdfast.model.duration import seconds
 from holdfast.model.pipeline import Pipeline
 from holdfast.settings import current_user
 
-tokens = typer.Typer(help="Tokens: who may use the page and the API.", invoke_without_command=True, rich_markup_mode=None)
+tokens = typer.Typer(
+    help="Tokens: who may use the page and the API.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
 PORT = 8460
 
@@ -35,25 +39,55 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     modules: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODULE...]", help="Modules whose pipelines to run here; without any, only the page.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODULE...]",
+            help="Modules whose pipelines to run here; without any, only the page.",
+        ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on. Any other than this machine's own requires tokens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: any that is free.")] = PORT,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="Address to listen on. Any other than this machine's own requires tokens.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0: any that is free.")
+    ] = PORT,
     host_name: Annotated[
-        list[str] | None, typer.Option("--host-name", help="Name under which browsers address it, beside localhost; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--host-name",
+            help="Name under which browsers address it, beside localhost; may be repeated.",
+        ),
     ] = None,
-    https: Annotated[bool, typer.Option("--https", help="Browsers reach it by HTTPS, through a proxy: cookies travel by that alone.")] = False,
-    need_token: Annotated[bool, typer.Option("--require-token", help="Also on this machine: everybody needs a token.")] = False,
+    https: Annotated[
+        bool,
+        typer.Option(
+            "--https",
+            help="Browsers reach it by HTTPS, through a proxy: cookies travel by that alone.",
+        ),
+    ] = False,
+    need_token: Annotated[
+        bool, typer.Option("--require-token", help="Also on this machine: everybody needs a token.")
+    ] = False,
 ) -> None:
-    """Serve the page and the REST API, and run pipelines beside them in the same process. Ctrl-C drains, a second one stops at once."""
+    """Serve the page and the REST API, and run pipelines beside them in the same process. Ctrl-C
+    drains, a second one stops at once."""
     log_as_set()
     tune_garbage_collector()
     pipelines = load_pipelines(modules) if modules else []
     app = App()
     with served(app, pipelines, host, port, host_name or [], https, need_token) as address:
-        tell(f"page and API: {address}   (API: {address}api/v1, metrics: {address}metrics)", err=True)
+        tell(
+            f"page and API: {address}   (API: {address}api/v1, metrics: {address}metrics)", err=True
+        )
         if not pipelines:
-            tell(f"looking at {app.settings.ledger_name}; no pipelines are run here. Ctrl-C ends", err=True)
+            tell(
+                f"looking at {app.settings.ledger_name}; no pipelines are run here. Ctrl-C ends",
+                err=True,
+            )
             raise end(_until_signalled(), serves=True)
         names = ", ".join(f"{one.name} (version {one.version})" for one in pipelines)
         tell(f"running {names} on {app.settings.ledger_name}. Ctrl-C drains", err=True)
@@ -79,9 +113,14 @@ def _until_signalled() -> int:
 
 
 def served(
-    app: App, pipelines: list[Pipeline[Any, Any]], host: str = "127.0.0.1", port: int = PORT, names: Sequence[str] = (), https: bool = False,
+    app: App,
+    pipelines: list[Pipeline[Any, Any]],
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    names: Sequence[str] = (),
+    https: bool = False,
     need_token: bool = False,
-) -> AbstractContextManager[str]:  # fmt: skip
+) -> AbstractContextManager[str]:
     """The server, checked: what is reached from elsewhere needs tokens.
 
     Raises:
@@ -98,9 +137,15 @@ def served(
     known = Tokens(app.settings.tokens_path).all()
     if (not local or need_token) and not known:
         listener.close()
-        raise InputError("nobody could sign in: make a token first, with `holdfast tokens add NAME --role admin`")
+        raise InputError(
+            "nobody could sign in: make a token first, with `holdfast tokens add NAME --role admin`"
+        )
     person = Person(current_user(), "admin") if local and not need_token else None
-    hosts = {*LOCAL, *(name.lower() for name in names), *([] if host in ("0.0.0.0", "::") else [host.lower()])}
+    hosts = {
+        *LOCAL,
+        *(name.lower() for name in names),
+        *([] if host in ("0.0.0.0", "::") else [host.lower()]),
+    }
     return serving(app, pipelines, listener, hosts=hosts, local=person, secure=https)
 
 
@@ -113,11 +158,29 @@ def list_tokens(context: typer.Context, json: Json = False) -> None:
 
     rows = Tokens(App().settings.tokens_path).all()
     if json:
-        print_json([{"name": one.name, "role": one.role, "created_at": one.created_at, "expires_at": one.expires_at or None} for one in rows])
+        print_json(
+            [
+                {
+                    "name": one.name,
+                    "role": one.role,
+                    "created_at": one.created_at,
+                    "expires_at": one.expires_at or None,
+                }
+                for one in rows
+            ]
+        )
         return
     print_table(
         ["name", "role", "created", "expires"],
-        [[one.name, one.role, moment(one.created_at), moment(one.expires_at) if one.expires_at else "never"] for one in rows],
+        [
+            [
+                one.name,
+                one.role,
+                moment(one.created_at),
+                moment(one.expires_at) if one.expires_at else "never",
+            ]
+            for one in rows
+        ],
         "no tokens: `holdfast tokens add NAME --role viewer` makes one",
     )
 
@@ -126,9 +189,16 @@ def list_tokens(context: typer.Context, json: Json = False) -> None:
 def add_token(
     name: Annotated[str, typer.Argument(help="Whose it is: the name that stands in the audit.")],
     role: Annotated[
-        str, typer.Option("--role", help="viewer (looks), reviewer (decides reviews), operator (acts on items), admin (all).")
+        str,
+        typer.Option(
+            "--role",
+            help="viewer (looks), reviewer (decides reviews), operator (acts on items), admin "
+            "(all).",
+        ),
     ] = "viewer",
-    expires: Annotated[str, typer.Option("--expires", help="A duration such as 90d, or never.")] = "never",
+    expires: Annotated[
+        str, typer.Option("--expires", help="A duration such as 90d, or never.")
+    ] = "never",
     json: Json = False,
 ) -> None:
     """Make a token. It is printed once, and kept only as a digest."""
@@ -145,8 +215,11 @@ def add_token(
 
 
 @tokens.command("revoke")
-def revoke_token(name: Annotated[str, typer.Argument(help="Whose it is.")], json: Json = False) -> None:
-    """Remove a token: it is refused from now on, and browsers that signed in with it are signed out."""
+def revoke_token(
+    name: Annotated[str, typer.Argument(help="Whose it is.")], json: Json = False
+) -> None:
+    """Remove a token: it is refused from now on, and browsers that signed in with it are signed
+    out."""
     from holdfast.server.access import Tokens
 
     app = App()

@@ -1,4 +1,5 @@
-"""Which items or dead letters a command means: ids, keys, or a filter; and how a bulk operation shows its progress."""
+"""Which items or dead letters a command means: ids, keys, or a filter; and how a bulk operation
+shows its progress."""
 
 from __future__ import annotations
 
@@ -22,8 +23,10 @@ from holdfast.model.ids import show
 from holdfast.model.search import Filter, is_condition, parse_filter
 
 HELP = (
-    "Ids or keys of items; or conditions, all of which must hold: FIELD=VALUE of the payload's searchable fields, pipeline: state: version: "
-    "key: step: error: group: flag: older: younger: slower: faster: dearer: operation: item: (a key or a field's value may end in *; "
+    "Ids or keys of items; or conditions, all of which must hold: FIELD=VALUE of the "
+    "payload's searchable fields, pipeline: state: version: "
+    "key: step: error: group: flag: older: younger: slower: faster: dearer: operation: item: "
+    "(a key or a field's value may end in *; "
     'quote what has blanks: customer="ACME GmbH").'
 )
 
@@ -36,7 +39,10 @@ def items_of(app: App, words: list[str] | None) -> Filter | list[int]:
         NotFoundError: no such item.
     """
     if not words:
-        raise InputError("name items by id or key, or say which: `holdfast find state:dead` shows what a filter finds")
+        raise InputError(
+            "name items by id or key, or say which: `holdfast find state:dead` shows what a "
+            "filter finds"
+        )
     reads = app.reads()
     try:
         named = {word: _named(reads, word) for word in words}
@@ -44,12 +50,15 @@ def items_of(app: App, words: list[str] | None) -> Filter | list[int]:
         certain = [word for word in conditions if named[word] is None]
         items = [word for word in words if word not in conditions]
         if items and conditions:
-            raise InputError(f"{items[0]!r} beside conditions: name items, or give conditions, not both")
+            raise InputError(
+                f"{items[0]!r} beside conditions: name items, or give conditions, not both"
+            )
         if conditions and not certain:
             item = named[conditions[0]]
             assert item is not None
             raise InputError(
-                f"{conditions[0]!r} is a condition, and the key of an item: write item:{show(item)} for the item, or give one more condition"
+                f"{conditions[0]!r} is a condition, and the key of an item: write "
+                f"item:{show(item)} for the item, or give one more condition"
             )
         if conditions:
             return reads.naming.filter(parse_filter(words))
@@ -110,8 +119,13 @@ def progress(what: str, json: bool) -> Iterator[Callable[[int, int], None] | Non
         yield None
         return
     with Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:  # fmt: skip
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -121,13 +135,17 @@ def say(app: App, what: str, done: Changed, of: str, json: bool) -> None:
     left = done.looked_at - done.changed - done.unfit
     if json:
         values = {"unfit": done.unfit, "misfits": done.misfits} if done.unfit else {}
-        print_json({"operation": done.operation, "changed": done.changed, "unchanged": left, **values})
+        print_json(
+            {"operation": done.operation, "changed": done.changed, "unchanged": left, **values}
+        )
     else:
         _say(what, done, of, left)
     if done.changed and what in ("redriven", "restarted", "resumed", "moved"):
         with closing(app.reads()) as reads:
             if not reads.runners(app.clock.now_ms()):
-                complain("no runner is alive: `holdfast runner MODULE --until-idle` goes on with them")
+                complain(
+                    "no runner is alive: `holdfast runner MODULE --until-idle` goes on with them"
+                )
     if done.unfit:
         raise typer.Exit(1 if what == "moved" else 2)
 
@@ -144,11 +162,17 @@ def say_misfits(unfit: int, of: str, misfits: Iterable[Misfit]) -> None:
 
 
 def _say(what: str, done: Changed, of: str, left: int) -> None:
-    rest = f"; {left} unchanged: they were so already, or are in a state that does not allow it" if left else ""
+    rest = (
+        f"; {left} unchanged: they were so already, or are in a state that does not allow it"
+        if left
+        else ""
+    )
     tell(f"{what} {done.changed} {of}{rest} (operation {done.operation})")
     if done.unfit:
         if what == "moved":
-            tell(f"{done.unfit} stay where they are: their stored values do not fit the new version")
+            tell(
+                f"{done.unfit} stay where they are: their stored values do not fit the new version"
+            )
             say_misfits(done.unfit, "", done.misfits)
         else:
             tell(f"{done.unfit} were not {what}:")

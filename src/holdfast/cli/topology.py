@@ -1,4 +1,5 @@
-"""Events between pipelines drawn: who emits, who awaits, who listens; as text, as Mermaid, as SVG."""
+"""Events between pipelines drawn: who emits, who awaits, who listens; as text, as Mermaid, as
+SVG."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ _BOX_W, _BOX_H, _GAP, _PAD, _COLUMN = 200, 36, 18, 20, 280
 
 
 def topology_of(pipelines: list[Pipeline[Any, Any]]) -> list[dict[str, Any]]:
-    """Per event: ``event``, and the names of the pipelines that ``emits``, ``awaits`` and (it) ``starts``."""
+    """Per event: ``event``, and the names of the pipelines that ``emits``, ``awaits`` and (it)
+    ``starts``."""
     found: dict[str, dict[str, Any]] = {}
 
     def note(event: str, role: str, name: str) -> None:
@@ -35,7 +37,10 @@ def topology_text(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         lines.append(row["event"])
-        lines.append(f"  emitted by {', '.join(row['emits']) or 'nobody here (a broker, or `holdfast events emit`)'}")
+        lines.append(
+            "  emitted by "
+            f"{', '.join(row['emits']) or 'nobody here (a broker, or `holdfast events emit`)'}"
+        )
         if row["awaits"]:
             lines.append(f"  awaited by {', '.join(row['awaits'])}")
         lines.append(f"  starts {', '.join(row['starts']) or 'nothing'}")
@@ -44,7 +49,9 @@ def topology_text(rows: list[dict[str, Any]]) -> str:
 
 def topology_mermaid(rows: list[dict[str, Any]]) -> str:
     """A Mermaid flowchart: pipelines are boxes, events are rounded."""
-    names = sorted({name for row in rows for role in ("emits", "awaits", "starts") for name in row[role]})
+    names = sorted(
+        {name for row in rows for role in ("emits", "awaits", "starts") for name in row[role]}
+    )
     lines = ["flowchart LR", *[f'  p{index}["{name}"]' for index, name in enumerate(names)]]
     for number, row in enumerate(rows):
         lines.append(f'  e{number}(["{row["event"]}"])')
@@ -64,7 +71,9 @@ def topology_svg(rows: list[dict[str, Any]]) -> str:
     def middle(column: int, name: str) -> tuple[float, float]:
         names = columns[column]
         top = (height - len(names) * (_BOX_H + _GAP) + _GAP) / 2
-        return _PAD + column * _COLUMN + _BOX_W / 2, top + names.index(name) * (_BOX_H + _GAP) + _BOX_H / 2
+        return _PAD + column * _COLUMN + _BOX_W / 2, top + names.index(name) * (
+            _BOX_H + _GAP
+        ) + _BOX_H / 2
 
     shapes, edges = [], []
     for column, names in enumerate(columns):
@@ -72,28 +81,40 @@ def topology_svg(rows: list[dict[str, Any]]) -> str:
             x, y = middle(column, name)
             kind, radius = ("event", _BOX_H // 2) if column == 1 else ("pipeline", 7)
             shapes.append(
-                f'<rect class="{kind}" x="{x - _BOX_W / 2:.0f}" y="{y - _BOX_H / 2:.0f}" width="{_BOX_W}" height="{_BOX_H}" rx="{radius}"/>'
+                f'<rect class="{kind}" x="{x - _BOX_W / 2:.0f}" y="{y - _BOX_H / 2:.0f}" '
+                f'width="{_BOX_W}" height="{_BOX_H}" rx="{radius}"/>'
             )
             words = name if len(name) <= 28 else f"{name[:27]}…"
             shapes.append(f'<text x="{x:.0f}" y="{y + 5:.0f}">{escape(words)}</text>')
     for row in rows:
-        for column, role, kind in ((0, "emits", "edge"), (2, "starts", "edge"), (2, "awaits", "edge waits")):
+        for column, role, kind in (
+            (0, "emits", "edge"),
+            (2, "starts", "edge"),
+            (2, "awaits", "edge waits"),
+        ):
             for name in row[role]:
                 (x, y), (event_x, event_y) = middle(column, name), middle(1, row["event"])
                 a, b, c, d = (x, y, event_x, event_y) if column == 0 else (event_x, event_y, x, y)
                 a, c = a + _BOX_W / 2, c - _BOX_W / 2 - 5
-                edges.append(f'<path class="{kind}" d="M{a:.0f} {b:.0f} C{a + 40:.0f} {b:.0f} {c - 40:.0f} {d:.0f} {c:.0f} {d:.0f}"/>')
+                edges.append(
+                    f'<path class="{kind}" d="M{a:.0f} {b:.0f} C{a + 40:.0f} {b:.0f} '
+                    f'{c - 40:.0f} {d:.0f} {c:.0f} {d:.0f}"/>'
+                )
     width = 2 * _COLUMN + _BOX_W + 2 * _PAD
     style = (
-        "svg { background: #ffffff; font: 13px system-ui, sans-serif } .pipeline { fill: #eef4fb; stroke: #3f6fa3 } "
-        ".event { fill: #fdf3dc; stroke: #b5851c } text { text-anchor: middle; fill: #1b2733; font-weight: 600 } "
-        ".edge { fill: none; stroke: #6b7a89; marker-end: url(#arrow) } .waits { stroke-dasharray: 5 3 }"
+        "svg { background: #ffffff; font: 13px system-ui, sans-serif } .pipeline { fill: "
+        "#eef4fb; stroke: #3f6fa3 } "
+        ".event { fill: #fdf3dc; stroke: #b5851c } text { text-anchor: middle; fill: #1b2733; "
+        "font-weight: 600 } "
+        ".edge { fill: none; stroke: #6b7a89; marker-end: url(#arrow) } .waits { "
+        "stroke-dasharray: 5 3 }"
     )
     arrow = (
         '<defs><marker id="arrow" markerWidth="8" markerHeight="8" refX="5" refY="3" orient="auto">'
         '<path d="M0 0 L6 3 L0 6 z" fill="#6b7a89"/></marker></defs>'
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" role="img">'
         f"<title>events</title><style>{style}</style>{arrow}{''.join(edges)}{''.join(shapes)}</svg>"
     )

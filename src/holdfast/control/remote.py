@@ -1,4 +1,5 @@
-"""The other side of the runner's socket: its ledger's writing verbs, for commands, the server and programs."""
+"""The other side of the runner's socket: its ledger's writing verbs, for commands, the server and
+programs."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ UNDER_WAY_S = 10.0
 """Seconds for which an operation that has begun asks again, rather than stopping halfway."""
 
 STARTING_S = 10.0
-"""Seconds for which a runner that starts is waited for; anything else that has the lock, for one."""
+"""Seconds for which a runner that starts is waited for; anything else that has the lock, for
+one."""
 
 PAUSE_S = 0.05
 
@@ -69,8 +71,8 @@ PAUSE_S = 0.05
 class RemoteLedger:
     """The writing verbs of a live runner's ledger, for other processes.
 
-    Each is answered within about a second. :class:`LedgerUnavailableError`: it was surely not handed to the ledger.
-    :class:`LedgerUnknownError`: it was sent, and may have been written.
+    Each is answered within about a second. :class:`LedgerUnavailableError`: it was surely not
+    handed to the ledger. :class:`LedgerUnknownError`: it was sent, and may have been written.
 
     Args:
         path: the socket.
@@ -85,7 +87,13 @@ class RemoteLedger:
         self._socket: socket.socket | None = None
         self._session = self._connect()
 
-    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+    def admit(
+        self,
+        submissions: list[Submission],
+        now_ms: int,
+        backlog: int = 0,
+        refusals: Sequence[Refusal] = (),
+    ) -> list[Receipt]:
         """Accept items; the runner's clock dates them, and its settings bound the backlog."""
         receipts: list[Receipt] = self._ask(Admit(submissions, list(refusals)), list[Receipt])
         return receipts
@@ -95,7 +103,14 @@ class RemoteLedger:
         registered: Registered = self._ask(Register(spec), Registered)
         return registered
 
-    def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
+    def purge(
+        self,
+        pipeline: str,
+        intermediates_before: int | None,
+        outputs_before: int | None,
+        now_ms: int,
+        limit: int,
+    ) -> int:
         """Clear values."""
         cleared: int = self._ask(Purge(pipeline, intermediates_before, outputs_before, limit), int)
         return cleared
@@ -105,7 +120,9 @@ class RemoteLedger:
         """The mail room's verbs are here too."""
         return self
 
-    def decide(self, review: int, answer: Any, digest: str, who: str, roles: tuple[str, ...], now_ms: int) -> str:
+    def decide(
+        self, review: int, answer: Any, digest: str, who: str, roles: tuple[str, ...], now_ms: int
+    ) -> str:
         """Take a person's decision."""
         decided: str = self._ask(Decide(review, answer, digest, who, roles), str)
         return decided
@@ -143,7 +160,9 @@ class RemoteLedger:
         """End an operation."""
         self._ask(Finish(operation, state), None)
 
-    def pause_pipeline(self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int) -> bool:
+    def pause_pipeline(
+        self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int
+    ) -> bool:
         """Pause a pipeline or a step, or let it go on."""
         changed: bool = self._ask(Hold(operation, pipeline, step, paused), bool)
         return changed
@@ -170,7 +189,9 @@ class RemoteLedger:
 
     def held(self) -> Held:
         """Which items the runner holds, if it says so within :data:`HELD_S`."""
-        held: Held = msgspec.msgpack.decode(self._answered(Command("", Holds()), HELD_S).answer, type=Held)
+        held: Held = msgspec.msgpack.decode(
+            self._answered(Command("", Holds()), HELD_S).answer, type=Held
+        )
         return held
 
     def close(self) -> None:
@@ -180,12 +201,15 @@ class RemoteLedger:
             self._socket = None
 
     def _ask(self, request: Request, kind: Any, patience_s: float = 0.0) -> Any:
-        """Ask, and ask again while there is patience: what may have been written under the same identity, so that it is done once."""
+        """Ask, and ask again while there is patience: what may have been written under the same
+        identity, so that it is done once."""
         until, identity = time.monotonic() + patience_s, secrets.token_hex(16)
         while True:
             session = self._session
             try:
-                return msgspec.msgpack.decode(self._answered(Command(identity, request)).answer, type=kind)
+                return msgspec.msgpack.decode(
+                    self._answered(Command(identity, request)).answer, type=kind
+                )
             except LedgerUnavailableError as error:
                 unknown = isinstance(error, LedgerUnknownError)
                 if time.monotonic() > until or (unknown and self._another_than(session)):
@@ -213,11 +237,18 @@ class RemoteLedger:
             reply = msgspec.msgpack.decode(self._frame(within_s), type=Reply)
         except (OSError, EOFError) as error:
             self.close()  # an answer that comes later belongs to nobody
-            why = "has not answered in time" if isinstance(error, TimeoutError) else "hung up before it answered"
+            why = (
+                "has not answered in time"
+                if isinstance(error, TimeoutError)
+                else "hung up before it answered"
+            )
             if isinstance(command.request, Holds):
                 raise LedgerUnavailableError(f"the runner {why}", 1.0) from None
             raise LedgerUnknownError(
-                f"the runner {why}: it is unknown whether it is written, or will be. {what_next(command.request)}", command.identity, 1.0
+                f"the runner {why}: it is unknown whether it is written, or will be. "
+                f"{what_next(command.request)}",
+                command.identity,
+                1.0,
             ) from None
         refused = error_of(reply, command.identity)
         if refused is not None:
@@ -230,13 +261,16 @@ class RemoteLedger:
             if self._socket is None:
                 self._session = self._connect()
             assert self._socket is not None
-            self._socket.settimeout(HELLO_S)  # for each part: a runner that goes on reading is given time
+            # for each part: a runner that goes on reading is given time
+            self._socket.settimeout(HELLO_S)
             rest = memoryview(data)
             while rest:
                 rest = rest[self._socket.send(rest) :]
         except OSError as error:
             self.close()
-            raise LedgerUnavailableError(f"the runner takes nothing ({error.strerror or error}): nothing was written", 1.0) from None
+            raise LedgerUnavailableError(
+                f"the runner takes nothing ({error.strerror or error}): nothing was written", 1.0
+            ) from None
 
     def _connect(self) -> str:
         """Connect and be greeted; which session it is."""
@@ -251,7 +285,9 @@ class RemoteLedger:
         except TimeoutError:
             self.close()
             raise LedgerUnavailableError(
-                "the runner does not answer: it is stopped, or a step holds its event loop. Nothing was sent to it", 1.0
+                "the runner does not answer: it is stopped, or a step holds its event loop. "
+                "Nothing was sent to it",
+                1.0,
             ) from None
         except EOFError:
             self.close()
@@ -283,7 +319,8 @@ class RemoteLedger:
 
 
 def reach_writer(socket_path: Path, open_here: Callable[[], Any], patience_s: float = 1.0) -> Any:
-    """The live runner's ledger if there is one, else the ledger opened here; a runner that is just starting is waited for.
+    """The live runner's ledger if there is one, else the ledger opened here; a runner that is just
+    starting is waited for.
 
     Raises:
         LedgerLockedError: a process holds the ledger and does not listen.
@@ -298,6 +335,8 @@ def reach_writer(socket_path: Path, open_here: Callable[[], Any], patience_s: fl
         try:
             return open_here()
         except LedgerLockedError as error:
-            if time.monotonic() - began > (max(STARTING_S, patience_s) if error.starting else patience_s):
+            if time.monotonic() - began > (
+                max(STARTING_S, patience_s) if error.starting else patience_s
+            ):
                 raise
         time.sleep(PAUSE_S)

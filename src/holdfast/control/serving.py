@@ -1,4 +1,5 @@
-"""The runner's side of its socket: every command is answered within a second, and the answer says what became of it."""
+"""The runner's side of its socket: every command is answered within a second, and the answer says
+what became of it."""
 
 from __future__ import annotations
 
@@ -15,7 +16,20 @@ from typing import Any
 
 import msgspec
 
-from holdfast.control.wire import FRAME_LIMIT, LENGTH, Command, Hello, Holds, Reply, Request, framed, perform, reachable, reply_of, what_next
+from holdfast.control.wire import (
+    FRAME_LIMIT,
+    LENGTH,
+    Command,
+    Hello,
+    Holds,
+    Reply,
+    Request,
+    framed,
+    perform,
+    reachable,
+    reply_of,
+    what_next,
+)
 from holdfast.engine.committer import Desk
 from holdfast.errors import HoldfastError, InputError, LedgerUnavailableError, LedgerUnknownError
 from holdfast.ledger import Ledger
@@ -23,7 +37,8 @@ from holdfast.model.holdings import Held
 from holdfast.unshared import unshared
 
 ANSWER_S = 0.8
-"""Seconds after which a command is answered in any case: with the way there and back, whoever asks has its answer within one."""
+"""Seconds after which a command is answered in any case: with the way there and back, whoever asks
+has its answer within one."""
 
 SOON_S = 1.0
 """``retry_after`` while the ledger is only busy."""
@@ -32,11 +47,13 @@ MOST = 1_000
 """Most commands that may wait; further ones are answered at once."""
 
 KEPT = 32
-"""So many commands that have ended are known, so that one whose answer was lost can be asked after."""
+"""So many commands that have ended are known, so that one whose answer was lost can be asked
+after."""
 
 
 class Ticket:
-    """A command on its way to the ledger. It is either taken back before the ledger has seen it, or the ledger's.
+    """A command on its way to the ledger. It is either taken back before the ledger has seen it, or
+    the ledger's.
 
     Args:
         verb: what to do.
@@ -50,7 +67,8 @@ class Ticket:
         self.answered: asyncio.Future[Any] = loop.create_future()
 
     def run(self, ledger: Ledger) -> Any:
-        """Carry it out, unless it was taken back. Called by the ledger's thread; its answer is known as soon as it is durable."""
+        """Carry it out, unless it was taken back. Called by the ledger's thread; its answer is
+        known as soon as it is durable."""
         with self._lock:
             if self._withdrawn:
                 return None
@@ -90,8 +108,21 @@ class Counter:
         trouble: why nothing is written at the moment, or None.
     """
 
-    def __init__(self, desk: Desk, now_ms: Callable[[], int], backlog: int, held: Callable[[], Held], trouble: Callable[[], str | None]) -> None:
-        self._desk, self._now_ms, self._backlog, self._held, self._trouble = desk, now_ms, backlog, held, trouble
+    def __init__(
+        self,
+        desk: Desk,
+        now_ms: Callable[[], int],
+        backlog: int,
+        held: Callable[[], Held],
+        trouble: Callable[[], str | None],
+    ) -> None:
+        self._desk, self._now_ms, self._backlog, self._held, self._trouble = (
+            desk,
+            now_ms,
+            backlog,
+            held,
+            trouble,
+        )
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._waiting = 0
 
@@ -100,7 +131,10 @@ class Counter:
         try:
             command = msgspec.msgpack.decode(frame, type=Command)
         except (msgspec.MsgspecError, RecursionError) as error:
-            return Reply(f"the runner did not understand the request ({error}): are both of one release?", kind=InputError.__name__)
+            return Reply(
+                f"the runner did not understand the request ({error}): are both of one release?",
+                kind=InputError.__name__,
+            )
         request = command.request
         if isinstance(request, Holds):  # the loop knows
             return reply_of(self._held())
@@ -118,11 +152,13 @@ class Counter:
             return reply_of(self._unavailable())
         return reply_of(
             LedgerUnknownError(
-                f"the ledger has taken this and not answered yet{self._why()}: it is unknown whether it is written, or will be. "
+                f"the ledger has taken this and not answered yet{self._why()}: it is unknown "
+                "whether it is written, or will be. "
                 f"{what_next(request)}",
-                command.identity, SOON_S,
+                command.identity,
+                SOON_S,
             )
-        )  # fmt: skip
+        )
 
     def _handed_in(self, identity: str, request: Request) -> Ticket:
         def verb(ledger: Ledger) -> Any:
@@ -146,8 +182,13 @@ class Counter:
     def _unavailable(self) -> LedgerUnavailableError:
         """Why a command was not handed to the ledger."""
         if self._trouble() is None:
-            return LedgerUnavailableError("the ledger is busy, and this was not handed to it: nothing was written", SOON_S)
-        return LedgerUnavailableError(f"the ledger cannot be written at the moment{self._why()}, and this was not handed to it: nothing was written")
+            return LedgerUnavailableError(
+                "the ledger is busy, and this was not handed to it: nothing was written", SOON_S
+            )
+        return LedgerUnavailableError(
+            f"the ledger cannot be written at the moment{self._why()}, and this was not "
+            "handed to it: nothing was written"
+        )
 
     def _why(self) -> str:
         trouble = self._trouble()
@@ -197,9 +238,11 @@ async def serve(
 
     with unshared().making():
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        unshared().keep(listening.fileno())  # else a child that a step has forked would listen on, and answer nobody
+        # else a child that a step has forked would listen on, and answer nobody
+        unshared().keep(listening.fileno())
     try:
-        os.fchmod(listening.fileno(), 0o600)  # Linux gives the path the socket's own mode; the umask belongs to every thread
+        # Linux gives the path the socket's own mode; the umask belongs to every thread
+        os.fchmod(listening.fileno(), 0o600)
         with reachable(path) as name:
             listening.bind(name)
             os.chmod(name, 0o600)

@@ -1,4 +1,5 @@
-"""What goes over the runner's socket: frames of a 32-bit length and a msgpack array, one greeting, then commands and replies."""
+"""What goes over the runner's socket: frames of a 32-bit length and a msgpack array, one greeting,
+then commands and replies."""
 
 from __future__ import annotations
 
@@ -144,18 +145,36 @@ class Holds(msgspec.Struct, tag="holds", array_like=True):
     """Which items the runner holds. Answered by the loop itself, without the ledger."""
 
 
-Request = Admit | Register | Note | Begin | Apply | Look | Finish | Hold | Close | Purge | Decide | Publish | Redeliver | SendAgain | Unsubscribe
+Request = (
+    Admit
+    | Register
+    | Note
+    | Begin
+    | Apply
+    | Look
+    | Finish
+    | Hold
+    | Close
+    | Purge
+    | Decide
+    | Publish
+    | Redeliver
+    | SendAgain
+    | Unsubscribe
+)
 
 
 class Command(msgspec.Struct, array_like=True):
-    """A verb, and which command it is: asked again under the same identity, it is answered, not carried out a second time."""
+    """A verb, and which command it is: asked again under the same identity, it is answered, not
+    carried out a second time."""
 
     identity: str
     request: Request | Holds
 
 
 class Hello(msgspec.Struct, array_like=True):
-    """What the runner says first: it listens, and nothing that is sent from now on is sent to nobody.
+    """What the runner says first: it listens, and nothing that is sent from now on is sent to
+    nobody.
 
     Attributes:
         session: random; commands are known to one session.
@@ -167,9 +186,19 @@ class Hello(msgspec.Struct, array_like=True):
 
 
 KINDS: dict[str, type[HoldfastError]] = {
-    one.__name__: one for one in (NotFoundError, InputError, DefinitionError, LedgerUnknownError, LedgerUnavailableError, LedgerError, StoreError)
+    one.__name__: one
+    for one in (
+        NotFoundError,
+        InputError,
+        DefinitionError,
+        LedgerUnknownError,
+        LedgerUnavailableError,
+        LedgerError,
+        StoreError,
+    )
 }
-"""Errors that cross the socket as what they are, the narrower ones first: who asked must know whether to ask again."""
+"""Errors that cross the socket as what they are, the narrower ones first: who asked must know
+whether to ask again."""
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -192,7 +221,9 @@ class Reply(msgspec.Struct, array_like=True):
 
 def what_next(request: Request) -> str:
     """What somebody does who does not know whether a command was carried out."""
-    if isinstance(request, Admit | Register | Publish | Decide | Redeliver | SendAgain | Unsubscribe | Purge):
+    if isinstance(
+        request, Admit | Register | Publish | Decide | Redeliver | SendAgain | Unsubscribe | Purge
+    ):
         return "Ask again with the same keys or ids: what has been written is not written twice"
     return "Look whether it was done (`holdfast operations`) before you ask again"
 
@@ -211,7 +242,11 @@ def reply_of(answer: Any) -> Reply:
         kind = next((name for name, one in KINDS.items() if isinstance(answer, one)), "")
         said = str(answer) or type(answer).__name__
         wait = answer.retry_after if isinstance(answer, LedgerUnavailableError) else 0.0
-        return Reply(said if kind else f"the runner failed: {type(answer).__name__}: {said}", kind=kind, retry_after=wait)
+        return Reply(
+            said if kind else f"the runner failed: {type(answer).__name__}: {said}",
+            kind=kind,
+            retry_after=wait,
+        )
     return Reply("", msgspec.Raw(msgspec.msgpack.encode(answer)))
 
 
@@ -224,7 +259,11 @@ def error_of(reply: Reply, identity: str) -> HoldfastError | None:
     kind = KINDS.get(reply.kind, HoldfastError)
     if kind is LedgerUnknownError:
         return LedgerUnknownError(reply.error, identity, reply.retry_after)
-    return LedgerUnavailableError(reply.error, reply.retry_after) if kind is LedgerUnavailableError else kind(reply.error)
+    return (
+        LedgerUnavailableError(reply.error, reply.retry_after)
+        if kind is LedgerUnavailableError
+        else kind(reply.error)
+    )
 
 
 def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
@@ -244,13 +283,23 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
     if isinstance(request, Finish):
         return ledger.lifecycle.end_operation(request.operation, request.state, now_ms)
     if isinstance(request, Hold):
-        return ledger.lifecycle.pause_pipeline(request.operation, request.pipeline, request.step, request.paused, now_ms)
+        return ledger.lifecycle.pause_pipeline(
+            request.operation, request.pipeline, request.step, request.paused, now_ms
+        )
     if isinstance(request, Close):
         return ledger.lifecycle.close_dependency(request.operation, request.dependency, now_ms)
     if isinstance(request, Purge):
-        return ledger.purge(request.pipeline, request.intermediates_before, request.outputs_before, now_ms, request.limit)
+        return ledger.purge(
+            request.pipeline,
+            request.intermediates_before,
+            request.outputs_before,
+            now_ms,
+            request.limit,
+        )
     if isinstance(request, Decide):
-        return ledger.mail.decide(request.review, request.answer, request.digest, request.who, request.roles, now_ms)
+        return ledger.mail.decide(
+            request.review, request.answer, request.digest, request.who, request.roles, now_ms
+        )
     if isinstance(request, Publish):
         return ledger.mail.publish(request.events)
     if isinstance(request, SendAgain):
@@ -262,7 +311,8 @@ def perform(ledger: Ledger, request: Request, now_ms: int, backlog: int) -> Any:
 
 @contextmanager
 def reachable(path: Path) -> Iterator[str]:
-    """A name for a socket's path that the kernel takes: it allows 107 bytes, and a deep home is longer."""
+    """A name for a socket's path that the kernel takes: it allows 107 bytes, and a deep home is
+    longer."""
     if len(os.fsencode(path)) < 100:
         yield str(path)
         return

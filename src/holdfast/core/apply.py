@@ -1,7 +1,7 @@
 """``apply(run, event, plan) -> Plan``: everything that one event makes of one item.
 
-Each kind of event has a handler: those of attempts and of values in files of their own, those of time and of people here.
-What a node's settling leads to is in ``core/regions.py``.
+Each kind of event has a handler: those of attempts and of values in files of their own, those of
+time and of people here. What a node's settling leads to is in ``core/regions.py``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def apply(run: ItemRun, event: Event, plan: Plan) -> Plan:
     Args:
         run: the item; it is changed.
         event: what has happened. One of an earlier attempt, generation or value changes nothing.
-        plan: the plan to fill, which says when it happened: what it holds after a failure is still known.
+        plan: the plan to fill, which says when it happened: what it holds after a failure is still
+            known.
     """
     _HANDLERS[type(event)](run, event, plan)
     if not plan.usual:  # else there is nothing to conclude

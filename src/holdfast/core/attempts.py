@@ -34,7 +34,11 @@ def succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
     if event.transaction is not None and not small:
         said = "the output of a transactional step could not be stored: it is repeated"
         why = Failure("infrastructure", "StoreUnavailable", said)
-        failed(run, Failed(key, event.attempt, why, ran_s=event.ran_s, usage=event.usage, cost=event.cost), plan)
+        failed(
+            run,
+            Failed(key, event.attempt, why, ran_s=event.ran_s, usage=event.usage, cost=event.cost),
+            plan,
+        )
         return
     run.running.discard(key)
     if event.cost:
@@ -50,7 +54,8 @@ def succeeded(run: ItemRun, event: Succeeded, plan: Plan) -> None:
 
 
 def keep_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> None:
-    """Write the success, and follow it up: as a rule, one step that needs nothing else is ready then."""
+    """Write the success, and follow it up: as a rule, one step that needs nothing else is ready
+    then."""
     key = event.key
     number, place = key
     node = run.graph.nodes[number]
@@ -59,7 +64,11 @@ def keep_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> N
     run.size += len(output) if type(output) is bytes else 200
     if run.digests and key in run.digests:
         plan.beyond().cached += ((run.digests.pop(key), output),)
-    scope = None if node.follower < 0 or run.restored or run.earlier else run.scopes.get((node.region, place))
+    scope = (
+        None
+        if node.follower < 0 or run.restored or run.earlier
+        else run.scopes.get((node.region, place))
+    )
     if scope is None or scope.failed:
         run.todo.append((node, place, True))
         return

@@ -55,11 +55,14 @@ class StandsStillError(Exception):
 
 
 def goes_on(run: ItemRun) -> bool:
-    """Whether something of an item that is not over will go on: it runs, starts, is ready, waits for a value, an answer or a
-    time."""
+    """Whether something of an item that is not over will go on: it runs, starts, is ready, waits
+    for a value, an answer or a time."""
     if run.running or run.starting or run.ready or run.wanted or run.checking:
         return True
-    return any(live.state == "waiting" or (live.state == "retrying" and live.wake_at) for live in run.live.values())
+    return any(
+        live.state == "waiting" or (live.state == "retrying" and live.wake_at)
+        for live in run.live.values()
+    )
 
 
 def _over_budget(run: ItemRun, plan: Plan) -> bool:
@@ -84,7 +87,9 @@ def _begin_waits(run: ItemRun, plan: Plan) -> None:
         except Absent as absent:
             want(run, "start", *key, absent.need, plan)
         except DataError as error:
-            dead_or_none(run, key, fail_node(run, run.graph.nodes[key[0]], key[1], error.failure, plan))
+            dead_or_none(
+                run, key, fail_node(run, run.graph.nodes[key[0]], key[1], error.failure, plan)
+            )
     for key, seconds in timers:
         join = run.joins.get(key)
         if join is not None and not (join.fired or join.broken or join.members is not None):
@@ -126,8 +131,8 @@ def lose_result(run: ItemRun, failure: Failure, plan: Plan) -> None:
 
 
 def finish(run: ItemRun, state: str, plan: Plan) -> None:
-    """The item's end; its row, dead letters and last task are one transaction. Not before outputs are stored of what has
-    succeeded: nothing repeats it then."""
+    """The item's end; its row, dead letters and last task are one transaction. Not before outputs
+    are stored of what has succeeded: nothing repeats it then."""
     run.ending = state
     _call_off_rest(run, plan)
     if run.unstored:
@@ -146,7 +151,11 @@ def _call_off_rest(run: ItemRun, plan: Plan) -> None:
         call_off_task(run, key, plan)
     _drop_earlier(run, plan)
     run.scopes.clear()
-    storing = {key: need for key, need in run.wanted.items() if key.purpose == "output" and (key.node, key.path) in run.unstored}
+    storing = {
+        key: need
+        for key, need in run.wanted.items()
+        if key.purpose == "output" and (key.node, key.path) in run.unstored
+    }
     run.wanted = storing
     plan.ready, plan.wakes, plan.asks, plan.timers, plan.lookups = (), (), (), (), ()
     plan.jobs = tuple([job for job in plan.jobs if job[0] in storing])
@@ -155,10 +164,14 @@ def _call_off_rest(run: ItemRun, plan: Plan) -> None:
 def release(run: ItemRun, state: Any, wake: int, plan: Plan) -> None:
     """Let an item go: it waits, or nothing of it is to start."""
     plan.state, plan.wake_at = state, wake
-    for live in run.live.values():  # nothing runs, though rows may say so: what waits for its repeat is only known here
+    # nothing runs, though rows may say so: what waits for its repeat is only known here
+    for live in run.live.values():
         if live.attempt and live.state in ("retrying", "running"):
             live.state = "retrying"
-            plan.live = (*[one for one in plan.live if (one.node, one.place) != (live.node, live.place)], copied(live))
+            plan.live = (
+                *[one for one in plan.live if (one.node, one.place) != (live.node, live.place)],
+                copied(live),
+            )
     plan.wakes, plan.ready, plan.lookups = (), (), ()
     run.closed = True
 
@@ -166,6 +179,14 @@ def release(run: ItemRun, state: Any, wake: int, plan: Plan) -> None:
 def copied(live: LiveTask) -> LiveTask:
     """A live task as it is now: it changes after its row has been handed in."""
     return LiveTask(
-        live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect, live.started_at,
-        live.wake_at, live.others,
-    )  # fmt: skip
+        live.node,
+        live.place,
+        live.state,
+        live.attempt,
+        live.failures,
+        live.crashes,
+        live.suspect,
+        live.started_at,
+        live.wake_at,
+        live.others,
+    )

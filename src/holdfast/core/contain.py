@@ -1,8 +1,10 @@
-"""A failure inside the core, or a row that the ledger refuses, ends as one dead letter of its own item.
+"""A failure inside the core, or a row that the ledger refuses, ends as one dead letter of its own
+item.
 
-It trusts identity alone: the item, its fence, its generation, the event, and the node that was being entered. What the event
-itself reported (an attempt that succeeded or failed) is kept, so that a redrive repeats no success. Nor does it repeat one
-whose output is still being stored: the plan that buries the item asks for that, and is written when it is done.
+It trusts identity alone: the item, its fence, its generation, the event, and the node that was
+being entered. What the event itself reported (an attempt that succeeded or failed) is kept, so that
+a redrive repeats no success. Nor does it repeat one whose output is still being stored: the plan
+that buries the item asks for that, and is written when it is done.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ def contain(run: ItemRun, event: Any, at: int, plan: Plan, error: BaseException)
 
 
 def refused(run: ItemRun, plan: Plan, error: str, at: int, minimal: bool) -> Plan:
-    """The plan that buries an item whose rows the ledger does not take. ``minimal``: it did not take that either: nothing but
-    plain ASCII of ours is left in it."""
+    """The plan that buries an item whose rows the ledger does not take. ``minimal``: it did not
+    take that either: nothing but plain ASCII of ours is left in it."""
     said = "the ledger refused its rows" if minimal else f"the ledger refused its rows: {error}"
     failure = Failure("internal", REFUSED, said)
     facts = None if minimal else Plan(run.item, run.fence, at)
@@ -58,8 +60,8 @@ def refused(run: ItemRun, plan: Plan, error: str, at: int, minimal: bool) -> Pla
 
 
 def go_on(run: ItemRun, event: Any, plan: Plan) -> None:
-    """An output has been stored, or cannot be, of an item that is buried once all are; or its deadline has passed, and it is
-    buried without them. ``plan`` buries it."""
+    """An output has been stored, or cannot be, of an item that is buried once all are; or its
+    deadline has passed, and it is buried without them. ``plan`` buries it."""
     plan.jobs = ()
     if isinstance(event, ValueLoaded) and event.unavailable:
         plan.jobs = ((event.want, event.need),)
@@ -70,7 +72,8 @@ def go_on(run: ItemRun, event: Any, plan: Plan) -> None:
 
 
 def give_outputs_up(run: ItemRun, plan: Plan, keys: Collection[TaskKey]) -> None:
-    """An item is buried without outputs that are not stored: its dead letter says so, and nothing repeats what is unsafe."""
+    """An item is buried without outputs that are not stored: its dead letter says so, and nothing
+    repeats what is unsafe."""
     if not keys:
         return
     letter = plan.letters[0]
@@ -98,7 +101,9 @@ def _take_output(run: ItemRun, event: ValueLoaded, plan: Plan) -> None:
 
 def _success(run: ItemRun, event: Succeeded, output: Value | None, at: int) -> SettledTask:
     began = at - round(event.ran_s * 1000)
-    return SettledTask(*event.key, run.generation, "succeeded", event.attempt, began, at, output, event.usage)
+    return SettledTask(
+        *event.key, run.generation, "succeeded", event.attempt, began, at, output, event.usage
+    )
 
 
 def _outputs_to_store(run: ItemRun) -> tuple[tuple[WantKey, Need], ...]:
@@ -106,7 +111,10 @@ def _outputs_to_store(run: ItemRun) -> tuple[tuple[WantKey, Need], ...]:
     nodes = run.graph.nodes
     return tuple(
         [
-            (WantKey("output", *key, one.attempt), Need("value", (Argument(one.output, key[0]),), nodes[key[0]].listed))
+            (
+                WantKey("output", *key, one.attempt),
+                Need("value", (Argument(one.output, key[0]),), nodes[key[0]].listed),
+            )
             for key, one in run.unstored.items()
         ]
     )
@@ -132,7 +140,9 @@ def bury_item(run: ItemRun, key: TaskKey, failure: Failure, at: int, facts: Plan
     plan = Plan(run.item, run.fence, at)
     if facts is not None:
         plan.plain, plan.failed = facts.plain[:1], facts.failed[:1]
-        plan.settled = tuple([row for row in facts.settled[:1] if row.state == "succeeded" and row.attempt])
+        plan.settled = tuple(
+            [row for row in facts.settled[:1] if row.state == "succeeded" and row.attempt]
+        )
     plan.letters = (DeadLetter(*key, run.generation, kept, 0, at, fingerprint(step, kept)),)
     plan.more = Beyond(told=bool(run.parent), abandoned=True)
     plan.state = "dead"
@@ -141,7 +151,8 @@ def bury_item(run: ItemRun, key: TaskKey, failure: Failure, at: int, facts: Plan
 
 
 def _key_of(run: ItemRun, event: Any) -> TaskKey:
-    """The task to name: the node that was being entered, else the event's, else the last of the pipeline."""
+    """The task to name: the node that was being entered, else the event's, else the last of the
+    pipeline."""
     if run.cursor is not None and 0 <= run.cursor[0] < len(run.graph.nodes):
         return run.cursor
     key = None if isinstance(event, Succeeded) else getattr(event, "key", None)

@@ -18,16 +18,19 @@ POISON = 3
 """Crashes after which a task is buried."""
 
 SUSPECT = 2
-"""Runner deaths in whose event loop a task was, after which it runs alone in a process. So does one that could not be stopped there."""
+"""Runner deaths in whose event loop a task was, after which it runs alone in a process. So does one
+that could not be stopped there."""
 
 PAUSE_S = 0.5
-"""Seconds before an attempt is repeated that the infrastructure failed; twice as many after each further one."""
+"""Seconds before an attempt is repeated that the infrastructure failed; twice as many after each
+further one."""
 
 LONGEST_PAUSE_S = 60.0
 """And at most so many: what a step says is a disk's fault may be that of one file, for ever."""
 
 BUGS = 2
-"""Failures by programming errors after which a task is exhausted: one retry, since time mends none."""
+"""Failures by programming errors after which a task is exhausted: one retry, since time mends
+none."""
 
 _BRIEF = 0.2
 """A model failure and a programming error are retried this much sooner than a transient failure."""
@@ -41,8 +44,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """What is to become of a task after a failed attempt.
 
     Attributes:
-        action: ``retry`` after a wait, ``again`` at once and uncharged, ``bury``, ``skip`` (an optional step), ``cancel``,
-            ``review``: a person decides.
+        action: ``retry`` after a wait, ``again`` at once and uncharged, ``bury``, ``skip`` (an
+            optional step), ``cancel``, ``review``: a person decides.
         delay_s: seconds to wait before the retry.
     """
 
@@ -50,7 +53,9 @@ class Verdict(msgspec.Struct, frozen=True):
     delay_s: float = 0.0
 
 
-def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitter: float) -> Verdict:
+def decide(
+    failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitter: float
+) -> Verdict:
     """Decide after a failed attempt; ``task`` already counts this attempt's failure or crash.
 
     Args:
@@ -64,13 +69,21 @@ def decide(failure: Failure, charged: bool, task: LiveTask, policy: Policy, jitt
         return Verdict("cancel")
     if not charged:
         return Verdict("again")
-    if policy.effects == "unsafe" and failure.error_class not in ("bad-input", "deadline", "budget"):
+    if policy.effects == "unsafe" and failure.error_class not in (
+        "bad-input",
+        "deadline",
+        "budget",
+    ):
         return Verdict("review")  # it began, and may have taken effect: never blindly again
     if failure.error_class == "infrastructure":
         uncharged = max(task.attempt - task.failures - task.crashes, 1)
         return Verdict("again", min(PAUSE_S * 2.0 ** min(uncharged - 1, 30), LONGEST_PAUSE_S))
     if failure.error_class == "crash":
-        return exhausted(policy) if task.crashes >= POISON else Verdict("retry", policy.retry.delay(task.crashes, jitter))
+        return (
+            exhausted(policy)
+            if task.crashes >= POISON
+            else Verdict("retry", policy.retry.delay(task.crashes, jitter))
+        )
     if failure.error_class in ONCE or task.failures >= policy.retry.attempts:
         return exhausted(policy)
     if failure.error_class == "bug" and task.failures - task.others >= BUGS:

@@ -1,4 +1,5 @@
-"""What can happen to an item in memory: a closed set of events. ``key`` is a task: its node and element path."""
+"""What can happen to an item in memory: a closed set of events. ``key`` is a task: its node and
+element path."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Failed(msgspec.Struct):
         attempt: its number.
         failure: why.
         jitter: a random number from [0, 1), for the backoff.
-        charged: whether it was this attempt that failed, and not merely what it shared a process with.
+        charged: whether it was this attempt that failed, and not merely what it shared a process
+            with.
         excused: what the step depends on is known to be unavailable: the failure does not count.
         escaped: it could not be stopped, and runs on in the event loop.
         ran_s: seconds that the body ran.
@@ -64,7 +66,8 @@ class Failed(msgspec.Struct):
 
 
 class Returned(msgspec.Struct):
-    """An attempt never began, or its batch failed as a whole: the task is ready again, and nothing counts."""
+    """An attempt never began, or its batch failed as a whole: the task is ready again, and nothing
+    counts."""
 
     key: TaskKey
     attempt: int
@@ -85,7 +88,8 @@ class Unavailable(msgspec.Struct):
 
 
 class CacheAnswered(msgspec.Struct):
-    """Whether the result of a cached step is known: the digest that was looked up, and the value or None."""
+    """Whether the result of a cached step is known: the digest that was looked up, and the value or
+    None."""
 
     key: TaskKey
     digest: str
@@ -158,7 +162,8 @@ class EffectNoted(msgspec.Struct):
 
 
 class HoldChanged(msgspec.Struct):
-    """Nothing of the item may start, and it is let go as ``paused`` or ``queued``; or it may go on (empty)."""
+    """Nothing of the item may start, and it is let go as ``paused`` or ``queued``; or it may go on
+    (empty)."""
 
     held: str
 

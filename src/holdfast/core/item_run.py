@@ -1,6 +1,8 @@
-"""One item in memory: what is settled, what is live, which scopes are open. Rebuilt from rows at every claim.
+"""One item in memory: what is settled, what is live, which scopes are open. Rebuilt from rows at
+every claim.
 
-It is changed by events alone, one after the other. After a failure inside the core it is discarded, never repaired.
+It is changed by events alone, one after the other. After a failure inside the core it is discarded,
+never repaired.
 """
 
 from __future__ import annotations
@@ -66,11 +68,13 @@ class ItemRun:
         loaded: values that have come.
         joined: joins that are read as a whole.
         unstored: outputs that are being stored, by task.
-        doubts: tasks about which a person is to be asked, as soon as what they are shown is at hand.
+        doubts: tasks about which a person is to be asked, as soon as what they are shown is at
+            hand.
         checking: answers that are being checked.
         digests: of cached tasks, what their result is known by.
         todo: nodes that have settled well or died and are still to be followed up.
-        ending: how the item ends, as soon as its result is at hand: ``completed``, ``dead``, or empty.
+        ending: how the item ends, as soon as its result is at hand: ``completed``, ``dead``, or
+            empty.
         cursor: the node that is being entered: named when the core fails.
         bodies: the ledger's numbers of step bodies, by node.
         admitted_at: Unix milliseconds.
@@ -82,7 +86,8 @@ class ItemRun:
         held: nothing starts any more, and this is the state in which it is let go.
         size: bytes of values that it holds.
         weighed: the size that the runner has counted.
-        forgets: values inside what is done are dropped (not when one looks back at them, in a replay).
+        forgets: values inside what is done are dropped (not when one looks back at them, in a
+            replay).
         budget: dollars that it may spend, or None.
         spent: dollars so far.
         revision: how often its payload was replaced: idempotency keys are made with it.
@@ -161,8 +166,16 @@ class ItemRun:
         return self.closed and self.burial is None
 
     def rests_until(self) -> int | None:
-        """When the first of its waits ends (Unix milliseconds), if it does nothing but wait; None when it does something."""
-        if self.running or self.starting or self.ready or self.wanted or self.checking or not self.live:
+        """When the first of its waits ends (Unix milliseconds), if it does nothing but wait; None
+        when it does something."""
+        if (
+            self.running
+            or self.starting
+            or self.ready
+            or self.wanted
+            or self.checking
+            or not self.live
+        ):
             return None
         wake = NEVER
         for live in self.live.values():
@@ -210,18 +223,26 @@ class ItemRun:
         return self.generations.get((ref.node, at), 1)
 
     def decided(self, node: Node, path: str) -> SettledTask | None:
-        """What an earlier claim wrote down that a combinator decided, if it still holds: nothing that it reads is newer, and
-        nothing inside it was redriven."""
+        """What an earlier claim wrote down that a combinator decided, if it still holds: nothing
+        that it reads is newer, and nothing inside it was redriven."""
         row = self.restored.pop((node.index, path), None)
-        if row is None or row.state != "succeeded" or row.output is None or row.generation == self.generation:
+        if (
+            row is None
+            or row.state != "succeeded"
+            or row.output is None
+            or row.generation == self.generation
+        ):
             return row if row is not None and row.state == "succeeded" else None
         if any(self.generation_of(ref, path) > row.generation for ref in node.reads):
             return None
-        touched = any(self.redriven_in(region, node, path, row.generation) for region in node.regions)
+        touched = any(
+            self.redriven_in(region, node, path, row.generation) for region in node.regions
+        )
         return None if touched else row
 
     def redriven_in(self, region: int, node: Node, path: str, since: int = 0) -> bool:
-        """Whether a dead letter inside a region of a node was sent back in a generation, or in the one before this."""
+        """Whether a dead letter inside a region of a node was sent back in a generation, or in the
+        one before this."""
         inside = [self.graph.nodes[index] for index in self.graph.regions[region].nodes]
         return any(
             generation >= (since or self.generation - 1) and outer(path_of, node.depth) == path

@@ -1,4 +1,5 @@
-"""What the core does with values: it looks cached results up, and goes on when what it had asked for has come."""
+"""What the core does with values: it looks cached results up, and goes on when what it had asked
+for has come."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ STORE_PAUSE_MS = 30_000
 
 
 def look_up(run: ItemRun, key: TaskKey, plan: Plan) -> None:
-    """A task of a cached step is ready: is its result known? Until that is answered it is neither started nor queued."""
+    """A task of a cached step is ready: is its result known? Until that is answered it is neither
+    started nor queued."""
     node = run.graph.nodes[key[0]]
     run.ready.add(key)
     try:
@@ -100,7 +102,8 @@ def _take_value(run: ItemRun, event: ValueLoaded, plan: Plan) -> None:
         success: Succeeded = run.unstored[key]
         run.size -= len(success.output) if type(success.output) is bytes else 0
         keep_success(run, success, event.value, plan)
-        del run.unstored[key]  # not before it is in the plan: what fails on the way forgets no success
+        # not before it is in the plan: what fails on the way forgets no success
+        del run.unstored[key]
 
 
 def _output_is_lost(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
@@ -110,7 +113,9 @@ def _output_is_lost(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) ->
         return
     success: Succeeded = run.unstored.pop(key)
     run.running.add(key)
-    failed(run, Failed(key, success.attempt, failure, ran_s=success.ran_s, usage=success.usage), plan)
+    failed(
+        run, Failed(key, success.attempt, failure, ran_s=success.ran_s, usage=success.usage), plan
+    )
 
 
 def _cannot_go_on(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
@@ -128,7 +133,8 @@ def _cannot_go_on(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> N
 
 
 def _store_is_away(run: ItemRun, event: ValueLoaded, plan: Plan) -> None:
-    """The store does not answer: an item that does nothing else is released for a while, another one asks again."""
+    """The store does not answer: an item that does nothing else is released for a while, another
+    one asks again."""
     stores = run.unstored or any(key.purpose == "output" for key in run.wanted)
     if stores or run.running or run.starting or run.ready or run.checking:
         plan.jobs += ((event.want, event.need),)

@@ -1,4 +1,5 @@
-"""What one event leads to: rows to write in one transaction, and what the engine is to do around it."""
+"""What one event leads to: rows to write in one transaction, and what the engine is to do around
+it."""
 
 from __future__ import annotations
 
@@ -29,9 +30,10 @@ class Need(msgspec.Struct, frozen=True):
     """A value that is not at hand as the core needs it.
 
     Attributes:
-        kind: ``content``: the JSON bytes of one argument. ``value``: one argument as a value of its own, stored when it is
-            large. ``list``: arguments joined to a JSON array, stored when it is large. ``chunk``: arguments as a chunk of a
-            long list. ``elements``: the elements of a list. ``fields``: what an item of another pipeline is found by.
+        kind: ``content``: the JSON bytes of one argument. ``value``: one argument as a value of its
+            own, stored when it is large. ``list``: arguments joined to a JSON array, stored when it
+            is large. ``chunk``: arguments as a chunk of a long list. ``elements``: the elements of
+            a list. ``fields``: what an item of another pipeline is found by.
         arguments: where the values lie.
         listed: a large list is stored so that its elements are readable alone.
         child: for ``fields``, the node of the child.
@@ -52,11 +54,14 @@ class Plan(Transition, gc=False):
         jobs: values to load or store, with who asked.
         lookups: cached tasks whose result may be known, by digest.
         wakes: live tasks whose time to wake was set.
-        asks: tasks that begin to wait for somebody or something outside; empty once the plan is made.
-        timers: joins that begin to wait for their deadline, in seconds; empty once the plan is made.
+        asks: tasks that begin to wait for somebody or something outside; empty once the plan is
+            made.
+        timers: joins that begin to wait for their deadline, in seconds; empty once the plan is
+            made.
         tally: tasks that ended or were retried: node and what became of it.
         usual: all of it is that one task succeeded, and that another is ready.
-        granted: ready tasks for which capacity is reserved; it is given back when the plan is not carried out.
+        granted: ready tasks for which capacity is reserved; it is given back when the plan is not
+            carried out.
         ends: a task whose outcome the plan follows; its slot is free.
     """
 
@@ -75,4 +80,6 @@ class Plan(Transition, gc=False):
         """Whether the success of a task is in it."""
         if any((row[1], row[2]) == key for row in self.plain):
             return True
-        return any((one.node, one.place) == key and one.state == "succeeded" for one in self.settled)
+        return any(
+            (one.node, one.place) == key and one.state == "succeeded" for one in self.settled
+        )

@@ -1,4 +1,5 @@
-"""How far the parts of a run are: scopes, eaches, joins, refinements; and how element paths are named."""
+"""How far the parts of a run are: scopes, eaches, joins, refinements; and how element paths are
+named."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def outer(path: str, depth: int) -> str:
 
 @dataclass(slots=True)
 class Scope:
-    """A region that has started at an element path: how many of its nodes are unsettled, how many of those have started,
-    which one failed, and which are settled."""
+    """A region that has started at an element path: how many of its nodes are unsettled, how many
+    of those have started, which one failed, and which are settled."""
 
     region: int
     path: str
@@ -42,7 +43,8 @@ class Scope:
 
 @dataclass(slots=True)
 class Join:
-    """A gather that has begun: what is there, what failed, which branches were sent back, and (once decided) its members."""
+    """A gather that has begun: what is there, what failed, which branches were sent back, and (once
+    decided) its members."""
 
     there: dict[int, Argument] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
@@ -59,7 +61,8 @@ class Join:
 
 @dataclass(slots=True, frozen=True)
 class Refinement:
-    """A refine that has begun: the verdict on the last iteration, the best draft so far and its score."""
+    """A refine that has begun: the verdict on the last iteration, the best draft so far and its
+    score."""
 
     feedback: Argument | None = None
     best: Argument | None = None
@@ -68,8 +71,8 @@ class Refinement:
 
 @dataclass(slots=True)
 class EachProgress:
-    """An each that has begun: its elements, how far the window has come, failures by stage, results by stretch, and stretches
-    that are kept. ``loaded``: chunks of elements that are in memory."""
+    """An each that has begun: its elements, how far the window has come, failures by stage, results
+    by stretch, and stretches that are kept. ``loaded``: chunks of elements that are in memory."""
 
     count: int
     elements: list[bytes] | Listing
@@ -100,7 +103,8 @@ class EachProgress:
 
     @property
     def stopped(self) -> bool:
-        """It was given up, or more elements failed than are tolerated; a later stage counts those that reach it."""
+        """It was given up, or more elements failed than are tolerated; a later stage counts those
+        that reach it."""
         if self.given_up:
             return True
         reach = self.count
@@ -152,7 +156,10 @@ class EachProgress:
 
     def fail(self, index: int, culprit: int) -> None:
         """An element failed at a node of its body."""
-        stage = next((number for number, one in enumerate(self.stages) if culprit <= one.last), len(self.stages) - 1)
+        stage = next(
+            (number for number, one in enumerate(self.stages) if culprit <= one.last),
+            len(self.stages) - 1,
+        )
         self.failed[stage] += 1
         self._failures.setdefault(index // PART, [0] * len(self.stages))[stage] += 1
 
@@ -175,7 +182,8 @@ class EachProgress:
         self.failed = [known + more for known, more in zip(self.failed, part.failed)]
 
     def element(self, index: int) -> Value:
-        """An element that is open: small ones are in memory, large ones are read by whoever needs them."""
+        """An element that is open: small ones are in memory, large ones are read by whoever needs
+        them."""
         if not isinstance(self.elements, Listing):
             return self.elements[index]
         number = self._chunk_of(index)

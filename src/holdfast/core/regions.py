@@ -1,7 +1,7 @@
 """How a run moves on: regions open, nodes start, settle or die, and what contains them hears of it.
 
-"Why did the next step not start?" is answered here. What a combinator makes of its regions' ends stands in
-``core/combinators``, a file each; the run carries them.
+"Why did the next step not start?" is answered here. What a combinator makes of its regions' ends
+stands in ``core/combinators``, a file each; the run carries them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan, TaskKey, WantKey
 from holdfast.core.progress import Scope, outer
 from holdfast.core.settle import call_off_task, fail_node, flag, note_decision, refuse
-from holdfast.core.values import NODE, Absent, DataError, arguments, check_there, content, lost, resolve, unwant, want
+from holdfast.core.values import (
+    NODE,
+    Absent,
+    DataError,
+    arguments,
+    check_there,
+    content,
+    lost,
+    resolve,
+    unwant,
+    want,
+)
 from holdfast.core.waits import doubt, emit, lose
 from holdfast.model.failure import Failure
 from holdfast.model.graph import TASKS, Node, Ref
@@ -22,22 +33,29 @@ from holdfast.model.values import Value
 
 
 class Combinator(Protocol):
-    """A combinator's part in how a run moves on; its module in ``core/combinators`` implements it."""
+    """A combinator's part in how a run moves on; its module in ``core/combinators`` implements
+    it."""
 
     def start(self, run: ItemRun, node: Node, path: str, plan: Plan) -> None:
-        """What it needs is settled. It reads before it changes anything: when a value is absent, it is called again.
+        """What it needs is settled. It reads before it changes anything: when a value is absent, it
+        is called again.
 
         Raises:
             Absent: a value must be loaded first.
         """
         ...
 
-    def done(self, run: ItemRun, node: Node, path: str, scope: Scope, result: Argument, plan: Plan) -> None:
+    def done(
+        self, run: ItemRun, node: Node, path: str, scope: Scope, result: Argument, plan: Plan
+    ) -> None:
         """A region of it is done, with this result."""
         ...
 
-    def failed(self, run: ItemRun, node: Node, path: str, scope: Scope, doomed: bool, plan: Plan) -> None:
-        """A region of it failed and nothing in it is active; ``doomed``: what contains the node has failed too."""
+    def failed(
+        self, run: ItemRun, node: Node, path: str, scope: Scope, doomed: bool, plan: Plan
+    ) -> None:
+        """A region of it failed and nothing in it is active; ``doomed``: what contains the node has
+        failed too."""
         ...
 
 
@@ -58,7 +76,8 @@ def follow_up(run: ItemRun, plan: Plan) -> None:
                 _failed(run, scope, plan)
             continue
         if node.joins:
-            scope.settled.add(node.index)  # not: has a value; two that settle in one event would each start what needs both
+            # not: has a value; two that settle in one event would each start what needs both
+            scope.settled.add(node.index)
         for dependent in node.dependents:
             follower = run.graph.nodes[dependent]
             if len(follower.needs) == 1 or scope.settled.issuperset(follower.needs):
@@ -79,7 +98,9 @@ def open_region(run: ItemRun, region: int, path: str, plan: Plan) -> None:
         scope_done(run, scope, plan)
 
 
-def settle(run: ItemRun, node: Node, path: str, value: Value | Argument | tuple[Argument, ...]) -> None:
+def settle(
+    run: ItemRun, node: Node, path: str, value: Value | Argument | tuple[Argument, ...]
+) -> None:
     """A node has its value."""
     run.keep((node.index, path), value)
     run.todo.append((node, path, True))
@@ -135,7 +156,8 @@ def _enter_step(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
 
 
 def _resume_step(run: ItemRun, node: Node, live: LiveTask, plan: Plan) -> None:
-    """A step's task had started under an earlier claim. What ran in an event loop is suspected of its runner's death."""
+    """A step's task had started under an earlier claim. What ran in an event loop is suspected of
+    its runner's death."""
     key = live.node, live.place
     run.live[key] = live
     if live.state == "running" and node.step.runs == "loop":
@@ -148,7 +170,11 @@ def _resume_step(run: ItemRun, node: Node, live: LiveTask, plan: Plan) -> None:
         plan.wakes += (key,)
     else:
         if live.state == "running":
-            live.state, live.wake_at = "retrying", 0  # the next attempt is another one, and its row has what is suspected
+            # the next attempt is another one, and its row has what is suspected
+            live.state, live.wake_at = (
+                "retrying",
+                0,
+            )
         plan.ready += (key,)
 
 
@@ -173,8 +199,8 @@ def _enter_task(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
 
 
 def _restore(run: ItemRun, node: Node, path: str, plan: Plan) -> bool:
-    """Take a task settled under an earlier claim. One whose inputs are newer than itself runs again, and so does one that an
-    earlier generation called off.
+    """Take a task settled under an earlier claim. One whose inputs are newer than itself runs
+    again, and so does one that an earlier generation called off.
 
     (The ledger leaves out the rows of redriven dead letters, so those run again too.)
     """
@@ -211,13 +237,18 @@ def scope_done(run: ItemRun, scope: Scope, plan: Plan) -> None:
     owner = run.graph.nodes[region.owner]
     path = outer(scope.path, owner.depth)
     judged = owner.kind == "refine" and scope.region == owner.regions[0]
-    if judged and run.cleared and (gone := lost(run, (Ref(owner.spec.until), owner.spec.verdict), scope.path)) is not None:
+    if (
+        judged
+        and run.cleared
+        and (gone := lost(run, (Ref(owner.spec.until), owner.spec.verdict), scope.path)) is not None
+    ):
         _give_up(run, owner, scope, gone, plan)
         return
     try:
         result = resolve(run, region.result, scope.path)
         if judged:
-            content(run, resolve(run, Ref(owner.spec.until), scope.path))  # what it reads of this iteration
+            # what it reads of this iteration
+            content(run, resolve(run, Ref(owner.spec.until), scope.path))
             resolve(run, owner.spec.verdict, scope.path)
     except Absent as absent:
         want(run, "scope", owner.index, scope.path, absent.need, plan, scope.region)
@@ -225,7 +256,9 @@ def scope_done(run: ItemRun, scope: Scope, plan: Plan) -> None:
     del run.scopes[scope.region, scope.path]
     if run.generation > 1:
         newest = run.generation_of(region.result, scope.path)
-        run.generations[owner.index, path] = max(newest, run.generations.get((owner.index, path), 1))
+        run.generations[owner.index, path] = max(
+            newest, run.generations.get((owner.index, path), 1)
+        )
     run.combinators[owner.kind].done(run, owner, path, scope, result, plan)
 
 
@@ -241,7 +274,8 @@ def _give_up(run: ItemRun, owner: Node, scope: Scope, failure: Failure, plan: Pl
 
 
 def _failed(run: ItemRun, scope: Scope, plan: Plan) -> None:
-    """A scope failed and nothing in it is active: its owner tolerates it, tries something else, or fails too."""
+    """A scope failed and nothing in it is active: its owner tolerates it, tries something else, or
+    fails too."""
     region = run.graph.regions[scope.region]
     _call_off_late(run, region.nodes, scope.path, plan)
     del run.scopes[scope.region, scope.path]
@@ -262,15 +296,16 @@ def _call_off_late(run: ItemRun, nodes: tuple[int, ...], path: str, plan: Plan) 
 
 
 def doom(run: ItemRun, scope: Scope, culprit: int, plan: Plan) -> None:
-    """Mark a scope and all inside it as failed: nothing new starts there, and what waits there is called off."""
+    """Mark a scope and all inside it as failed: nothing new starts there, and what waits there is
+    called off."""
     scope.failed, scope.culprit = True, culprit
     for index in run.graph.regions[scope.region].nodes:
         cancel_waiting(run, run.graph.nodes[index], scope.path, plan)
 
 
 def cancel_waiting(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
-    """Call off what waits (for a retry, for capacity, for a value, for somebody outside) at a node and inside it; what runs
-    may end."""
+    """Call off what waits (for a retry, for capacity, for a value, for somebody outside) at a node
+    and inside it; what runs may end."""
     key = (node.index, path)
     waited = unwant(run, node.index, path, NODE)
     if node.kind in TASKS:
@@ -300,7 +335,8 @@ def cancel_waiting(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
 
 
 def call_off(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
-    """End everything inside a node at once, also what runs: its join has fired without it, or what contains it is over."""
+    """End everything inside a node at once, also what runs: its join has fired without it, or what
+    contains it is over."""
     for region in node.regions:
         for scope in scopes_of(run, region, node, path):
             del run.scopes[region, scope.path]
@@ -320,7 +356,8 @@ def _end(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     unwant(run, node.index, path, NODE)
     _withdraw(key, plan)
     if node.kind in TASKS:
-        if key not in run.unstored and (key in run.live or key in run.ready):  # what has succeeded stays so
+        # what has succeeded stays so
+        if key not in run.unstored and (key in run.live or key in run.ready):
             call_off_task(run, key, plan)
     elif key in run.live:
         drop_timer(run, key, plan)
@@ -348,4 +385,8 @@ def scopes_of(run: ItemRun, region: int, node: Node, path: str) -> list[Scope]:
         found = run.scopes.get((region, path))
         return [found] if found is not None else []
     scopes = run.scopes.items()
-    return [scope for (number, inner), scope in scopes if number == region and outer(inner, node.depth) == path]
+    return [
+        scope
+        for (number, inner), scope in scopes
+        if number == region and outer(inner, node.depth) == path
+    ]

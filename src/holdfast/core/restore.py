@@ -52,7 +52,8 @@ def restore(run: ItemRun, claimed: Claimed) -> None:
 
 
 def begin(run: ItemRun, at: int) -> Plan:
-    """Go on with a claimed item: what is ready, and which live tasks of earlier claims matter no more."""
+    """Go on with a claimed item: what is ready, and which live tasks of earlier claims matter no
+    more."""
     plan = Plan(run.item, run.fence, at)
     open_region(run, 0, "", plan)
     conclude(run, plan)

@@ -1,6 +1,7 @@
 """An attempt ended, or a node cannot go on: what is written down of it.
 
-The rows of the usual success are tuples in the order in which they are bound; everything rarer is a struct.
+The rows of the usual success are tuples in the order in which they are bound; everything rarer is a
+struct.
 """
 
 from __future__ import annotations
@@ -37,39 +38,70 @@ def settle_success(run: ItemRun, event: Succeeded, output: Value | None, plan: P
         began = since  # it waited in its worker
     if event.usage is NOTHING and type(output) is bytes:
         body = run.bodies.get(node)
-        row = (run.item, node, place, run.generation, "succeeded", live.attempt, began, at, run.incarnation, body, output)
+        row = (
+            run.item,
+            node,
+            place,
+            run.generation,
+            "succeeded",
+            live.attempt,
+            began,
+            at,
+            run.incarnation,
+            body,
+            output,
+        )
         plan.plain += (row,)
     else:
-        settled = SettledTask(node, place, run.generation, "succeeded", live.attempt, began, at, output, event.usage, "", run.bodies.get(node, 0))
+        settled = SettledTask(
+            node,
+            place,
+            run.generation,
+            "succeeded",
+            live.attempt,
+            began,
+            at,
+            output,
+            event.usage,
+            "",
+            run.bodies.get(node, 0),
+        )
         plan.settled += (settled,)
     plan.tally += ((node, "succeeded"),)
 
 
 def settle_failure(run: ItemRun, event: Failed, plan: Plan) -> Verdict:
-    """The attempt failed: its row, and what is to become of the task. ``retry`` and ``again`` are written down; whoever calls
-    this sees to the others."""
+    """The attempt failed: its row, and what is to become of the task. ``retry`` and ``again`` are
+    written down; whoever calls this sees to the others."""
     key, live = event.key, run.live[event.key]
     failure = storable(event.failure)  # it may come from another process
     if event.escaped:
         live.suspect, run.suspects = max(live.suspect, SUSPECT), True
     step: Step = run.graph.nodes[key[0]].step
     excused = event.excused and step.policy.effects != "unsafe"
-    charged = event.charged and not excused and failure.error_class not in ("infrastructure", "cancelled")
+    charged = (
+        event.charged and not excused and failure.error_class not in ("infrastructure", "cancelled")
+    )
     if charged:
         _charge(run, live, failure)
     began = _began(live, event.ran_s, plan.at)
-    verdict = Verdict("again", PAUSE_S) if excused else decide(failure, event.charged, live, step.policy, event.jitter)
+    verdict = (
+        Verdict("again", PAUSE_S)
+        if excused
+        else decide(failure, event.charged, live, step.policy, event.jitter)
+    )
     infrastructure = event.charged and failure.error_class == "infrastructure"
     if charged or excused or verdict.action == "cancel" or infrastructure:
         body = run.bodies.get(key[0], 0)
         attempt = FailedAttempt(
             *key, run.generation, live.attempt, began, plan.at, failure, charged, event.usage, body
-        )  # fmt: skip
+        )
         plan.failed += (attempt,)
     if verdict.action == "retry" or (verdict.action == "again" and verdict.delay_s):
         live.state, live.wake_at = "retrying", plan.at + round(verdict.delay_s * 1000)
         if verdict.action == "retry" or verdict.delay_s > PAUSE_S:
-            plan.live += (replace(live),)  # a shorter one only in memory: a claim after a crash repeats it as well
+            # a shorter one only in memory: a claim after a crash repeats it as well
+            plan.live += (replace(live),)
     return verdict
 
 
@@ -85,12 +117,14 @@ def _charge(run: ItemRun, live: LiveTask, failure: Failure) -> None:
 
 
 def note_attempt(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> Verdict:
-    """The task is not started, and fails as if its retries were exhausted: the failure is written down, and does not count
-    as an attempt."""
+    """The task is not started, and fails as if its retries were exhausted: the failure is written
+    down, and does not count as an attempt."""
     live, at = run.live[key], plan.at
     live.attempt += 1
     body = run.bodies.get(key[0], 0)
-    plan.failed += (FailedAttempt(*key, run.generation, live.attempt, at, at, failure, False, NOTHING, body),)
+    plan.failed += (
+        FailedAttempt(*key, run.generation, live.attempt, at, at, failure, False, NOTHING, body),
+    )
     return exhausted(run.graph.nodes[key[0]].step.policy)
 
 
@@ -101,7 +135,9 @@ def skip(run: ItemRun, key: TaskKey, plan: Plan, usage: Usage, began: int) -> No
     plan.flags += (mark,)
 
 
-def bury(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan, usage: Usage = NOTHING, began: int = 0) -> bool:
+def bury(
+    run: ItemRun, key: TaskKey, failure: Failure, plan: Plan, usage: Usage = NOTHING, began: int = 0
+) -> bool:
     """Park a task with its failure; whether it was optional, and still gives None and its flag."""
     live = run.live.get(key)
     node = run.graph.nodes[key[0]]
@@ -110,7 +146,16 @@ def bury(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan, usage: Usage 
     if not absorbed(run, key):
         plan.letters += (letter_for(run, key, failure, live.attempt if live else 0, plan.at),)
     mark = str(policy.flag) if policy is not None and optional else ""
-    close(run, key, "skipped" if optional else "dead", plan, usage, b"null" if optional else None, mark, began)
+    close(
+        run,
+        key,
+        "skipped" if optional else "dead",
+        plan,
+        usage,
+        b"null" if optional else None,
+        mark,
+        began,
+    )
     if optional:
         plan.flags += (mark,)
     return optional
@@ -132,18 +177,22 @@ def deadline_passed(run: ItemRun, plan: Plan) -> bool:
 def overspent(run: ItemRun, plan: Plan) -> bool:
     """The item has spent its budget, and something else of it would start; see :func:`_cut_off`."""
     spent, budget = f"${run.spent:.4g}", f"${run.budget:.4g}"
-    what = f"the item has spent {spent}, its budget is {budget} (redrive it when that has been raised)"
+    what = (
+        f"the item has spent {spent}, its budget is {budget} (redrive it when that has been raised)"
+    )
     return _cut_off(run, plan, "budget", "BudgetExceeded", what)
 
 
 def _cut_off(run: ItemRun, plan: Plan, kind: ErrorClass, error: str, why: str) -> bool:
-    """The item ends here: the task that this cuts off holds the dead letter, whatever would have taken its failure up. False
-    when nothing is left to cut off: the last task has settled, and the item's end is being written."""
+    """The item ends here: the task that this cuts off holds the dead letter, whatever would have
+    taken its failure up. False when nothing is left to cut off: the last task has settled, and the
+    item's end is being written."""
     waiting = [(key.node, key.path) for key in run.wanted if key.purpose == "start"]
     unfinished = {*run.live, *run.ready, *run.earlier, *waiting}
     if not unfinished:
         return False
-    late = run.ending == "completed"  # all that is left is the output of a branch that nothing waited for
+    # all that is left is the output of a branch that nothing waited for
+    late = run.ending == "completed"
     cut = unfinished - run.unstored.keys() or unfinished
     key = min(cut, key=lambda one: (run.graph.nodes[one[0]].kind not in TASKS, one))
     if not late:
@@ -162,8 +211,8 @@ def _cut_off(run: ItemRun, plan: Plan, kind: ErrorClass, error: str, why: str) -
 
 
 def lose_outputs(run: ItemRun, plan: Plan, only: TaskKey | None = None) -> None:
-    """Outputs that are not stored yet are lost: all, or that of one task. The success of an unsafe step stays one all the same,
-    without its output, so that nothing repeats it unasked."""
+    """Outputs that are not stored yet are lost: all, or that of one task. The success of an unsafe
+    step stays one all the same, without its output, so that nothing repeats it unasked."""
     for key in list(run.unstored) if only is None else [only]:
         event = run.unstored.pop(key)
         if unsafe(run, key):
@@ -176,9 +225,16 @@ def not_kept(run: ItemRun, keys: Collection[TaskKey]) -> str:
     """What is lost with outputs that could not be stored, for people."""
     said: dict[str, None] = {}
     for key in sorted(keys):
-        why = " (unsafe: a redrive does not repeat it, `holdfast restart --from` does)" if unsafe(run, key) else ""
+        why = (
+            " (unsafe: a redrive does not repeat it, `holdfast restart --from` does)"
+            if unsafe(run, key)
+            else ""
+        )
         said.setdefault(f"{run.graph.nodes[key[0]].name}{why}")
-    return f"what had succeeded, and its output could not be stored and is not kept: {', '.join(list(said)[:5])}"
+    return (
+        "what had succeeded, and its output could not be stored and is not kept: "
+        f"{', '.join(list(said)[:5])}"
+    )
 
 
 def unsafe(run: ItemRun, key: TaskKey) -> bool:
@@ -201,7 +257,16 @@ def stop_task(run: ItemRun, key: TaskKey, plan: Plan) -> None:
         plan.stop += ((key, run.live[key].attempt if key in run.live else 0),)
 
 
-def close(run: ItemRun, key: TaskKey, state: str, plan: Plan, usage: Usage, output: Value | None, mark: str, began: int) -> None:
+def close(
+    run: ItemRun,
+    key: TaskKey,
+    state: str,
+    plan: Plan,
+    usage: Usage,
+    output: Value | None,
+    mark: str,
+    began: int,
+) -> None:
     """Write a task's settlement; what waited for something outside waits no more."""
     live = run.live.pop(key, None)
     if live is not None:
@@ -211,7 +276,11 @@ def close(run: ItemRun, key: TaskKey, state: str, plan: Plan, usage: Usage, outp
             plan.beyond().ended += (key,)
     attempt, started = (live.attempt, began or live.started_at) if live else (0, began or plan.at)
     body = run.bodies.get(key[0], 0)
-    plan.settled += (SettledTask(*key, run.generation, state, attempt, started, plan.at, output, usage, mark, body),)
+    plan.settled += (
+        SettledTask(
+            *key, run.generation, state, attempt, started, plan.at, output, usage, mark, body
+        ),
+    )
 
 
 def note_decision(run: ItemRun, key: TaskKey, output: bytes, plan: Plan) -> None:
@@ -224,7 +293,8 @@ def note_decision(run: ItemRun, key: TaskKey, output: bytes, plan: Plan) -> None
 
 
 def refuse(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
-    """A combinator cannot go on (a route without a case, a join that is overdue): its death is written."""
+    """A combinator cannot go on (a route without a case, a join that is overdue): its death is
+    written."""
     plan.tally += ((key[0], "dead"),)
     if not absorbed(run, key):
         plan.letters += (letter_for(run, key, failure, 0, plan.at),)
@@ -239,11 +309,14 @@ def flag(run: ItemRun, mark: str, plan: Plan) -> None:
 
 
 def absorbed(run: ItemRun, key: TaskKey) -> bool:
-    """Whether a death is taken up by a further branch of a ``first_ok``, so that nobody need look at it."""
+    """Whether a death is taken up by a further branch of a ``first_ok``, so that nobody need look
+    at it."""
     region = run.graph.regions[run.graph.nodes[key[0]].region]
     while region.owner >= 0:
         owner = run.graph.nodes[region.owner]
-        if owner.kind == "each" or (owner.kind == "gather" and owner.spec.rules[owner.regions.index(region.index)] != "fail"):
+        if owner.kind == "each" or (
+            owner.kind == "gather" and owner.spec.rules[owner.regions.index(region.index)] != "fail"
+        ):
             return False
         if owner.kind == "first_ok" and region.index != owner.regions[-1]:
             return True
@@ -258,8 +331,8 @@ def letter_for(run: ItemRun, key: TaskKey, failure: Failure, attempts: int, at: 
 
 
 def _particulars(run: ItemRun, key: TaskKey) -> list[str]:
-    """What differs from item to item, as far as it is in memory: the item's key and the texts of its payload and of the
-    values that the task reads."""
+    """What differs from item to item, as far as it is in memory: the item's key and the texts of
+    its payload and of the values that the task reads."""
     values: list[Value] = [run.payload]
     try:
         values += [argument.value for argument in arguments(run, run.graph.nodes[key[0]], key[1])]
@@ -282,7 +355,11 @@ def _doing(run: ItemRun) -> str:
         elif live.state == "running":
             what = f"attempt {live.attempt} running"
         elif live.state == "retrying":
-            what = f"waiting for its retry after {live.failures} failures" if live.failures else "waiting for what it depends on"
+            what = (
+                f"waiting for its retry after {live.failures} failures"
+                if live.failures
+                else "waiting for what it depends on"
+            )
         else:
             what = "waiting for somebody or something outside"
         doing.setdefault(f"{node.name} ({what})")
@@ -293,6 +370,7 @@ def _doing(run: ItemRun) -> str:
 
 
 def _began(live: LiveTask, ran_s: float, now_ms: int) -> int:
-    """When the step body began: the start that was committed, or later if it waited in its worker."""
+    """When the step body began: the start that was committed, or later if it waited in its
+    worker."""
     began = now_ms - round(ran_s * 1000)
     return began if began > live.started_at else live.started_at

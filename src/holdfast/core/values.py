@@ -1,8 +1,8 @@
 """How the core reads values: what is in memory is read at once, what is not is asked for.
 
-A read that needs what is not in memory raises :class:`Absent` with what it needs. Whoever reads does so before it changes
-anything, so that it can simply be called again when the value has come. Only JSON is read here: values of the user's types
-are made by the engine's I/O pool.
+A read that needs what is not in memory raises :class:`Absent` with what it needs. Whoever reads
+does so before it changes anything, so that it can simply be called again when the value has come.
+Only JSON is read here: values of the user's types are made by the engine's I/O pool.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DataError(Exception):
         self.failure = failure
 
 
-# -- what a task is given ----------------------------------------------------------------------------------------
+# -- what a task is given ------------------------------------------------------------------------
 
 
 def resolve(run: ItemRun, ref: Ref, path: str) -> Argument:
@@ -90,11 +90,16 @@ def arguments(run: ItemRun, node: Node, path: str) -> tuple[Argument, ...]:
 
 def deeper(argument: Argument, path: tuple[str | int, ...]) -> Argument:
     """An argument with a further way into its value."""
-    return Argument(argument.value, argument.node, argument.element, (*argument.path, *path)) if path else argument
+    return (
+        Argument(argument.value, argument.node, argument.element, (*argument.path, *path))
+        if path
+        else argument
+    )
 
 
 def _element(run: ItemRun, node: Node, ref: Ref, path: str) -> Argument:
-    """What a body is given anew each time: an element of an each, the feedback or the best draft of a refine."""
+    """What a body is given anew each time: an element of an each, the feedback or the best draft of
+    a refine."""
     owner = (node.index, outer(path, node.depth))
     if node.kind == "refine":
         known = run.refinements[owner]
@@ -106,17 +111,25 @@ def _element(run: ItemRun, node: Node, ref: Ref, path: str) -> Argument:
 
 
 def lost(run: ItemRun, refs: tuple[Ref, ...], path: str) -> Failure | None:
-    """Why what these refer to cannot be read: retention has cleared it. None: it is there. A value that was cleared is never ``null``."""
+    """Why what these refer to cannot be read: retention has cleared it. None: it is there. A value
+    that was cleared is never ``null``."""
     for ref in refs:
         source = run.graph.nodes[ref.node] if ref.node >= 0 and not ref.element else None
         if source is None:
             continue
         at = outer(path, source.depth) if path else path
         inside = range(source.index, source.last + 1)
-        gone = (source.index, at) in run.cleared if source.kind in TASKS else any(node in inside for node, _ in run.cleared)
+        gone = (
+            (source.index, at) in run.cleared
+            if source.kind in TASKS
+            else any(node in inside for node, _ in run.cleared)
+        )
         if gone:
             how = "was cleared by retention, or could not be stored before its item ended"
-            why = f"the result of {source.name!r} {how}: restart the item from {source.name!r} or from an earlier step"
+            why = (
+                f"the result of {source.name!r} {how}: restart the item from "
+                f"{source.name!r} or from an earlier step"
+            )
             return Failure("bad-input", "ValueCleared", why)
     return None
 
@@ -142,7 +155,7 @@ def _whole(run: ItemRun, key: TaskKey, members: tuple[Argument, ...]) -> Value:
     return known
 
 
-# -- reading -----------------------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------
 
 
 def content(run: ItemRun, argument: Argument) -> bytes:
@@ -234,7 +247,9 @@ def text_of(run: ItemRun, argument: Argument) -> str:
     try:
         return msgspec.json.decode(data, type=str)
     except msgspec.MsgspecError as error:
-        raise DataError(Failure("bad-input", type(error).__name__, f"a text is needed here: {error}")) from error
+        raise DataError(
+            Failure("bad-input", type(error).__name__, f"a text is needed here: {error}")
+        ) from error
 
 
 def kind_of(graph: Graph, argument: Argument) -> Any:
@@ -248,7 +263,8 @@ def kind_of(graph: Graph, argument: Argument) -> Any:
 
 
 def projected(data: bytes, kind: Any, path: tuple[str | int, ...]) -> bytes | None:
-    """What lies at a path of JSON bytes, as it stands there; None when only the type itself can tell."""
+    """What lies at a path of JSON bytes, as it stands there; None when only the type itself can
+    tell."""
     try:
         names = _stored_path(kind, path)
     except TypeError:  # a type that cannot be hashed
@@ -256,7 +272,8 @@ def projected(data: bytes, kind: Any, path: tuple[str | int, ...]) -> bytes | No
     found: Any = data
     try:
         for name in names:
-            found = (_array if type(name) is int else _object).decode(found)[name]  # type: ignore[index]
+            parts: Any = (_array if type(name) is int else _object).decode(found)
+            found = parts[name]
     except (msgspec.MsgspecError, LookupError):
         return None
     return bytes(found)
@@ -282,10 +299,12 @@ def _known(run: ItemRun, need: Need) -> Any:
         raise Absent(need) from None
 
 
-# -- asking ------------------------------------------------------------------------------------------------------
+# -- asking --------------------------------------------------------------------------------------
 
 
-def want(run: ItemRun, purpose: Purpose, node: int, path: str, need: Need, plan: Plan, number: int = 0) -> None:
+def want(
+    run: ItemRun, purpose: Purpose, node: int, path: str, need: Need, plan: Plan, number: int = 0
+) -> None:
     """Ask for a value; the node counts as active until it has come."""
     key = WantKey(purpose, node, path, number)
     if run.wanted.get(key) != need:
@@ -302,23 +321,31 @@ def unwant(run: ItemRun, node: int, path: str, purposes: tuple[Purpose, ...]) ->
     if not run.wanted:
         return False
     wanted = run.wanted
-    gone = [key for key in wanted if key.node == node and key.path == path and key.purpose in purposes]
+    gone = [
+        key for key in wanted if key.node == node and key.path == path and key.purpose in purposes
+    ]
     for key in gone:
         del wanted[key]
     return bool(gone)
 
 
-# -- the result --------------------------------------------------------------------------------------------------
+# -- the result ----------------------------------------------------------------------------------
 
 
 def result_of(run: ItemRun) -> tuple[int, str] | Value:
-    """Where the item's result lies: in a task's row when it is that task's whole output, else spelt out.
+    """Where the item's result lies: in a task's row when it is that task's whole output, else spelt
+    out.
 
     Raises:
         Absent: it must be loaded, or stored, first.
     """
     argument = resolve(run, run.graph.regions[0].result, "")
-    if argument.node >= 0 and not argument.path and not argument.element and run.graph.nodes[argument.node].kind in TASKS:
+    if (
+        argument.node >= 0
+        and not argument.path
+        and not argument.element
+        and run.graph.nodes[argument.node].kind in TASKS
+    ):
         if run.values.get((argument.node, "")) is argument.value:
             return argument.node, ""
         for key, value in run.values.items():

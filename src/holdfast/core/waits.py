@@ -1,4 +1,5 @@
-"""What leaves an item: questions to people, waits for events, children, events. And what ends a wait."""
+"""What leaves an item: questions to people, waits for events, children, events. And what ends a
+wait."""
 
 from __future__ import annotations
 
@@ -64,15 +65,20 @@ def ask_about(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
 def lose(run: ItemRun, key: TaskKey, plan: Plan) -> None:
     """An unsafe step's runner died while it ran: whether it took effect, only a person can say."""
     live = run.live[key]
-    failure = Failure("crash", "RunnerLost", "its runner died while the step ran; it may have taken effect")
+    failure = Failure(
+        "crash", "RunnerLost", "its runner died while the step ran; it may have taken effect"
+    )
     live.crashes += 1
     at = plan.at
-    plan.failed += (FailedAttempt(*key, run.generation, live.attempt, live.started_at, at, failure, True),)
+    plan.failed += (
+        FailedAttempt(*key, run.generation, live.attempt, live.started_at, at, failure, True),
+    )
     doubt(run, key, failure, plan)
 
 
 def doubt(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
-    """A person is asked what is to become of a task, at once or when what they are shown has been loaded."""
+    """A person is asked what is to become of a task, at once or when what they are shown has been
+    loaded."""
     try:
         ask_about(run, key, failure, plan)
         run.doubts.pop(key, None)
@@ -82,7 +88,8 @@ def doubt(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
 
 
 def begin_timer(run: ItemRun, key: TaskKey, seconds: float, plan: Plan) -> None:
-    """The deadline of a join: the one that an earlier claim has set, or so many seconds from now."""
+    """The deadline of a join: the one that an earlier claim has set, or so many seconds from
+    now."""
     earlier = run.earlier.pop(key, None)
     if earlier is not None:
         run.live[key] = earlier
@@ -121,7 +128,9 @@ def overdue(run: ItemRun, key: TaskKey, plan: Plan) -> Failure | None:
     node, live = run.graph.nodes[key[0]], run.live[key]
     if node.kind != "review":
         spec: WaitSpec = node.spec
-        return Failure("timeout", "NoEvent", f"no event {spec.event!r} came within {spec.timeout_s:g} s")
+        return Failure(
+            "timeout", "NoEvent", f"no event {spec.event!r} came within {spec.timeout_s:g} s"
+        )
     review: ReviewSpec = node.spec
     within_s = review.within_s or 0
     if review.escalate and live.failures == 0:
@@ -147,10 +156,16 @@ def give_up(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> bool:
 
 
 def try_again(run: ItemRun, key: TaskKey, plan: Plan) -> None:
-    """A person says that a step is to run again. That is written with the end of the wait: a crash between the two would
-    leave a task that nobody wakes."""
+    """A person says that a step is to run again. That is written with the end of the wait: a crash
+    between the two would leave a task that nobody wakes."""
     live = run.live[key]
-    live.state, live.failures, live.others, live.crashes, live.wake_at = "retrying", 0, 0, 0, plan.at
+    live.state, live.failures, live.others, live.crashes, live.wake_at = (
+        "retrying",
+        0,
+        0,
+        0,
+        plan.at,
+    )
     plan.live += (replace(live),)
     plan.beyond().ended += (key,)
     plan.ready += (key,)
@@ -168,15 +183,29 @@ def _review(run: ItemRun, node: Node, path: str, at: int) -> Wait:
     spec: ReviewSpec = node.spec
     asked = Asked(_schema(spec.form), spec.by, spec.four_eyes)
     wait = _asking(run, node, path, spec.title, asked)
-    return replace(wait, due=at + round(spec.within_s * 1000)) if spec.within_s is not None else wait
+    return (
+        replace(wait, due=at + round(spec.within_s * 1000)) if spec.within_s is not None else wait
+    )
 
 
-def _asking(run: ItemRun, node: Node, path: str, title: str, asked: Asked, attempt: int = 0) -> Wait:
+def _asking(
+    run: ItemRun, node: Node, path: str, title: str, asked: Asked, attempt: int = 0
+) -> Wait:
     shown = join([content(run, argument) for argument in arguments(run, node, path)])
     question = encode(asked)
     digest = hashlib.sha256(question + b"\0" + shown).hexdigest()
     kept = value_of(run, Argument(shown, CONSTANT))
-    return Wait(node.index, path, run.generation, "review", title, attempt, asked=question, shown=kept, digest=digest)
+    return Wait(
+        node.index,
+        path,
+        run.generation,
+        "review",
+        title,
+        attempt,
+        asked=question,
+        shown=kept,
+        digest=digest,
+    )
 
 
 def _event(run: ItemRun, node: Node, path: str, at: int) -> Wait:

@@ -50,11 +50,17 @@ class ActiveItems:
 
     def overdue(self, now_ms: int) -> list[ItemRun]:
         """Items whose deadline has passed."""
-        return [one for one in self._items.values() if one.deadline is not None and one.deadline <= now_ms and not one.gone]
+        return [
+            one
+            for one in self._items.values()
+            if one.deadline is not None and one.deadline <= now_ms and not one.gone
+        ]
 
     def waits(self) -> bool:
         """Whether a task of any waits for somebody or something outside."""
-        return any(live.state == "waiting" for run in self._items.values() for live in run.live.values())
+        return any(
+            live.state == "waiting" for run in self._items.values() for live in run.live.values()
+        )
 
     def busy(self) -> bool:
         """Whether an attempt runs or starts."""

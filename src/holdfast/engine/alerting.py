@@ -1,4 +1,5 @@
-"""Looks now and then whether thresholds are passed, and tells those who want to be told, each address by itself."""
+"""Looks now and then whether thresholds are passed, and tells those who want to be told, each
+address by itself."""
 
 from __future__ import annotations
 
@@ -55,8 +56,16 @@ class Alerting:
         addresses: Sequence[Address] = (),
         tell: Tell | None = None,
     ) -> None:
-        self._rules = {one.name: Rule(one.alerts, one.deadline, one.budget, prices) for one in pipelines}
-        self._desk, self._clock, self._here, self._addresses, self._tell = desk, clock, here, tuple(addresses), tell
+        self._rules = {
+            one.name: Rule(one.alerts, one.deadline, one.budget, prices) for one in pipelines
+        }
+        self._desk, self._clock, self._here, self._addresses, self._tell = (
+            desk,
+            clock,
+            here,
+            tuple(addresses),
+            tell,
+        )
         self._next = clock.monotonic() + LOOK_MS / 1000
         self._known = False
 
@@ -75,7 +84,9 @@ class Alerting:
             if fresh and self._addresses:
                 ledger.health.know_addresses(self._addresses, now)
             found = ledger.health.watch(self._rules, seen, now)
-            return found, ledger.health.alerts_to_tell(now + TELLING_MS, now, self._addresses) if self._addresses else []
+            return found, ledger.health.alerts_to_tell(
+                now + TELLING_MS, now, self._addresses
+            ) if self._addresses else []
 
         self._desk.call(verb, self._seen)
 
@@ -90,7 +101,11 @@ class Alerting:
         for address in dict.fromkeys(one.address for one in untold):
             tellings = [one for one in untold if one.address == address]
             if self._tell is not None:
-                self._tell(address, tellings, partial(self._told, address, [one.number for one in tellings]))
+                self._tell(
+                    address,
+                    tellings,
+                    partial(self._told, address, [one.number for one in tellings]),
+                )
 
     def _told(self, address: str, alerts: list[int], trouble: str) -> None:
         now = self._clock.now_ms()
@@ -103,5 +118,7 @@ class Alerting:
 
         if trouble:
             label = next((one.label for one in self._addresses if one.digest == address), address)
-            log.warning("alerts could not be delivered to %s, and are tried again later: %s", label, trouble)
+            log.warning(
+                "alerts could not be delivered to %s, and are tried again later: %s", label, trouble
+            )
         self._desk.call(verb, lambda answer: None)

@@ -31,7 +31,8 @@ class Arrivals:
             self.ring()
 
     def note(self, invocation: Invocation, label: str, value: bytes, reply: Reply) -> None:
-        """An attempt has had a sub-effect; ``reply`` is told once it is durable, or that the attempt is nobody's any more."""
+        """An attempt has had a sub-effect; ``reply`` is told once it is durable, or that the
+        attempt is nobody's any more."""
         if not self._closed:
             self.effects.append((invocation, label, value, reply))
             self.ring()

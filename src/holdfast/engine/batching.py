@@ -1,4 +1,5 @@
-"""Batches: tasks of one step gathered across items up to a size or a wait; a call that fails as a whole is bisected."""
+"""Batches: tasks of one step gathered across items up to a size or a wait; a call that fails as a
+whole is bisected."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Gathering(Generic[T]):
-    """The tasks of one batched step that are ready: loose ones, and halves of a call that failed, which stay together. ``size``: how
-    many a call takes now."""
+    """The tasks of one batched step that are ready: loose ones, and halves of a call that failed,
+    which stay together. ``size``: how many a call takes now."""
 
     batch: Batch
     size: int
@@ -35,8 +36,13 @@ class Gathering(Generic[T]):
         self.size = max(min(self.size, tried // 2), 1)
 
     def due(self, now: float) -> bool:
-        """Whether a call should be made now: a half waits, the size is reached, or the first has waited long enough."""
-        return bool(self.halves) or len(self.loose) >= self.size or (bool(self.loose) and now - self.loose[0][0] >= self.batch.wait_s)
+        """Whether a call should be made now: a half waits, the size is reached, or the first has
+        waited long enough."""
+        return (
+            bool(self.halves)
+            or len(self.loose) >= self.size
+            or (bool(self.loose) and now - self.loose[0][0] >= self.batch.wait_s)
+        )
 
     def take(self) -> list[T]:
         """The tasks of the next call."""

@@ -11,7 +11,8 @@ AWAY: tuple[ErrorClass, ...] = ("transient", "timeout")
 """Failures that speak of the dependency: it did not answer, or said that it cannot now."""
 
 ANSWERED: tuple[ErrorClass, ...] = ("model",)
-"""Failures that show that it is back. Bad input does not: it may have been seen before anything was called."""
+"""Failures that show that it is back. Bad input does not: it may have been seen before anything was
+called."""
 
 SILENT: tuple[ErrorClass, ...] = (
     "crash",
@@ -59,10 +60,13 @@ class Breaker:
         self._earned = min(self._earned + self.dependency.budget, float(self.dependency.reserve))
 
     def retry(self, now_s: float) -> bool:
-        """Spend a retry; False when none is left. The reserve comes back by itself over a while: where nothing new begins, what failed must
-        still go on. ``now_s``: seconds."""
+        """Spend a retry; False when none is left. The reserve comes back by itself over a while:
+        where nothing new begins, what failed must still go on. ``now_s``: seconds."""
         passed = max(now_s - self._asked_at, 0.0)
-        self._earned = min(self._earned + passed * self.dependency.reserve / REFILL_S, float(self.dependency.reserve))
+        self._earned = min(
+            self._earned + passed * self.dependency.reserve / REFILL_S,
+            float(self.dependency.reserve),
+        )
         self._asked_at = now_s
         if self._earned < 1.0:
             return False

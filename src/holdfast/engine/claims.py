@@ -20,7 +20,8 @@ AGAIN_MS = 200
 """Time after which a claim that failed is tried again."""
 
 IDLE_MS = 600_000
-"""What waits for longer than this does not keep a runner up that was asked to work until it is idle."""
+"""What waits for longer than this does not keep a runner up that was asked to work until it is
+idle."""
 
 
 class Claims:
@@ -34,8 +35,16 @@ class Claims:
         limits: what the runner may hold.
     """
 
-    def __init__(self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, limits: Limits) -> None:
-        self._incarnation, self._versions, self._desk, self._clock, self._limits = incarnation, versions, desk, clock, limits
+    def __init__(
+        self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, limits: Limits
+    ) -> None:
+        self._incarnation, self._versions, self._desk, self._clock, self._limits = (
+            incarnation,
+            versions,
+            desk,
+            clock,
+            limits,
+        )
         self._asked: Question | None = None
         self._room = 0
         self._appetite = MORSEL
@@ -82,19 +91,25 @@ class Claims:
             self._appetite = max(self._appetite // 2, MORSEL)
             return
         room = min(self._limits.items - in_flight, self._limits.claim, self._appetite)
-        if room < min(self._limits.claim, self._limits.items, self._appetite) // 4 or room < 1 or full:
+        if (
+            room < min(self._limits.claim, self._limits.items, self._appetite) // 4
+            or room < 1
+            or full
+        ):
             return
         self._hungry, self._room = False, room
         versions, incarnation = self._versions, self._incarnation
 
         def verb(ledger: Ledger) -> tuple[list[Claimed], int | None]:
-            wake = ledger.next_wake(versions)  # first: if it fails, nothing has been claimed that nobody would hear of
+            # first: if it fails, nothing has been claimed that nobody would hear of
+            wake = ledger.next_wake(versions)
             return ledger.claim(incarnation, versions, room, self._clock.now_ms()), wake
 
         self._asked = self._desk.ask(verb)
 
     def take(self) -> tuple[list[Claimed], int]:
-        """Items that were claimed since this was last asked, and the number of the verb that claimed them."""
+        """Items that were claimed since this was last asked, and the number of the verb that
+        claimed them."""
         asked = self._asked
         if asked is None or not asked.done:
             return [], 0
@@ -103,7 +118,8 @@ class Claims:
         self._next_poll = now + self._limits.poll_ms
         if isinstance(asked.answer, Exception):
             log.warning("claiming failed: %s", asked.answer)
-            self._wake = self._next_poll = now + AGAIN_MS  # not idle: nobody knows what is claimable
+            # not idle: nobody knows what is claimable
+            self._wake = self._next_poll = now + AGAIN_MS
             return [], 0
         claimed, self._wake = asked.answer
         if self._wake is not None:

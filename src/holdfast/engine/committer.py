@@ -1,8 +1,9 @@
-"""Group commit: one thread owns the ledger; each transaction takes whatever has gathered while the last one ran.
+"""Group commit: one thread owns the ledger; each transaction takes whatever has gathered while the
+last one ran.
 
-A group that fails is halved until the culprit stands alone. A commit whose answer was lost is re-read by command id. While
-the disk is full or failing, groups wait and are tried again; nothing is started and nothing acknowledged meanwhile. An item
-whose row somebody else holds waits alone.
+A group that fails is halved until the culprit stands alone. A commit whose answer was lost is
+re-read by command id. While the disk is full or failing, groups wait and are tried again; nothing
+is started and nothing acknowledged meanwhile. An item whose row somebody else holds waits alone.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ BUSY_S = 0.05
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The ledger does not take these rows, or not before others of the same item that it has not taken; why."""
+    """The ledger does not take these rows, or not before others of the same item that it has not
+    taken; why."""
 
     error: str
     behind: bool = False
@@ -45,7 +47,8 @@ class Unsettled(msgspec.Struct, frozen=True):
 
 
 Answer = Literal["held", "stale", "busy"] | Refused | Unsettled
-"""``held``: written. ``stale``: the fence no longer holds, nothing was written. ``busy``: try again later."""
+"""``held``: written. ``stale``: the fence no longer holds, nothing was written. ``busy``: try again
+later."""
 
 Call = tuple[Callable[[Ledger], Any], Callable[[Any], None]]
 
@@ -58,21 +61,25 @@ class Desk(Protocol):
         ...
 
     def ask(self, verb: Callable[[Ledger], Any]) -> Question:
-        """Run a verb on the ledger, after the entries that were handed over before it; its answer is in the question."""
+        """Run a verb on the ledger, after the entries that were handed over before it; its answer
+        is in the question."""
         ...
 
     def call(self, verb: Callable[[Ledger], Any], then: Callable[[Any], None]) -> None:
-        """As :meth:`ask`; ``then`` gets what the verb returned, or the :class:`HoldfastError` that it raised."""
+        """As :meth:`ask`; ``then`` gets what the verb returned, or the :class:`HoldfastError` that
+        it raised."""
         ...
 
     def answers(self) -> list[tuple[Sequence[Entry], Answer]]:
-        """What became of entries since this was last asked, in the order in which they were executed; those that were written
-        together come together. Questions that were answered before them know it by then."""
+        """What became of entries since this was last asked, in the order in which they were
+        executed; those that were written together come together. Questions that were answered
+        before them know it by then."""
         ...
 
 
 class GroupWriter:
-    """Writes one group at a time, surely: what was asked for is either written once or known not to be.
+    """Writes one group at a time, surely: what was asked for is either written once or known not to
+    be.
 
     Args:
         ledger: the ledger.
@@ -90,7 +97,8 @@ class GroupWriter:
         """Whether the ledger said that this incarnation is over."""
 
     def write(self, group: Sequence[Transition]) -> list[Answer]:
-        """Write a group, or find out that it was written. After an error, call it again with the same group.
+        """Write a group, or find out that it was written. After an error, call it again with the
+        same group.
 
         Raises:
             LedgerError: nothing is known yet.
@@ -104,10 +112,14 @@ class GroupWriter:
             except LedgerError:
                 raise
             except Exception as error:
-                raise LedgerError(f"the last group could not be re-read: {type(error).__name__}: {error}") from error
+                raise LedgerError(
+                    f"the last group could not be re-read: {type(error).__name__}: {error}"
+                ) from error
             self._unknown = 0
             unheld = self._unheld(group)
-            same = len(unheld) == len(self._sent) and all(one is sent for one, sent in zip(unheld, self._sent, strict=True))
+            same = len(unheld) == len(self._sent) and all(
+                one is sent for one, sent in zip(unheld, self._sent, strict=True)
+            )
             if held is not None and same:
                 return self._answers(group, held)
         self._held_back = frozenset()
@@ -124,7 +136,9 @@ class GroupWriter:
             return ["busy"] * len(group)
         self._command += 1
         try:
-            return self._answers(group, self._ledger.commit(self._incarnation, self._command, unheld))
+            return self._answers(
+                group, self._ledger.commit(self._incarnation, self._command, unheld)
+            )
         except RowsHeldError:
             raise
         except (LedgerUnavailableError, CommitUnknownError):
@@ -142,18 +156,25 @@ class GroupWriter:
 
     def _unheld(self, group: Sequence[Transition]) -> list[Transition]:
         """What is written of a group while somebody else holds rows of some items."""
-        return [one for one in group if one.item not in self._held_back] if self._held_back else list(group)
+        return (
+            [one for one in group if one.item not in self._held_back]
+            if self._held_back
+            else list(group)
+        )
 
     def _answers(self, group: Sequence[Transition], held: list[bool]) -> list[Answer]:
         """What became of each of a group, of which the part that is not held back was written."""
         if not self._held_back:
             return ["held" if one else "stale" for one in held]
         written = iter(held)
-        return ["busy" if one.item in self._held_back else "held" if next(written) else "stale" for one in group]
+        return [
+            "busy" if one.item in self._held_back else "held" if next(written) else "stale"
+            for one in group
+        ]
 
     def _halves(self, group: Sequence[Transition]) -> list[Answer]:
-        """The group was refused as a whole: halve it until the culprit stands alone. What follows on the culprit's item builds
-        on what was refused, and is held back."""
+        """The group was refused as a whole: halve it until the culprit stands alone. What follows
+        on the culprit's item builds on what was refused, and is held back."""
         answers: list[Answer] = []
         stopped: dict[int, Answer] = {}
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
@@ -172,7 +193,9 @@ class GroupWriter:
         while group:
             try:
                 return self.write(group)
-            except LedgerError as error:  # of any kind: a re-read may fail otherwise than the write did
+            except (
+                LedgerError
+            ) as error:  # of any kind: a re-read may fail otherwise than the write did
                 log.warning("%s", error)
                 threading.Event().wait(RETRY_S)
         return []
@@ -196,7 +219,8 @@ class Committer:
         self._writer = GroupWriter(ledger, incarnation)
         self._ring = ring
         self._wake = threading.Event()
-        self._entries: deque[Sequence[Entry]] = deque()  # appended by the loop, taken by the thread: both atomic
+        # appended by the loop, taken by the thread: both atomic
+        self._entries: deque[Sequence[Entry]] = deque()
         self._questions: deque[Question | Call] = deque()
         self._outbox: deque[tuple[Any, Any]] = deque()
         self._delayed: list[Entry] = []
@@ -232,11 +256,13 @@ class Committer:
             self._wake.set()
 
     def write(self, transition: Transition) -> Question:
-        """Write one transition that belongs to no plan; for what must be written from another thread."""
+        """Write one transition that belongs to no plan; for what must be written from another
+        thread."""
         return self.ask(lambda ledger: self._patiently([transition]))
 
     def answers(self) -> list[tuple[Sequence[Entry], Answer]]:
-        """Called in the loop: what became of entries; questions are told, and callers called, on the way."""
+        """Called in the loop: what became of entries; questions are told, and callers called, on
+        the way."""
         written: list[tuple[Sequence[Entry], Answer]] = []
         outbox = self._outbox
         while outbox:
@@ -292,27 +318,38 @@ class Committer:
             self._ring()
 
     def _select(self, fresh: list[Entry]) -> list[Entry]:
-        """What is written next: entries of an item whose row was held come first, and keep their order."""
+        """What is written next: entries of an item whose row was held come first, and keep their
+        order."""
         delayed, self._delayed = self._delayed, []
         if not self._refused:
             return delayed + fresh if delayed else fresh
         group = []
         for entry in [*delayed, *fresh]:
             if self._refused.get(entry.plan.item) == entry.plan.fence and not entry.final:
-                self._outbox.append(([entry], Refused("rows before these were refused", behind=True)))
+                self._outbox.append(
+                    ([entry], Refused("rows before these were refused", behind=True))
+                )
             else:
-                self._refused.pop(entry.plan.item, None)  # it ends, or another claim has begun it anew
+                # it ends, or another claim has begun it anew
+                self._refused.pop(entry.plan.item, None)
                 group.append(entry)
         return group
 
     def _write(self, group: list[Entry]) -> None:
-        """Write entries in order; the plan of a transactional step goes into the step's own transaction."""
+        """Write entries in order; the plan of a transactional step goes into the step's own
+        transaction."""
         busy: set[int] = set()
         at = 0
         for number, entry in enumerate(group):
             if entry.transaction is not None:
                 self._write_together(group[at:number], busy)
-                self._hear(entry, self._settle(entry.transaction, entry) if entry.plan.item not in busy else "busy", busy)
+                self._hear(
+                    entry,
+                    self._settle(entry.transaction, entry)
+                    if entry.plan.item not in busy
+                    else "busy",
+                    busy,
+                )
                 at = number + 1
         self._write_together(group[at:] if at else group, busy)
 
@@ -332,7 +369,8 @@ class Committer:
             self._hear(entry, answer, busy)
 
     def _hear(self, entry: Entry, answer: Answer, busy: set[int]) -> None:
-        """An item whose row somebody else holds is tried again later, with all that follows on it."""
+        """An item whose row somebody else holds is tried again later, with all that follows on
+        it."""
         item = entry.plan.item
         if answer == "busy" or item in busy:
             busy.add(item)
@@ -348,11 +386,14 @@ class Committer:
                 answers = self._writer.write(group)
                 self.trouble = None
                 return answers
-            except LedgerError as error:  # of any kind: a re-read may fail otherwise than the write did, and this thread must live
+            except LedgerError as error:
+                # of any kind: a re-read may fail otherwise than the write did, and this thread must
+                # live
                 self.trouble = str(error)
                 log.warning("%s", error)
             if self._stopping:
-                return ["stale"] * len(group)  # not acknowledged: the next incarnation does it again
+                # not acknowledged: the next incarnation does it again
+                return ["stale"] * len(group)
             self._wake.wait(RETRY_S)
 
     def _settle(self, transaction: OpenTransaction, entry: Entry) -> Answer:

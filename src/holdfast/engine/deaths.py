@@ -1,4 +1,5 @@
-"""The log line of an item's death: one at warning for each, and in a bad minute one for all beyond the first twenty."""
+"""The log line of an item's death: one at warning for each, and in a bad minute one for all beyond
+the first twenty."""
 
 from __future__ import annotations
 
@@ -49,9 +50,19 @@ class Deaths:
             letter = plan.letters[-1]
             step, failure = run.graph.nodes[letter.node].name, letter.failure
             where = f"step {step}{f' at element {letter.place}' if letter.place else ''}"
-            cause = f"{where}: {failure.error_class}: {failure.error}: {' '.join(failure.message.split())[:_MESSAGE]}"
+            cause = (
+                f"{where}: {failure.error_class}: {failure.error}: "
+                f"{' '.join(failure.message.split())[:_MESSAGE]}"
+            )
         item = show(run.item)
-        log.warning("item %s died (pipeline %s, key %s): %s; `holdfast items show %s`", item, run.pipeline, run.key, cause, item)
+        log.warning(
+            "item %s died (pipeline %s, key %s): %s; `holdfast items show %s`",
+            item,
+            run.pipeline,
+            run.key,
+            cause,
+            item,
+        )
 
     def visit(self) -> None:
         """Time passed: at the end of a span, say how many more have died in it."""
@@ -64,5 +75,8 @@ class Deaths:
     def close(self) -> None:
         """Say now how many more have died: the runner ends, or the span is over."""
         if self._more:
-            log.warning("%d more items died in this minute: `holdfast dead groups` counts them by cause", self._more)
+            log.warning(
+                "%d more items died in this minute: `holdfast dead groups` counts them by cause",
+                self._more,
+            )
         self._more = 0

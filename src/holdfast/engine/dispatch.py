@@ -1,6 +1,8 @@
-"""Which ready task starts next: deeper steps first, as far as capacity reaches. A start is committed before it runs.
+"""Which ready task starts next: deeper steps first, as far as capacity reaches. A start is
+committed before it runs.
 
-It decides, and keeps the queues; it writes nothing. What must not start now comes back as an event for its item.
+It decides, and keeps the queues; it writes nothing. What must not start now comes back as an event
+for its item.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ UNAVAILABLE = "DependencyUnavailable"
 
 
 class Call:
-    """One call of a step: a single task, or a batch over several items. It runs when every start is durable.
+    """One call of a step: a single task, or a batch over several items. It runs when every start is
+    durable.
 
     Args:
         step: the step.
@@ -79,8 +82,16 @@ class Dispatch:
         learning: Learning,
     ) -> None:
         self.executors = executors
-        self._desk, self._clock, self._learned, self._gates, self._learning = desk, clock, learned, gates, learning
-        self._queues: dict[str, list[tuple[int, int, ItemRun, TaskKey]]] = {name: [] for name in executors}
+        self._desk, self._clock, self._learned, self._gates, self._learning = (
+            desk,
+            clock,
+            learned,
+            gates,
+            learning,
+        )
+        self._queues: dict[str, list[tuple[int, int, ItemRun, TaskKey]]] = {
+            name: [] for name in executors
+        }
         self._gatherings: dict[Step, Gathering[Ready]] = {}
         self._order = count()
         self._lacking = False  # whether some executor cannot run some pipeline, when last looked
@@ -90,10 +101,15 @@ class Dispatch:
         """What must wait, or fails, instead of starting."""
 
     def offer(self, run: ItemRun, keys: tuple[TaskKey, ...]) -> Sequence[TaskKey]:
-        """Tasks are ready. Those for which there is capacity now are granted, and come back; the others queue."""
+        """Tasks are ready. Those for which there is capacity now are granted, and come back; the
+        others queue."""
         if len(keys) == 1 and not (self._restricted or self.draining or run.held or run.suspects):
             step: Step = run.graph.nodes[keys[0][0]].step
-            if step.simple and not self._queues[step.runs] and self.executors[step.runs].reserve(step):
+            if (
+                step.simple
+                and not self._queues[step.runs]
+                and self.executors[step.runs].reserve(step)
+            ):
                 return keys
         granted: list[TaskKey] = []
         try:
@@ -115,7 +131,11 @@ class Dispatch:
                 where, alone = self._where(run, key, step)
             else:
                 where, alone = step.runs, False
-            if step.policy.batch is None and not self._queues[where] and self.executors[where].reserve(step, alone):
+            if (
+                step.policy.batch is None
+                and not self._queues[where]
+                and self.executors[where].reserve(step, alone)
+            ):
                 granted.append(key)
             else:
                 self._line_up(run, key)
@@ -147,9 +167,18 @@ class Dispatch:
         now = self._clock.monotonic()
         for step, gathering in self._gatherings.items():
             while gathering.due(now) and self.executors[step.runs].reserve(step):
-                taken = dict.fromkeys(gathering.take())  # once each: what was held meanwhile has been gathered again
-                tasks = [(run, key) for run, key in taken if not (run.closed or run.held) and key in run.ready]
-                tasks = [(run, key) for run, key in tasks if not (self._shut(run, step) and self._must_wait(run, key, step))]
+                # once each: what was held meanwhile has been gathered again
+                taken = dict.fromkeys(gathering.take())
+                tasks = [
+                    (run, key)
+                    for run, key in taken
+                    if not (run.closed or run.held) and key in run.ready
+                ]
+                tasks = [
+                    (run, key)
+                    for run, key in tasks
+                    if not (self._shut(run, step) and self._must_wait(run, key, step))
+                ]
                 for run, key in tasks:
                     run.ready.discard(key)
                 if tasks:
@@ -162,12 +191,15 @@ class Dispatch:
         return sum(map(len, self._queues.values()))
 
     def fails_now(self, run: ItemRun, key: TaskKey, tried: bool = False) -> Failure | None:
-        """Why a task fails now, without an attempt: its dependency is unavailable, and it is declared not to wait for that.
-        ``tried``: it has just failed, and is not to be the next probe."""
+        """Why a task fails now, without an attempt: its dependency is unavailable, and it is
+        declared not to wait for that. ``tried``: it has just failed, and is not to be the next
+        probe."""
         node = run.graph.nodes[key[0]]
         if node.step is None or node.step.depends is None:
             return None
-        opened = self._gates.unavailable(run.pipeline, node.step, None if tried else (run.item, *key))
+        opened = self._gates.unavailable(
+            run.pipeline, node.step, None if tried else (run.item, *key)
+        )
         if opened is None or not fails_over(run.graph, node):
             return None
         since = shown(opened.opened_at)
@@ -175,7 +207,8 @@ class Dispatch:
         return Failure("transient", UNAVAILABLE, what[:500])
 
     def bisect(self, tasks: list[Ready], failure: Failure | None) -> None:
-        """A batch failed as a whole: its halves run again; one that did not fit into memory is not tried at that size again."""
+        """A batch failed as a whole: its halves run again; one that did not fit into memory is not
+        tried at that size again."""
         if not tasks:
             return
         step: Step = tasks[0][0].graph.nodes[tasks[0][1][0]].step
@@ -205,8 +238,8 @@ class Dispatch:
             self.release(run, key, run.graph.nodes[key[0]].step)
 
     def proceed(self, run: ItemRun, key: TaskKey, held: bool) -> Exception | None:
-        """The start of a task alone is durable, or will never be: run it, or give its slot back. Returns why it cannot be
-        run, or None."""
+        """The start of a task alone is durable, or will never be: run it, or give its slot back.
+        Returns why it cannot be run, or None."""
         run.starting.discard(key)
         step: Step = run.graph.nodes[key[0]].step
         if not held or run.closed or key not in run.live:
@@ -222,9 +255,11 @@ class Dispatch:
             return error
         return None
 
-    def proceed_together(self, call: Call, run: ItemRun, key: TaskKey, held: bool) -> list[tuple[Ready, Exception]]:
-        """The start of one task of a call is durable, or will never be; with the last one, the call runs. Returns what cannot be
-        run, and why."""
+    def proceed_together(
+        self, call: Call, run: ItemRun, key: TaskKey, held: bool
+    ) -> list[tuple[Ready, Exception]]:
+        """The start of one task of a call is durable, or will never be; with the last one, the call
+        runs. Returns what cannot be run, and why."""
         run.starting.discard(key)
         if not call.answered((run, key), held):
             return []
@@ -286,7 +321,10 @@ class Dispatch:
         if step.policy.batch is not None:
             self._gathering(step).add((run, key), self._clock.monotonic())
         else:
-            heapq.heappush(self._queues[self._where(run, key, step)[0]], (-node.rank, next(self._order), run, key))
+            heapq.heappush(
+                self._queues[self._where(run, key, step)[0]],
+                (-node.rank, next(self._order), run, key),
+            )
 
     def _invocation(self, run: ItemRun, key: TaskKey, step: Step) -> Invocation:
         live, node = run.live[key], run.graph.nodes[key[0]]
@@ -295,7 +333,11 @@ class Dispatch:
             given: tuple[Argument, ...] = (resolve(run, inputs[0], key[1]),)
         else:
             given = arguments(run, node, key[1])
-        timeout = self._learning.limit_s(run.pipeline, step, live.failures + 1) if step.learns else step.timeout_s
+        timeout = (
+            self._learning.limit_s(run.pipeline, step, live.failures + 1)
+            if step.learns
+            else step.timeout_s
+        )
         if run.deadline is not None:
             timeout = min(timeout, max((run.deadline - self._clock.now_ms()) / 1000, 0.001))
         return Invocation(
@@ -310,20 +352,26 @@ class Dispatch:
             run.key,
             given,
             timeout,
-            None if run.deadline is None else run.deadline + skew_ms(self._clock),  # a step body looks at this machine's clock
+            None
+            if run.deadline is None
+            else run.deadline + skew_ms(self._clock),  # a step body looks at this machine's clock
             live.suspect >= SUSPECT,
-            {one.label: one.value for one in run.effects[key]} if run.effects and key in run.effects else None,
+            {one.label: one.value for one in run.effects[key]}
+            if run.effects and key in run.effects
+            else None,
             run.correlation,
             run.trace,
             run.revision,
         )
 
     def _where(self, run: ItemRun, key: TaskKey, step: Step) -> tuple[str, bool]:
-        """Which executor runs a task, and whether by itself there: a task that has seen its runner die does."""
+        """Which executor runs a task, and whether by itself there: a task that has seen its runner
+        die does."""
         if not run.suspects:
             return step.runs, False
         if key in run.live and run.live[key].suspect >= SUSPECT:
-            run.alone.add(key)  # kept: what was reserved so is released so, also when the task is gone by then
+            # kept: what was reserved so is released so, also when the task is gone by then
+            run.alone.add(key)
         alone = key in run.alone
         return "process" if alone and step.runs == "loop" else step.runs, alone
 
@@ -338,8 +386,9 @@ class Dispatch:
 
 
 def fails_over(graph: Graph, node: Node) -> bool:
-    """Whether a step's task fails at once while the breaker of its dependency is open, rather than wait: as its dependency
-    says, or because another branch of a first_ok comes after the one that it is in."""
+    """Whether a step's task fails at once while the breaker of its dependency is open, rather than
+    wait: as its dependency says, or because another branch of a first_ok comes after the one that
+    it is in."""
     when_open = node.step.depends.when_open
     if when_open != "auto":
         return bool(when_open == "fail")
@@ -353,5 +402,6 @@ def fails_over(graph: Graph, node: Node) -> bool:
 
 
 def batch_name(step: Step) -> str:
-    """Under which name the ledger keeps the batch size that fits a step: a changed body learns anew."""
+    """Under which name the ledger keeps the batch size that fits a step: a changed body learns
+    anew."""
     return f"batch {step.name} {step.body_hash()[:16]}"

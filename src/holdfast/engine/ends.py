@@ -1,4 +1,5 @@
-"""How an item leaves a runner's memory: it has ended, it is released, it is buried, or it is somebody else's."""
+"""How an item leaves a runner's memory: it has ended, it is released, it is buried, or it is
+somebody else's."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ class Ends:
         """Items whose end is durable, with their states, until somebody takes them."""
 
     def abandon(self, run: ItemRun) -> None:
-        """The item was cancelled, restarted or moved, or is another runner's: its attempts are stopped, nothing is written."""
+        """The item was cancelled, restarted or moved, or is another runner's: its attempts are
+        stopped, nothing is written."""
         self._stop_all(run)
         run.burial = None
         self._forget(run)
@@ -83,8 +85,8 @@ class Ends:
             self._claims.hunger()
 
     def bury(self, run: ItemRun, plan: Plan) -> Entry | None:
-        """An item ends as a dead letter, whatever else is true of it; the entry that says so, unless outputs of what has
-        succeeded must be stored first."""
+        """An item ends as a dead letter, whatever else is true of it; the entry that says so,
+        unless outputs of what has succeeded must be stored first."""
         letter = plan.letters[0]
         what = f"{letter.failure.error}: {letter.failure.message}"
         log.error("item %s is buried: %s\n%s", show(run.item), what, letter.failure.traceback)
@@ -92,12 +94,15 @@ class Ends:
         run.buried = True
         for node, became in plan.tally:
             self._tally.tasks[run.pipeline, node, became] += 1
-        if letter.failure.error_class == "internal" and self.faults.note(run.pipeline, letter.fingerprint, what):
+        if letter.failure.error_class == "internal" and self.faults.note(
+            run.pipeline, letter.fingerprint, what
+        ):
             self._pause(run.pipeline, what)
         return self._written(run, plan)
 
     def go_on(self, run: ItemRun, plan: Plan, event: Event) -> Entry | None:
-        """Something happened to an item that this plan buries as soon as its outputs are stored; the entry, if they are."""
+        """Something happened to an item that this plan buries as soon as its outputs are stored;
+        the entry, if they are."""
         try:
             go_on(run, event, plan)
         except Exception:  # it must end
@@ -112,7 +117,8 @@ class Ends:
         return None if run.unstored else Entry(run, plan, final=True)
 
     def refused(self, entry: Entry, answer: Refused, at: int) -> Entry | None:
-        """The ledger does not take an item's rows: it is buried; at last with nothing of its own in the letter."""
+        """The ledger does not take an item's rows: it is buried; at last with nothing of its own in
+        the letter."""
         run = entry.run
         if answer.behind:
             return entry if entry.final else None  # its end stands alone
@@ -121,26 +127,41 @@ class Ends:
         times = self._refusals[run.item] = self._refusals.get(run.item, 0) + 1
         if times > 2:
             name = show(run.item)
-            log.error("item %s stands still: the ledger refuses even its dead letter: %s", name, answer.error)
+            log.error(
+                "item %s stands still: the ledger refuses even its dead letter: %s",
+                name,
+                answer.error,
+            )
             self.faults.note(run.pipeline, "frozen", f"item {name} stands still: {answer.error}")
             self._frozen[run.item] = run, self._clock.monotonic() + FROZEN_S
-            return None  # it stays here, so that nobody takes it up again and again; `holdfast stuck` names it
+            # it stays here, so that nobody takes it up again and again; `holdfast stuck` names it
+            return None
         return self.bury(run, refused(run, entry.plan, answer.error, at, minimal=times == 2))
 
     def tried_again(self, at: int) -> Iterator[Entry]:
-        """The plainest end of each item that stands still, once in a while: whatever refused it may be over."""
+        """The plainest end of each item that stands still, once in a while: whatever refused it may
+        be over."""
         for run, due in list(self._frozen.values()):
             if self._clock.monotonic() >= due:
                 self._frozen[run.item] = run, self._clock.monotonic() + FROZEN_S
-                yield Entry(run, refused(run, Plan(run.item, run.fence, at), "", at, minimal=True), final=True)
+                yield Entry(
+                    run,
+                    refused(run, Plan(run.item, run.fence, at), "", at, minimal=True),
+                    final=True,
+                )
 
     def frozen(self) -> int:
         """How many items stand still, since the ledger refuses even their dead letters."""
         return len(self._frozen)
 
     def unsettled(self, run: ItemRun, answer: Unsettled, at: int) -> Entry:
-        """A transactional step could not be settled: nothing of its item is known but what the ledger has."""
-        log.warning("a transactional step of item %s could not be settled (%s): it is claimed again", show(run.item), answer.error)
+        """A transactional step could not be settled: nothing of its item is known but what the
+        ledger has."""
+        log.warning(
+            "a transactional step of item %s could not be settled (%s): it is claimed again",
+            show(run.item),
+            answer.error,
+        )
         self._stop_all(run)
         plan = Plan(run.item, run.fence, at, state="waiting", wake_at=at + AGAIN_MS)
         self._claims.expect(plan.wake_at)
@@ -157,20 +178,29 @@ class Ends:
         for key in sorted(run.running):
             live = run.live.get(key)
             if live is not None:
-                self._leaving.add((run.item, *key, run.fence, live.attempt), self._clock.monotonic())
+                self._leaving.add(
+                    (run.item, *key, run.fence, live.attempt), self._clock.monotonic()
+                )
                 self._dispatch.stop(run, key, live.attempt)
         run.closed = True
         run.running.clear()
         run.ready.clear()
 
     def _pause(self, pipeline: str, why: str) -> None:
-        """Many items have been buried by one fault of ours: nothing more of the pipeline starts until somebody has looked."""
-        log.error("pipeline %s is paused: many of its items in a minute were buried by one fault of Holdfast's own", pipeline)
+        """Many items have been buried by one fault of ours: nothing more of the pipeline starts
+        until somebody has looked."""
+        log.error(
+            "pipeline %s is paused: many of its items in a minute were buried by one fault of "
+            "Holdfast's own",
+            pipeline,
+        )
         at = self._clock.now_ms()
         reason = f"20 items in a minute were buried by one internal failure: {why}"[:500]
 
         def verb(ledger: Any) -> None:
-            operation = ledger.lifecycle.begin_operation(Operation("pause-pipeline", pipeline, "holdfast", reason), at)
+            operation = ledger.lifecycle.begin_operation(
+                Operation("pause-pipeline", pipeline, "holdfast", reason), at
+            )
             ledger.lifecycle.pause_pipeline(operation, pipeline, "", True, at)
             ledger.lifecycle.end_operation(operation, "done", at)
 

@@ -24,7 +24,8 @@ class Entry(msgspec.Struct, eq=False):
         plan: what is written.
         granted: tasks that start once it is durable; their slots are reserved.
         call: the batched call to which its start belongs.
-        transaction: of a transactional step that succeeded, the open transaction that the plan goes into.
+        transaction: of a transactional step that succeeded, the open transaction that the plan goes
+            into.
         reply: told whether the plan was written.
         final: it ends the item whatever was refused before.
         usual: all that follows once it is durable is that one task starts.

@@ -1,4 +1,5 @@
-"""Tasks that do not wait for a dependency that is unavailable: they fail without an attempt, and their ``first_ok`` goes on."""
+"""Tasks that do not wait for a dependency that is unavailable: they fail without an attempt, and
+their ``first_ok`` goes on."""
 
 from __future__ import annotations
 
@@ -46,10 +47,13 @@ class FailingOver:
         for one in loaded:
             for node in one.pipeline.graph.steps():
                 if node.step.depends is not None and fails_over(one.pipeline.graph, node):
-                    self._tasks.setdefault(node.step.depends.name, []).append((one.version, node.index))
+                    self._tasks.setdefault(node.step.depends.name, []).append(
+                        (one.version, node.index)
+                    )
 
     def expect(self, run: ItemRun, key: TaskKey) -> None:
-        """Wake a task at its time; at once when it is to fail rather than wait for its dependency."""
+        """Wake a task at its time; at once when it is to fail rather than wait for its
+        dependency."""
         live = run.live.get(key)
         if live is None:
             return
@@ -75,12 +79,19 @@ class FailingOver:
                 yield run, Unavailable(key, failure)
 
     def _look_again(self, opened: set[str], closed: set[str], at: int) -> None:
-        """Breakers have opened or closed: what waits for a retry or for them fails over, or goes on, now."""
+        """Breakers have opened or closed: what waits for a retry or for them fails over, or goes
+        on, now."""
         for run in self._items.all():
             for key, live in run.live.items():
-                step = run.graph.nodes[key[0]].step if live.state == "retrying" and not run.closed else None
+                step = (
+                    run.graph.nodes[key[0]].step
+                    if live.state == "retrying" and not run.closed
+                    else None
+                )
                 name = step.depends.name if step is not None and step.depends is not None else ""
-                if name in closed or (name in opened and self._dispatch.fails_now(run, key) is not None):
+                if name in closed or (
+                    name in opened and self._dispatch.fails_now(run, key) is not None
+                ):
                     live.wake_at = at
                     self._timers.set(run, key)
         parked = [task for name in opened for task in self._tasks.get(name, ())]

@@ -1,4 +1,5 @@
-"""Do an item's stored values fit the types of another version? Asked before the item is moved to it."""
+"""Do an item's stored values fit the types of another version? Asked before the item is moved to
+it."""
 
 from __future__ import annotations
 
@@ -71,7 +72,13 @@ class Sieve:
         stored: an item's values by its id, None if there is no such item.
     """
 
-    def __init__(self, move: Move, pipeline: Pipeline[Any, Any], store: Store, stored: Callable[[int], StoredItem | None]) -> None:
+    def __init__(
+        self,
+        move: Move,
+        pipeline: Pipeline[Any, Any],
+        store: Store,
+        stored: Callable[[int], StoredItem | None],
+    ) -> None:
         self._move, self._pipeline, self._store, self._stored = move, pipeline, store, stored
         self._seen: dict[int, tuple[int, int]] = {}
         self._moved: set[int] = set()
@@ -79,7 +86,8 @@ class Sieve:
         self.misfits: list[Misfit] = []
 
     def fitting(self, batches: Iterator[list[int]]) -> Iterator[list[int]]:
-        """Parts of these batches without the items that do not fit. Between two parts, the first is moved."""
+        """Parts of these batches without the items that do not fit. Between two parts, the first is
+        moved."""
         again: list[int] = []
         for batch in batches:
             for start in range(0, len(batch), PART):
@@ -93,7 +101,9 @@ class Sieve:
         for item in again:
             one = self._stored(item)
             if one is not None and self._concerns(one):
-                self._refuse(one, "it was being worked on while it was checked: run the same command again")
+                self._refuse(
+                    one, "it was being worked on while it was checked: run the same command again"
+                )
 
     def sift(self, items: list[int]) -> list[int]:
         """Those that fit, and those that the move does not concern."""
@@ -113,7 +123,9 @@ class Sieve:
 
     def change(self, items: list[int]) -> Move:
         """The move of these items, which leaves alone what has changed since it was checked."""
-        return replace(self._move, seen={item: self._seen[item] for item in items if item in self._seen})
+        return replace(
+            self._move, seen={item: self._seen[item] for item in items if item in self._seen}
+        )
 
     def moved(self, items: list[int]) -> None:
         """These have been moved."""
@@ -127,7 +139,11 @@ class Sieve:
         return [item for item in items if item in self._seen and item not in self._moved]
 
     def _concerns(self, one: StoredItem) -> bool:
-        return one.version in self._move.same and one.version != self._move.to and one.state in (*LIVE_ITEM_STATES, "dead")
+        return (
+            one.version in self._move.same
+            and one.version != self._move.to
+            and one.state in (*LIVE_ITEM_STATES, "dead")
+        )
 
     def _refuse(self, one: StoredItem, why: str) -> None:
         self.unfit += 1
@@ -137,12 +153,20 @@ class Sieve:
     def _misfit(self, one: StoredItem) -> str:
         """Which value does not fit, and how; empty when all do."""
         graph, same = self._pipeline.graph, self._move.same[one.version]
-        why = "there is no payload" if one.payload is None else self._unfit(one.payload, graph.input_type)
+        why = (
+            "there is no payload"
+            if one.payload is None
+            else self._unfit(one.payload, graph.input_type)
+        )
         if why:
             return f"payload: {why}"
         for node, place, body, output in one.results:
             there = same.get(node)
-            if there is None or output is None or (body is not None and self._move.bodies.get(there, body) != body):
+            if (
+                there is None
+                or output is None
+                or (body is not None and self._move.bodies.get(there, body) != body)
+            ):
                 continue  # it runs again
             why = self._unfit(output, graph.nodes[there].type)
             if why:
@@ -150,7 +174,11 @@ class Sieve:
         for node, place, arguments in one.edits:
             why = self._unfit_edit(graph.nodes[same[node]], arguments) if node in same else ""
             if why:
-                return f"edited input of {graph.nodes[same[node]].name}{f' [{place}]' if place else ''}: {why}"
+                return (
+                    "edited input of "
+                    f"{graph.nodes[same[node]].name}{f' [{place}]' if place else ''}: "
+                    f"{why}"
+                )
         return ""
 
     def _unfit_edit(self, node: Node, arguments: bytes) -> str:
@@ -158,11 +186,21 @@ class Sieve:
         if len(values) != len(node.inputs):
             return f"it is given {len(node.inputs)} arguments there, not {len(values)}"
         kinds = node.step.kinds(node.keywords, len(values)) if node.step is not None else []
-        return next((why for value, kind in zip(values, kinds) if (why := self._unfit(value, read_as(kind)))), "")
+        return next(
+            (
+                why
+                for value, kind in zip(values, kinds)
+                if (why := self._unfit(value, read_as(kind)))
+            ),
+            "",
+        )
 
     def _unfit(self, value: Value, kind: Any) -> str:
         if not self._store.holds(value):
-            return f"an artifact that it refers to is missing ({', '.join(one[:12] for one in digests(value)[:3])})"
+            return (
+                "an artifact that it refers to is missing "
+                f"({', '.join(one[:12] for one in digests(value)[:3])})"
+            )
         try:
             with media.using(self._store):
                 for part in _parts(value):

@@ -1,4 +1,5 @@
-"""What keeps ready tasks from starting though there is capacity: a paused step, a dependency that is away, a retry that is not earned."""
+"""What keeps ready tasks from starting though there is capacity: a paused step, a dependency that
+is away, a retry that is not earned."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ SPREAD_MS = 5_000
 
 
 class Gates:
-    """Says until when a task must wait. The breakers are those of the ledger; what this runner sees of calls opens and closes them.
+    """Says until when a task must wait. The breakers are those of the ledger; what this runner sees
+    of calls opens and closes them.
 
     Args:
         desk: the committer.
@@ -54,7 +56,8 @@ class Gates:
         """Pipelines and steps in which nothing starts."""
 
     def until(self, pipeline: str, step: Step, attempt: int, task: Task) -> int | None:
-        """Unix milliseconds until which an attempt of a task must wait, or None: it may start, and counts as started."""
+        """Unix milliseconds until which an attempt of a task must wait, or None: it may start, and
+        counts as started."""
         now = self._clock.now_ms()
         if self.paused and (pipeline, step.name) in self.paused:
             return now + PAUSED_MS
@@ -72,31 +75,40 @@ class Gates:
         return None
 
     def shut(self, pipeline: str, step: Step) -> bool:
-        """Whether tasks that waited for capacity must look again: what they need was there when they came."""
+        """Whether tasks that waited for capacity must look again: what they need was there when
+        they came."""
         dependency = step.depends
-        return (dependency is not None and dependency.name in self._open) or (bool(self.paused) and (pipeline, step.name) in self.paused)
+        return (dependency is not None and dependency.name in self._open) or (
+            bool(self.paused) and (pipeline, step.name) in self.paused
+        )
 
     def unavailable(self, pipeline: str, step: Step, task: Task | None) -> OpenBreaker | None:
-        """The open breaker of a step's dependency; None when it is closed, the step is paused, or this task is, or may
-        become, the probe (without a task, nobody may)."""
+        """The open breaker of a step's dependency; None when it is closed, the step is paused, or
+        this task is, or may become, the probe (without a task, nobody may)."""
         opened = self._open.get(step.depends.name) if step.depends is not None else None
         if opened is None or (self.paused and (pipeline, step.name) in self.paused):
             return None
         name = opened.name
         if task is None:
             return opened
-        if (name in self._probes and self._probes[name] in (None, task)) or (name in self._asking and self._asking[name][0] == task):
+        if (name in self._probes and self._probes[name] in (None, task)) or (
+            name in self._asking and self._asking[name][0] == task
+        ):
             return None
-        return None if name not in self._asking and self._clock.now_ms() >= opened.probe_at else opened
+        return (
+            None if name not in self._asking and self._clock.now_ms() >= opened.probe_at else opened
+        )
 
     def turned(self) -> tuple[set[str], set[str]]:
-        """Dependencies whose breaker has opened, and those whose breaker somebody else has closed, since this was last asked."""
+        """Dependencies whose breaker has opened, and those whose breaker somebody else has closed,
+        since this was last asked."""
         turned = self._opened, self._closed
         self._opened, self._closed = set(), set()
         return turned
 
     def ended(self, step: Step, failure: Failure | None, task: Task) -> bool:
-        """An attempt ended; True when its failure is excused, since its dependency is known to be away."""
+        """An attempt ended; True when its failure is excused, since its dependency is known to be
+        away."""
         dependency = step.depends
         if dependency is None:
             return False
@@ -126,7 +138,9 @@ class Gates:
             found = self._breakers[dependency.name] = Breaker(dependency)
         return found
 
-    def _until_probe(self, dependency: Dependency, opened: OpenBreaker, now: int, task: Task) -> int | None:
+    def _until_probe(
+        self, dependency: Dependency, opened: OpenBreaker, now: int, task: Task
+    ) -> int | None:
         name = dependency.name
         if name in self._probes and self._probes[name] in (None, task):
             self._probes[name] = task
@@ -148,7 +162,9 @@ class Gates:
                 continue
             del self._asking[name]
             if name in self._open:
-                self._open[name] = OpenBreaker(name, opened.opened_at, opened.probes + 1, next_at, opened.why)
+                self._open[name] = OpenBreaker(
+                    name, opened.opened_at, opened.probes + 1, next_at, opened.why
+                )
                 if question.answer is True:
                     self._probes[name] = None  # for the first task that looks
 
@@ -159,7 +175,12 @@ class Gates:
         self._open[dependency.name] = OpenBreaker(dependency.name, now, 0, probe_at, why)
         self._probes.pop(dependency.name, None)
         self._opened.add(dependency.name)
-        log.warning("dependency %s is unavailable (%s): its steps wait or fail over, and one probe at a time goes out", dependency.name, why)
+        log.warning(
+            "dependency %s is unavailable (%s): its steps wait or fail over, and one probe at "
+            "a time goes out",
+            dependency.name,
+            why,
+        )
         self._desk.ask(lambda ledger: ledger.health.trip(dependency.name, why, probe_at, now))
 
     def _heal(self, dependency: Dependency) -> None:

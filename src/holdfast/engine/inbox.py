@@ -1,4 +1,5 @@
-"""What comes for items from outside: sub-effects of attempts, answers of people and events, and what people ask."""
+"""What comes for items from outside: sub-effects of attempts, answers of people and events, and
+what people ask."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Inbox:
         """Pipelines that are paused as a whole."""
 
     def run_of(self, invocation: Invocation) -> ItemRun | None:
-        """The item that an attempt belongs to; None when it has ended, or has another owner or generation by now."""
+        """The item that an attempt belongs to; None when it has ended, or has another owner or
+        generation by now."""
         run = self._items.get(invocation.item)
         return None if run is None or run.closed or run.fence != invocation.fence else run
 
@@ -43,10 +45,16 @@ class Inbox:
             if run is None:
                 reply(False)
             else:
-                yield run, EffectNoted((invocation.node, invocation.place), invocation.attempt, label, value, reply)
+                yield (
+                    run,
+                    EffectNoted(
+                        (invocation.node, invocation.place), invocation.attempt, label, value, reply
+                    ),
+                )
 
     def answers(self) -> bool:
-        """Have answers checked before the core hears of them; whether something was handed out in the mail room."""
+        """Have answers checked before the core hears of them; whether something was handed out in
+        the mail room."""
         handed, answers = self._mail.take()
         for answer in answers:
             run = self._items.get(answer.item)
@@ -58,7 +66,10 @@ class Inbox:
         """Have one answer checked, once."""
         key = answer.node, answer.place
         live = run.live.get(key)
-        if answer.generation and (answer.generation != run.generation or (live is not None and answer.round != live.attempt)):
+        if answer.generation and (
+            answer.generation != run.generation
+            or (live is not None and answer.round != live.attempt)
+        ):
             return  # what it answers was asked in an earlier generation, or by an earlier attempt
         if key not in run.checking and (live is None or live.state == "waiting"):
             run.checking.add(key)

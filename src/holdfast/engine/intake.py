@@ -1,7 +1,8 @@
 """Payloads on their way in: read by a thread of their own, admitted as they gather.
 
-Like the committer, intake takes whatever has gathered since the last admission: one at a time from a slow source, hundreds
-from a fast one. A source that blocks (a pipe that nobody writes to) holds up nothing but itself, not even the end of the run.
+Like the committer, intake takes whatever has gathered since the last admission: one at a time from
+a slow source, hundreds from a fast one. A source that blocks (a pipe that nobody writes to) holds
+up nothing but itself, not even the end of the run.
 """
 
 from __future__ import annotations
@@ -39,14 +40,19 @@ class Intake(Generic[T]):
         threading.Thread(target=self._read, name="holdfast-intake", daemon=True).start()
 
     async def next(self) -> list[T]:
-        """Whatever has gathered, at least one; empty at the end of the source. The same again until :meth:`done`.
+        """Whatever has gathered, at least one; empty at the end of the source. The same again until
+        :meth:`done`.
 
         Raises:
             Exception: what the source raised, after everything before it was handed out.
         """
         while not self._handed:
             self._arrived.clear()
-            self._waiting, over = True, self._over  # both before looking: what arrives from now on wakes us
+            # both before looking: what arrives from now on wakes us
+            self._waiting, over = (
+                True,
+                self._over,
+            )
             self._handed = [self._gathered.popleft() for _ in range(len(self._gathered))]
             if self._handed:
                 break

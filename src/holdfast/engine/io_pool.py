@@ -1,7 +1,9 @@
-"""The I/O pool: everything that reads or writes artifacts for the core, or runs the user's types, in threads of its own.
+"""The I/O pool: everything that reads or writes artifacts for the core, or runs the user's types,
+in threads of its own.
 
-A store that does not answer is tried again, by one job at a time, after pauses that double; nothing that has succeeded is
-repeated for that. A job that has waited for long says so, and its item may let go meanwhile.
+A store that does not answer is tried again, by one job at a time, after pauses that double; nothing
+that has succeeded is repeated for that. A job that has waited for long says so, and its item may
+let go meanwhile.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Job:
     Args:
         run: the item.
         work: does it, in a thread; gives the event.
-        away: gives the event that says that the store does not answer; None: the job waits for as long as it takes.
+        away: gives the event that says that the store does not answer; None: the job waits for as
+            long as it takes.
         failed: gives the event that says that it cannot be done.
         since: monotonic seconds at which it was asked for.
     """
@@ -65,7 +68,9 @@ class IoPool:
         ring: called from a thread when a job is done.
     """
 
-    def __init__(self, store: Store, threads: Executor, clock: Clock, ring: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, threads: Executor, clock: Clock, ring: Callable[[], None]
+    ) -> None:
         self._store, self._threads, self._clock, self._ring = store, threads, clock, ring
         self._done: deque[tuple[Job, Event | BaseException]] = deque()
         self._waiting: deque[Job] = deque()
@@ -128,7 +133,8 @@ class IoPool:
                 yield job.run, result
 
     def visit(self) -> Iterator[tuple[ItemRun, Event]]:
-        """Time passed: one job tries whether the store answers; those that have waited for long say so."""
+        """Time passed: one job tries whether the store answers; those that have waited for long say
+        so."""
         if self.trouble is None:
             return
         now = self._clock.monotonic()
@@ -192,7 +198,12 @@ class IoPool:
 def _failure(error: BaseException) -> Failure:
     """What a value that cannot be had is to its item: its data are at fault."""
     found = failure_of(error)
-    return Failure("bad-input", found.error, found.message, "" if isinstance(error, StoreError) else found.traceback)
+    return Failure(
+        "bad-input",
+        found.error,
+        found.message,
+        "" if isinstance(error, StoreError) else found.traceback,
+    )
 
 
 def _unreadable(answer: Answer, failure: Failure) -> Event:

@@ -40,7 +40,8 @@ class Learning:
 
     def succeeded(self, pipeline: str, step: Step, ran_s: float) -> None:
         """An attempt of a step that learns succeeded."""
-        self._took[pipeline, step].append(ran_s)  # counted when they are shared: this is for every attempt
+        # counted when they are shared: this is for every attempt
+        self._took[pipeline, step].append(ran_s)
 
     def timed_out(self, pipeline: str, step: Step, limit_s: float) -> None:
         """An attempt was killed at its limit; below the ceiling, that may have been too early."""
@@ -52,7 +53,9 @@ class Learning:
         key = (pipeline, step, attempt)
         known = self._limits.get(key)
         if known is None:
-            known = self._limits[key] = limit_of(step.policy.timeout, self._known.get((pipeline, step.name)), attempt).seconds
+            known = self._limits[key] = limit_of(
+                step.policy.timeout, self._known.get((pipeline, step.name)), attempt
+            ).seconds
         return known
 
     def visit(self) -> None:
@@ -82,7 +85,8 @@ class Learning:
     def _shared(self, answer: dict[Of, Durations] | Exception) -> None:
         self._asked = None
         if isinstance(answer, Exception):
-            log.warning("durations could not be shared: %s", answer)  # they are only for limits: these are forgotten
+            # they are only for limits: these are forgotten
+            log.warning("durations could not be shared: %s", answer)
         else:
             self._known |= answer
             self._limits.clear()

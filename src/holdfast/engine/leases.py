@@ -1,4 +1,5 @@
-"""Keeping the incarnation's lease, and watching the loop: both in a thread of their own, so that a stalled loop cannot lose it."""
+"""Keeping the incarnation's lease, and watching the loop: both in a thread of their own, so that a
+stalled loop cannot lose it."""
 
 from __future__ import annotations
 
@@ -19,12 +20,14 @@ log = logging.getLogger("holdfast")
 LEASE_MS = 15_000
 RENEW_S = 3.0
 SURE_S = 12.0
-"""Seconds after the last renewal up to which this runner still counts on its lease; then it stops what it runs, before others may claim it."""
+"""Seconds after the last renewal up to which this runner still counts on its lease; then it stops
+what it runs, before others may claim it."""
 TICK_S = 0.2
 
 
 class Watchdog:
-    """Looks whether the loop still turns; when one step has held it past that step's timeout, names it and calls for help.
+    """Looks whether the loop still turns; when one step has held it past that step's timeout, names
+    it and calls for help.
 
     Args:
         clock: monotonic time, and elapsed time for the lease.
@@ -79,17 +82,27 @@ class Watchdog:
             if elapsed - asked >= RENEW_S:
                 self._renew()
                 asked = elapsed
-            if elapsed - self._renewed > SURE_S and not told:  # a lease goes on while the machine is suspended
+            # a lease goes on while the machine is suspended
+            if elapsed - self._renewed > SURE_S and not told:
                 told = True
                 self._unsure()
             held = asyncio.current_task(self._loop)
             attempt = self._attempt_of(held) if held is not None else None
-            if attempt is not None and attempt is not reported and now - self._beat > attempt.timeout_s:
+            if (
+                attempt is not None
+                and attempt is not reported
+                and now - self._beat > attempt.timeout_s
+            ):
                 reported = attempt
                 log.error(
-                    "item %s: node %d of %s has held the event loop for %.1f s, past its timeout:\n%s",
-                    show(attempt.item), attempt.node, attempt.pipeline, now - self._beat, self._stack(),
-                )  # fmt: skip
+                    "item %s: node %d of %s has held the event loop for %.1f s, past its "
+                    "timeout:\n%s",
+                    show(attempt.item),
+                    attempt.node,
+                    attempt.pipeline,
+                    now - self._beat,
+                    self._stack(),
+                )
                 self._stalled(attempt)
 
     def _stack(self) -> str:

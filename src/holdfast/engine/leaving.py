@@ -1,6 +1,7 @@
 """Attempts that are being stopped, since their item has been restarted, moved, cancelled or lost.
 
-An item's next run begins here when the last attempt of the one before has ended: two never run at once.
+An item's next run begins here when the last attempt of the one before has ended: two never run at
+once.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ def stop_everywhere(executors: Mapping[str, Executor], attempt: Attempted) -> No
     for name, executor in executors.items():
         try:
             executor.cancel(*attempt)
-        except Exception:  # the others are told all the same; what goes on here is stopped again when that is noticed
-            log.exception("the executor %s could not stop an attempt of item %s", name, show(attempt[0]))
+        except Exception:
+            # the others are told all the same; what goes on here is stopped again when that is
+            # noticed
+            log.exception(
+                "the executor %s could not stop an attempt of item %s", name, show(attempt[0])
+            )
 
 
 class Leaving:
@@ -54,7 +59,9 @@ class Leaving:
 
     def keep(self, held: set[Attempted]) -> None:
         """Attempts that no executor holds any more have ended, whoever has heard of it."""
-        for attempt in [one for attempts in self._attempts.values() for one in attempts if one not in held]:
+        for attempt in [
+            one for attempts in self._attempts.values() for one in attempts if one not in held
+        ]:
             self.ended(attempt)
 
     def knows(self, attempt: Attempted) -> bool:

@@ -1,4 +1,5 @@
-"""Pipelines that listen: events that are handed out to them become items, once each. What one delivery does concerns no other."""
+"""Pipelines that listen: events that are handed out to them become items, once each. What one
+delivery does concerns no other."""
 
 from __future__ import annotations
 
@@ -28,13 +29,15 @@ from holdfast.store import Store
 log = logging.getLogger("holdfast")
 
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
-"""Runs work beside the event loop, and hands its result to the loop: it calls the user's ``where`` and ``key``."""
+"""Runs work beside the event loop, and hands its result to the loop: it calls the user's ``where``
+and ``key``."""
 
 POLL_MS = 1_000
 
 FIRST_MS = 1_000
 LONGEST_MS = 300_000
-"""Time before a delivery that failed is tried again: twice as long each time, and at most so long."""
+"""Time before a delivery that failed is tried again: twice as long each time, and at most so
+long."""
 
 _MISFIT = (ValueError, msgspec.MsgspecError)
 """What reading data as a type raises when they do not fit."""
@@ -50,7 +53,8 @@ class Fits(msgspec.Struct, frozen=True):
 
 
 class PassedOver(msgspec.Struct, frozen=True):
-    """The version cannot use the event: its data do not fit; without a reason, it is of no interest."""
+    """The version cannot use the event: its data do not fit; without a reason, it is of no
+    interest."""
 
     reason: str
 
@@ -76,9 +80,25 @@ class Listening:
         accepted: called when an item has been made.
     """
 
-    def __init__(self, loaded: list[Loaded], desk: Desk, clock: Clock, artifacts: Store, aside: Aside, accepted: Callable[[], None]) -> None:
-        self._pipelines: dict[int, Pipeline[Any, Any]] = {one.version: one.pipeline for one in loaded if one.pipeline.listeners}
-        self._desk, self._clock, self._artifacts, self._aside, self._accepted = desk, clock, artifacts, aside, accepted
+    def __init__(
+        self,
+        loaded: list[Loaded],
+        desk: Desk,
+        clock: Clock,
+        artifacts: Store,
+        aside: Aside,
+        accepted: Callable[[], None],
+    ) -> None:
+        self._pipelines: dict[int, Pipeline[Any, Any]] = {
+            one.version: one.pipeline for one in loaded if one.pipeline.listeners
+        }
+        self._desk, self._clock, self._artifacts, self._aside, self._accepted = (
+            desk,
+            clock,
+            artifacts,
+            aside,
+            accepted,
+        )
         self._next = float("-inf")
         self._visiting = False
         self._due = bool(self._pipelines)
@@ -98,7 +118,9 @@ class Listening:
             return
         self._visiting, self._due, self._next = True, False, asked + POLL_MS / 1000
         now = self._clock.now_ms()
-        self._desk.call(lambda ledger: ledger.mail.deliveries(list(self._pipelines), now), self._fetched)
+        self._desk.call(
+            lambda ledger: ledger.mail.deliveries(list(self._pipelines), now), self._fetched
+        )
 
     def _fetched(self, deliveries: Any) -> None:
         if isinstance(deliveries, Exception):
@@ -110,7 +132,9 @@ class Listening:
         self._aside(partial(judged, self._pipelines, deliveries, self._artifacts), self._judged)
 
     def _judged(self, verdicts: list[tuple[Delivery, Verdict]]) -> None:
-        self._desk.call(partial(settled, verdicts=verdicts, now_ms=self._clock.now_ms()), self._back)
+        self._desk.call(
+            partial(settled, verdicts=verdicts, now_ms=self._clock.now_ms()), self._back
+        )
 
     def _back(self, answer: Any) -> None:
         self._visiting = False
@@ -119,7 +143,10 @@ class Listening:
             return
         self._due = True  # there may be more of them
         for delivery, verdict in answer:
-            name = f"event {delivery.event.id} of {delivery.event.source} for pipeline {delivery.pipeline}"
+            name = (
+                f"event {delivery.event.id} of {delivery.event.source} for pipeline "
+                f"{delivery.pipeline}"
+            )
             if isinstance(verdict, Failed):
                 log.warning("%s failed, and is tried again: %s", name, verdict.reason)
             elif isinstance(verdict, PassedOver) and verdict.reason:
@@ -127,14 +154,17 @@ class Listening:
         self._accepted()
 
 
-def judged(pipelines: dict[int, Pipeline[Any, Any]], deliveries: Sequence[Delivery], artifacts: Store) -> list[tuple[Delivery, Verdict]]:
+def judged(
+    pipelines: dict[int, Pipeline[Any, Any]], deliveries: Sequence[Delivery], artifacts: Store
+) -> list[tuple[Delivery, Verdict]]:
     """What is to become of deliveries."""
     media.here(artifacts)
     return [(one, judge(pipelines[one.version], one, artifacts)) for one in deliveries]
 
 
 def judge(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) -> Verdict:
-    """What is to become of a delivery. It raises nothing: what the user's function makes of data from elsewhere is anybody's guess."""
+    """What is to become of a delivery. It raises nothing: what the user's function makes of data
+    from elsewhere is anybody's guess."""
     event = delivery.event
     listeners = [one for one in pipeline.listeners if one.event == event.type]
     try:
@@ -142,7 +172,9 @@ def judge(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) ->
         payload = _payload(pipeline, data)
         if isinstance(payload, PassedOver):
             return payload
-        if not any(one.where is None or one.where(decode(data, pipeline.input_type)) for one in listeners):
+        if not any(
+            one.where is None or one.where(decode(data, pipeline.input_type)) for one in listeners
+        ):
             return PassedOver("")
         key = _key(pipeline, payload)
         if isinstance(key, PassedOver):
@@ -152,9 +184,17 @@ def judge(pipeline: Pipeline[Any, Any], delivery: Delivery, artifacts: Store) ->
     except BaseException as error:
         return Failed(cleaned(f"{type(error).__name__}: {said(error)}", REASON_LIMIT))
     submission = Submission(
-        pipeline.name, pipeline.version, key, value, pipeline.deadline, correlation=event.correlation or event.id, trace=event.trace,
-        fields=fields, digest=content_digest(data), source=f"event {event.id} of {event.source}",
-    )  # fmt: skip
+        pipeline.name,
+        pipeline.version,
+        key,
+        value,
+        pipeline.deadline,
+        correlation=event.correlation or event.id,
+        trace=event.trace,
+        fields=fields,
+        digest=content_digest(data),
+        source=f"event {event.id} of {event.source}",
+    )
     return Fits(submission)
 
 
@@ -178,7 +218,9 @@ def _key(pipeline: Pipeline[Any, Any], payload: bytes) -> str | PassedOver:
         return PassedOver(cleaned(said(error), REASON_LIMIT))
 
 
-def settled(ledger: Ledger, verdicts: list[tuple[Delivery, Verdict]], now_ms: int) -> list[tuple[Delivery, Verdict]]:
+def settled(
+    ledger: Ledger, verdicts: list[tuple[Delivery, Verdict]], now_ms: int
+) -> list[tuple[Delivery, Verdict]]:
     """Write down what becomes of each delivery, in a transaction of its own; returns what did.
 
     Raises:
@@ -196,7 +238,9 @@ def settled(ledger: Ledger, verdicts: list[tuple[Delivery, Verdict]], now_ms: in
         except Exception as error:
             verdict = Failed(cleaned(f"{type(error).__name__}: {said(error)}", REASON_LIMIT))
         if isinstance(verdict, Failed):
-            ledger.mail.postpone(delivery.delivery, verdict.reason, now_ms + again_ms(delivery.tries))
+            ledger.mail.postpone(
+                delivery.delivery, verdict.reason, now_ms + again_ms(delivery.tries)
+            )
         done.append((delivery, verdict))
     return done
 

@@ -1,4 +1,5 @@
-"""What a task was given: an item's run, followed as far as it has come, for a look or to run one step of it here."""
+"""What a task was given: an item's run, followed as far as it has come, for a look or to run one
+step of it here."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ from holdfast.model.pipeline import Pipeline
 from holdfast.store import Store
 
 
-def given(claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: str, path: str) -> tuple[Node, tuple[Argument, ...]]:
+def given(
+    claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: str, path: str
+) -> tuple[Node, tuple[Argument, ...]]:
     """The node of a step, and what its task was given.
 
     Args:
@@ -39,7 +42,11 @@ def given(claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: st
     run = fresh(claimed, pipeline)
     restore(run, claimed)
     # What died is about to run again, so that what it is in is open.
-    run.restored = {(one.node, one.place): one for one in claimed.settled if one.state in ("succeeded", "skipped")}
+    run.restored = {
+        (one.node, one.place): one
+        for one in claimed.settled
+        if one.state in ("succeeded", "skipped")
+    }
     run.earlier, run.edits, run.redriven = {}, claimed.edits, claimed.redriven
     run.forgets = False
     _follow(run, begin(run, 0), store)
@@ -48,12 +55,21 @@ def given(claimed: Claimed, pipeline: Pipeline[Any, Any], store: Store, step: st
     try:
         return node, arguments(run, node, path)
     except (LookupError, ValueError, Absent):
-        where = f"at element {path!r}" if path else "outside of an element (name the element, if it is inside an each)"
-        what = f"step {step!r} of this item has no input {where} now, or what comes before it has not succeeded"
+        where = (
+            f"at element {path!r}"
+            if path
+            else "outside of an element (name the element, if it is inside an each)"
+        )
+        what = (
+            f"step {step!r} of this item has no input {where} now, or what comes before it "
+            "has not succeeded"
+        )
         raise InputError(what) from None
 
 
-def contents(arguments_given: tuple[Argument, ...], pipeline: Pipeline[Any, Any], store: Store) -> list[bytes]:
+def contents(
+    arguments_given: tuple[Argument, ...], pipeline: Pipeline[Any, Any], store: Store
+) -> list[bytes]:
     """The JSON of arguments."""
     return [content(argument, pipeline.graph, store) for argument in arguments_given]
 

@@ -1,8 +1,11 @@
-"""Results of cached steps: asked of the ledger before a task is offered, and looked for in the store."""
+"""Results of cached steps: asked of the ledger before a task is offered, and looked for in the
+store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from holdfast.core.events import CacheAnswered
 from holdfast.core.item_run import ItemRun
@@ -11,6 +14,7 @@ from holdfast.core.plan import Plan, TaskKey
 from holdfast.engine.committer import Desk
 from holdfast.engine.entries import Question
 from holdfast.engine.io_pool import IoPool
+from holdfast.ledger import Ledger
 
 
 class Lookups:
@@ -34,7 +38,7 @@ class Lookups:
             else:
                 others.append(key)
         for key, digest in plan.lookups:
-            question = self._desk.ask(lambda ledger, digest=digest: ledger.health.cached([digest]))  # type: ignore[misc]
+            question = self._desk.ask(partial(_cached, digest=digest))
             self._asked.append((run, key, digest, question))
         return tuple(others)
 
@@ -54,3 +58,8 @@ class Lookups:
                 yield run, CacheAnswered(key, digest, known[digest])
             else:
                 self._pool.look_up(run, key, digest, known[digest])
+
+
+def _cached(ledger: Ledger, digest: str) -> Any:
+    """What the ledger knows under a digest."""
+    return ledger.health.cached([digest])

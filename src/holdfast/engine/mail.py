@@ -1,4 +1,5 @@
-"""When the runner goes to the ledger's mail room: right after it has written something for others, and once a poll."""
+"""When the runner goes to the ledger's mail room: right after it has written something for others,
+and once a poll."""
 
 from __future__ import annotations
 
@@ -30,7 +31,12 @@ class Mail:
     """
 
     def __init__(self, incarnation: int, desk: Desk, clock: Clock, poll_ms: int) -> None:
-        self._incarnation, self._desk, self._clock, self._poll_ms = incarnation, desk, clock, poll_ms
+        self._incarnation, self._desk, self._clock, self._poll_ms = (
+            incarnation,
+            desk,
+            clock,
+            poll_ms,
+        )
         self._next = self._not_before = 0
         self._asked: Question | None = None
         self._due = True
@@ -59,7 +65,8 @@ class Mail:
         self._asked = self._desk.ask(verb)
 
     def take(self) -> tuple[bool, list[Answer]]:
-        """Whether something was handed out since this was last asked, so that items may have become claimable; and answers."""
+        """Whether something was handed out since this was last asked, so that items may have become
+        claimable; and answers."""
         asked = self._asked
         if asked is None or not asked.done:
             return False, []

@@ -1,4 +1,5 @@
-"""Failures that are our own fault: each is told of, and many alike pause their pipeline, so that a bug of ours buries no backlog."""
+"""Failures that are our own fault: each is told of, and many alike pause their pipeline, so that a
+bug of ours buries no backlog."""
 
 from __future__ import annotations
 
@@ -43,5 +44,11 @@ class OurFaults:
         now = self._clock.monotonic()
         for of in [of for of, times in self._seen.items() if now - times[-1] > KEPT_S]:
             del self._seen[of], self._said[of]
-        said = "items were buried by a fault of Holdfast's own (look at them with `holdfast dead list`, and report it)"
-        return [Alert("internal", pipeline, f"{said}: {self._said[pipeline, what]}"[:500]) for pipeline, what in sorted(self._seen)]
+        said = (
+            "items were buried by a fault of Holdfast's own (look at them with `holdfast "
+            "dead list`, and report it)"
+        )
+        return [
+            Alert("internal", pipeline, f"{said}: {self._said[pipeline, what]}"[:500])
+            for pipeline, what in sorted(self._seen)
+        ]

@@ -1,4 +1,5 @@
-"""What the end of an attempt is to its item: an event. Breakers, learned limits and costs hear of it on the way."""
+"""What the end of an attempt is to its item: an event. Breakers, learned limits and costs hear of
+it on the way."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class Outcomes:
         rng: the jitter of retries.
     """
 
-    def __init__(self, gates: Gates, learning: Learning, prices: Prices, rng: random.Random) -> None:
+    def __init__(
+        self, gates: Gates, learning: Learning, prices: Prices, rng: random.Random
+    ) -> None:
         self._gates, self._learning, self._prices, self._rng = gates, learning, prices, rng
 
     def event_of(self, run: ItemRun, outcome: Outcome, at: int) -> Succeeded | Failed:
@@ -48,7 +51,9 @@ class Outcomes:
                 output = b"null"
             elif type(output) is not bytes and not isinstance(output, Reference):
                 raise TypeError(f"an executor has reported a {type(output).__name__} as an output")
-            return Succeeded(key, invocation.attempt, output, outcome.ran_s, usage, cost, outcome.transaction)
+            return Succeeded(
+                key, invocation.attempt, output, outcome.ran_s, usage, cost, outcome.transaction
+            )
         if failure.error_class == "timeout" and (run.deadline is None or at < run.deadline):
             self._learning.timed_out(run.pipeline, step, invocation.timeout_s)
         return Failed(

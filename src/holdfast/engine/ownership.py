@@ -1,7 +1,9 @@
-"""What the ledger says this runner owns, against what it holds; and what people and other runners ask of it.
+"""What the ledger says this runner owns, against what it holds; and what people and other runners
+ask of it.
 
-Heard once a poll, and at once when something hints that there is something to hear. Compared both ways, so that no lost
-answer, failed read or race leaves an item owned by a runner that does not know it.
+Heard once a poll, and at once when something hints that there is something to hear. Compared both
+ways, so that no lost answer, failed read or race leaves an item owned by a runner that does not
+know it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ log = logging.getLogger("holdfast")
 
 
 class News(msgspec.Struct, frozen=True):
-    """What the ledger says of the items that this runner owns, of pauses, of breakers, and of items whose attempts it is to stop."""
+    """What the ledger says of the items that this runner owns, of pauses, of breakers, and of items
+    whose attempts it is to stop."""
 
     items: dict[int, Wished]
     paused: list[Paused]
@@ -52,8 +55,16 @@ class Ownership:
         poll_ms: longest time between two visits.
     """
 
-    def __init__(self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, poll_ms: int) -> None:
-        self._incarnation, self._versions, self._desk, self._clock, self._poll_ms = incarnation, versions, desk, clock, poll_ms
+    def __init__(
+        self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, poll_ms: int
+    ) -> None:
+        self._incarnation, self._versions, self._desk, self._clock, self._poll_ms = (
+            incarnation,
+            versions,
+            desk,
+            clock,
+            poll_ms,
+        )
         self._asked: Question | None = None
         self._adopting: Question | None = None
         self._unknown: set[int] = set()
@@ -72,7 +83,8 @@ class Ownership:
         self._asked = self._desk.ask(self._ask)
 
     def take(self) -> tuple[News | None, int]:
-        """What the ledger says, if it has answered since this was last asked; and the number of that verb."""
+        """What the ledger says, if it has answered since this was last asked; and the number of
+        that verb."""
         asked = self._asked
         if asked is None or not asked.done:
             return None, 0
@@ -84,7 +96,8 @@ class Ownership:
         return news, asked.sequence
 
     def lost(self, news: News, sequence: int, active: ActiveItems) -> list[ItemRun]:
-        """Items that are held, and are somebody else's: cancelled, restarted, moved, or claimed by another runner."""
+        """Items that are held, and are somebody else's: cancelled, restarted, moved, or claimed by
+        another runner."""
         gone = []
         for run in active.all():
             if run.closed or run.claimed_by > sequence:
@@ -95,15 +108,25 @@ class Ownership:
         return gone
 
     def adopt(self, news: News, active: ActiveItems, leaving: Leaving) -> None:
-        """Items that the ledger says are ours, and that nobody here knows: they are claimed again, under a new fence."""
-        here, before = {item for item in news.items if active.get(item) is None and not leaving.holds(item)}, self._unknown
+        """Items that the ledger says are ours, and that nobody here knows: they are claimed again,
+        under a new fence."""
+        here, before = (
+            {item for item in news.items if active.get(item) is None and not leaving.holds(item)},
+            self._unknown,
+        )
         self._unknown = here
-        unknown = sorted(here & before)  # twice in a row: the ledger may have been asked just before an item's end was written
+        # twice in a row: the ledger may have been asked just before an item's end was written
+        unknown = sorted(here & before)
         if not unknown or self._adopting is not None:
             return
-        log.warning("%d items are owned by this runner and not held by it: they are taken up again", len(unknown))
+        log.warning(
+            "%d items are owned by this runner and not held by it: they are taken up again",
+            len(unknown),
+        )
         incarnation, versions, now = self._incarnation, self._versions, self._clock.now_ms()
-        self._adopting = self._desk.ask(lambda ledger: ledger.adopt(incarnation, versions, unknown, now))
+        self._adopting = self._desk.ask(
+            lambda ledger: ledger.adopt(incarnation, versions, unknown, now)
+        )
 
     def adopted(self, active: ActiveItems) -> tuple[list[Claimed], int]:
         """Items that were taken up again."""

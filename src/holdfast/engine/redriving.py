@@ -42,7 +42,10 @@ class Redriving:
 
     def _look(self, pipeline: str, rule: RedriveRule, after: int) -> None:
         now = self._clock.now_ms()
-        self._desk.call(lambda ledger: ledger.lifecycle.redrive_by_rule(pipeline, rule, after, now), partial(self._looked, pipeline, rule))
+        self._desk.call(
+            lambda ledger: ledger.lifecycle.redrive_by_rule(pipeline, rule, after, now),
+            partial(self._looked, pipeline, rule),
+        )
 
     def _looked(self, pipeline: str, rule: RedriveRule, answer: Any) -> None:
         if isinstance(answer, Exception):

@@ -1,11 +1,13 @@
-"""When a runner's process is to be replaced: an attempt could not be stopped, and runs on in its event loop."""
+"""When a runner's process is to be replaced: an attempt could not be stopped, and runs on in its
+event loop."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 REPLACE_S = 10.0
-"""Seconds that a process lives at least before it is replaced, and that the other attempts may take to end then."""
+"""Seconds that a process lives at least before it is replaced, and that the other attempts may take
+to end then."""
 
 
 class Replacing:

@@ -1,5 +1,6 @@
-"""Says in the ledger now and then what this runner has in hand, so that anybody can see how much waits for which capacity, and which items
-it holds, so that anybody can see whether it knows them; and sees to it that old measures take little room."""
+"""Says in the ledger now and then what this runner has in hand, so that anybody can see how much
+waits for which capacity, and which items it holds, so that anybody can see whether it knows them;
+and sees to it that old measures take little room."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Reporting:
         desk: the committer.
         clock: all time.
         load: what is in hand.
-        held: the items that it holds, each with its fence; None where others ask the process itself.
+        held: the items that it holds, each with its fence; None where others ask the process
+            itself.
     """
 
     def __init__(
@@ -41,17 +43,26 @@ class Reporting:
         load: Callable[[], Load],
         held: Callable[[], list[tuple[int, int]]] | None = None,
     ) -> None:
-        self._incarnation, self._desk, self._clock, self._load, self._held = incarnation, desk, clock, load, held
+        self._incarnation, self._desk, self._clock, self._load, self._held = (
+            incarnation,
+            desk,
+            clock,
+            load,
+            held,
+        )
         self._next, self._said, self._hold_at = 0, Load(), 0
         self._compact_at = clock.now_ms() + REPORT_MS
 
     def visit(self) -> None:
         """Report, if it is time."""
         now = self._clock.now_ms()
-        if self._held is not None and not 0 <= self._hold_at - now <= HOLD_MS:  # late, or the clock was set back
+        # late, or the clock was set back
+        if self._held is not None and not 0 <= self._hold_at - now <= HOLD_MS:
             self._hold_at = now + HOLD_MS
             held = packed(self._held())
-            self._desk.call(lambda ledger: ledger.health.hold(self._incarnation, held), lambda answer: None)
+            self._desk.call(
+                lambda ledger: ledger.health.hold(self._incarnation, held), lambda answer: None
+            )
         if now < self._next:
             return
         self._next = now + REPORT_MS
@@ -61,8 +72,12 @@ class Reporting:
         load = self._load()
         if load != self._said:
             self._said = load
-            self._desk.call(lambda ledger: ledger.health.report(self._incarnation, load), lambda answer: None)
+            self._desk.call(
+                lambda ledger: ledger.health.report(self._incarnation, load), lambda answer: None
+            )
 
     def _compacted(self, answer: Any) -> None:
         if answer is True:
-            self._compact_at = 0  # there may be more: one hour at a time, so that nothing waits long
+            self._compact_at = (
+                0  # there may be more: one hour at a time, so that nothing waits long
+            )

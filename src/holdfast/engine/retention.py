@@ -1,4 +1,5 @@
-"""How long values are kept: a runner clears, now and then and a few items at a time, what its pipelines keep no longer."""
+"""How long values are kept: a runner clears, now and then and a few items at a time, what its
+pipelines keep no longer."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Limits = tuple[str, int | None, int | None, int]
 
 
 def purge_limits(pipeline: Pipeline[Any, Any], now_ms: int) -> Limits:
-    """The arguments of the ledger's ``purge`` for a pipeline: its name, two times before which items must have ended, and the time."""
+    """The arguments of the ledger's ``purge`` for a pipeline: its name, two times before which
+    items must have ended, and the time."""
     keep = pipeline.keep
     return pipeline.name, _before(keep.intermediates, now_ms), _before(keep.outputs, now_ms), now_ms
 
@@ -35,7 +37,11 @@ class Retention:
     """
 
     def __init__(self, pipelines: list[Pipeline[Any, Any]], desk: Desk, clock: Clock) -> None:
-        self._pipelines = [one for one in pipelines if (one.keep.intermediates, one.keep.outputs) != ("forever", "forever")]
+        self._pipelines = [
+            one
+            for one in pipelines
+            if (one.keep.intermediates, one.keep.outputs) != ("forever", "forever")
+        ]
         self._desk, self._clock = desk, clock
         self._next = 0
 
@@ -47,7 +53,10 @@ class Retention:
         self._next = now + HOUR_MS
         for one in self._pipelines:
             limits = purge_limits(one, now)
-            self._desk.call(lambda ledger, limits=limits: ledger.purge(*limits, SOME), self._cleared)  # type: ignore[misc]
+            self._desk.call(
+                lambda ledger, limits=limits: ledger.purge(*limits, SOME),  # type: ignore[misc]
+                self._cleared,
+            )
 
     def _cleared(self, answer: Any) -> None:
         if isinstance(answer, Exception):

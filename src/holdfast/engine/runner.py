@@ -1,8 +1,9 @@
 """The runner: claims items, drives each through its graph, and carries out what the core plans.
 
-One turn takes everything that has come: answers of the ledger, ends of attempts, values, timers, what people ask, new items.
-Each becomes one event for one item; the core makes a plan of it; the plan is carried out. It never waits, reads no clock but
-the one it was given, and starts nothing before its start is durable. A failure while one item is driven is that item's own:
+One turn takes everything that has come: answers of the ledger, ends of attempts, values, timers,
+what people ask, new items. Each becomes one event for one item; the core makes a plan of it; the
+plan is carried out. It never waits, reads no clock but the one it was given, and starts nothing
+before its start is durable. A failure while one item is driven is that item's own:
 :meth:`Runner.step` is the one place where it is contained.
 """
 
@@ -68,7 +69,8 @@ log = logging.getLogger("holdfast")
 NOTHING_GRANTED: Sequence[TaskKey] = ()
 
 LOOK_MS = 50
-"""Time between looks at the deadlines of items, and at everything else that is not told by an event."""
+"""Time between looks at the deadlines of items, and at everything else that is not told by an
+event."""
 
 
 class Runner:
@@ -122,16 +124,25 @@ class Runner:
         self._inbox = Inbox(self._items, arrivals, self._mail, self._pool)
         self._reconciling = Reconciling(executors)
         self._stopping = Stopping(incarnation, desk, self._items, executors, self.hint)
-        self._ends = Ends(desk, clock, self._items, self._dispatch, self._claims, self._leaving, self.tally, self._pool)
+        self._ends = Ends(
+            desk,
+            clock,
+            self._items,
+            self._dispatch,
+            self._claims,
+            self._leaving,
+            self.tally,
+            self._pool,
+        )
         self._failing_over = FailingOver(
             desk, clock, self._items, self._timers, self._dispatch, self._gates, loaded
-        )  # fmt: skip
+        )
         self._entries: list[Entry] = []
         self._uncommitted = 0
         self._handed_out = self._hinted = False
         self._next_look = 0
 
-    # -- one turn ------------------------------------------------------------------------------------------------
+    # -- one turn ---------------------------------------------------------------------------------
 
     def turn(self) -> None:
         """Take everything that has come, and carry out what follows from it."""
@@ -155,7 +166,8 @@ class Runner:
         self.hand_over()
 
     def arriving(self, at: int) -> Iterator[tuple[ItemRun, Event]]:
-        """Events from everywhere but executors: values, effects, cached results, what people ask, timers."""
+        """Events from everywhere but executors: values, effects, cached results, what people ask,
+        timers."""
         yield from self._pool.done()
         yield from self._inbox.effects()
         if self._inbox.answers():
@@ -193,7 +205,9 @@ class Runner:
                 log.exception("a look of the executor %s failed", name)
         for run, event in self._pool.visit():
             self.step(run, event, at)
-        for run, key, attempt in self._reconciling.visit(self._items, self._leaving, self._clock.monotonic()):
+        for run, key, attempt in self._reconciling.visit(
+            self._items, self._leaving, self._clock.monotonic()
+        ):
             self.step(run, Returned(key, attempt), at)
         for entry in self._ends.tried_again(at):
             self._entries.append(entry)
@@ -223,7 +237,7 @@ class Runner:
             self._desk.hand_over(self._entries)
             self._entries = []
 
-    # -- one event of one item -----------------------------------------------------------------------------------
+    # -- one event of one item --------------------------------------------------------------------
 
     def step(self, run: ItemRun, event: Event, at: int) -> None:
         """Apply one event to one item, and carry out the plan."""
@@ -323,7 +337,7 @@ class Runner:
             self._dispatch.give_back(run, plan.granted)
             self._bury(run, contain(run, claimed, at, plan, error))
 
-    # -- what the ledger answered --------------------------------------------------------------------------------
+    # -- what the ledger answered -----------------------------------------------------------------
 
     def committed(self, entries: Sequence[Entry], answer: Answer, at: int) -> None:
         """What became of plans."""
@@ -346,7 +360,9 @@ class Runner:
         if entry.granted:
             self._proceed(entry, held, at)
         if held:
-            if entry.plan.more is not None:  # not before it is durable: a look that comes earlier finds nothing, and nobody would look again
+            # not before it is durable: a look that comes earlier finds nothing, and nobody would
+            # look again
+            if entry.plan.more is not None:
                 self._mail.due()
                 self._claims.hunger()
             if entry.plan.state is not None:
@@ -381,7 +397,11 @@ class Runner:
                 self._leaving.ended(outcome.invocation.attempted)
                 run = self._inbox.run_of(outcome.invocation)
                 key = outcome.invocation.node, outcome.invocation.place
-                if run is not None and key in run.running and run.live[key].attempt == outcome.invocation.attempt:
+                if (
+                    run is not None
+                    and key in run.running
+                    and run.live[key].attempt == outcome.invocation.attempt
+                ):
                     run.running.discard(key)
                     tasks.append((run, key))
             self._dispatch.bisect(tasks, outcomes[0].failure)
@@ -401,10 +421,11 @@ class Runner:
             else:
                 self.step(run, event, at)
 
-    # -- what others see -----------------------------------------------------------------------------------------
+    # -- what others see --------------------------------------------------------------------------
 
     def hint(self) -> None:
-        """Something may be claimable, or somebody may have asked for something: claim at once, and look at the rest right after."""
+        """Something may be claimable, or somebody may have asked for something: claim at once, and
+        look at the rest right after."""
         self._claims.hunger()
         self._hinted = True
         self._arrivals.ring()
@@ -415,7 +436,8 @@ class Runner:
         return handed
 
     def idle(self) -> bool:
-        """Nothing in flight (but items that the ledger lets nobody end), nothing claimable, and no wait that ends by itself."""
+        """Nothing in flight (but items that the ledger lets nobody end), nothing claimable, and no
+        wait that ends by itself."""
         quiet = not (
             self._hinted
             or len(self._items) > self._ends.frozen()
@@ -425,7 +447,13 @@ class Runner:
             or self._arrivals.outcomes
             or self._handed_out
         )
-        return quiet and self._claims.idle() and self._mail.idle() and self._ownership.idle() and self._stopping.idle()
+        return (
+            quiet
+            and self._claims.idle()
+            and self._mail.idle()
+            and self._ownership.idle()
+            and self._stopping.idle()
+        )
 
     def drained(self) -> bool:
         """Draining, and every attempt has ended and is settled."""
@@ -467,10 +495,11 @@ class Runner:
         """Why values cannot be stored or loaded, or None."""
         return self._pool.trouble
 
-    # -- starting ------------------------------------------------------------------------------------------------
+    # -- starting ---------------------------------------------------------------------------------
 
     def _start(self, run: ItemRun, plan: Plan) -> Sequence[TaskKey]:
-        """Start what has capacity now, in this very plan; the rest queues, or is looked up in the cache first."""
+        """Start what has capacity now, in this very plan; the rest queues, or is looked up in the
+        cache first."""
         ready, plan.ready = plan.ready, ()
         if run.cached:
             ready = self._lookups.ask(run, ready, plan)
@@ -483,7 +512,9 @@ class Runner:
         """Starts are durable, or will never be."""
         for key in entry.granted:
             if entry.call is not None:
-                for (run, task), error in self._dispatch.proceed_together(entry.call, entry.run, key, held):
+                for (run, task), error in self._dispatch.proceed_together(
+                    entry.call, entry.run, key, held
+                ):
                     self._cannot_run(run, task, error, at)
             elif (why := self._dispatch.proceed(entry.run, key, held)) is not None:
                 self._cannot_run(entry.run, key, why, at)
@@ -510,16 +541,19 @@ class Runner:
                 self._claims.expect(plan.wake_at)
             self._entries.append(Entry(run, plan))
 
-    # -- events --------------------------------------------------------------------------------------------------
+    # -- events -----------------------------------------------------------------------------------
 
     def _steered(self) -> Iterator[tuple[ItemRun, Event]]:
-        """People have asked for something, other runners know something, or an item is not ours any more."""
+        """People have asked for something, other runners know something, or an item is not ours any
+        more."""
         news, sequence = self._ownership.take()
         if news is None:
             return
         self._gates.refresh(news.breakers, news.steps())
         stopped = news.stopped()
-        self._claims.serve([version for version, one in self._loaded.items() if one.pipeline.name not in stopped])
+        self._claims.serve(
+            [version for version, one in self._loaded.items() if one.pipeline.name not in stopped]
+        )
         for run in self._ownership.lost(news, sequence, self._items):
             self._ends.abandon(run)
         self._stopping.asked(news.stopping)
@@ -528,7 +562,8 @@ class Runner:
         yield from self._inbox.asked(news)
 
     def _discard(self, event: Event) -> None:
-        """An event that nobody waits for any more: what a transactional step wrote is rolled back, who asked is told."""
+        """An event that nobody waits for any more: what a transactional step wrote is rolled back,
+        who asked is told."""
         if type(event) is Succeeded and event.transaction is not None:
             opened = event.transaction
             self._desk.ask(lambda ledger: opened.roll_back())

@@ -45,7 +45,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A pipeline version that this runner serves, with the ledger's numbers for it and for its step bodies."""
+    """A pipeline version that this runner serves, with the ledger's numbers for it and for its step
+    bodies."""
 
     pipeline: Pipeline[Any, Any]
     version: int
@@ -64,7 +65,8 @@ def counted(runs: Iterable[ItemRun]) -> dict[tuple[str, int], tuple[int, int]]:
 
 
 def load_of(runs: Collection[ItemRun], size: int, waiting: int) -> Load:
-    """What is in hand: ``size`` bytes of values, and in all ``waiting`` tasks that wait for capacity."""
+    """What is in hand: ``size`` bytes of values, and in all ``waiting`` tasks that wait for
+    capacity."""
     return Load(len(runs), size, _ready(runs, waiting), _pools(runs))
 
 
@@ -83,12 +85,15 @@ def _pools(runs: Iterable[ItemRun]) -> list[tuple[str, int, int]]:
     for run in runs:
         nodes = run.graph.nodes
         running.update(nodes[node].step.policy.pool for node, _ in run.running)
-        ready.update(nodes[node].step.policy.pool for node, _ in run.ready if nodes[node].step is not None)
+        ready.update(
+            nodes[node].step.policy.pool for node, _ in run.ready if nodes[node].step is not None
+        )
     return [(pool, running[pool], ready[pool]) for pool in sorted({*running, *ready})]
 
 
 class Tally:
-    """What this runner has done since it started: counts for progress displays, and a log line for each item that died.
+    """What this runner has done since it started: counts for progress displays, and a log line for
+    each item that died.
 
     Attributes:
         items: counts by item state.

@@ -1,4 +1,5 @@
-"""Keeps a runner to the ledger's time, and says when this machine's clock cannot be right: items go by the ledger's, and are not harmed."""
+"""Keeps a runner to the ledger's time, and says when this machine's clock cannot be right: items go
+by the ledger's, and are not harmed."""
 
 from __future__ import annotations
 
@@ -72,6 +73,7 @@ class Timekeeping:
 
 def _words(off_ms: int) -> str:
     return (
-        f"the clock of {socket.gethostname()} is {skew_in_words(off_ms)} the ledger's time: set it, if it is not right (NTP). Waits, deadlines and "
+        f"the clock of {socket.gethostname()} is {skew_in_words(off_ms)} the ledger's time: "
+        "set it, if it is not right (NTP). Waits, deadlines and "
         f"leases go by the ledger's time and are as long as they should be"
     )

@@ -22,16 +22,25 @@ def limit_of(policy: Timeout, known: Durations | None, attempt: int = 1) -> Limi
     Args:
         policy: what the step declares.
         known: how long its attempts took, or None.
-        attempt: the number of the attempt: each further one of a task gets twice as long, so that a slow item is not killed for ever.
+        attempt: the number of the attempt: each further one of a task gets twice as long, so that a
+            slow item is not killed for ever.
     """
     ceiling = policy.seconds
     if not policy.learn:
         return Limit(ceiling, False, "declared")
     if known is None or known.successes < policy.warm_up:
-        return Limit(ceiling, False, f"the ceiling, until {policy.warm_up} attempts have succeeded ({known.successes if known else 0} have)")
+        return Limit(
+            ceiling,
+            False,
+            f"the ceiling, until {policy.warm_up} attempts have succeeded "
+            f"({known.successes if known else 0} have)",
+        )
     usual = known.quantile(policy.quantile)
     wanted = usual * policy.factor
-    what = f"{policy.factor:g} x {usual:.3g} s, the {policy.quantile * 100:g}th percentile of {known.weight:.0f} attempts"
+    what = (
+        f"{policy.factor:g} x {usual:.3g} s, the {policy.quantile * 100:g}th percentile of "
+        f"{known.weight:.0f} attempts"
+    )
     if known.killed:
         what += f", {known.killed} of all killed by such a limit"
     learned = max(wanted, policy.floor_s)

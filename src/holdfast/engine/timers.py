@@ -1,4 +1,5 @@
-"""When a task that waits in memory wakes: for its retry, or because the deadline of its wait has come."""
+"""When a task that waits in memory wakes: for its retry, or because the deadline of its wait has
+come."""
 
 from __future__ import annotations
 

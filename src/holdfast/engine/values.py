@@ -1,4 +1,5 @@
-"""What the I/O pool does for the core: load, project, join and store values, and check answers with the user's types."""
+"""What the I/O pool does for the core: load, project, join and store values, and check answers with
+the user's types."""
 
 from __future__ import annotations
 
@@ -53,14 +54,20 @@ def content(argument: Argument, graph: Graph, store: Store) -> bytes:
 
 
 def checked(answer: Answer, node: Node, store: Store) -> Answered:
-    """An answer, checked by the type that the node gives: data of any origin, or a form that says more than its schema.
+    """An answer, checked by the type that the node gives: data of any origin, or a form that says
+    more than its schema.
 
     Raises:
         StoreError, LedgerUnavailableError: it cannot be read from the store.
     """
     key: TaskKey = answer.node, answer.place
     if answer.failure is not None or answer.value is None:
-        return Answered(key, answer.generation, answer.round, failure=answer.failure or Failure("child", "NoAnswer", "there is no answer"))
+        return Answered(
+            key,
+            answer.generation,
+            answer.round,
+            failure=answer.failure or Failure("child", "NoAnswer", "there is no answer"),
+        )
     media.here(store)
     data = answer.value if isinstance(answer.value, bytes) else store.fetch(answer.value)
     if node.kind == "step":

@@ -1,7 +1,8 @@
 """One attempt, wherever it runs: read the inputs, call the step, keep the output.
 
-:func:`run_attempt` and :func:`run_batch` are the step boundary: whatever the step does, they return what became of it, and never
-raise. An async step has the same boundary in :mod:`holdfast.executors.loop`, made of the same parts.
+:func:`run_attempt` and :func:`run_batch` are the step boundary: whatever the step does, they return
+what became of it, and never raise. An async step has the same boundary in
+:mod:`holdfast.executors.loop`, made of the same parts.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Process(Protocol):
     """What puts the process back after a body that may change it."""
 
     def build(self, step: Step) -> None:
-        """Build the class of a step, if it has one and it is not built yet. May raise what that raises."""
+        """Build the class of a step, if it has one and it is not built yet. May raise what that
+        raises."""
         ...
 
     def run(self, body: Callable[[], T], step: str) -> T:
@@ -46,7 +48,8 @@ running: ContextVar[tuple[str, Invocation] | None] = ContextVar("holdfast_runnin
 """The attempt that runs here, and its step's name: in a worker process or a thread."""
 
 on_the_loop: list[Callable[[asyncio.Task[Any]], tuple[str, Invocation] | None]] = []
-"""Who knows which attempt an asyncio task is: asked when something is logged, so that nothing need be noted at every start."""
+"""Who knows which attempt an asyncio task is: asked when something is logged, so that nothing need
+be noted at every start."""
 
 
 def attempt_here() -> tuple[str, Invocation] | None:
@@ -57,12 +60,18 @@ def attempt_here() -> tuple[str, Invocation] | None:
             task = asyncio.current_task()
         except RuntimeError:
             return None
-        found = next((one for ask in on_the_loop if task is not None and (one := ask(task)) is not None), None)
+        found = next(
+            (one for ask in on_the_loop if task is not None and (one := ask(task)) is not None),
+            None,
+        )
     return found
 
 
-def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an object."""
+def read_arguments(
+    graph: Graph, node: Node, invocation: Invocation, store: Store
+) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments of a call, freshly decoded, so that no two attempts share an
+    object."""
     values: list[Any] = []
     plain = not node.step.references
     for argument in invocation.arguments:  # for every attempt, so without the calls of _read
@@ -75,7 +84,9 @@ def read_arguments(graph: Graph, node: Node, invocation: Invocation, store: Stor
         else:
             source = graph.nodes[number]
             kind = source.element if argument.element else source.type
-        value = decoder(kind).decode(data if type(data) is bytes else store.fetch(cast(Reference, data)))
+        value = decoder(kind).decode(
+            data if type(data) is bytes else store.fetch(cast(Reference, data))
+        )
         values.append(project(value, argument.path) if argument.path else value)
     if not plain or not values:
         values = _read_each_for(graph, node, invocation, store)
@@ -90,9 +101,15 @@ def _read_each_for(graph: Graph, node: Node, invocation: Invocation, store: Stor
     step: Step = node.step
     edited = invocation.arguments[0].node == EDITED if invocation.arguments else bool(node.inputs)
     if edited and len(invocation.arguments) != len(node.inputs):
-        raise BadInputError(f"the edited input of step {node.name!r} has {len(invocation.arguments)} arguments, and it takes {len(node.inputs)}")
+        raise BadInputError(
+            f"the edited input of step {node.name!r} has {len(invocation.arguments)} "
+            f"arguments, and it takes {len(node.inputs)}"
+        )
     kinds = step.kinds(node.keywords, len(invocation.arguments))
-    return [_read_for(graph, argument, store, kind) for argument, kind in zip(invocation.arguments, kinds, strict=True)]
+    return [
+        _read_for(graph, argument, store, kind)
+        for argument, kind in zip(invocation.arguments, kinds, strict=True)
+    ]
 
 
 def _read(graph: Graph, argument: Argument, store: Store) -> Any:
@@ -103,12 +120,17 @@ def _read(graph: Graph, argument: Argument, store: Store) -> Any:
 
 
 def _read_for(graph: Graph, argument: Argument, store: Store, wanted: Any) -> Any:
-    """What is read as the parameter's own type: a constant, what a person has put right, an artifact (loaded, or by reference)."""
+    """What is read as the parameter's own type: a constant, what a person has put right, an
+    artifact (loaded, or by reference)."""
     if argument.node not in (CONSTANT, EDITED) and not by_reference(wanted):
         return _read(graph, argument, store)
     data = argument.value if isinstance(argument.value, bytes) else store.fetch(argument.value)
     if argument.path:
-        path = argument.path if argument.node in (CONSTANT, EDITED) else stored_path(_kind_of(graph, argument), argument.path)
+        path = (
+            argument.path
+            if argument.node in (CONSTANT, EDITED)
+            else stored_path(_kind_of(graph, argument), argument.path)
+        )
         data = encode(project(decode(data, Any), path))
     return decode(data, read_as(wanted))
 
@@ -121,7 +143,8 @@ def _kind_of(graph: Graph, argument: Argument) -> Any:
 
 
 def checked_output(node: Node, value: Any) -> bytes:
-    """The step's result as JSON, which is read back as it is, so that the step at fault is the one blamed.
+    """The step's result as JSON, which is read back as it is, so that the step at fault is the one
+    blamed.
 
     Raises:
         ResultError: it would not be; the message names the step, its type, and where in the value.
@@ -130,7 +153,9 @@ def checked_output(node: Node, value: Any) -> bytes:
     try:
         return keep(value, step.returns)
     except ValueError as error:
-        raise ResultError(f"step {node.name!r} returned something that is not a {describe(step.returns)}: {error}") from error
+        raise ResultError(
+            f"step {node.name!r} returned something that is not a {describe(step.returns)}: {error}"
+        ) from error
 
 
 def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) -> Context:
@@ -139,7 +164,18 @@ def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) ->
     deadline = None if invocation.deadline is None else invocation.deadline / 1000
     key = idempotency_key(item, node.name, invocation.place, invocation.revision)
     correlation, trace = invocation.correlation or item, invocation.trace or trace_of(item)
-    return Context(item, invocation.key, node.name, invocation.attempt, invocation.generation, key, deadline, correlation, trace, recorder)
+    return Context(
+        item,
+        invocation.key,
+        node.name,
+        invocation.attempt,
+        invocation.generation,
+        key,
+        deadline,
+        correlation,
+        trace,
+        recorder,
+    )
 
 
 def call_of(
@@ -170,8 +206,11 @@ def call_of(
     return partial(step.instance(), *leading, *values, **keywords)
 
 
-def given_arguments(graph: Graph, node: Node, invocation: Invocation, store: Store) -> tuple[list[Any], dict[str, Any]]:
-    """:func:`read_arguments`; what does not fit the step's declared input is bad input, whatever type of error says so.
+def given_arguments(
+    graph: Graph, node: Node, invocation: Invocation, store: Store
+) -> tuple[list[Any], dict[str, Any]]:
+    """:func:`read_arguments`; what does not fit the step's declared input is bad input, whatever
+    type of error says so.
 
     Raises:
         BadInputError: a stored value does not fit.
@@ -187,11 +226,14 @@ def given_arguments(graph: Graph, node: Node, invocation: Invocation, store: Sto
 
 
 def unfit(node: Node, error: BaseException) -> BaseException:
-    """What is raised while arguments are read: bad input, unless the store or the memory is at fault."""
+    """What is raised while arguments are read: bad input, unless the store or the memory is at
+    fault."""
     if not isinstance(error, Exception) or isinstance(error, HoldfastError | MemoryError | OSError):
         return error
     found = failure_of(error)
-    misfit = BadInputError(f"the input does not fit step {node.name!r}: {found.error}: {found.message}")
+    misfit = BadInputError(
+        f"the input does not fit step {node.name!r}: {found.error}: {found.message}"
+    )
     misfit.__cause__ = error
     return misfit
 
@@ -201,7 +243,7 @@ def in_the_store(invocation: Invocation) -> list[Argument]:
     return [argument for argument in invocation.arguments if type(argument.value) is not bytes]
 
 
-# -- the boundary ------------------------------------------------------------------------------------------------
+# -- the boundary --------------------------------------------------------------------------------
 
 
 def run_attempt(
@@ -213,7 +255,8 @@ def run_attempt(
     leading: tuple[Any, ...] = (),
     process: Process | None = None,
 ) -> Value | Failure:
-    """Run one attempt in this thread, to exactly one outcome: the stored output, or why there is none. Never raises.
+    """Run one attempt in this thread, to exactly one outcome: the stored output, or why there is
+    none. Never raises.
 
     Args:
         graph: the pipeline's.
@@ -241,11 +284,17 @@ def _awaited(body: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 
 def run_batch(
-    graph: Graph, node: Node, invocations: list[Invocation], store: Store, process: Process | None = None
+    graph: Graph,
+    node: Node,
+    invocations: list[Invocation],
+    store: Store,
+    process: Process | None = None,
 ) -> tuple[list[Value | Failure], bool]:
-    """Run a batch in this thread: one outcome per element, and whether the call failed as a whole, before any verdict. Never raises.
+    """Run a batch in this thread: one outcome per element, and whether the call failed as a whole,
+    before any verdict. Never raises.
 
-    An element whose input does not fit fails alone; the others are called without it. ``process``: as for :func:`run_attempt`.
+    An element whose input does not fit fails alone; the others are called without it. ``process``:
+    as for :func:`run_attempt`.
     """
     step: Step = node.step
     results: dict[int, Value | Failure] = {}
@@ -256,12 +305,23 @@ def run_batch(
         except BaseException as error:
             results[number] = failure_of(error, step.policy.retry.never)
     try:
-        verdicts = _called(step, [element for _, element in elements], node.name, process) if elements else []
+        verdicts = (
+            _called(step, [element for _, element in elements], node.name, process)
+            if elements
+            else []
+        )
         if isinstance(verdicts, list):
             verdicts = list.copy(verdicts)  # as it is, whatever a subclass says
         if not isinstance(verdicts, list) or len(verdicts) != len(elements):
-            what = f"{len(verdicts)} came back" if isinstance(verdicts, list) else f"a {type(verdicts).__name__} came back"
-            raise ResultError(f"step {node.name!r} must return a list with one verdict per element: {len(elements)} went in, {what}")
+            what = (
+                f"{len(verdicts)} came back"
+                if isinstance(verdicts, list)
+                else f"a {type(verdicts).__name__} came back"
+            )
+            raise ResultError(
+                f"step {node.name!r} must return a list with one verdict per element: "
+                f"{len(elements)} went in, {what}"
+            )
     except BaseException as error:
         why = failure_of(error, step.policy.retry.never)
         return [why for _ in invocations], len(invocations) > 1
@@ -279,7 +339,11 @@ def _called(step: Step, elements: list[Any], name: str, process: Process | None)
 
 def _verdict(node: Node, verdict: Any, store: Store) -> Value | Failure:
     try:
-        return failure_of(verdict.error()) if isinstance(verdict, Failed) else _kept(node, verdict, store)
+        return (
+            failure_of(verdict.error())
+            if isinstance(verdict, Failed)
+            else _kept(node, verdict, store)
+        )
     except BaseException as error:
         return failure_of(error)
 
@@ -290,8 +354,8 @@ def _kept(node: Node, value: Any, store: Store) -> Value:
 
 
 def stored(data: bytes, node: Node, store: Store) -> Value:
-    """A large output, in the store; as it is while the store is full or away: the body has succeeded, and the engine stores
-    its output as soon as that is possible."""
+    """A large output, in the store; as it is while the store is full or away: the body has
+    succeeded, and the engine stores its output as soon as that is possible."""
     try:
         return store.keep(data, node.listed)
     except (LedgerUnavailableError, OSError):

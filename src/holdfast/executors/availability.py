@@ -1,5 +1,6 @@
-"""Which pipelines the workers can run. Where one cannot be imported, or no worker starts, its steps are unavailable: they wait, and new
-workers are tried at growing intervals, so that a repaired environment is noticed without a restart."""
+"""Which pipelines the workers can run. Where one cannot be imported, or no worker starts, its steps
+are unavailable: they wait, and new workers are tried at growing intervals, so that a repaired
+environment is noticed without a restart."""
 
 from __future__ import annotations
 
@@ -63,7 +64,9 @@ class Availability:
         """Seconds until the next try."""
         return max(self._next - now, 0.0)
 
-    def loaded(self, modules: list[Source], failed: list[tuple[str, str, str]], now: float) -> set[tuple[str, str]]:
+    def loaded(
+        self, modules: list[Source], failed: list[tuple[str, str, str]], now: float
+    ) -> set[tuple[str, str]]:
         """A worker is ready that was to import these; returns the pipelines that it lacks."""
         lacks = {(name, version): error for name, version, error in failed}
         for one in modules:
@@ -101,15 +104,19 @@ class Availability:
                 self._failed[one.pipeline, one.version] = start_failed(one.where, why)
 
     def served(self, there: set[tuple[str, str]]) -> bool:
-        """Say which pipelines the workers that are up have imported; True when that has changed what is unavailable. What is new is logged,
-        once."""
+        """Say which pipelines the workers that are up have imported; True when that has changed
+        what is unavailable. What is new is logged, once."""
         now = {key: why for key, why in self._failed.items() if key not in there}
         if now == self.unavailable:
             return False
         self.unavailable = now
         for why in dict.fromkeys(why for (name, _), why in now.items() if name in self._needed):
             if why not in self._said.values():
-                log.error("%s. Its steps wait, no attempt is used up, and new workers try it again by themselves", why)
+                log.error(
+                    "%s. Its steps wait, no attempt is used up, and new workers try it again "
+                    "by themselves",
+                    why,
+                )
         back = [key for key in self._said if not any(name == key for name, _ in now)]
         for name in back:
             log.warning("workers can run pipeline %s again", name)
@@ -118,7 +125,10 @@ class Availability:
 
     def alerts(self) -> list[Alert]:
         """One per pipeline whose steps for workers are unavailable."""
-        return [Alert("workers", name, f"steps of {name} wait: {why}") for name, why in self._said.items()]
+        return [
+            Alert("workers", name, f"steps of {name} wait: {why}")
+            for name, why in self._said.items()
+        ]
 
     def _wait(self, now: float) -> None:
         if now >= self._next:
@@ -140,5 +150,9 @@ def start_failed(module: str, why: str) -> str:
 def _check(module: str) -> str:
     """What to do about it."""
     python = shlex.quote(sys.executable)
-    command = f"{python} {shlex.quote(module)}" if module.endswith(".py") else f"{python} -c {shlex.quote(f'import {module}')}"
+    command = (
+        f"{python} {shlex.quote(module)}"
+        if module.endswith(".py")
+        else f"{python} -c {shlex.quote(f'import {module}')}"
+    )
     return f"Check with `{command}`"

@@ -21,13 +21,22 @@ def blamed(slot: Slot, begun: Job | None, how: str, peak: int) -> tuple[Job | No
     """
     why = Failure("crash", how, f"the worker process {slot.pid} died while the step ran: {how}")
     if slot.starved:
-        why = Failure("memory", how, f"Linux ran out of memory and killed the worker process {slot.pid}, last seen with {show_size(peak)}")
+        why = Failure(
+            "memory",
+            how,
+            f"Linux ran out of memory and killed the worker process {slot.pid}, last seen "
+            f"with {show_size(peak)}",
+        )
     if slot.doomed is not None:
         return slot.doomed
     if slot.spoiled and slot.ready and not slot.deaf:
-        return slot.head(), Failure("crash", "WorkerUnusable", f"the worker process {slot.pid} was killed: {slot.spoiled}")
+        return slot.head(), Failure(
+            "crash", "WorkerUnusable", f"the worker process {slot.pid} was killed: {slot.spoiled}"
+        )
     if begun is None and slot.ready and (head := slot.head()) is not None:
         head.lost += 1
         if head.lost >= LOST:
-            return head, Failure("crash", how, f"{LOST} worker processes died just before the step began: {how}")
+            return head, Failure(
+                "crash", how, f"{LOST} worker processes died just before the step began: {how}"
+            )
     return begun, why

@@ -1,5 +1,6 @@
-"""The runner's end of one worker: its process, two pipes and the shared page. The end of the process is seen by itself, not by the end of
-a pipe: whatever the step has started may hold that open."""
+"""The runner's end of one worker: its process, two pipes and the shared page. The end of the
+process is seen by itself, not by the end of a pipe: whatever the step has started may hold that
+open."""
 
 from __future__ import annotations
 
@@ -18,10 +19,12 @@ from holdfast.executors.worker import Message
 
 READ = 1 << 18
 LAST = 64
-"""Most reads of what a worker that has ended left in its pipe: what still holds it may write on for ever."""
+"""Most reads of what a worker that has ended left in its pipe: what still holds it may write on for
+ever."""
 
 CLOSED_S = 0.2
-"""Seconds between the end of a worker's pipe and its own end, after which it has lost the pipe and lives on."""
+"""Seconds between the end of a worker's pipe and its own end, after which it has lost the pipe and
+lives on."""
 
 
 class Channel:
@@ -34,7 +37,13 @@ class Channel:
         gone: called once, when its process has ended.
     """
 
-    def __init__(self, launched: Launched, heard: Callable[[list[Message]], None], broken: Callable[[str], None], gone: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        launched: Launched,
+        heard: Callable[[list[Message]], None],
+        broken: Callable[[str], None],
+        gone: Callable[[], None],
+    ) -> None:
         self.launched, self.process, self.page = launched, launched.process, launched.page
         self._requests, self._answers = launched.requests, launched.answers
         self._heard, self._broken, self._gone = heard, broken, gone
@@ -169,4 +178,6 @@ class Channel:
 
     def _lost(self) -> None:
         if self._open and not self._ended:
-            self._broken("it lost the pipe for its answers: the step closed descriptors that are not its own")
+            self._broken(
+                "it lost the pipe for its answers: the step closed descriptors that are not its own"
+            )

@@ -1,11 +1,14 @@
-"""Every attempt in a worker begins from a clean state: what the one before it did to the process is undone, or the process is replaced.
+"""Every attempt in a worker begins from a clean state: what the one before it did to the process is
+undone, or the process is replaced.
 
-What a module does when it is imported, and the class of a step when it is built, belongs to the process and stays. What an attempt
-does beyond that ends with it.
+What a module does when it is imported, and the class of a step when it is built, belongs to the
+process and stays. What an attempt does beyond that ends with it.
 
-Looking at everything takes about 13 µs, as long as several trivial steps. So it is done after every attempt of more than 0.1 ms, after the
-first 20 attempts of each step, after an attempt that has changed something, before the worker waits, and otherwise after each millisecond of
-work: whatever starts a process takes longer than that. Environment, working directory and umask are looked at after every attempt.
+Looking at everything takes about 13 µs, as long as several trivial steps. So it is done after every
+attempt of more than 0.1 ms, after the first 20 attempts of each step, after an attempt that has
+changed something, before the worker waits, and otherwise after each millisecond of work: whatever
+starts a process takes longer than that. Environment, working directory and umask are looked at
+after every attempt.
 """
 
 from __future__ import annotations
@@ -37,13 +40,15 @@ log = logging.getLogger("holdfast")
 SHORT_S = 0.0001
 """Seconds up to which an attempt is short."""
 NEW = 20
-"""Attempts of a step that must have changed nothing, one after the other, before it is trusted to be short and harmless."""
+"""Attempts of a step that must have changed nothing, one after the other, before it is trusted to
+be short and harmless."""
 DUE_S = 0.001
 """Seconds of short attempts after which everything is looked at."""
 
 
 class CleanState:
-    """The state of this process as its modules have made it, to which it returns after each attempt.
+    """The state of this process as its modules have made it, to which it returns after each
+    attempt.
 
     Args:
         standard: its streams.
@@ -62,7 +67,8 @@ class CleanState:
         self._built: set[Step] = set()
         self._retire = ""
         self._sort()
-        self._short_s = 0.0  # seconds of short attempts since everything was looked at, and the step of the last of them
+        # seconds of short attempts since everything was looked at, and the step of the last of them
+        self._short_s = 0.0
         self._last = ""
         self._calm: dict[str, int] = {}
 
@@ -70,7 +76,9 @@ class CleanState:
         """What is looked at after every attempt, as a flat list, and the rest."""
         self._first = [(facet, facet.read, kept) for facet, _, kept in self._facets if facet.first]
         self._often = [(facet, facet.read, kept) for facet, _, kept in self._facets if facet.always]
-        self._seldom = [(facet, facet.read, kept) for facet, _, kept in self._facets if not facet.always]
+        self._seldom = [
+            (facet, facet.read, kept) for facet, _, kept in self._facets if not facet.always
+        ]
 
     def context(self) -> Context:
         """Context variables for an attempt: those of the process, in a copy."""
@@ -94,11 +102,13 @@ class CleanState:
         try:
             return body()
         finally:
-            if os.getpid() == self._pid:  # else the body forked and its child came back too: the caller ends that
+            # else the body forked and its child came back too: the caller ends that
+            if os.getpid() == self._pid:
                 self.restore(step, time.perf_counter() - began)
 
     def restore(self, step: str, ran_s: float = DUE_S) -> None:
-        """Put back what can be put back. What cannot is a reason to replace the worker: see :meth:`retire`.
+        """Put back what can be put back. What cannot is a reason to replace the worker: see
+        :meth:`retire`.
 
         Args:
             step: the name of the step that ran, for messages.
@@ -118,7 +128,9 @@ class CleanState:
                 if changed or calm < NEW:
                     self._calm[step] = 0 if changed else calm + 1
                 return
-            except BaseException as error:  # a handler of a signal that the attempt has set may raise anywhere
+            except (
+                BaseException
+            ) as error:  # a handler of a signal that the attempt has set may raise anywhere
                 everything = True
                 with suppress(BaseException):
                     stop_timers()
@@ -126,18 +138,21 @@ class CleanState:
                     self._retire = f"its state could not be restored ({type(error).__name__})"
 
     def before_waiting(self) -> None:
-        """Look at everything that short attempts have left unseen: the next attempt may come much later, and be another step's."""
+        """Look at everything that short attempts have left unseen: the next attempt may come much
+        later, and be another step's."""
         if self._short_s:
             self.restore(self._last)
 
     def _untouched(self) -> bool:
-        """Whether environment, working directory and umask are what they were: all that is asked after a short attempt of a calm step."""
+        """Whether environment, working directory and umask are what they were: all that is asked
+        after a short attempt of a calm step."""
         try:
             umask = os.umask(self._umask)
             if umask != self._umask:
                 os.umask(umask)  # it is put back where it is said
                 return False
-            return all([read() == kept for _, read, kept in self._first])  # noqa: C419 - a list is faster here than a generator
+            # a list is faster here than a generator
+            return all([read() == kept for _, read, kept in self._first])  # noqa: C419
         except BaseException:  # a handler of a signal that the attempt has set
             return False
 
@@ -196,7 +211,8 @@ class CleanState:
             yield
         finally:
             self._facets = [
-                (facet, read, merged(was, then, facet.copy(read()))) for (facet, read, was), then in zip(self._facets, before, strict=True)
+                (facet, read, merged(was, then, facet.copy(read())))
+                for (facet, read, was), then in zip(self._facets, before, strict=True)
             ]
             self._sort()
             now = os.umask(umask)
@@ -221,39 +237,60 @@ class CleanState:
 
     def _say(self, step: str, changed: list[str]) -> None:
         for what in changed:
-            said = f"step {step!r} changed {what} of its worker process; it was restored, so that the next attempt begins from a clean state"
+            said = (
+                f"step {step!r} changed {what} of its worker process; it was restored, so "
+                "that the next attempt begins from a clean state"
+            )
             if said not in self._said:
                 self._said.add(said)
                 log.info(said)
 
 
 def merged(was: Any, before: Any, after: Any) -> Any:
-    """What belongs to the process after something that belongs to it has made ``after`` of ``before``."""
+    """What belongs to the process after something that belongs to it has made ``after`` of
+    ``before``."""
     if before == after:
         return was
     if isinstance(was, dict) and isinstance(before, dict) and isinstance(after, dict):
         gone = before.keys() - after.keys()
         fresh = {name: value for name, value in after.items() if before.get(name) != value}
         return {name: value for name, value in was.items() if name not in gone} | fresh
-    if isinstance(was, tuple) and isinstance(before, tuple) and isinstance(after, tuple) and len(was) == len(before) == len(after):
-        return tuple(own if now == then else now for own, then, now in zip(was, before, after, strict=True))
-    if isinstance(was, list) and isinstance(before, list) and isinstance(after, list) and was != before:
+    if (
+        isinstance(was, tuple)
+        and isinstance(before, tuple)
+        and isinstance(after, tuple)
+        and len(was) == len(before) == len(after)
+    ):
+        return tuple(
+            own if now == then else now for own, then, now in zip(was, before, after, strict=True)
+        )
+    if (
+        isinstance(was, list)
+        and isinstance(before, list)
+        and isinstance(after, list)
+        and was != before
+    ):
         return [one for one in after if one in was or one not in before]
     return after
 
 
 class _Imports(importlib.abc.MetaPathFinder):
-    """Sees which modules are executed, so that what they do belongs to the process. It finds none itself."""
+    """Sees which modules are executed, so that what they do belongs to the process. It finds none
+    itself."""
 
     def __init__(self, state: CleanState) -> None:
         self._state = state
         self._inside = False
 
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """The other finders' answer, with a loader that tells when it executes the module."""
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
-            spec: ModuleSpec | None = None if finder is self or find is None else find(name, path, target)
+            spec: ModuleSpec | None = (
+                None if finder is self or find is None else find(name, path, target)
+            )
             if spec is not None:
                 self._watch(spec.loader)
                 return spec
@@ -267,7 +304,9 @@ class _Imports(importlib.abc.MetaPathFinder):
         except AttributeError:
             return  # it takes no attributes: its modules are those of the interpreter
 
-    def _execute(self, loader: Any, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    def _execute(
+        self, loader: Any, execute: Callable[[ModuleType], None], module: ModuleType
+    ) -> None:
         try:
             del loader.exec_module
         except AttributeError:

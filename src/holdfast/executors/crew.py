@@ -1,5 +1,5 @@
-"""The lives of worker processes: they are started, found ready or broken, made to stand still, killed with everything below them, replaced,
-and ended gracefully."""
+"""The lives of worker processes: they are started, found ready or broken, made to stand still,
+killed with everything below them, replaced, and ended gracefully."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from holdfast.store import StoreAddress
 log = logging.getLogger("holdfast")
 
 GRACE_S = 3.0
-"""Seconds in which a worker that is not needed any more may run its exit handlers; then it is killed."""
+"""Seconds in which a worker that is not needed any more may run its exit handlers; then it is
+killed."""
 
 SEND_LIMIT_S = 10.0
 """Seconds after the end of a call within which something of its answer must have come."""
 
 BEGIN_LIMIT_S = 10.0
-"""Seconds within which a worker must begin a call when it has nothing else to do. A thread that a step has left behind may hold the
-interpreter for ever, or stop the process."""
+"""Seconds within which a worker must begin a call when it has nothing else to do. A thread that a
+step has left behind may hold the interpreter for ever, or stop the process."""
 
 STOP_STEP_S = 0.005
 STOP_STEPS = 100
-"""How often, and how many times, a worker is looked at that is to stand still. One that does not is in the kernel, where it does nothing
-else either."""
+"""How often, and how many times, a worker is looked at that is to stand still. One that does not is
+in the kernel, where it does nothing else either."""
 
 
 class Crew:
@@ -53,7 +54,8 @@ class Crew:
         artifacts: where artifacts lie.
         clock: monotonic time.
         heard: called with what a worker sends.
-        gone: called when a worker is no more, with its exit code in words; its slot still has what it held.
+        gone: called when a worker is no more, with its exit code in words; its slot still has what
+            it held.
         start_limit_s: seconds that a worker may take to import one module.
         upkeep: when workers are replaced, and how much memory is left to others.
         figures: where figures of memory come from; None: from Linux.
@@ -72,7 +74,12 @@ class Crew:
         figures: Figures | None = None,
     ) -> None:
         self._upkeep, self.memory = upkeep, MemoryGuard(upkeep.reserve, figures)
-        self._workers, self._artifacts, self._clock, self._limit_s = workers, artifacts, clock, start_limit_s
+        self._workers, self._artifacts, self._clock, self._limit_s = (
+            workers,
+            artifacts,
+            clock,
+            start_limit_s,
+        )
         self.availability = availability
         self._heard, self._told_gone = heard, gone
         self.slots: list[Slot] = []
@@ -95,7 +102,11 @@ class Crew:
             return
         availability = self.availability
         if not availability.troubled:
-            while wanted and len(self.slots) < self._workers and self._start(availability.all_modules()):
+            while (
+                wanted
+                and len(self.slots) < self._workers
+                and self._start(availability.all_modules())
+            ):
                 pass
         elif all(slot.ready for slot in self.slots):
             if availability.may_try(self._clock.monotonic()):
@@ -104,7 +115,8 @@ class Crew:
                 self._start(availability.modules())
 
     def look(self) -> None:
-        """Kill what does not get ready, what has ended its call and does not answer, and what holds too much memory."""
+        """Kill what does not get ready, what has ended its call and does not answer, and what holds
+        too much memory."""
         now = self._clock.monotonic()
         self._look_at_memory(now)
         for slot in [*self.slots, *self._ending]:
@@ -116,14 +128,22 @@ class Crew:
             if not slot.ready:
                 if now - slot.channel.launched.importing()[1] > self._limit_s:
                     self.spoil(slot, f"it did not get ready within {self._limit_s:g} s")
-            elif at < 0 and number in slot.calls and now - max(-at, slot.channel.heard_at) > SEND_LIMIT_S:
+            elif (
+                at < 0
+                and number in slot.calls
+                and now - max(-at, slot.channel.heard_at) > SEND_LIMIT_S
+            ):
                 self.spoil(slot, "its answer did not come")
-            elif slot.suspect is None and slot.doomed is None and waited_s(slot, now) > BEGIN_LIMIT_S:
+            elif (
+                slot.suspect is None and slot.doomed is None and waited_s(slot, now) > BEGIN_LIMIT_S
+            ):
                 slot.deaf = True
                 log.warning(
-                    "worker process %d is replaced: something that step %r has left behind keeps it from beginning the next call",
-                    slot.pid, slot.did,
-                )  # fmt: skip
+                    "worker process %d is replaced: something that step %r has left behind "
+                    "keeps it from beginning the next call",
+                    slot.pid,
+                    slot.did,
+                )
                 self.spoil(slot, "it did not begin the next call")
 
     def _look_at_memory(self, now: float) -> None:
@@ -146,7 +166,8 @@ class Crew:
         return Holder(slot.pid, limit, f"HOLDFAST_WORKER_MEMORY={show_size(limit)}")
 
     def retire(self, slot: Slot, reason: str, step: str = "") -> None:
-        """Give a worker no more calls; it ends when it has answered the one that runs. What it has not begun is for others.
+        """Give a worker no more calls; it ends when it has answered the one that runs. What it has
+        not begun is for others.
 
         Args:
             slot: the worker.
@@ -156,7 +177,13 @@ class Crew:
         if not slot.retiring:
             level = logging.WARNING if step and (step, reason) not in self._said else logging.INFO
             self._said.add((step, reason))
-            log.log(level, "worker process %d is replaced%s: %s", slot.pid, f" after step {step!r}" if step else "", reason)
+            log.log(
+                level,
+                "worker process %d is replaced%s: %s",
+                slot.pid,
+                f" after step {step!r}" if step else "",
+                reason,
+            )
         slot.retiring = slot.retiring or reason
         for number in slot.calls:
             slot.channel.page.forbid(number)
@@ -181,7 +208,8 @@ class Crew:
             linux.kill_tree(slot.pid)
 
     def close(self) -> None:
-        """Kill the workers that are at something, and let the others end; nothing of them is told any more."""
+        """Kill the workers that are at something, and let the others end; nothing of them is told
+        any more."""
         self.closed = True
         if self._keeper is not None:
             self._keeper.close()
@@ -205,18 +233,23 @@ class Crew:
             for slot in self._ending:
                 slot.channel.kill()
         for slot in self._ending:
-            log.error("worker process %d does not end although it was killed: see where it hangs", slot.pid)
+            log.error(
+                "worker process %d does not end although it was killed: see where it hangs",
+                slot.pid,
+            )
             slot.channel.close()
         if self._sweeps:
             await asyncio.wait([asyncio.wrap_future(one) for one in self._sweeps], timeout=2.0)
         if self._sweeper is not None:
             self._sweeper.shutdown(wait=False)
 
-    # -- how one lives --------------------------------------------------------------------------------------------
+    # -- how one lives ----------------------------------------------------------------------------
 
     def _start(self, modules: list[Source]) -> bool:
         try:
-            launched = launch(Setup(code_for(modules).packed(), self._artifacts, os.getpid(), self._upkeep))
+            launched = launch(
+                Setup(code_for(modules).packed(), self._artifacts, os.getpid(), self._upkeep)
+            )
         except (OSError, WorkersError) as error:
             why = str(error)
             self.availability.broken(modules, 0, why, self._clock.monotonic())
@@ -232,7 +265,9 @@ class Crew:
 
         if self._keeper is None and not self.closed:
             self._keeper = Keeper()
-        channel = Channel(launched, heard, lambda why: self._broken(slot, why), lambda: self._end(slot))
+        channel = Channel(
+            launched, heard, lambda why: self._broken(slot, why), lambda: self._end(slot)
+        )
         slot = Slot(channel, modules)
         self.slots.append(slot)
         return slot
@@ -265,7 +300,8 @@ class Crew:
             self.spoil(slot, why)
 
     def _when_still(self, slot: Slot, times: int) -> None:
-        """What a worker does is only known while it stands still: between a look and a kill it might go on to the next call."""
+        """What a worker does is only known while it stands still: between a look and a kill it
+        might go on to the next call."""
         if slot not in self.slots or slot.suspect is None:
             return
         if times < STOP_STEPS and not slot.channel.stopped():
@@ -282,7 +318,8 @@ class Crew:
         self._hear(slot, messages)
 
     def _finish(self, slot: Slot) -> None:
-        """A worker with nothing to do ends as any program does: exit handlers run, buffers are flushed."""
+        """A worker with nothing to do ends as any program does: exit handlers run, buffers are
+        flushed."""
         self.slots.remove(slot)
         self._ending.add(slot)
         slot.channel.finish()
@@ -296,7 +333,8 @@ class Crew:
         importing, known = channel.launched.importing()[0], slot in self.slots
         slot.last = channel.page.begun()
         if known and not self.closed and not slot.spoiled:
-            self._hear(slot, channel.rest())  # an answer that was written before the end is an outcome
+            # an answer that was written before the end is an outcome
+            self._hear(slot, channel.rest())
         if slot in self.slots:
             self.slots.remove(slot)
         if known and not slot.ready and not self.closed:

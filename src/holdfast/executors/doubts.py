@@ -1,6 +1,7 @@
 """Programming errors that may be another step's doing: they are tried again in a fresh process.
 
-A step may replace what other steps use (a function of a library, an entry of ``sys.modules``), and nobody can put all of that back.
+A step may replace what other steps use (a function of a library, an entry of ``sys.modules``), and
+nobody can put all of that back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ KNOWN = 1_000
 
 
 class Doubts:
-    """Which errors are known to be a step's own: it failed with them as the first call of a worker."""
+    """Which errors are known to be a step's own: it failed with them as the first call of a
+    worker."""
 
     def __init__(self) -> None:
         self._own: set[tuple[str, str]] = set()
@@ -33,7 +35,11 @@ class Doubts:
             first: whether it was the worker's first call.
             now: monotonic seconds.
         """
-        errors = {(step, one.error) for one in results if isinstance(one, Failure) and one.error_class == "bug"}
+        errors = {
+            (step, one.error)
+            for one in results
+            if isinstance(one, Failure) and one.error_class == "bug"
+        }
         if first and errors:
             if len(self._own) > KNOWN:
                 self._own.clear()
@@ -42,4 +48,7 @@ class Doubts:
         if not fresh or now < self._next:
             return ""
         self._next = now + EVERY_S
-        return f"step {step!r} failed with {min(fresh)[1]}, which may come from what another call has done to the process"
+        return (
+            f"step {step!r} failed with {min(fresh)[1]}, which may come from what another "
+            "call has done to the process"
+        )

@@ -21,17 +21,25 @@ from operator import itemgetter
 from typing import Any
 
 _LIMITS = (
-    resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_STACK, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_STACK,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_FSIZE,
     resource.RLIMIT_NPROC,
-)  # fmt: skip
+)
 """Those that make the next attempt fail."""
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-_SIGNALS = tuple(sorted(int(one) for one in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_SIGNALS = tuple(
+    sorted(int(one) for one in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+)
 _USUAL = tuple(number for number in _SIGNALS if number < signal.SIGRTMIN)
 """Those with a name: 31 of 62."""
 _NO_TIMERS = ((0.0, 0.0),) * len(_TIMERS)
 _STILL = (False,) * len(_TIMERS)
-# the functions below the module signal make no enumeration member of each number: 64 calls take 1 µs, not 30
+# the functions below the module signal make no enumeration member of each number: 64 calls take 1
+# µs, not 30
 _below: Any = importlib.import_module("_signal")
 _handler, _mask = _below.getsignal, _below.pthread_sigmask
 
@@ -61,19 +69,61 @@ def facets() -> list[Facet]:
     """All of them; made in the thread and process that will read them."""
     found = [
         Facet("a timer", _running_timers, stop_timers),
-        Facet("the signal handlers", lambda: tuple(map(_handler, _USUAL)), _restore_handlers(_USUAL), always=True),
-        Facet("the handlers of real-time signals", lambda: tuple(map(_handler, _SIGNALS)), _restore_handlers(_SIGNALS)),
+        Facet(
+            "the signal handlers",
+            lambda: tuple(map(_handler, _USUAL)),
+            _restore_handlers(_USUAL),
+            always=True,
+        ),
+        Facet(
+            "the handlers of real-time signals",
+            lambda: tuple(map(_handler, _SIGNALS)),
+            _restore_handlers(_SIGNALS),
+        ),
         Facet("its user", lambda: (os.geteuid(), os.getegid()), _restore_user, always=True),
         _environment(),
-        Facet("its working directory", _directory, _enter(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), always=True, first=True),
-        Facet("the signal mask", lambda: _mask(signal.SIG_BLOCK, ()), lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask)),
-        Facet("the resource limits", lambda: tuple(map(resource.getrlimit, _LIMITS)), _restore_limits),
-        Facet("its priority", lambda: os.getpriority(os.PRIO_PROCESS, 0), lambda value: os.setpriority(os.PRIO_PROCESS, 0, value)),
-        Facet("its processors", lambda: os.sched_getaffinity(0), lambda value: os.sched_setaffinity(0, value)),
-        Facet("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda value: locale.setlocale(locale.LC_ALL, value)),
+        Facet(
+            "its working directory",
+            _directory,
+            _enter(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)),
+            always=True,
+            first=True,
+        ),
+        Facet(
+            "the signal mask",
+            lambda: _mask(signal.SIG_BLOCK, ()),
+            lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
+        ),
+        Facet(
+            "the resource limits", lambda: tuple(map(resource.getrlimit, _LIMITS)), _restore_limits
+        ),
+        Facet(
+            "its priority",
+            lambda: os.getpriority(os.PRIO_PROCESS, 0),
+            lambda value: os.setpriority(os.PRIO_PROCESS, 0, value),
+        ),
+        Facet(
+            "its processors",
+            lambda: os.sched_getaffinity(0),
+            lambda value: os.sched_setaffinity(0, value),
+        ),
+        Facet(
+            "the locale",
+            lambda: locale.setlocale(locale.LC_ALL),
+            lambda value: locale.setlocale(locale.LC_ALL, value),
+        ),
         Facet("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, always=True),
-        Facet("the garbage collector", gc.isenabled, lambda value: gc.enable() if value else gc.disable()),
-        Facet("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout, always=True),
+        Facet(
+            "the garbage collector",
+            gc.isenabled,
+            lambda value: gc.enable() if value else gc.disable(),
+        ),
+        Facet(
+            "the default timeout of sockets",
+            socket.getdefaulttimeout,
+            socket.setdefaulttimeout,
+            always=True,
+        ),
         Facet("the trace function", sys.gettrace, sys.settrace, always=True),
         Facet("the profile function", sys.getprofile, sys.setprofile, always=True),
         _list("sys.path", sys, "path", always=True),
@@ -83,7 +133,11 @@ def facets() -> list[Facet]:
         _list("the filters of warnings", warnings, "filters"),
         Facet("the root logger", _root_logger, _restore_root_logger),
         _names("a builtin", builtins, [name for name in vars(builtins) if name != "_"]),
-        _names("a hook of the interpreter", sys, ["excepthook", "unraisablehook", "displayhook", "breakpointhook"]),
+        _names(
+            "a hook of the interpreter",
+            sys,
+            ["excepthook", "unraisablehook", "displayhook", "breakpointhook"],
+        ),
         _names("a hook of threads", threading, ["excepthook", "Thread"]),
     ]
     return found
@@ -91,7 +145,8 @@ def facets() -> list[Facet]:
 
 def _environment() -> Facet:
     environment = os.environ
-    held = getattr(environment, "_data")  # bytes by bytes: compared in 0.2 µs, where the mapping takes 20
+    # bytes by bytes: compared in 0.2 µs, where the mapping takes 20
+    held = getattr(environment, "_data")
 
     def read() -> Any:
         return held if os.environ is environment else None
@@ -108,7 +163,14 @@ def _environment() -> Facet:
         if environment.get("TZ") != zone:
             time.tzset()
 
-    return Facet("environment variables", read, restore, lambda value: value if value is None else dict(value), always=True, first=True)
+    return Facet(
+        "environment variables",
+        read,
+        restore,
+        lambda value: value if value is None else dict(value),
+        always=True,
+        first=True,
+    )
 
 
 def _list(name: str, holder: Any, attribute: str, always: bool = False) -> Facet:
@@ -121,7 +183,13 @@ def _list(name: str, holder: Any, attribute: str, always: bool = False) -> Facet
         if holder is warnings:
             getattr(warnings, "_filters_mutated")()
 
-    return Facet(name, lambda: getattr(holder, attribute, None), restore, lambda value: value if value is None else list(value), always)
+    return Facet(
+        name,
+        lambda: getattr(holder, attribute, None),
+        restore,
+        lambda value: value if value is None else list(value),
+        always,
+    )
 
 
 def _names(name: str, holder: Any, names: list[str]) -> Facet:

@@ -1,4 +1,5 @@
-"""How much memory there is, and who holds it, as Linux says: of the machine, of the control groups that we are in, of a process and its children."""
+"""How much memory there is, and who holds it, as Linux says: of the machine, of the control groups
+that we are in, of a process and its children."""
 
 from __future__ import annotations
 
@@ -62,8 +63,16 @@ class _Group:
     cache: tuple[str, ...]
 
 
-_V2 = ("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file", "slab_reclaimable")
-_V1 = ("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")
+_V2 = (
+    ("memory.max", "memory.high"),
+    "memory.current",
+    ("inactive_file", "active_file", "slab_reclaimable"),
+)
+_V1 = (
+    ("memory.limit_in_bytes",),
+    "memory.usage_in_bytes",
+    ("total_inactive_file", "total_active_file"),
+)
 
 
 class LinuxFigures:
@@ -84,13 +93,17 @@ class LinuxFigures:
         if self._looks % LOOKS == 0:
             self._limited = [group for group in self._groups if _limit(group) is not None]
         self._looks += 1
-        found = [room for room in (self._machine(), *map(_room_in, self._limited)) if room is not None]
+        found = [
+            room for room in (self._machine(), *map(_room_in, self._limited)) if room is not None
+        ]
         return min(found, key=lambda room: room.free, default=None)
 
     def used(self, pid: int) -> int:
-        """Memory that cannot be dropped: anonymous, shared and swapped out. An upper bound: what processes share after a fork counts for
-        each of them."""
-        return _held(self._proc / str(pid)) + sum(_held(self._proc / str(one)) for one in descendants(pid))
+        """Memory that cannot be dropped: anonymous, shared and swapped out. An upper bound: what
+        processes share after a fork counts for each of them."""
+        return _held(self._proc / str(pid)) + sum(
+            _held(self._proc / str(one)) for one in descendants(pid)
+        )
 
     def fair(self, pid: int) -> int:
         """The same, with shared pages divided; Linux takes milliseconds for each gigabyte."""
@@ -109,7 +122,10 @@ class LinuxFigures:
         try:
             with open(self._proc / "meminfo", "rb", buffering=0) as file:
                 words = file.read(200).split()
-            return Room(int(words[words.index(b"MemTotal:") + 1]) * 1024, int(words[words.index(b"MemAvailable:") + 1]) * 1024)
+            return Room(
+                int(words[words.index(b"MemTotal:") + 1]) * 1024,
+                int(words[words.index(b"MemAvailable:") + 1]) * 1024,
+            )
         except (OSError, ValueError, IndexError):
             return None
 
@@ -145,7 +161,11 @@ def _number(file: Path) -> int | None:
 
 
 def _limit(group: _Group) -> int | None:
-    limits = [limit for name in group.limits if (limit := _number(group.folder / name)) is not None and limit < _UNLIMITED]
+    limits = [
+        limit
+        for name in group.limits
+        if (limit := _number(group.folder / name)) is not None and limit < _UNLIMITED
+    ]
     return min(limits, default=None)
 
 
@@ -153,7 +173,8 @@ def _room_in(group: _Group) -> Room | None:
     limit, used = _limit(group), _number(group.folder / group.usage)
     if limit is None or used is None:
         return None
-    if limit - used < limit // 4:  # the file with the page cache takes longer to read, so only when it matters
+    # the file with the page cache takes longer to read, so only when it matters
+    if limit - used < limit // 4:
         cache = _fields(group.folder / "memory.stat")
         used -= sum(cache.get(name, 0) for name in group.cache)
     return Room(limit, limit - max(used, 0), "its control group")
@@ -162,7 +183,9 @@ def _room_in(group: _Group) -> Room | None:
 def _groups(root: Path) -> list[_Group]:
     """The memory groups that this process is in, the innermost first, of both versions."""
     try:
-        named = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+        named = [
+            line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()
+        ]
         mounts = [line.split() for line in (root / "proc/self/mountinfo").read_text().splitlines()]
     except OSError:
         return []
@@ -173,17 +196,26 @@ def _groups(root: Path) -> list[_Group]:
             continue
         for mount in mounts:
             kind = mount[mount.index("-") + 1 :] if "-" in mount else []
-            if (second and kind[:1] == ["cgroup2"]) or (not second and kind[:1] == ["cgroup"] and "memory" in kind[-1].split(",")):
+            if (second and kind[:1] == ["cgroup2"]) or (
+                not second and kind[:1] == ["cgroup"] and "memory" in kind[-1].split(",")
+            ):
                 files = _V2 if second else _V1
-                found += [_Group(folder, *files) for folder in _folders(root, mount[3], mount[4], path)]
+                found += [
+                    _Group(folder, *files) for folder in _folders(root, mount[3], mount[4], path)
+                ]
                 break
     return found
 
 
 def _folders(root: Path, mounted: str, where: str, path: str) -> list[Path]:
-    """From a group up to the one that is mounted. In a container the path may be told as it is outside of it: then the mount is the group."""
+    """From a group up to the one that is mounted. In a container the path may be told as it is
+    outside of it: then the mount is the group."""
     top = root / where.lstrip("/")
-    inner = os.path.relpath(path, mounted) if path == mounted or path.startswith(mounted.rstrip("/") + "/") else "."
+    inner = (
+        os.path.relpath(path, mounted)
+        if path == mounted or path.startswith(mounted.rstrip("/") + "/")
+        else "."
+    )
     folder = top if inner == "." else top / inner
     if not folder.is_dir():
         folder = top

@@ -1,5 +1,5 @@
-"""The first worker of a run: it is started before anything is accepted, imports the pipelines while the ledger is opened, and is then
-taken over by the session."""
+"""The first worker of a run: it is started before anything is accepted, imports the pipelines while
+the ledger is opened, and is then taken over by the session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from holdfast.store import StoreAddress
 
 
 class FirstWorker:
-    """A worker that no session has taken over yet; none, where no step needs one. It ends with the ``with`` block.
+    """A worker that no session has taken over yet; none, where no step needs one. It ends with the
+    ``with`` block.
 
     Args:
         sources: where workers find the pipelines.
@@ -26,19 +27,30 @@ class FirstWorker:
         WorkersError: no process can be started.
     """
 
-    def __init__(self, sources: list[Source], artifacts: StoreAddress, upkeep: Upkeep = Upkeep()) -> None:
+    def __init__(
+        self, sources: list[Source], artifacts: StoreAddress, upkeep: Upkeep = Upkeep()
+    ) -> None:
         self._sources = sources
         self._launched: Launched | None = None
         if any(one.needed for one in sources):
             try:
-                self._launched = launch(Setup(code_for(sources).packed(), artifacts, os.getpid(), upkeep))
+                self._launched = launch(
+                    Setup(code_for(sources).packed(), artifacts, os.getpid(), upkeep)
+                )
             except OSError as error:
-                raise WorkersError(f"worker processes cannot start: {error}. Nothing was accepted") from None
+                raise WorkersError(
+                    f"worker processes cannot start: {error}. Nothing was accepted"
+                ) from None
 
     def __enter__(self) -> FirstWorker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         launched = self.take()
         if launched is not None:
             launched.close()

@@ -1,6 +1,8 @@
-"""What runner and worker share: frames in pipes, and a page of memory that says which call has begun and which must not begin.
+"""What runner and worker share: frames in pipes, and a page of memory that says which call has
+begun and which must not begin.
 
-A frame has a length and a check word, so that bytes that a step writes into the pipe are noticed at once.
+A frame has a length and a check word, so that bytes that a step writes into the pipe are noticed at
+once.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import struct
 from collections.abc import Iterator
 
 HEADER = struct.Struct("<II")
-"""Length of a frame's body, and the same combined with a constant: what is no header is recognised."""
+"""Length of a frame's body, and the same combined with a constant: what is no header is
+recognised."""
 
 LIMIT = 1 << 28
 """Most bytes of one frame."""
@@ -31,7 +34,9 @@ def framed(body: bytes) -> bytes:
         BrokenFrameError: the body is longer than :data:`LIMIT`.
     """
     if len(body) > LIMIT:
-        raise BrokenFrameError(f"a message of {len(body)} bytes is longer than the {LIMIT} bytes that one may have")
+        raise BrokenFrameError(
+            f"a message of {len(body)} bytes is longer than the {LIMIT} bytes that one may have"
+        )
     return HEADER.pack(len(body), len(body) ^ _CHECK) + body
 
 
@@ -81,8 +86,9 @@ class Incoming:
 class Page:
     """The page of memory that a worker shares with its runner.
 
-    The worker marks a call as begun before it looks whether the call may begin; the runner forbids a call before it looks whether it has
-    begun. So one of the two sees the other. While the worker is not ready, the mark says which module it imports.
+    The worker marks a call as begun before it looks whether the call may begin; the runner forbids
+    a call before it looks whether it has begun. So one of the two sees the other. While the worker
+    is not ready, the mark says which module it imports.
 
     Args:
         file: descriptor of the page.
@@ -100,7 +106,8 @@ class Page:
         _MARK.pack_into(self._memory, 0, number, -at)
 
     def begun(self) -> tuple[int, float]:
-        """Runner: the call that began last (0: none), and when; a negative time says when it ended."""
+        """Runner: the call that began last (0: none), and when; a negative time says when it
+        ended."""
         number, at = _MARK.unpack_from(self._memory, 0)
         return int(number), float(at)
 

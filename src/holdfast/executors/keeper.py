@@ -1,7 +1,8 @@
 """Kills what steps have started when their runner itself is killed.
 
-Linux kills the workers with their runner, and nobody is left to kill what is below them. So a small process waits for
-the end of the runner. It finds programs by the environment that they inherit from their worker.
+Linux kills the workers with their runner, and nobody is left to kill what is below them. So a small
+process waits for the end of the runner. It finds programs by the environment that they inherit from
+their worker.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ for _ in range(50):
 
 
 def mark_of_runner() -> str:
-    """Begins the token of every worker of this process, and of no other: its process id, and when it was started."""
+    """Begins the token of every worker of this process, and of no other: its process id, and when
+    it was started."""
     try:
         started = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):

@@ -19,7 +19,8 @@ KEPT = 32
 """Most child processes that a worker may keep between attempts; pools of processes are smaller."""
 
 THREADS = 128
-"""Most threads that attempts may leave behind; pools of threads are smaller, and what leaks passes any limit."""
+"""Most threads that attempts may leave behind; pools of threads are smaller, and what leaks passes
+any limit."""
 
 DESCRIPTORS = 1_024
 """Most descriptors that attempts may leave open, where the limit of the process allows so many."""
@@ -32,13 +33,16 @@ _PAUSE_S = 0.005
 
 
 class Children:
-    """Child processes. One that nothing in the worker holds a handle of is the attempt's, and ends with it."""
+    """Child processes. One that nothing in the worker holds a handle of is the attempt's, and ends
+    with it."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._file: int | None = None
         with suppress(OSError):  # not every kernel lists children
-            self._file = os.open(f"/proc/self/task/{self._pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(
+                f"/proc/self/task/{self._pid}/children", os.O_RDONLY | os.O_CLOEXEC
+            )
         self._look = 0.0
         self._own: set[int] = set()
         self._limit = KEPT
@@ -49,7 +53,8 @@ class Children:
         return set(children(self._pid))
 
     def belong(self, before: set[int]) -> None:
-        """Those that were not there before belong to the worker: a module, or the class of a step, has started them."""
+        """Those that were not there before belong to the worker: a module, or the class of a step,
+        has started them."""
         fresh = self.now() - before
         self._own |= fresh
         self._limit += len(fresh)
@@ -83,7 +88,9 @@ class Children:
         self._seen = self._read()
         if fresh:
             return ended, f"{len(fresh)} processes that a call left behind could not be ended"
-        return ended, f"calls keep {len(self._own)} child processes" if len(self._own) > self._limit else ""
+        return ended, f"calls keep {len(self._own)} child processes" if len(
+            self._own
+        ) > self._limit else ""
 
     def _end(self, pids: set[int]) -> int:
         for one in set().union(pids, *map(descendants, pids)):
@@ -107,7 +114,8 @@ class Children:
 
 
 def _handles() -> Iterator[int]:
-    """Process ids of children that an object of this process stands for: somebody means to use or to await them."""
+    """Process ids of children that an object of this process stands for: somebody means to use or
+    to await them."""
     kinds, dropped = _kinds()
     for one in gc.get_objects():
         if issubclass(type(one), kinds) and id(one) not in dropped and not _only_listed(one):
@@ -117,11 +125,14 @@ def _handles() -> Iterator[int]:
 
 
 def _kinds() -> tuple[tuple[type, ...], set[int]]:
-    """The standard library's handles of processes, as far as they are loaded; and the objects that have lost theirs."""
+    """The standard library's handles of processes, as far as they are loaded; and the objects that
+    have lost theirs."""
     names = (
-        ("subprocess", "Popen"), ("multiprocessing.process", "BaseProcess"), ("multiprocessing.resource_tracker", "ResourceTracker"),
+        ("subprocess", "Popen"),
+        ("multiprocessing.process", "BaseProcess"),
+        ("multiprocessing.resource_tracker", "ResourceTracker"),
         ("multiprocessing.forkserver", "ForkServer"),
-    )  # fmt: skip
+    )
     found = (getattr(sys.modules.get(module), name, None) for module, name in names)
     dropped = getattr(sys.modules.get("subprocess"), "_active", None) or ()
     return tuple(kind for kind in found if isinstance(kind, type)), {id(one) for one in dropped}
@@ -133,7 +144,9 @@ def _only_listed(one: Any) -> bool:
     if not isinstance(listed, set) or one not in listed:
         return False
     return not any(
-        type(holder) in (dict, list, set, tuple) or hasattr(holder, "__dict__") for holder in gc.get_referrers(one) if holder is not listed
+        type(holder) in (dict, list, set, tuple) or hasattr(holder, "__dict__")
+        for holder in gc.get_referrers(one)
+        if holder is not listed
     )
 
 
@@ -147,7 +160,8 @@ def _pid(one: Any) -> int | None:
 
 
 class Leaks:
-    """Threads and descriptors, which nobody can take back: many of them are a reason to replace the worker."""
+    """Threads and descriptors, which nobody can take back: many of them are a reason to replace the
+    worker."""
 
     def __init__(self) -> None:
         self._probe = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,5 @@
-"""What Linux offers to keep processes together: whom they die with, who inherits their orphans, and how all of them are killed."""
+"""What Linux offers to keep processes together: whom they die with, who inherits their orphans, and
+how all of them are killed."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 TOKEN = "HOLDFAST_WORKER"
-"""Environment variable that names a worker; whatever it starts inherits it, in whichever session."""
+"""Environment variable that names a worker; whatever it starts inherits it, in whichever
+session."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -26,7 +28,8 @@ def die_with(runner: int) -> None:
 
 
 def inherit_orphans() -> None:
-    """Make this process the parent of descendants whose own parent ends, so that they are found below it."""
+    """Make this process the parent of descendants whose own parent ends, so that they are found
+    below it."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -73,8 +76,8 @@ def descendants(pid: int) -> set[int]:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill a worker with everything below it. Each process is stopped before its children are looked up, so that none starts others
-    meanwhile."""
+    """Kill a worker with everything below it. Each process is stopped before its children are
+    looked up, so that none starts others meanwhile."""
     send(pid, signal.SIGSTOP)
     seen: set[int] = set()
     for _ in range(_ROUNDS):
@@ -104,8 +107,9 @@ def end_descendants() -> None:
 
 
 def sweep(session: int, token: str) -> None:
-    """Kill what a worker that has ended left behind: processes of its session, and those that inherited its token. Those that have become
-    children of this process (as process 1 of a container) are reaped."""
+    """Kill what a worker that has ended left behind: processes of its session, and those that
+    inherited its token. Those that have become children of this process (as process 1 of a
+    container) are reaped."""
     mark = f"{TOKEN}={token}".encode()
     killed: set[int] = set()
     for _ in range(_ROUNDS):
@@ -129,7 +133,9 @@ def _reap(pid: int) -> None:
 
 
 def _processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()
+    ]
 
 
 def _belongs(pid: int, session: int, mark: bytes) -> bool:
@@ -143,12 +149,18 @@ def _belongs(pid: int, session: int, mark: bytes) -> bool:
 
 
 def out_of_memory_kills() -> int:
-    """How many processes of this control group Linux has killed for want of memory; 0 where it does not say."""
+    """How many processes of this control group Linux has killed for want of memory; 0 where it does
+    not say."""
     try:
-        groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+        groups = dict(
+            line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()
+        )
     except (OSError, ValueError):
         return 0
-    for file in (f"/sys/fs/cgroup{groups.get('', '/')}/memory.events", f"/sys/fs/cgroup/memory{groups.get('memory', '/')}/memory.oom_control"):
+    for file in (
+        f"/sys/fs/cgroup{groups.get('', '/')}/memory.events",
+        f"/sys/fs/cgroup/memory{groups.get('memory', '/')}/memory.oom_control",
+    ):
         with suppress(OSError, ValueError, IndexError):
             return int(Path(file).read_text().rpartition("oom_kill ")[2].split()[0])
     return 0

@@ -1,6 +1,8 @@
-"""``async def`` steps on the event loop: many at a time, cancelled at their timeout. The watchdog sees to those that never yield.
+"""``async def`` steps on the event loop: many at a time, cancelled at their timeout. The watchdog
+sees to those that never yield.
 
-An attempt that swallows its cancellation is written off after a grace: it is reported, and what is left of it counts no more.
+An attempt that swallows its cancellation is written off after a grace: it is reported, and what is
+left of it counts no more.
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ import msgspec
 
 from holdfast.clock import Clock
 from holdfast.executor import Note, Report
-from holdfast.executors.attempt import checked_output, context_of, in_the_store, on_the_loop, read_arguments, stored, unfit
+from holdfast.executors.attempt import (
+    checked_output,
+    context_of,
+    in_the_store,
+    on_the_loop,
+    read_arguments,
+    stored,
+    unfit,
+)
 from holdfast.executors.loops import hidden, shown
 from holdfast.executors.places import Places
 from holdfast.executors.pool import DaemonPool
@@ -83,7 +93,15 @@ class LoopExecutor(Places):
         limit: most attempts at a time.
     """
 
-    def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, note: Note, limit: int = 1_000) -> None:
+    def __init__(
+        self,
+        graphs: dict[tuple[str, str], Graph],
+        store: Store,
+        clock: Clock,
+        report: Report,
+        note: Note,
+        limit: int = 1_000,
+    ) -> None:
         self._graphs = graphs
         self._store = store
         self._clock = clock
@@ -105,7 +123,8 @@ class LoopExecutor(Places):
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Know from now on which attempt a task belongs to that a step makes in this loop."""
         self._loop = loop
-        loop.set_task_factory(self._inner_task)  # type: ignore[arg-type]  # typeshed knows no context
+        made: Any = self._inner_task  # typeshed knows no context
+        loop.set_task_factory(made)
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
         """Start an attempt as an asyncio task."""
@@ -131,17 +150,32 @@ class LoopExecutor(Places):
         if now < self._look:
             return
         self._look = now + LOOK_S
-        if self._loop is not None and self._loop.get_task_factory() != self._inner_task:  # a step has put its own there
+        # a step has put its own there
+        if self._loop is not None and self._loop.get_task_factory() != self._inner_task:
             self.watch(self._loop)
         for running, attempt in list(self._attempts.items()):
             limit = attempt.invocation.timeout_s
-            if running.done():  # somebody else has cancelled it before it began, so that nothing of it has run
+            # somebody else has cancelled it before it began, so that nothing of it has run
+            if running.done():
                 del self._attempts[running]
                 if not attempt.over:
-                    self._end(attempt, None, attempt.why or failure_of(asyncio.CancelledError("cancelled before it began")))
+                    self._end(
+                        attempt,
+                        None,
+                        attempt.why
+                        or failure_of(asyncio.CancelledError("cancelled before it began")),
+                    )
             elif attempt.why is None:
                 if now - attempt.began > limit:
-                    self._stop(running, attempt, Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s"))
+                    self._stop(
+                        running,
+                        attempt,
+                        Failure(
+                            "timeout",
+                            "TimeoutExceeded",
+                            f"the attempt took longer than {limit:g} s",
+                        ),
+                    )
             elif not attempt.over:
                 if now - attempt.stopped > GRACE_S:
                     self._write_off(running, attempt)
@@ -150,13 +184,16 @@ class LoopExecutor(Places):
                 running.cancel()
 
     def attempt_of(self, running: asyncio.Task[Any]) -> Invocation | None:
-        """The attempt that an asyncio task runs, or that has made it, or None. Called by the watchdog's thread."""
+        """The attempt that an asyncio task runs, or that has made it, or None. Called by the
+        watchdog's thread."""
         found = self._attempts.get(running) or self._inner.get(running)
         return None if found is None else found.invocation
 
     def outstanding(self, invocation: Invocation) -> bool:
         """Whether an attempt has not been reported yet. Called by the watchdog's thread."""
-        return any(one.invocation is invocation and not one.over for one in list(self._attempts.values()))
+        return any(
+            one.invocation is invocation and not one.over for one in list(self._attempts.values())
+        )
 
     def written_off(self) -> int:
         """How many attempts go on in the loop though they were reported."""
@@ -168,7 +205,9 @@ class LoopExecutor(Places):
 
     def attempts(self) -> Iterable[tuple[int, int, str, int, int]]:
         """The attempts that were started and not reported yet."""
-        return [attempt.invocation.attempted for attempt in self._attempts.values() if not attempt.over]
+        return [
+            attempt.invocation.attempted for attempt in self._attempts.values() if not attempt.over
+        ]
 
     def close(self) -> None:
         """Cancel all attempts and report nothing more."""
@@ -182,9 +221,11 @@ class LoopExecutor(Places):
         if attempt.why is None:
             attempt.why, attempt.stopped = why, self._clock.monotonic()
             running.cancel()
+            # it never begins, and so reports nothing itself
             if (
-                getcoroutinestate(cast("Coroutine[Any, Any, Any]", running.get_coro())) == CORO_CREATED
-            ):  # it never begins, and so reports nothing itself
+                getcoroutinestate(cast("Coroutine[Any, Any, Any]", running.get_coro()))
+                == CORO_CREATED
+            ):
                 del self._attempts[running]
                 self._end(attempt, None, why)
 
@@ -192,9 +233,11 @@ class LoopExecutor(Places):
         assert attempt.why is not None
         invocation = attempt.invocation
         log.error(
-            "item %s: step %s has swallowed its cancellation and runs on in the event loop; its next attempt runs in a process of its own",
-            show(invocation.item), attempt.step.name,
-        )  # fmt: skip
+            "item %s: step %s has swallowed its cancellation and runs on in the event loop; "
+            "its next attempt runs in a process of its own",
+            show(invocation.item),
+            attempt.step.name,
+        )
         message = f"{attempt.why.message}, and swallowed its cancellation"
         why = Failure(attempt.why.error_class, attempt.why.error, message, _stack(running))
         self._end(attempt, None, why, escaped=True)
@@ -205,8 +248,8 @@ class LoopExecutor(Places):
         return None if found is None else (found.step.name, found.invocation)
 
     async def _run(self, attempt: Attempt) -> None:
-        """One attempt of an async step, to exactly one outcome. It raises nothing, not even when the task is cancelled: whether
-        that was meant for the attempt, ``attempt.why`` says."""
+        """One attempt of an async step, to exactly one outcome. It raises nothing, not even when
+        the task is cancelled: whether that was meant for the attempt, ``attempt.why`` says."""
         invocation, step = attempt.invocation, attempt.step
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
@@ -217,7 +260,9 @@ class LoopExecutor(Places):
         reading = True
         try:
             if in_the_store(invocation):
-                values, keywords = await self._aside(read_arguments, graph, node, invocation, self._store)
+                values, keywords = await self._aside(
+                    read_arguments, graph, node, invocation, self._store
+                )
             else:
                 values, keywords = read_arguments(graph, node, invocation, self._store)
             reading = False
@@ -228,7 +273,8 @@ class LoopExecutor(Places):
                 output = await self._aside(stored, output, node, self._store)
         except BaseException as error:
             why = failure_of(unfit(node, error) if reading else error, step.policy.retry.never)
-        del self._attempts[attempt.running]  # type: ignore[arg-type]  # it is set where the task is made
+        # it is set where the task is made
+        del self._attempts[attempt.running]  # type: ignore[arg-type]
         if attempt.over:
             return
         if attempt.why is not None:  # after it was stopped, nothing that it does counts
@@ -237,7 +283,9 @@ class LoopExecutor(Places):
         if self._inner:
             self._look_for_left(attempt)
 
-    def _end(self, attempt: Attempt, output: Value | None, failure: Failure | None, escaped: bool = False) -> None:
+    def _end(
+        self, attempt: Attempt, output: Value | None, failure: Failure | None, escaped: bool = False
+    ) -> None:
         """Report an attempt, once."""
         attempt.over = True
         self._free += 1
@@ -250,7 +298,9 @@ class LoopExecutor(Places):
         ran_s = self._clock.monotonic() - attempt.began
         if not self._done:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._done.append(Outcome(attempt.invocation, output, failure, ran_s=ran_s, usage=usage, escaped=escaped))
+        self._done.append(
+            Outcome(attempt.invocation, output, failure, ran_s=ran_s, usage=usage, escaped=escaped)
+        )
 
     def _flush(self) -> None:
         done, self._done = self._done, []
@@ -258,11 +308,18 @@ class LoopExecutor(Places):
 
     async def _aside(self, work: Callable[..., Any], *given: Any) -> Any:
         """Run blocking file work in a thread of ours."""
-        return await asyncio.get_running_loop().run_in_executor(self._files, partial(copy_context().run, work, *given))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._files, partial(copy_context().run, work, *given)
+        )
 
-    # -- tasks that steps make ------------------------------------------------------------------------------------
+    # -- tasks that steps make --------------------------------------------------------------------
 
-    def _inner_task(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
+    def _inner_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Coroutine[Any, Any, Any],
+        context: Context | None = None,
+    ) -> asyncio.Task[Any]:
         made: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
         maker = asyncio.current_task(loop)
         attempt = None if maker is None else self._attempts.get(maker) or self._inner.get(maker)
@@ -275,14 +332,24 @@ class LoopExecutor(Places):
         self._inner.pop(made, None)
 
     def _look_for_left(self, attempt: Attempt) -> None:
-        """Name the tasks that a step leaves behind, once per step: they go on beside the others until the run ends."""
+        """Name the tasks that a step leaves behind, once per step: they go on beside the others
+        until the run ends."""
         name = attempt.step.name
         if name in self._warned:
             return
-        left = [one for one, of in self._inner.items() if of is attempt and not one.done() and not one.cancelling()]
+        left = [
+            one
+            for one, of in self._inner.items()
+            if of is attempt and not one.done() and not one.cancelling()
+        ]
         if left:
             self._warned.add(name)
-            log.warning("step %s leaves %d asyncio tasks behind (%s): they are cancelled when the run ends", name, len(left), _names(left))
+            log.warning(
+                "step %s leaves %d asyncio tasks behind (%s): they are cancelled when the run ends",
+                name,
+                len(left),
+                _names(left),
+            )
 
 
 def _names(tasks: list[asyncio.Task[Any]]) -> str:
@@ -298,6 +365,9 @@ def _stack(running: asyncio.Task[Any]) -> str:
         frame = getattr(work, "cr_frame", None)
         if frame is None:
             break
-        lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}\n')
+        lines.append(
+            f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in '
+            f"{frame.f_code.co_name}\n"
+        )
         work = work.cr_await
     return "".join(["It waits here (most recent call last):\n", *lines])

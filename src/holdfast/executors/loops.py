@@ -1,4 +1,5 @@
-"""An event loop that runs other people's code: whatever that does, what we run in it goes on, and the loop ends in bounded time."""
+"""An event loop that runs other people's code: whatever that does, what we run in it goes on, and
+the loop ends in bounded time."""
 
 from __future__ import annotations
 
@@ -20,12 +21,13 @@ END_S = 1.0
 """Seconds that tasks which are left may take to unwind when the loop ends."""
 
 USERS_THREADS = 256
-"""Most calls at a time in the loop's default executor, which belongs to step bodies (``asyncio.to_thread``); calls that were given up
-do not count."""
+"""Most calls at a time in the loop's default executor, which belongs to step bodies
+(``asyncio.to_thread``); calls that were given up do not count."""
 
 
 def run_here(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own; inside a notebook's loop, in a thread beside it."""
+    """Run a coroutine in an event loop of its own; inside a notebook's loop, in a thread beside
+    it."""
     make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if sys.platform != "win32":
         import uvloop
@@ -45,8 +47,9 @@ def run_here(work: Coroutine[Any, Any, T]) -> T:
 def run_in(make: Callable[[], asyncio.AbstractEventLoop], work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a loop of its own, to its end.
 
-    A task or a callback of others that exits (``SystemExit``, ``KeyboardInterrupt``) or stops the loop ends itself, not the loop.
-    Tasks that are left are cancelled; those that do not end, and calls that hang in threads, are left behind.
+    A task or a callback of others that exits (``SystemExit``, ``KeyboardInterrupt``) or stops the
+    loop ends itself, not the loop. Tasks that are left are cancelled; those that do not end, and
+    calls that hang in threads, are left behind.
 
     Args:
         make: makes the loop.
@@ -64,12 +67,14 @@ def run_in(make: Callable[[], asyncio.AbstractEventLoop], work: Coroutine[Any, A
         finally:
             pool.shutdown(cancel_futures=True)
             asyncio.set_event_loop(None)
-            with suppress(OSError):  # uvloop minds connections that a step's client leaves open; they end with the loop
+            # uvloop minds connections that a step's client leaves open; they end with the loop
+            with suppress(OSError):
                 loop.close()
 
 
 def hidden(task: asyncio.Task[T]) -> asyncio.Task[T]:
-    """Leave a task of ours out of ``asyncio.all_tasks()``, so that a step which cancels "all tasks" does not mean it."""
+    """Leave a task of ours out of ``asyncio.all_tasks()``, so that a step which cancels "all tasks"
+    does not mean it."""
     asyncio.tasks._unregister_task(task)
     return task
 
@@ -115,7 +120,7 @@ def _unwind(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _leave_behind(task: asyncio.Task[Any]) -> None:
-    """Let a task that does not end never be destroyed either: Python would throw ``GeneratorExit`` into it for as long as it swallows
-    that, and the process would not end."""
+    """Let a task that does not end never be destroyed either: Python would throw ``GeneratorExit``
+    into it for as long as it swallows that, and the process would not end."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))

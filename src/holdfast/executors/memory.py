@@ -1,7 +1,9 @@
-"""Memory: a worker that holds more than its step may is killed, and the largest one before the machine runs out of it.
+"""Memory: a worker that holds more than its step may is killed, and the largest one before the
+machine runs out of it.
 
-What counts is resident memory that cannot be dropped, of a worker and everything below it. Address space that was never touched and files
-that are only mapped do not count. Nothing is measured unless a step or the settings name a limit, or little memory is left.
+What counts is resident memory that cannot be dropped, of a worker and everything below it. Address
+space that was never touched and files that are only mapped do not count. Nothing is measured unless
+a step or the settings name a limit, or little memory is left.
 """
 
 from __future__ import annotations
@@ -26,13 +28,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("holdfast")
 
 PREFERRED = 500
-"""What is added to a worker's chance of being chosen when Linux itself runs out of memory: rather a worker than its runner."""
+"""What is added to a worker's chance of being chosen when Linux itself runs out of memory: rather a
+worker than its runner."""
 
 LOOK_S = 0.02
 """Seconds between a worker's looks at its own memory."""
 
 FULL = 0.9
-"""Share of a limit above which a worker is replaced between two calls, so that what it has gathered fails no later attempt."""
+"""Share of a limit above which a worker is replaced between two calls, so that what it has gathered
+fails no later attempt."""
 
 REST_S = 1.0
 """Seconds after a kill for the memory to come back, before another worker is killed."""
@@ -47,7 +51,8 @@ class Upkeep(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         calls: after so many calls; 0: any number.
         memory: bytes that it and its children may hold; 0: any number.
-        reserve: free bytes below which the largest worker is killed; None: by the size of the memory; 0: never.
+        reserve: free bytes below which the largest worker is killed; None: by the size of the
+            memory; 0: never.
     """
 
     calls: int = 0
@@ -87,11 +92,14 @@ class Excess:
 
 def upkeep_of(settings: Settings) -> Upkeep:
     """What the settings say of the upkeep of workers."""
-    return Upkeep(settings.worker_calls, settings.worker_memory_bytes, settings.memory_reserve_bytes)
+    return Upkeep(
+        settings.worker_calls, settings.worker_memory_bytes, settings.memory_reserve_bytes
+    )
 
 
 def default_reserve(total: int) -> int:
-    """Bytes that are kept free of so much memory: 5 %, between 256 MB (a tenth, if that is less) and 2 GB."""
+    """Bytes that are kept free of so much memory: 5 %, between 256 MB (a tenth, if that is less)
+    and 2 GB."""
     return min(max(total // 20, min(256_000_000, total // 10)), 2_000_000_000)
 
 
@@ -140,7 +148,8 @@ class MemoryGuard:
     """Watches limits and what is left.
 
     Args:
-        reserve: free bytes below which the largest worker is killed; None: by the size of the memory; 0: never.
+        reserve: free bytes below which the largest worker is killed; None: by the size of the
+            memory; 0: never.
         figures: where figures come from.
     """
 
@@ -190,7 +199,8 @@ class MemoryGuard:
         return self._peaks.get(pid, 0)
 
     def killed_by_linux(self) -> bool:
-        """Whether Linux has killed a process for want of memory in the last seconds: to be asked when a worker was killed, and not by us."""
+        """Whether Linux has killed a process for want of memory in the last seconds: to be asked
+        when a worker was killed, and not by us."""
         return self._figures.kills() > self._kills_before
 
     def _see(self, pid: int) -> int:
@@ -204,17 +214,30 @@ class MemoryGuard:
         used = self._see(holder.pid)
         if used <= holder.limit or (used := self._figures.fair(holder.pid)) <= holder.limit:
             return None
-        return Excess(holder.pid, f"used {show_size(used)}, limit {holder.said}: its worker was killed", used)
+        return Excess(
+            holder.pid, f"used {show_size(used)}, limit {holder.said}: its worker was killed", used
+        )
 
     def _largest(self, holders: list[Holder], room: Room) -> list[Excess]:
         sizes = {holder.pid: self._see(holder.pid) for holder in holders}
         largest = max(sizes, key=sizes.__getitem__, default=0)
-        short = f"only {show_size(room.free)} of {show_size(room.total)} of memory is left in {room.where}"
+        short = (
+            f"only {show_size(room.free)} of {show_size(room.total)} of memory is left in "
+            f"{room.where}"
+        )
         if not largest or sizes[largest] < min(AT_LEAST, room.total // 4):
             if not self.trouble:
-                self.trouble = f"{short}, and it is not the workers that hold it: end what does, or add memory"
+                self.trouble = (
+                    f"{short}, and it is not the workers that hold it: end what does, or add memory"
+                )
                 log.warning("%s", self.trouble)
             return []
         used = self._figures.fair(largest)
-        log.warning("%s: the largest worker is killed (process %d, %s)", short, largest, show_size(used))
-        return [Excess(largest, f"used {show_size(used)} when {short}: the largest worker was killed", used)]
+        log.warning(
+            "%s: the largest worker is killed (process %d, %s)", short, largest, show_size(used)
+        )
+        return [
+            Excess(
+                largest, f"used {show_size(used)} when {short}: the largest worker was killed", used
+            )
+        ]

@@ -1,6 +1,8 @@
-"""Threads that keep nobody: a pool whose threads neither hold up the end of the process nor, once nobody waits for them, its work.
+"""Threads that keep nobody: a pool whose threads neither hold up the end of the process nor, once
+nobody waits for them, its work.
 
-The standard pool joins its threads when the interpreter exits, and counts a thread that hangs as busy for ever.
+The standard pool joins its threads when the interpreter exits, and counts a thread that hangs as
+busy for ever.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ class _Call(Future[Any]):
 class DaemonPool(ThreadPoolExecutor):
     """Runs calls in daemon threads, which are started as they are needed.
 
-    A call that was cancelled before it began never begins. One that is cancelled while it runs goes on, but its thread no longer
-    counts: another may be started in its place.
+    A call that was cancelled before it began never begins. One that is cancelled while it runs goes
+    on, but its thread no longer counts: another may be started in its place.
 
     Args:
         limit: most calls at a time, not counting those that nobody waits for any more.
@@ -43,7 +45,11 @@ class DaemonPool(ThreadPoolExecutor):
     """
 
     def __init__(self, limit: int, name: str) -> None:
-        self.limit, self._name = limit, name  # the base class's own start is left out: nothing of it is used but its type
+        # the base class's own start is left out: nothing of it is used but its type
+        self.limit, self._name = (
+            limit,
+            name,
+        )
         self._ready = threading.Condition()
         self._waiting: deque[tuple[_Call, Callable[[], Any]]] = deque()
         self._idle = 0
@@ -56,7 +62,8 @@ class DaemonPool(ThreadPoolExecutor):
         """Have a call run.
 
         Raises:
-            RuntimeError: the pool is closed, or the machine has no thread for it: the call is forgotten.
+            RuntimeError: the pool is closed, or the machine has no thread for it: the call is
+                forgotten.
         """
         call = _Call(self._leave)
         with self._ready:
@@ -82,7 +89,8 @@ class DaemonPool(ThreadPoolExecutor):
             call.cancel()
 
     def _provide(self) -> None:
-        """Somebody for the next call: a thread that waits, or a new one as far as the limit reaches."""
+        """Somebody for the next call: a thread that waits, or a new one as far as the limit
+        reaches."""
         if self._idle >= len(self._waiting):
             self._ready.notify()
         elif self._threads_now - len(self._written_off) < self.limit:

@@ -1,8 +1,8 @@
 """``def`` steps in warm worker processes that can really be killed.
 
-Several calls go to a worker at once, at most about 20 ms of learned work; a long step goes alone. The worker marks the
-call that has begun in shared memory: its timeout runs from there, and only the marked call counts for a crash or a
-kill. A slot is free again when the process has been reaped.
+Several calls go to a worker at once, at most about 20 ms of learned work; a long step goes alone.
+The worker marks the call that has begun in shared memory: its timeout runs from there, and only the
+marked call counts for a crash or a kill. A slot is free again when the process has been reaped.
 """
 
 from __future__ import annotations
@@ -71,7 +71,17 @@ class ProcessExecutor:
         self._clock, self._report, self._note = clock, report, note
         self._served = {(one.pipeline, one.version) for one in modules}
         self._availability = Availability(modules)
-        self._crew = Crew(workers, self._availability, artifacts, clock, self._heard, self._gone, start_limit_s, upkeep, figures)
+        self._crew = Crew(
+            workers,
+            self._availability,
+            artifacts,
+            clock,
+            self._heard,
+            self._gone,
+            start_limit_s,
+            upkeep,
+            figures,
+        )
         self._room, self._doubts = Room(workers), Doubts()
         self._backlog: deque[Job] = deque()
         self._look = 0.0
@@ -80,7 +90,7 @@ class ProcessExecutor:
         if first is not None:
             self._crew.adopt(first)
 
-    # -- contract -------------------------------------------------------------------------------------------------
+    # -- contract ---------------------------------------------------------------------------------
 
     @property
     def unavailable(self) -> Mapping[tuple[str, str], str]:
@@ -92,7 +102,8 @@ class ProcessExecutor:
         return self._availability.next_s(self._clock.monotonic()) + 1.0
 
     def reserve(self, step: Step, alone: bool = False) -> bool:
-        """Take room: a free worker, a place next in line, or some of the 20 ms that each worker may hold ahead."""
+        """Take room: a free worker, a place next in line, or some of the 20 ms that each worker may
+        hold ahead."""
         return self._room.take(step, alone)
 
     def release(self, step: Step, alone: bool = False) -> None:
@@ -100,7 +111,8 @@ class ProcessExecutor:
         self._room.give_back(step, alone)
 
     def start(self, step: Step, invocations: list[Invocation]) -> None:
-        """Hand a call to the worker with the least to do; calls of one turn of the loop go in one shipment."""
+        """Hand a call to the worker with the least to do; calls of one turn of the loop go in one
+        shipment."""
         if (invocations[0].pipeline, invocations[0].version) not in self._served:
             self._refuse(step, invocations)
             return
@@ -110,16 +122,21 @@ class ProcessExecutor:
         self._ship_soon()
 
     def _refuse(self, step: Step, invocations: list[Invocation]) -> None:
-        """An async step whose runner died twice around it, of a pipeline that workers cannot import: counted, not isolated."""
+        """An async step whose runner died twice around it, of a pipeline that workers cannot
+        import: counted, not isolated."""
         self.release(step, invocations[0].alone)
-        message = f"{CANNOT_ISOLATE}: put pipeline {invocations[0].pipeline!r} into a module that workers can import"
+        message = (
+            f"{CANNOT_ISOLATE}: put pipeline {invocations[0].pipeline!r} into a module "
+            "that workers can import"
+        )
         why = Failure("crash", UNISOLATED, message)
         self._later.append([Outcome(one, failure=why) for one in invocations])
         self._ship_soon()
 
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
-        """Stop an attempt, and no other of its task. One that has not begun never begins: it is taken out of the queue, or forbidden to
-        the worker that holds it. One that runs is killed, unless others of its batch are still wanted."""
+        """Stop an attempt, and no other of its task. One that has not begun never begins: it is
+        taken out of the queue, or forbidden to the worker that holds it. One that runs is killed,
+        unless others of its batch are still wanted."""
         attempted = item, node, place, fence, attempt
         job = self._job_of(attempted)
         if job is None or attempted in job.cancelled:
@@ -136,7 +153,14 @@ class ProcessExecutor:
     def _job_of(self, attempted: Attempted) -> Job | None:
         """The job that has an attempt. Cancellations are rare, so jobs are not kept by attempt."""
         held = (job for slot in self._crew.slots for job in slot.calls.values())
-        return next((job for job in (*self._backlog, *held) if any(one.attempted == attempted for one in job.invocations)), None)
+        return next(
+            (
+                job
+                for job in (*self._backlog, *held)
+                if any(one.attempted == attempted for one in job.invocations)
+            ),
+            None,
+        )
 
     def holds(self, item: int) -> bool:
         """Whether an attempt of an item waits here, or is with a worker."""
@@ -170,7 +194,7 @@ class ProcessExecutor:
         """Kill the workers that are at something, let the others end, and report nothing more."""
         self._crew.close()
 
-    # -- more than the contract -----------------------------------------------------------------------------------
+    # -- more than the contract -------------------------------------------------------------------
 
     async def ended(self) -> None:
         """After :meth:`close`: wait until the workers are gone; some seconds at most."""
@@ -185,7 +209,8 @@ class ProcessExecutor:
         return [slot.pid for slot in self._crew.slots]
 
     def interrupt(self, pid: int, why: Failure) -> bool:
-        """Kill the call that a worker runs: its attempt fails with ``why``. False when that worker runs none."""
+        """Kill the call that a worker runs: its attempt fails with ``why``. False when that worker
+        runs none."""
         for slot in self._crew.slots:
             job = slot.under_way()
             if slot.pid == pid and job is not None:
@@ -207,7 +232,7 @@ class ProcessExecutor:
         """What somebody should look at: pipelines whose steps for workers are unavailable."""
         return self._availability.alerts()
 
-    # -- shipping -------------------------------------------------------------------------------------------------
+    # -- shipping ---------------------------------------------------------------------------------
 
     def _ship_soon(self) -> None:
         if not self._flush_due:
@@ -231,7 +256,9 @@ class ProcessExecutor:
             waiting: deque[Job] = deque()
             for job in self._backlog:
                 if unavailable and job.of in unavailable:
-                    self._hand_back(job, Failure("infrastructure", "WorkersUnavailable", unavailable[job.of]))
+                    self._hand_back(
+                        job, Failure("infrastructure", "WorkersUnavailable", unavailable[job.of])
+                    )
                 elif (slot := best_of(self._crew.slots, job, AHEAD_S)) is None:
                     waiting.append(job)
                 else:
@@ -241,7 +268,7 @@ class ProcessExecutor:
             if slot.outbox:
                 slot.channel.send(msgspec.msgpack.encode(slot.shipment()))
 
-    # -- what came back -------------------------------------------------------------------------------------------
+    # -- what came back ---------------------------------------------------------------------------
 
     def _heard(self, slot: Slot, messages: list[Message]) -> None:
         if self._crew.closed:
@@ -256,8 +283,15 @@ class ProcessExecutor:
             if isinstance(message, Skipped) and job is not None and job.number == message.number:
                 slot.drop(job)
                 self._again(job)
-            elif isinstance(message, Answer) and job is not None and job.number == message.number and len(message.results) == len(job.invocations):
-                doubt = self._doubts.about(job.step.name, message.results, job.number == 1, self._clock.monotonic())
+            elif (
+                isinstance(message, Answer)
+                and job is not None
+                and job.number == message.number
+                and len(message.results) == len(job.invocations)
+            ):
+                doubt = self._doubts.about(
+                    job.step.name, message.results, job.number == 1, self._clock.monotonic()
+                )
                 slot.drop(job)
                 group = self._answered(job, message)
                 if message.whole:
@@ -265,7 +299,9 @@ class ProcessExecutor:
                 else:
                     outcomes += group
                 if message.retire or doubt:
-                    self._crew.retire(slot, message.retire or doubt, job.step.name if message.faulty else "")
+                    self._crew.retire(
+                        slot, message.retire or doubt, job.step.name if message.faulty else ""
+                    )
             else:
                 self._crew.spoil(slot, "it answered what it was not asked")
                 break
@@ -283,7 +319,14 @@ class ProcessExecutor:
             used = Usage(used.cpu_s / elements, used.peak_kib, used.worker, used.cost)
         group = []
         for invocation, result in zip(job.invocations, answer.results, strict=True):
-            outcome = Outcome(invocation, whole=answer.whole, charged=not answer.whole, ran_s=answer.ran_s, together=elements, usage=used)
+            outcome = Outcome(
+                invocation,
+                whole=answer.whole,
+                charged=not answer.whole,
+                ran_s=answer.ran_s,
+                together=elements,
+                usage=used,
+            )
             if isinstance(result, Failure):
                 outcome.failure = result
             else:
@@ -305,7 +348,8 @@ class ProcessExecutor:
             self._note(job.invocations[0], effect.label, effect.value, then)
 
     def _gone(self, slot: Slot, how: str) -> None:
-        """A worker is no more: the call that had begun counts as failed, the others go to another worker."""
+        """A worker is no more: the call that had begun counts as failed, the others go to another
+        worker."""
         number, at = slot.last or (0, 0.0)
         begun = slot.calls.get(number) if slot.ready else None
         peak = self._crew.memory.peak(slot.pid)
@@ -317,7 +361,15 @@ class ProcessExecutor:
                 ran_s = self._clock.monotonic() - abs(at) if job is begun else 0.0
                 self._fail(job, why, ran_s, Usage(peak_kib=peak // 1024, worker=slot.pid))
             elif job is begun and job.step.policy.effects == "unsafe":  # it may have taken effect
-                self._fail(job, Failure("crash", "WorkerUnusable", f"its worker process {slot.pid} was killed for another call"), 0.0)
+                self._fail(
+                    job,
+                    Failure(
+                        "crash",
+                        "WorkerUnusable",
+                        f"its worker process {slot.pid} was killed for another call",
+                    ),
+                    0.0,
+                )
             else:
                 rest.append(job)
         slot.calls = {}
@@ -326,14 +378,15 @@ class ProcessExecutor:
         self._ship()
         self._flush()
 
-    # -- the ends of a job ----------------------------------------------------------------------------------------
+    # -- the ends of a job ------------------------------------------------------------------------
 
     def _forget(self, job: Job) -> None:
         """A job is over: its room is free."""
         self.release(job.step, job.alone)
 
     def _again(self, job: Job) -> None:
-        """A job that has not begun goes to another worker, first of all; without what is not wanted any more."""
+        """A job that has not begun goes to another worker, first of all; without what is not wanted
+        any more."""
         self._backlog.appendleft(job)
         if job.cancelled:
             self._take_out(job)
@@ -363,7 +416,12 @@ class ProcessExecutor:
         if why.error_class == "timeout":
             self._room.learn_at_least(job.step, job.invocations[0].timeout_s)
         whole = len(job.invocations) > 1
-        self._later.append([Outcome(one, failure=why, charged=not whole, whole=whole, ran_s=ran_s, usage=usage) for one in job.invocations])
+        self._later.append(
+            [
+                Outcome(one, failure=why, charged=not whole, whole=whole, ran_s=ran_s, usage=usage)
+                for one in job.invocations
+            ]
+        )
 
 
 _CANCELLED = Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")

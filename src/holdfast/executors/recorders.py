@@ -1,4 +1,5 @@
-"""How ``ctx.once`` reaches the ledger from where a step runs: it goes on when the record is durable."""
+"""How ``ctx.once`` reaches the ledger from where a step runs: it goes on when the record is
+durable."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from holdfast.model.outcome import Invocation
 
 _LOST = "the item has another owner: what this attempt does is not recorded any more"
 _OVER = "this attempt is over: what is left of it may have no effect any more"
-_FORKED = "this is a fork of the worker process: only the process that the attempt runs in may have an effect that is recorded"
+_FORKED = (
+    "this is a fork of the worker process: only the process that the attempt runs in "
+    "may have an effect that is recorded"
+)
 
 
 class RunnerRecorder:
@@ -46,7 +50,9 @@ class RunnerRecorder:
         """The attempt is not over; it cannot wait on the loop."""
         self.begin(label)
         if _inside(self._loop):
-            raise TypeError(f"ctx.once({label!r}): in an async step, give it an `async def` and await it")
+            raise TypeError(
+                f"ctx.once({label!r}): in an async step, give it an `async def` and await it"
+            )
 
     def record(self, label: str, value: bytes) -> None:
         """From a thread: wait until it is durable."""
@@ -65,7 +71,12 @@ class RunnerRecorder:
     async def record_soon(self, label: str, value: bytes) -> None:
         """On the loop: wait until it is durable."""
         done: asyncio.Future[bool] = self._loop.create_future()
-        self._note(self._invocation, label, value, lambda answer: None if done.done() else done.set_result(answer))
+        self._note(
+            self._invocation,
+            label,
+            value,
+            lambda answer: None if done.done() else done.set_result(answer),
+        )
         if not await done:
             raise LeaseLostError(_LOST)
 
@@ -106,7 +117,8 @@ class PipeRecorder:
                 raise LeaseLostError(_LOST)
 
     def close(self) -> None:
-        """The attempt is over: the pipes are the worker's again, as soon as no thread of the step waits for an answer."""
+        """The attempt is over: the pipes are the worker's again, as soon as no thread of the step
+        waits for an answer."""
         with self._pipes:
             self._over = True
 
@@ -125,7 +137,10 @@ class NoRecorder:
 
     def begin(self, label: str) -> None:
         """Refuse."""
-        raise InputError(f"ctx.once({label!r}): a transactional step settles with what it writes, so give effects elsewhere a step of their own")
+        raise InputError(
+            f"ctx.once({label!r}): a transactional step settles with what it writes, so give "
+            "effects elsewhere a step of their own"
+        )
 
     def check(self, label: str) -> None:
         """Refuse."""

@@ -1,4 +1,5 @@
-"""How much work the worker processes may be given, by what is learned of how long each step takes."""
+"""How much work the worker processes may be given, by what is learned of how long each step
+takes."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ AHEAD_S = 0.020
 UNKNOWN_S = 1.0
 """What a step is taken to last before it has run."""
 READY = 2
-"""Calls per worker that may be durably started: one runs, one waits here for whichever worker is free first, so that
-no worker waits for a commit between two calls."""
+"""Calls per worker that may be durably started: one runs, one waits here for whichever worker is
+free first, so that no worker waits for a commit between two calls."""
 _LEAST_S = 0.00005
 
 
@@ -26,7 +27,9 @@ class Room:
         self._workers = workers
         self._known: dict[Step, float] = {}
         self._reserved: dict[tuple[Step, bool], int] = {}
-        self._ahead: float | None = 0.0  # None: a step's cost has changed, so that the sum is made anew
+        self._ahead: float | None = (
+            0.0  # None: a step's cost has changed, so that the sum is made anew
+        )
         self.calls = 0
         """How many calls are reserved."""
 
@@ -35,7 +38,8 @@ class Room:
         return UNKNOWN_S if alone else self._known.get(step, UNKNOWN_S)
 
     def take(self, step: Step, alone: bool) -> bool:
-        """Reserve a call: for a free worker, next in line, or within the 20 ms that each worker may hold ahead."""
+        """Reserve a call: for a free worker, next in line, or within the 20 ms that each worker may
+        hold ahead."""
         cost = self.cost(step, alone)
         if self._ahead is None:
             self._ahead = sum(number * self.cost(*key) for key, number in self._reserved.items())
@@ -62,7 +66,9 @@ class Room:
         """A call of a step has lasted so long."""
         known = self._known.get(step)
         self._ahead = None
-        self._known[step] = ran_s + _LEAST_S if known is None else max(0.9 * known + 0.1 * ran_s, _LEAST_S)
+        self._known[step] = (
+            ran_s + _LEAST_S if known is None else max(0.9 * known + 0.1 * ran_s, _LEAST_S)
+        )
 
     def learn_at_least(self, step: Step, ran_s: float) -> None:
         """A call of a step was killed after so long."""

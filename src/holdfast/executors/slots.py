@@ -103,7 +103,13 @@ class Slot:
     @property
     def open(self) -> bool:
         """Whether it takes calls."""
-        return self.ready and not (self.retiring or self.spoiled) and self.suspect is None and self.doomed is None and self.last is None
+        return (
+            self.ready
+            and not (self.retiring or self.spoiled)
+            and self.suspect is None
+            and self.doomed is None
+            and self.last is None
+        )
 
     def take(self, job: Job) -> None:
         """Give it a call."""
@@ -148,7 +154,8 @@ def waited_s(slot: Slot, now: float) -> float:
 
 
 def best_of(slots: list[Slot], job: Job, ahead_s: float) -> Slot | None:
-    """An idle worker first; a busy one only for short work behind short work, and never beside a suspect."""
+    """An idle worker first; a busy one only for short work behind short work, and never beside a
+    suspect."""
     best = None
     for slot in slots:
         if not slot.open or (slot.lacks and job.of in slot.lacks):

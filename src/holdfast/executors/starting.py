@@ -1,4 +1,5 @@
-"""Starts worker processes, and asks the first one, before anything is accepted, whether it can import the pipelines."""
+"""Starts worker processes, and asks the first one, before anything is accepted, whether it can
+import the pipelines."""
 
 from __future__ import annotations
 
@@ -17,7 +18,14 @@ import msgspec
 from holdfast.executors.availability import import_failed, start_failed
 from holdfast.executors.frames import BrokenFrameError, Incoming, Page, framed
 from holdfast.executors.keeper import mark_of_runner
-from holdfast.executors.linux import TOKEN, cause_of_death, kill_tree, out_of_memory_kills, reaped, sweep
+from holdfast.executors.linux import (
+    TOKEN,
+    cause_of_death,
+    kill_tree,
+    out_of_memory_kills,
+    reaped,
+    sweep,
+)
 from holdfast.executors.streams import hold_standard
 from holdfast.executors.worker import Message, Ready, Setup
 from holdfast.modules.interpreter import worker_command
@@ -55,7 +63,8 @@ class Launched:
     kills: int = 0
 
     def importing(self) -> tuple[int, float]:
-        """Which pipeline the worker imports, counted from 1 (0: none yet, or done), and since when."""
+        """Which pipeline the worker imports, counted from 1 (0: none yet, or done), and since
+        when."""
         number, at = self.page.begun()
         return (number, at) if number else (0, self.began)
 
@@ -70,7 +79,8 @@ class Launched:
 
 
 def launch(setup: Setup) -> Launched:
-    """Start a worker process. It inherits its pipes, the shared page and standard error, and nothing else.
+    """Start a worker process. It inherits its pipes, the shared page and standard error, and
+    nothing else.
 
     Raises:
         OSError: no process can be started.
@@ -93,7 +103,15 @@ def launch(setup: Setup) -> Launched:
             start_new_session=True,
             env={**os.environ, TOKEN: token},
         )
-        made = Launched(process, ours[0], ours[1], Page(page), token, time.monotonic(), kills=out_of_memory_kills())
+        made = Launched(
+            process,
+            ours[0],
+            ours[1],
+            Page(page),
+            token,
+            time.monotonic(),
+            kills=out_of_memory_kills(),
+        )
     except BaseException:
         for file in ours:
             os.close(file)
@@ -109,7 +127,8 @@ def launch(setup: Setup) -> Launched:
 
 
 def _introduce(requests: int, setup: Setup) -> None:
-    """Written at once, though the worker may never read it: the pipe takes a megabyte, far more than names of modules."""
+    """Written at once, though the worker may never read it: the pipe takes a megabyte, far more
+    than names of modules."""
     data = memoryview(framed(msgspec.msgpack.encode(setup)))
     if len(data) > PIPE:
         with suppress(OSError):
@@ -171,5 +190,8 @@ def unusable(launched: Launched, modules: list[Source], limit_s: float = START_L
         return import_failed(module, why) if importing else start_failed(module, why)
     assert launched.ready is not None
     for name, version, error in launched.ready.failed:
-        return import_failed(next(one.where for one in modules if (one.pipeline, one.version) == (name, version)), error)
+        return import_failed(
+            next(one.where for one in modules if (one.pipeline, one.version) == (name, version)),
+            error,
+        )
     return ""

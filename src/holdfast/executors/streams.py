@@ -1,4 +1,5 @@
-"""Standard streams of a worker that no step can break: what is printed goes where it can, or nowhere, and never fails an attempt."""
+"""Standard streams of a worker that no step can break: what is printed goes where it can, or
+nowhere, and never fails an attempt."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _ESCAPED = "backslashreplace"
 
 
 class Sink(io.RawIOBase):
-    """Bytes to a descriptor. A reader that has gone, a full disk or a closed descriptor lose the output, and nothing else.
+    """Bytes to a descriptor. A reader that has gone, a full disk or a closed descriptor lose the
+    output, and nothing else.
 
     Args:
         file: the descriptor; it stays open when this is closed.
@@ -57,12 +59,14 @@ class _Output(io.TextIOWrapper):
 
 
 def text_to(file: int) -> TextIO:
-    """A text stream to a descriptor, line by line; a character that UTF-8 has no bytes for is written as ``\\udc80``."""
+    """A text stream to a descriptor, line by line; a character that UTF-8 has no bytes for is
+    written as ``\\udc80``."""
     return _Output(io.BufferedWriter(Sink(file)), "utf-8", errors=_ESCAPED, line_buffering=True)
 
 
 def hold_standard() -> None:
-    """Open ``/dev/null`` on each of the descriptors 0, 1 and 2 that is closed, so that no file of ours gets its number."""
+    """Open ``/dev/null`` on each of the descriptors 0, 1 and 2 that is closed, so that no file of
+    ours gets its number."""
     for number in (0, 1, 2):
         try:
             fcntl.fcntl(number, fcntl.F_GETFD)
@@ -87,7 +91,8 @@ class Standard:
         self._forms = _form(sys.stdout), _form(sys.stderr)
 
     def belong(self, before: Streams) -> None:
-        """What is there now, and was not before, is the process's own: a module that was imported has put it there."""
+        """What is there now, and was not before, is the process's own: a module that was imported
+        has put it there."""
         kept = zip(self._objects, before, self.objects(), strict=True)
         stdin, stdout, stderr = (own if now is then else now for own, then, now in kept)
         self._objects = stdin, stdout, stderr
@@ -96,13 +101,18 @@ class Standard:
     @staticmethod
     def objects() -> Streams:
         """Those that are there now; None for one that was taken away."""
-        return getattr(sys, "stdin", None), getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+        return (
+            getattr(sys, "stdin", None),
+            getattr(sys, "stdout", None),
+            getattr(sys, "stderr", None),
+        )
 
     def restore(self, everything: bool = True) -> list[str]:
         """Flush; put streams and descriptors back.
 
         Args:
-            everything: look for descriptors that lead elsewhere, and streams that write otherwise, too, and not only for closed ones.
+            everything: look for descriptors that lead elsewhere, and streams that write otherwise,
+                too, and not only for closed ones.
 
         Returns:
             What was changed.
@@ -112,7 +122,9 @@ class Standard:
         try:
             mine = sys.stdout is stdout and sys.stderr is stderr and sys.stdin is stdin
             sound = mine and not (stdout.closed or stderr.closed or stdin.closed)
-        except Exception:  # one was detached or taken away, or is an object that a module has put there
+        except (
+            Exception
+        ):  # one was detached or taken away, or is an object that a module has put there
             sound = False
         if not sound or (everything and (_form(stdout), _form(stderr)) != self._forms):
             changed.append("the standard streams")
@@ -138,7 +150,11 @@ class Standard:
             first, second, third = os.fstat(0), os.fstat(1), os.fstat(2)
         except OSError:
             return False
-        found = (first.st_dev, first.st_ino), (second.st_dev, second.st_ino), (third.st_dev, third.st_ino)
+        found = (
+            (first.st_dev, first.st_ino),
+            (second.st_dev, second.st_ino),
+            (third.st_dev, third.st_ino),
+        )
         return found == self._files
 
     def _put_back(self) -> None:
@@ -183,10 +199,15 @@ def _closed(stream: Any) -> bool:
 
 
 def _form(stream: Any) -> tuple[Any, ...]:
-    """How an output stream of ours writes, and how many of its methods were replaced; of others, whether it is open."""
+    """How an output stream of ours writes, and how many of its methods were replaced; of others,
+    whether it is open."""
     if _closed(stream):
         return _CLOSED
-    return (stream.encoding, stream.errors, stream.line_buffering, len(stream.__dict__)) if type(stream) is _Output else _OTHER
+    return (
+        (stream.encoding, stream.errors, stream.line_buffering, len(stream.__dict__))
+        if type(stream) is _Output
+        else _OTHER
+    )
 
 
 def _identity(number: int) -> tuple[int, int] | None:

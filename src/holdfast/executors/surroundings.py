@@ -1,7 +1,9 @@
-"""What steps inside the runner's own process do to it: they share its directory, umask and signal handlers with everything else.
+"""What steps inside the runner's own process do to it: they share its directory, umask and signal
+handlers with everything else.
 
-Nothing of ours depends on directory and umask. They are put back when the attempts that were under way have ended, which may still
-count on what they have set; the handlers by which the runner is stopped at once.
+Nothing of ours depends on directory and umask. They are put back when the attempts that were under
+way have ended, which may still count on what they have set; the handlers by which the runner is
+stopped at once.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Surroundings:
         name_of: the name of an attempt's step.
     """
 
-    def __init__(self, under_way: Callable[[], list[Invocation]], name_of: Callable[[Invocation], str]) -> None:
+    def __init__(
+        self, under_way: Callable[[], list[Invocation]], name_of: Callable[[Invocation], str]
+    ) -> None:
         self._under_way, self._name_of = under_way, name_of
         self._directory, self._umask = _directory(), _umask()
         self._handlers = _handlers()
@@ -37,8 +41,8 @@ class Surroundings:
         self._said: set[str] = set()
 
     def look(self) -> bool:
-        """Put back what was changed, and say once whose doing it may be; whether the handlers of signals must be set again, by whoever has
-        set them."""
+        """Put back what was changed, and say once whose doing it may be; whether the handlers of
+        signals must be set again, by whoever has set them."""
         handlers = _handlers()
         stolen = handlers != self._handlers
         if stolen:
@@ -64,7 +68,11 @@ class Surroundings:
             self._restore()
 
     def _shared(self) -> tuple[tuple[str, Any, Any], ...]:
-        return ("the working directory", _directory(), self._directory), ("the umask", _umask(), self._umask)
+        return ("the working directory", _directory(), self._directory), (
+            "the umask",
+            _umask(),
+            self._umask,
+        )
 
     def _restore(self) -> None:
         self._suspects = None
@@ -82,7 +90,12 @@ class Surroundings:
         if said not in self._said:
             self._said.add(said)
             who = f" (under way: {', '.join(names[:10])})" if names else ""
-            log.warning("%s%s, and is %s: run such a step in a worker process, with runs='process'", said, who, then)
+            log.warning(
+                "%s%s, and is %s: run such a step in a worker process, with runs='process'",
+                said,
+                who,
+                then,
+            )
 
 
 def _handlers() -> list[Any]:
@@ -99,7 +112,8 @@ def _directory() -> str | None:
 
 
 def _umask() -> int | None:
-    """Read without setting it, since other threads make files meanwhile; None where Linux does not say."""
+    """Read without setting it, since other threads make files meanwhile; None where Linux does not
+    say."""
     with suppress(OSError, ValueError):
         with open("/proc/self/status", "rb", buffering=0) as file:
             text = file.read(300)

@@ -1,7 +1,9 @@
-"""Steps declared ``runs="threads"``: for libraries that release the interpreter's lock and may not leave the process.
+"""Steps declared ``runs="threads"``: for libraries that release the interpreter's lock and may not
+leave the process.
 
-A thread cannot be killed: past its timeout the attempt is given up and reported, but the thread runs on and keeps its place. Where
-such threads have taken every place, there is one more, so that the others' attempts go on, one at a time.
+A thread cannot be killed: past its timeout the attempt is given up and reported, but the thread
+runs on and keeps its place. Where such threads have taken every place, there is one more, so that
+the others' attempts go on, one at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ log = logging.getLogger("holdfast")
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """An attempt that was handed to a thread: what, when (monotonic seconds), its call, and whether it was reported."""
+    """An attempt that was handed to a thread: what, when (monotonic seconds), its call, and whether
+    it was reported."""
 
     invocation: Invocation
     began: float
@@ -53,8 +56,22 @@ class ThreadExecutor(Places):
         limit: how many threads.
     """
 
-    def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, note: Note, limit: int = 8) -> None:
-        self._graphs, self._store, self._clock, self._report, self._note = graphs, store, clock, report, note
+    def __init__(
+        self,
+        graphs: dict[tuple[str, str], Graph],
+        store: Store,
+        clock: Clock,
+        report: Report,
+        note: Note,
+        limit: int = 8,
+    ) -> None:
+        self._graphs, self._store, self._clock, self._report, self._note = (
+            graphs,
+            store,
+            clock,
+            report,
+            note,
+        )
         super().__init__(limit)
         self._places = limit
         self._pool = DaemonPool(limit, "holdfast-step")
@@ -65,7 +82,9 @@ class ThreadExecutor(Places):
         """Run one attempt."""
         (invocation,) = invocations
         loop = asyncio.get_running_loop()
-        one = _Open(invocation, self._clock.monotonic(), RunnerRecorder(invocation, self._note, loop))
+        one = _Open(
+            invocation, self._clock.monotonic(), RunnerRecorder(invocation, self._note, loop)
+        )
         self._open.add(one)
         try:
             one.call = self._pool.submit(self._run, one)
@@ -78,12 +97,22 @@ class ThreadExecutor(Places):
         """Take the attempt out of the queue, or give it up; its thread runs on then."""
         for one in list(self._open):
             if one.invocation.attempted == (item, node, place, fence, attempt):
-                self._give_up(one, Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
+                self._give_up(
+                    one,
+                    Failure(
+                        "cancelled", "Cancelled", "the item was cancelled or has another owner"
+                    ),
+                )
 
     def holds(self, item: int) -> bool:
-        """Whether an attempt of an item runs here. One that was given up counts until its timeout: its thread runs on."""
+        """Whether an attempt of an item runs here. One that was given up counts until its timeout:
+        its thread runs on."""
         now = self._clock.monotonic()
-        return any(one.invocation.item == item and (not one.over or now - one.began <= one.invocation.timeout_s) for one in list(self._open))
+        return any(
+            one.invocation.item == item
+            and (not one.over or now - one.began <= one.invocation.timeout_s)
+            for one in list(self._open)
+        )
 
     def tick(self) -> None:
         """Give up what is over its timeout."""
@@ -91,7 +120,10 @@ class ThreadExecutor(Places):
         for one in list(self._open):
             if not one.over and now - one.began > one.invocation.timeout_s:
                 limit = one.invocation.timeout_s
-                message = f"the attempt took longer than {limit:g} s; its thread cannot be killed and runs on"
+                message = (
+                    f"the attempt took longer than {limit:g} s; its thread cannot be "
+                    "killed and runs on"
+                )
                 self._give_up(one, Failure("timeout", "TimeoutExceeded", message))
 
     def under_way(self) -> list[Invocation]:
@@ -115,11 +147,15 @@ class ThreadExecutor(Places):
         running.set((node.name, invocation))
         return run_attempt(graph, node, invocation, self._store, one.recorder)
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, one: _Open, done: Future[Value | Failure]) -> None:
+    def _hand_over(
+        self, loop: asyncio.AbstractEventLoop, one: _Open, done: Future[Value | Failure]
+    ) -> None:
         if self._closed or done.cancelled():
             return  # what never began was reported when it was cancelled
         error = done.exception()
-        loop.call_soon_threadsafe(self._end, one, done.result() if error is None else failure_of(error))
+        loop.call_soon_threadsafe(
+            self._end, one, done.result() if error is None else failure_of(error)
+        )
 
     def _end(self, one: _Open, result: Value | Failure) -> None:
         """The thread is free again."""
@@ -141,12 +177,19 @@ class ThreadExecutor(Places):
         if sum(other.over for other in self._open) >= self._places:
             self._places += 1
             self._free += 1
-            log.error("every thread of runs='threads' steps hangs past its timeout: one more is added, and others wait for it")
+            log.error(
+                "every thread of runs='threads' steps hangs past its timeout: one more is "
+                "added, and others wait for it"
+            )
 
     def _say(self, one: _Open, result: Value | Failure) -> None:
         one.over = True
         one.recorder.close()
-        outcome = Outcome(one.invocation, ran_s=self._clock.monotonic() - one.began, usage=Usage(cost=one.recorder.spent))
+        outcome = Outcome(
+            one.invocation,
+            ran_s=self._clock.monotonic() - one.began,
+            usage=Usage(cost=one.recorder.spent),
+        )
         if isinstance(result, Failure):
             outcome.failure = result
         else:

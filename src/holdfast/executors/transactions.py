@@ -1,6 +1,8 @@
-"""Transactional steps: one at a time in a thread, on a connection of their own, left open until the engine has settled them.
+"""Transactional steps: one at a time in a thread, on a connection of their own, left open until the
+engine has settled them.
 
-A body that hangs cannot be killed; its connection is cut instead, so that nothing of it can be committed, and its thread is left behind.
+A body that hangs cannot be killed; its connection is cut instead, so that nothing of it can be
+committed, and its thread is left behind.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from holdfast.transaction import OpenTransactions, Transactions
 
 
 class TransactionExecutor(Places):
-    """Runs the bodies of transactional steps. The place of one is free again when its transaction is over, by :meth:`free`.
+    """Runs the bodies of transactional steps. The place of one is free again when its transaction
+    is over, by :meth:`free`.
 
     Args:
         graphs: by pipeline name and version label.
@@ -36,9 +39,22 @@ class TransactionExecutor(Places):
         connect: opens the connection, when the first step needs it.
     """
 
-    def __init__(self, graphs: dict[tuple[str, str], Graph], store: Store, clock: Clock, report: Report, connect: OpenTransactions) -> None:
+    def __init__(
+        self,
+        graphs: dict[tuple[str, str], Graph],
+        store: Store,
+        clock: Clock,
+        report: Report,
+        connect: OpenTransactions,
+    ) -> None:
         super().__init__(1)
-        self._graphs, self._store, self._clock, self._report, self._connect = graphs, store, clock, report, connect
+        self._graphs, self._store, self._clock, self._report, self._connect = (
+            graphs,
+            store,
+            clock,
+            report,
+            connect,
+        )
         self._pool = DaemonPool(1, "holdfast-transaction")
         self._transactions: Transactions | None = None
         self._call: Future[Outcome] | None = None
@@ -54,13 +70,23 @@ class TransactionExecutor(Places):
             self._call = future = self._pool.submit(self._run, invocation, NoRecorder())
         except RuntimeError as error:  # the machine has no thread for it
             future = Future()
-            future.set_result(Outcome(invocation, failure=Failure("infrastructure", "NoThread", str(error))))
+            future.set_result(
+                Outcome(invocation, failure=Failure("infrastructure", "NoThread", str(error)))
+            )
         future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
 
     def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
         """Cut the connection and give the attempt up; one that has not begun never begins."""
-        if self._open is not None and self._open[0].attempted == (item, node, place, fence, attempt):
-            self._give_up(Failure("cancelled", "Cancelled", "the item was cancelled or has another owner"))
+        if self._open is not None and self._open[0].attempted == (
+            item,
+            node,
+            place,
+            fence,
+            attempt,
+        ):
+            self._give_up(
+                Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")
+            )
 
     def holds(self, item: int) -> bool:
         """Whether an attempt of an item runs here; one that was given up can commit nothing."""
@@ -68,9 +94,18 @@ class TransactionExecutor(Places):
 
     def tick(self) -> None:
         """Give up what is over its timeout."""
-        if self._open is not None and self._clock.monotonic() - self._open[1] > self._open[0].timeout_s:
+        if (
+            self._open is not None
+            and self._clock.monotonic() - self._open[1] > self._open[0].timeout_s
+        ):
             limit = self._open[0].timeout_s
-            self._give_up(Failure("timeout", "TimeoutExceeded", f"the attempt took longer than {limit:g} s; its transaction was cut off"))
+            self._give_up(
+                Failure(
+                    "timeout",
+                    "TimeoutExceeded",
+                    f"the attempt took longer than {limit:g} s; its transaction was cut off",
+                )
+            )
 
     def free(self) -> None:
         """The transaction is over: the place is free."""
@@ -87,12 +122,15 @@ class TransactionExecutor(Places):
             self._transactions.cut()
         self._pool.shutdown(cancel_futures=True)
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Outcome]) -> None:
+    def _hand_over(
+        self, loop: asyncio.AbstractEventLoop, invocation: Invocation, done: Future[Outcome]
+    ) -> None:
         if not (self._closed or done.cancelled()):
             loop.call_soon_threadsafe(self._end, invocation, done)
 
     def _run(self, invocation: Invocation, recorder: NoRecorder) -> Outcome:
-        """In the thread. Its outcome is the open transaction's that it wrote in, or a failure, whose transaction was rolled back."""
+        """In the thread. Its outcome is the open transaction's that it wrote in, or a failure,
+        whose transaction was rolled back."""
         media.here(self._store)
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
@@ -109,7 +147,9 @@ class TransactionExecutor(Places):
         if isinstance(result, Failure):
             transaction.roll_back()
             return Outcome(invocation, failure=result, usage=Usage(cost=recorder.spent))
-        return Outcome(invocation, result, transaction=transaction, usage=Usage(cost=recorder.spent))
+        return Outcome(
+            invocation, result, transaction=transaction, usage=Usage(cost=recorder.spent)
+        )
 
     def _end(self, invocation: Invocation, done: Future[Outcome]) -> None:
         if self._open is None or self._open[0] is not invocation:

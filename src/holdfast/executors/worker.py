@@ -1,7 +1,9 @@
-"""A worker process: reads shipments of invocations from a pipe, marks each as begun in shared memory, answers one by one.
+"""A worker process: reads shipments of invocations from a pipe, marks each as begun in shared
+memory, answers one by one.
 
-It holds no database connection and decides nothing. Every answer is written as soon as it is there, so that a hang
-behind it takes nothing along. When its pipe closes it ends as any program does; when its runner dies, Linux kills it.
+It holds no database connection and decides nothing. Every answer is written as soon as it is there,
+so that a hang behind it takes nothing along. When its pipe closes it ends as any program does; when
+its runner dies, Linux kills it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class Call(msgspec.Struct, array_like=True):
 
 
 class Effect(msgspec.Struct, array_like=True, tag=1):
-    """A sub-effect of the call that is under way; the worker waits for ``True`` (it is durable) or ``False`` (the item has another owner)."""
+    """A sub-effect of the call that is under way; the worker waits for ``True`` (it is durable) or
+    ``False`` (the item has another owner)."""
 
     number: int
     label: str
@@ -72,10 +75,11 @@ class Effect(msgspec.Struct, array_like=True, tag=1):
 
 
 class Answer(msgspec.Struct, array_like=True, tag=0):
-    """What became of a call: one result per invocation, or ``whole``: the call failed before any verdict.
+    """What became of a call: one result per invocation, or ``whole``: the call failed before any
+    verdict.
 
-    ``retire``: why this worker asks to be replaced after this call, or empty. It begins no other call. ``faulty``: because of what the step
-    did to it.
+    ``retire``: why this worker asks to be replaced after this call, or empty. It begins no other
+    call. ``faulty``: because of what the step did to it.
     """
 
     number: int
@@ -125,13 +129,17 @@ class Worker:
         self._out = answers
         self._page = Page(page)
         os.close(page)
-        self._decode: Callable[[bytes], list[Call] | bool] = msgspec.msgpack.Decoder(list[Call] | bool).decode
+        self._decode: Callable[[bytes], list[Call] | bool] = msgspec.msgpack.Decoder(
+            list[Call] | bool
+        ).decode
         self._calls: deque[Call] = deque()
         self._encode = msgspec.msgpack.Encoder().encode
         self._memory = Memory()
         self._graphs: dict[tuple[str, str], Graph] = {}
         self._later: dict[tuple[str, str], Source] = {}
-        self._used_before: resource.struct_rusage | None = None  # by the end of the call before this one
+        self._used_before: resource.struct_rusage | None = (
+            None  # by the end of the call before this one
+        )
         self._retiring = False
         self._pid = os.getpid()
         os.register_at_fork(after_in_child=self._let_go)
@@ -157,8 +165,8 @@ class Worker:
             self._clean.before_waiting()
 
     def _load(self, sources: list[Source]) -> list[tuple[str, str, str]]:
-        """Import every pipeline with steps for workers; returns those that could not be, each with its error. The mark says which is being
-        imported."""
+        """Import every pipeline with steps for workers; returns those that could not be, each with
+        its error. The mark says which is being imported."""
         failed = []
         for number, source in enumerate(sources, 1):
             key = source.pipeline, source.version
@@ -174,7 +182,8 @@ class Worker:
         return failed
 
     def _graph_of(self, invocation: Invocation) -> Graph:
-        """The graph of a call; of a pipeline without steps for workers, whose attempts run here only alone, imported at its first call."""
+        """The graph of a call; of a pipeline without steps for workers, whose attempts run here
+        only alone, imported at its first call."""
         key = invocation.pipeline, invocation.version
         if key not in self._graphs:
             with self._clean.belongs():
@@ -194,7 +203,14 @@ class Worker:
             frame = framed(self._encode(answer))
         except Exception as error:
             failure = failure_of(error)
-            answer = Answer(call.number, [failure for _ in call.invocations], False, answer.ran_s, answer.usage, answer.retire)
+            answer = Answer(
+                call.number,
+                [failure for _ in call.invocations],
+                False,
+                answer.ran_s,
+                answer.usage,
+                answer.retire,
+            )
             frame = framed(self._encode(answer))
         self._retiring = bool(answer.retire)
         self._page.end(call.number, time.monotonic())
@@ -223,11 +239,24 @@ class Worker:
         self._memory.reset()
         before = self._used_before or resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
-        recorder = PipeRecorder(first.effects, partial(self._record, call.number)) if node.step.wants_context else None
+        recorder = (
+            PipeRecorder(first.effects, partial(self._record, call.number))
+            if node.step.wants_context
+            else None
+        )
         if node.step.kind == "batched":
-            results, whole = context.run(run_batch, graph, node, call.invocations, self._store, self._clean)
+            results, whole = context.run(
+                run_batch, graph, node, call.invocations, self._store, self._clean
+            )
         else:
-            results, whole = [context.run(run_attempt, graph, node, first, self._store, recorder, (), self._clean)], False
+            results, whole = (
+                [
+                    context.run(
+                        run_attempt, graph, node, first, self._store, recorder, (), self._clean
+                    )
+                ],
+                False,
+            )
         if recorder is not None:
             recorder.close()
         ran = time.monotonic() - began
@@ -235,13 +264,25 @@ class Worker:
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         short = any(isinstance(one, Failure) and one.error_class == "memory" for one in results)
         spoiled = self._clean.retire()
-        retire = "a call ran out of memory" if short else spoiled or self._wear.after_call(began + ran, node.step.memory)
+        retire = (
+            "a call ran out of memory"
+            if short
+            else spoiled or self._wear.after_call(began + ran, node.step.memory)
+        )
         return Answer(
-            call.number, results, whole, ran, self._used(cpu, ran, after.ru_maxrss, 0 if recorder is None else recorder.spent), retire, bool(spoiled)
+            call.number,
+            results,
+            whole,
+            ran,
+            self._used(cpu, ran, after.ru_maxrss, 0 if recorder is None else recorder.spent),
+            retire,
+            bool(spoiled),
         )
 
     def _used(self, cpu_s: float, ran_s: float, process_peak_kib: int, spent: int) -> Usage:
-        return Usage(round(cpu_s, 6), self._memory.peak_kib(ran_s, process_peak_kib), os.getpid(), spent)
+        return Usage(
+            round(cpu_s, 6), self._memory.peak_kib(ran_s, process_peak_kib), os.getpid(), spent
+        )
 
     def _frame(self) -> bytes:
         header = self._in.read(HEADER.size)
@@ -262,7 +303,11 @@ class Worker:
             while data:
                 data = data[os.write(self._out, data) :]
         except OSError as error:  # the step closed what is not its own, or the runner is gone
-            print(f"worker process {self._pid} cannot answer ({error.strerror}) and ends", file=sys.stderr, flush=True)
+            print(
+                f"worker process {self._pid} cannot answer ({error.strerror}) and ends",
+                file=sys.stderr,
+                flush=True,
+            )
             os._exit(1)
 
     def _let_go(self) -> None:
@@ -274,7 +319,8 @@ class Worker:
 
 
 def _leave_fork() -> None:
-    """A step forked, and its child returned from it as well: the attempt is the parent's, so the child ends here."""
+    """A step forked, and its child returned from it as well: the attempt is the parent's, so the
+    child ends here."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -282,7 +328,8 @@ def _leave_fork() -> None:
 
 
 class Memory:
-    """Peak resident memory per call, from Linux's high-water mark, which is reset before each (proc(5), clear_refs).
+    """Peak resident memory per call, from Linux's high-water mark, which is reset before each
+    (proc(5), clear_refs).
 
     A call of under a millisecond is not worth two system calls: it is given the process's peak.
     """
@@ -315,7 +362,8 @@ class Memory:
 
 
 def main(arguments: list[str]) -> None:
-    """A worker process's main function; the arguments are the file descriptors of requests, answers and shared page."""
+    """A worker process's main function; the arguments are the file descriptors of requests, answers
+    and shared page."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which drains
     standard = Standard()
     log_to_stderr(os.environ.get("HOLDFAST_LOG", ""), stream=text_to(2))

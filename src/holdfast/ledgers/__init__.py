@@ -1,1 +1,2 @@
-"""Ledgers: a file each behind the contract in ``holdfast.ledger``; their SQL lies in named queries below ``sql``."""
+"""Ledgers: a file each behind the contract in ``holdfast.ledger``; their SQL lies in named queries
+below ``sql``."""

@@ -43,6 +43,7 @@ class ArtifactReads:
         if unknown:
             names = ", ".join(f"{name} {label}" for name, label in unknown)
             raise InputError(
-                f"runners of an older release serve {names}, and how long their attempts may take is not known: bring them up to date first"
+                f"runners of an older release serve {names}, and how long their attempts may "
+                "take is not known: bring them up to date first"
             )
         return float(self._rows("longest_attempt")[0][0])

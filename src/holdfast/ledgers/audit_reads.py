@@ -1,4 +1,5 @@
-"""What an audit asks of a ledger beyond its own rules: who it is, where its audit log ends, who owns what, and what lies in the store."""
+"""What an audit asks of a ledger beyond its own rules: who it is, where its audit log ends, who
+owns what, and what lies in the store."""
 
 from __future__ import annotations
 
@@ -70,12 +71,16 @@ class AuditReads:
         return {(item, fence) for item, fence in self._rows("owned", incarnation, OWNED)}
 
     def holdings(self: _Asks) -> dict[int, tuple[int, bytes | None]]:
-        """What runners say that they hold: by incarnation, how often it has said so, and what (None: too much)."""
-        return {number: (beat, None if items is None else bytes(items)) for number, beat, items in self._rows("holdings")}
+        """What runners say that they hold: by incarnation, how often it has said so, and what
+        (None: too much)."""
+        return {
+            number: (beat, None if items is None else bytes(items))
+            for number, beat, items in self._rows("holdings")
+        }
 
     def standing(self: _Asks, limit: int) -> list[tuple[Rule, int]]:
-        """What stands still and will not go on by itself, by the rules of the audit: the rule, and the number of the item (or of what the rule
-        is about)."""
+        """What stands still and will not go on by itself, by the rules of the audit: the rule, and
+        the number of the item (or of what the rule is about)."""
         found: list[tuple[Rule, int]] = []
         rules = [rule for rule in ROW_RULES if rule.stands]
         for table in dict.fromkeys(rule.walks for rule in rules):
@@ -83,39 +88,73 @@ class AuditReads:
                 for rule in rules:
                     if rule.walks == table and len(found) < limit:
                         query = "audit_" + rule.name.replace("-", "_")
-                        found += [(rule, number) for (number,) in self._rows(query, after, until, limit - len(found))]
+                        found += [
+                            (rule, number)
+                            for (number,) in self._rows(query, after, until, limit - len(found))
+                        ]
         return found
 
     def standing_row(self: _Asks, rule: Rule, number: int) -> dict[str, Any]:
-        """What stands still, as a row of :meth:`stuck`; ``past_bound_s`` is None: the rule is broken, however short the time."""
+        """What stands still, as a row of :meth:`stuck`; ``past_bound_s`` is None: the rule is
+        broken, however short the time."""
         row = next(iter(self._rows("item_row", number)), None) if rule.shown == "item" else None
-        _, pipeline, version, key, state, generation, admitted, _, _ = row or (None, "", "", "", "", None, None, None, None)
+        _, pipeline, version, key, state, generation, admitted, _, _ = row or (
+            None,
+            "",
+            "",
+            "",
+            "",
+            None,
+            None,
+            None,
+            None,
+        )
         return {
-            "item": show(number) if rule.shown == "item" else f"{rule.shown} {number}", "pipeline": pipeline, "version": version, "key": key,
-            "state": state, "generation": generation, "admitted_at": admitted, "past_bound_s": None, "bound": rule.name, "why": rule.why,
+            "item": show(number) if rule.shown == "item" else f"{rule.shown} {number}",
+            "pipeline": pipeline,
+            "version": version,
+            "key": key,
+            "state": state,
+            "generation": generation,
+            "admitted_at": admitted,
+            "past_bound_s": None,
+            "bound": rule.name,
+            "why": rule.why,
             "remedy": rule.remedy.replace("ITEM", show(number)),
-        }  # fmt: skip
+        }
 
     def grouped(self: _Asks, by: str) -> list[dict[str, Any]]:
-        """The terms of conservation by ``manifest`` or ``hour``: ``pipeline``, ``manifest`` or ``hour`` (Unix milliseconds of its begin),
-        ``received``, a number for each state, and ``balanced``."""
+        """The terms of conservation by ``manifest`` or ``hour``: ``pipeline``, ``manifest`` or
+        ``hour`` (Unix milliseconds of its begin), ``received``, a number for each state, and
+        ``balanced``."""
         groups: dict[tuple[str, Any], dict[str | None, int]] = {}
         for after, until in ranges(self._rows, "receipts"):
-            for pipeline, manifest, hour, state, number in self._rows(f"groups_by_{by}", after, until):
+            for pipeline, manifest, hour, state, number in self._rows(
+                f"groups_by_{by}", after, until
+            ):
                 key = (pipeline, manifest if by == "manifest" else hour * 3_600_000)
                 counts = groups.setdefault(key, defaultdict(int))
                 counts[state] += number
         return [
             {
-                "pipeline": pipeline, by: value, "received": sum(counts.values()), **{state: counts.get(state, 0) for state in ITEM_STATES},
+                "pipeline": pipeline,
+                by: value,
+                "received": sum(counts.values()),
+                **{state: counts.get(state, 0) for state in ITEM_STATES},
                 "balanced": None not in counts,
             }
             for (pipeline, value), counts in sorted(groups.items())
-        ]  # fmt: skip
+        ]
 
     def references(self: _Asks) -> Iterator[Reference]:
         """Every artifact that a row refers to, in short reads."""
-        for table, walk in (("items", "items"), ("kept", "items"), ("effects", "items"), ("waits", "waits"), ("events", "events")):
+        for table, walk in (
+            ("items", "items"),
+            ("kept", "items"),
+            ("effects", "items"),
+            ("waits", "waits"),
+            ("events", "events"),
+        ):
             for after, until in ranges(self._rows, walk, PAGE):
                 yield from _references(self._rows, table, after, until)
         key: tuple[int, int, str, int] = (FIRST, 0, "", 0)
@@ -128,7 +167,10 @@ class AuditReads:
     def still_refers(self: _Asks, one: Reference) -> bool:
         """Whether the row refers to the artifact now, too: it may have been cleared meanwhile."""
         if one.table != "tasks":
-            return any(other.digest == one.digest for other in _references(self._rows, one.table, one.row - 1, one.row))
+            return any(
+                other.digest == one.digest
+                for other in _references(self._rows, one.table, one.row - 1, one.row)
+            )
         key: tuple[int, int, str, int] = (one.row, -(1 << 31), "", 0)
         while rows := self._rows("task_references", *key, PAGE):
             for item, node, place, generation, artifact in rows:
@@ -152,7 +194,10 @@ def _references(rows: Any, table: str, after: int, until: int) -> Iterator[Refer
             yield from (Reference(show(item), table, item, digest, None) for digest in one.refs)
     elif table == "effects":
         for item, value in rows("effect_references", after, until):
-            yield from (Reference(show(item), table, item, digest, None) for digest in refers_to(bytes(value)))
+            yield from (
+                Reference(show(item), table, item, digest, None)
+                for digest in refers_to(bytes(value))
+            )
     elif table == "waits":
         for wait, item, shown, answer in rows("wait_references", after, until):
             for artifact in (shown, answer):

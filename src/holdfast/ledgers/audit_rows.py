@@ -1,4 +1,5 @@
-"""Walking a table in ranges of its ids, so that no query of an audit reads or keeps more than a bounded number of rows."""
+"""Walking a table in ranges of its ids, so that no query of an audit reads or keeps more than a
+bounded number of rows."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Rows(Protocol):
 
 
 def ranges(rows: Rows, table: str, batch: int = BATCH) -> Iterator[tuple[int, int]]:
-    """Ranges (above one id, up to another) that cover a table, of about so many rows each; none where it is empty.
+    """Ranges (above one id, up to another) that cover a table, of about so many rows each; none
+    where it is empty.
 
     Args:
         rows: runs a named query.

@@ -1,5 +1,6 @@
-"""The audit of a ledger's rows: conservation, every rule of :mod:`holdfast.ledgers.audit_rules`, the graphs of completed items, the measures,
-and the audit log's chain. What lies outside the ledger is compared in :mod:`holdfast.auditing`.
+"""The audit of a ledger's rows: conservation, every rule of :mod:`holdfast.ledgers.audit_rules`,
+the graphs of completed items, the measures, and the audit log's chain. What lies outside the ledger
+is compared in :mod:`holdfast.auditing`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,18 @@ from holdfast.model.trail import Entry, broken_at
 from holdfast.model.values import Value
 
 TASKS = 20_000
-"""Tasks that are compared with graphs at a time. Of an item that has more, those outside eaches and refines are compared."""
+"""Tasks that are compared with graphs at a time. Of an item that has more, those outside eaches and
+refines are compared."""
 
-_WRONG = (msgspec.MsgspecError, ValueError, KeyError, IndexError, TypeError, RecursionError, UnicodeError)
+_WRONG = (
+    msgspec.MsgspecError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RecursionError,
+    UnicodeError,
+)
 """What rows that somebody has spoilt may raise when they are read."""
 
 
@@ -37,26 +47,33 @@ class RowAudit:
         shapes: by version, its pipeline, its label and its shape.
     """
 
-    def __init__(self, rows: Rows, shapes: dict[int, tuple[str, str, list[dict[str, Any]]]]) -> None:
+    def __init__(
+        self, rows: Rows, shapes: dict[int, tuple[str, str, list[dict[str, Any]]]]
+    ) -> None:
         self._rows, self._shapes = rows, shapes
         self._outlines: dict[int, Outline] = {}
         self._broken: dict[str, tuple[Rule, list[str]]] = {}
         self.pipelines: dict[str, dict[str, Any]] = {}
 
     def run(self) -> list[Finding]:
-        """Look at everything; returns the rules that are broken. The terms of conservation are in ``pipelines``."""
+        """Look at everything; returns the rules that are broken. The terms of conservation are in
+        ``pipelines``."""
         recount = Recount(self._rows)
         self._conserve(recount)
         for table in dict.fromkeys(rule.walks for rule in audit_rules.ROW_RULES):
             self._keep_rules([rule for rule in audit_rules.ROW_RULES if rule.walks == table], table)
         self._tasks(recount)
         findings = [found(rule, items) for _, (rule, items) in sorted(self._broken.items())]
-        findings += [Finding(f"measures-{what}", [name], False, audit_rules.MEASURES, audit_rules.RESTORE) for name, what in recount.differences()]
+        findings += [
+            Finding(f"measures-{what}", [name], False, audit_rules.MEASURES, audit_rules.RESTORE)
+            for name, what in recount.differences()
+        ]
         changed = changed_in_trail(self._rows)
         return findings + ([found(audit_rules.TRAIL, [changed])] if changed is not None else [])
 
     def _conserve(self, recount: Recount) -> None:
-        """received = queued + running + …, for each pipeline; and for each manifest and hour, as many receipts as items."""
+        """received = queued + running + …, for each pipeline; and for each manifest and hour, as
+        many receipts as items."""
         names: dict[int, str] = {number: name for name, number in self._rows("pipeline_numbers")}
         terms = {number: {"received": 0, **dict.fromkeys(ITEM_STATES, 0)} for number in names}
         for after, until in ranges(self._rows, "receipts"):
@@ -64,8 +81,13 @@ class RowAudit:
                 recount.received(pipeline, number)
                 if pipeline in terms:
                     terms[pipeline]["received"] += number
-            for name, manifest, hour, received, there in self._rows("unbalanced_groups", after, until, FEW + 1):
-                what = f"{name}, manifest {manifest or '(none)'}, {_hour(hour)}: {received} received, {there} there"
+            for name, manifest, hour, received, there in self._rows(
+                "unbalanced_groups", after, until, FEW + 1
+            ):
+                what = (
+                    f"{name}, manifest {manifest or '(none)'}, {_hour(hour)}: {received} "
+                    f"received, {there} there"
+                )
                 self._break(audit_rules.GROUP, [what])
         for after, until in ranges(self._rows, "items"):
             for pipeline, state, number in self._rows("count_items", after, until):
@@ -87,18 +109,24 @@ class RowAudit:
         """Whether all that graphs require of completed items has succeeded."""
         for after, until, whole in self._task_ranges():
             recount.add(after, until)
-            self._break(audit_rules.TASK_AHEAD, offenders_of(self._rows, audit_rules.TASK_AHEAD, after, until, FEW + 1))
+            self._break(
+                audit_rules.TASK_AHEAD,
+                offenders_of(self._rows, audit_rules.TASK_AHEAD, after, until, FEW + 1),
+            )
             tasks: dict[int, dict[Key, Kept]] = {}
             query = "audited_tasks" if whole else "audited_outer_tasks"
             for item, node, place, _, state, output in self._rows(query, after, until):
-                tasks.setdefault(item, {})[node, place] = Kept(state, None if output is None else bytes(output))
+                tasks.setdefault(item, {})[node, place] = Kept(
+                    state, None if output is None else bytes(output)
+                )
             for item, version, _ in self._rows("audited_items", after, until):
                 missing = self._missing(item, version, tasks.get(item, {}), whole)
                 if missing is not None:
                     self._break(audit_rules.REQUIRED_TASK, [f"{show(item)} ({missing})"])
 
     def _task_ranges(self) -> Iterator[tuple[int, int, bool]]:
-        """Ranges of items that have a bounded number of tasks in all; an item with more stands alone (False)."""
+        """Ranges of items that have a bounded number of tasks in all; an item with more stands
+        alone (False)."""
         for after, until in ranges(self._rows, "items"):
             while after < until:
                 far = self._rows("walk_tasks", after, TASKS)
@@ -119,7 +147,9 @@ class RowAudit:
         if outline is None:
             outline = self._outlines[version] = Outline(self._shapes[version][2])
         try:
-            missing = Completeness(outline, tasks, lambda node, place: self._value(item, node, place), whole).missing()
+            missing = Completeness(
+                outline, tasks, lambda node, place: self._value(item, node, place), whole
+            ).missing()
         except _WRONG as error:
             return f"its rows cannot be read: {type(error).__name__}"
         if missing is None:
@@ -131,7 +161,9 @@ class RowAudit:
         if node == INPUT:
             ((*_, inline, artifact),) = self._rows("stored_item", item)
         else:
-            inline, artifact = next(iter(self._rows("task_output", item, node, place)), (None, None))
+            inline, artifact = next(
+                iter(self._rows("task_output", item, node, place)), (None, None)
+            )
         return value_of(None if inline is None else bytes(inline), artifact)
 
     def _break(self, rule: Rule, items: list[str]) -> None:
@@ -140,7 +172,9 @@ class RowAudit:
             known += items[: FEW + 1 - len(known)]
 
 
-def offenders_of(rows: Rows, rule: Rule, after: int = FIRST, until: int = LAST, limit: int = FEW) -> list[str]:
+def offenders_of(
+    rows: Rows, rule: Rule, after: int = FIRST, until: int = LAST, limit: int = FEW
+) -> list[str]:
     """What breaks a rule, as it is shown."""
     return [
         show(number) if rule.shown == "item" else f"{rule.shown} {number}"
@@ -149,7 +183,8 @@ def offenders_of(rows: Rows, rule: Rule, after: int = FIRST, until: int = LAST, 
 
 
 def changed_in_trail(rows: Rows) -> str | None:
-    """What of the audit log is not what was written: the first entry that differs, or what is missing at its end; None when it is whole."""
+    """What of the audit log is not what was written: the first entry that differs, or what is
+    missing at its end; None when it is whole."""
 
     def entries() -> Iterator[tuple[int, str, Entry]]:
         after = 0
@@ -165,7 +200,11 @@ def changed_in_trail(rows: Rows) -> str | None:
     end = end_of_trail(rows)
     if end == f"{last} {digest}":
         return None
-    return f"entry {last + 1}" if int(end.partition(" ")[0]) > last else f"the end of the log is not entry {last}"
+    return (
+        f"entry {last + 1}"
+        if int(end.partition(" ")[0]) > last
+        else f"the end of the log is not entry {last}"
+    )
 
 
 def end_of_trail(rows: Rows) -> str:

@@ -1,4 +1,5 @@
-"""What a transition writes beyond tasks: waits, children, events, effects, kept stretches, choices. One way for every driver."""
+"""What a transition writes beyond tasks: waits, children, events, effects, kept stretches, choices.
+One way for every driver."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Transact(Protocol):
     """Runs work in one transaction, giving it what runs named queries."""
 
     def __call__(self, work: Callable[[Run], T], tell: bool = False) -> T:
-        """Begin, work, commit; ``tell``: hint to the runners that something may have come for them."""
+        """Begin, work, commit; ``tell``: hint to the runners that something may have come for
+        them."""
         ...
 
 
@@ -38,21 +40,40 @@ _encoder = msgspec.json.Encoder()
 _asked = msgspec.json.Decoder(Asked)
 
 
-def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple[Transition, Beyond]]) -> None:
+def write_beyond(
+    run: Run, mint: Mint, incarnation: int, transitions: list[tuple[Transition, Beyond]]
+) -> None:
     """Write all of it, inside the caller's transaction; choices of all transitions together."""
     choices: Counter[tuple[int, int, str, int]] = Counter()
     for one, more in transitions:
         asked = {wait.key: wait.generation for wait in more.waits if wait.kind == "child"}
         known = {
-            child.key: child for child in more.children if not add_child(run, mint, child, one.at, -incarnation, asked.get(child.key))
-        }  # fmt: skip
+            child.key: child
+            for child in more.children
+            if not add_child(run, mint, child, one.at, -incarnation, asked.get(child.key))
+        }
         for wait in more.waits:
             wait = _for_known(wait, known.get(wait.key), one.at) if wait.kind == "child" else wait
-            fresh_now = int(wait.kind == "event" or (wait.shown is not None and wait.kind == "child"))
+            fresh_now = int(
+                wait.kind == "event" or (wait.shown is not None and wait.kind == "child")
+            )
             run(
-                "open_wait", one.item, wait.node, wait.place, wait.generation, wait.round, wait.kind, fresh_now, wait.name, wait.key,
-                one.at, wait.due, wait.asked, wait.digest or None, *columns(wait.shown),
-            )  # fmt: skip
+                "open_wait",
+                one.item,
+                wait.node,
+                wait.place,
+                wait.generation,
+                wait.round,
+                wait.kind,
+                fresh_now,
+                wait.name,
+                wait.key,
+                one.at,
+                wait.due,
+                wait.asked,
+                wait.digest or None,
+                *columns(wait.shown),
+            )
         for node, place in more.ended:
             ((generation,),) = run("generation_of", one.item)
             run("tell_cancelled_child", one.item, node, place, generation)
@@ -62,14 +83,42 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
             run("end_waits", one.item)
         for node, place, by, until in more.moved:
             for (asked,) in run("asked_of", one.item, node, place):
-                run("move_review", one.item, node, place, _encoder.encode(replace(_asked.decode(asked), by=by)), until)
+                run(
+                    "move_review",
+                    one.item,
+                    node,
+                    place,
+                    _encoder.encode(replace(_asked.decode(asked), by=by)),
+                    until,
+                )
         for event in more.events:
             keep_event(run, event, "emit_event")
         for effect in more.effects:
-            run("add_effect", one.item, effect.node, effect.place, effect.label, one.at, effect.value)
+            run(
+                "add_effect",
+                one.item,
+                effect.node,
+                effect.place,
+                effect.label,
+                one.at,
+                effect.value,
+            )
         for part in more.parts:
-            chunk, failed = _encoder.encode(part.chunk).decode(), _encoder.encode(part.failed).decode()
-            run("add_part", one.item, part.node, part.place, part.part, part.last, part.generation, chunk, failed)
+            chunk, failed = (
+                _encoder.encode(part.chunk).decode(),
+                _encoder.encode(part.failed).decode(),
+            )
+            run(
+                "add_part",
+                one.item,
+                part.node,
+                part.place,
+                part.part,
+                part.last,
+                part.generation,
+                chunk,
+                failed,
+            )
         for digest, value in more.cached:
             run("add_cached", digest, one.at, *columns(value))
         if more.spent:
@@ -82,26 +131,42 @@ def write_beyond(run: Run, mint: Mint, incarnation: int, transitions: list[tuple
 
 
 def _for_known(wait: Wait, child: Submission | None, at: int) -> Wait:
-    """A wait for a child that was there before: what it gives it now, so that the mail room can compare."""
+    """A wait for a child that was there before: what it gives it now, so that the mail room can
+    compare."""
     if child is None:
         return wait
     asked = _encoder.encode(ForChild(child.version, child.due(at), child.fields))
     return replace(wait, asked=asked, shown=child.payload, digest=child.digest)
 
 
-def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0, generation: int | None = None) -> bool:
-    """Admit an item with what set it off, and its receipt; False when its key was known. What an event gives under a key that has other
-    content is kept as a refused input. ``shard``: the incarnation under which it is measured; none that also writes measures of steps.
-    ``generation``: of its parent, which asks for it.
+def add_child(
+    run: Run, mint: Mint, child: Submission, at: int, shard: int = 0, generation: int | None = None
+) -> bool:
+    """Admit an item with what set it off, and its receipt; False when its key was known. What an
+    event gives under a key that has other content is kept as a refused input. ``shard``: the
+    incarnation under which it is measured; none that also writes measures of steps. ``generation``:
+    of its parent, which asks for it.
 
     Raises:
         InputError: its pipeline is not registered here.
     """
     child.check()
     row = run(
-        "add_child", mint(at), child.pipeline, child.version, child.key, *columns(child.payload), child.priority, at, child.due(at),
-        child.parent or None, child.correlation or None, child.trace or None, child.digest or None, generation,
-    )  # fmt: skip
+        "add_child",
+        mint(at),
+        child.pipeline,
+        child.version,
+        child.key,
+        *columns(child.payload),
+        child.priority,
+        at,
+        child.due(at),
+        child.parent or None,
+        child.correlation or None,
+        child.trace or None,
+        child.digest or None,
+        generation,
+    )
     if row:
         run("add_receipt_of", row[0][0], row[0][1], at)
         run("measure_admitted_item", shard, row[0][0])
@@ -110,15 +175,26 @@ def add_child(run: Run, mint: Mint, child: Submission, at: int, shard: int = 0, 
         return True
     known = run("child_known", child.pipeline, child.key)
     if not known:
-        raise InputError(f"pipeline {child.pipeline!r} version {child.version!r} is not registered here: load it beside its parent")
+        raise InputError(
+            f"pipeline {child.pipeline!r} version {child.version!r} is not registered here: "
+            "load it beside its parent"
+        )
     ((item, digest, parent),) = known
     if not child.parent or parent != child.parent:
-        refuse_for(run, item, digest, child, child.source or f"item {show(child.parent)}, as its child {child.key}", at)
+        refuse_for(
+            run,
+            item,
+            digest,
+            child,
+            child.source or f"item {show(child.parent)}, as its child {child.key}",
+            at,
+        )
     return False
 
 
 def keep_event(run: Run, event: Event, query: str = "add_event") -> bool:
-    """Keep an event; False when its source and id were known. ``emit_event``: it is of this ledger, and its source says so.
+    """Keep an event; False when its source and id were known. ``emit_event``: it is of this ledger,
+    and its source says so.
 
     Raises:
         InputError: its id, name, source or key is none that every ledger can store.
@@ -126,7 +202,16 @@ def keep_event(run: Run, event: Event, query: str = "add_event") -> bool:
     check_identity(event)
     return bool(
         run(
-            query, event.id, event.type, event.source, event.key, event.at, event.received_at or event.at, event.correlation, event.trace,
-            int(event.outgoing), *columns(event.data),
+            query,
+            event.id,
+            event.type,
+            event.source,
+            event.key,
+            event.at,
+            event.received_at or event.at,
+            event.correlation,
+            event.trace,
+            int(event.outgoing),
+            *columns(event.data),
         )
-    )  # fmt: skip
+    )

@@ -1,4 +1,5 @@
-"""A pipeline that has spent its budget of a day is paused by its runner, and goes on the next day; people may resume it before."""
+"""A pipeline that has spent its budget of a day is paused by its runner, and goes on the next day;
+people may resume it before."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ def overspent(run: Run, pipeline: str, watched: Rule, now_ms: int) -> Alert | No
     spent = watched.prices.spent(Usage(cpu_ms / 1000, cost=cost, gpu_s=gpu_ms / 1000))
     if spent < limit:
         return None
-    message = f"{pipeline} has spent ${spent:.2f} today, its budget is ${limit:.2f}: it is paused until the next day (UTC) or `holdfast resume`"
+    message = (
+        f"{pipeline} has spent ${spent:.2f} today, its budget is ${limit:.2f}: it is "
+        "paused until the next day (UTC) or `holdfast resume`"
+    )
     return Alert("budget", pipeline, message)
 
 
@@ -43,7 +47,9 @@ def go_on_spending(run: Run, pipeline: str, now_ms: int) -> None:
     """A new day: the pipeline goes on, if it was paused for its budget."""
     for (number,) in run("pipeline_of", pipeline):
         if run("resume_by_rule", number, BUDGET):
-            operation = own_operation(run, "resume", f"pipeline {pipeline}", "a new day, a new budget", now_ms)
+            operation = own_operation(
+                run, "resume", f"pipeline {pipeline}", "a new day, a new budget", now_ms
+            )
             run("operation_changed", 1, operation)
 
 

@@ -17,11 +17,15 @@ _effects = msgspec.json.Decoder(dict[int, str])
 
 
 def effects_had(run: Run, item: int) -> list[str]:
-    """What steps of an item, and of all items that descend from it, have done outside for the payload of now: sub-effects recorded by
-    ``ctx.once``, transactional steps that succeeded, and steps with ``effects="unsafe"`` that began. Each as text, the first ones."""
+    """What steps of an item, and of all items that descend from it, have done outside for the
+    payload of now: sub-effects recorded by ``ctx.once``, transactional steps that succeeded, and
+    steps with ``effects="unsafe"`` that began. Each as text, the first ones."""
     found: list[str] = []
     for of, key, version, node, place, label, at in run("family_effects", item, NAMED + 1):
-        found.append(f"step {_step(run, version, node, place)}: ctx.once({label!r}) at {_moment(at)}{_whose(item, of, key)}")
+        found.append(
+            f"step {_step(run, version, node, place)}: ctx.once({label!r}) at "
+            f"{_moment(at)}{_whose(item, of, key)}"
+        )
     for version, effects in run("family_versions", item):
         for node, kind in sorted(_effects.decode(effects).items()):
             seen: set[tuple[int, str]] = set()
@@ -30,7 +34,13 @@ def effects_had(run: Run, item: int) -> list[str]:
                     continue
                 seen.add((of, place))
                 what = f"{kind} step {_step(run, version, node, place)}"
-                did = "succeeded" if how == "succeeded" else "runs now" if how == "running" else f"began ({how}) and may have taken effect"
+                did = (
+                    "succeeded"
+                    if how == "succeeded"
+                    else "runs now"
+                    if how == "running"
+                    else f"began ({how}) and may have taken effect"
+                )
                 found.append(f"{what}: {did}, {_moment(at)}{_whose(item, of, key)}")
     return found
 

@@ -1,6 +1,8 @@
-"""How an item's next generation begins: attempts of the one before are stopped, its waits withdrawn, and what no longer counts is void.
+"""How an item's next generation begins: attempts of the one before are stopped, its waits
+withdrawn, and what no longer counts is void.
 
-Nothing is deleted but what a step of the old payload could hand to one of the new: that becomes history (``revisions``, ``past_effects``).
+Nothing is deleted but what a step of the old payload could hand to one of the new: that becomes
+history (``revisions``, ``past_effects``).
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Content(msgspec.Struct, frozen=True):
 
 
 def restart(run: Run, item: int, nodes: tuple[int, ...], now_ms: int) -> bool:
-    """Begin the next generation: results of these nodes (-1: of all) are void; False when the item's state or what was cleared forbids it.
+    """Begin the next generation: results of these nodes (-1: of all) are void; False when the
+    item's state or what was cleared forbids it.
 
     Children that go on for it are cancelled; those that its new run needs are asked for anew.
     """
@@ -65,8 +68,9 @@ def restart(run: Run, item: int, nodes: tuple[int, ...], now_ms: int) -> bool:
 
 
 def revise(run: Run, item: int, content: Content, asking: Asking, now_ms: int) -> bool:
-    """Begin the next generation with another payload: nothing that was made of the old one is used again. What was is kept as a
-    revision. A paused item stays paused. False when the item's state forbids it."""
+    """Begin the next generation with another payload: nothing that was made of the old one is used
+    again. What was is kept as a revision. A paused item stays paused. False when the item's state
+    forbids it."""
     row = run("item_before", item)
     if not row or row[0][2] not in (*RESTARTABLE, "discarded"):
         return False
@@ -77,8 +81,16 @@ def revise(run: Run, item: int, content: Content, asking: Asking, now_ms: int) -
     run("close_letters_of", now_ms, "revised", item)
     inline, reference = columns(content.payload)
     revision = run(
-        "add_revision", now_ms, asking.operation, asking.who, asking.reason, content.digest or None, output, artifact, item
-    )[0][0]  # fmt: skip
+        "add_revision",
+        now_ms,
+        asking.operation,
+        asking.who,
+        asking.reason,
+        content.digest or None,
+        output,
+        artifact,
+        item,
+    )[0][0]
     run("keep_past_effects", revision, item)
     for table in ("drop_effects_of", "drop_all_parts", "drop_edits_of", "drop_restarts"):
         run(table, item)
@@ -99,10 +111,14 @@ def revise(run: Run, item: int, content: Content, asking: Asking, now_ms: int) -
 
 
 def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[int]:
-    """Close open letters as redriven, and queue their items' next generation; returns those that it changed. One whose task needs what
-    retention has cleared stays open."""
+    """Close open letters as redriven, and queue their items' next generation; returns those that it
+    changed. One whose task needs what retention has cleared stays open."""
     rows = [row for row in run("open_letters", listed(letters)) if row[2] in ("dead", "completed")]
-    purged = {item for (item,) in run("purged_among", listed(sorted({row[1] for row in rows})))} if rows else set()
+    purged = (
+        {item for (item,) in run("purged_among", listed(sorted({row[1] for row in rows})))}
+        if rows
+        else set()
+    )
     rows = [row for row in rows if row[1] not in purged or not obstacle(run, row[1], (row[3],))]
     if not rows:
         return []
@@ -110,21 +126,24 @@ def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[i
     run("redriven_now", now_ms, listed([row[0] for row in rows]))
     stretched = {item for (item,) in run("parts_among", items)}
     for _, item, _, node, place, kind in rows:
-        if item in stretched and kind != "internal":  # a fault of ours names a task, and undoes nothing that was kept
+        # a fault of ours names a task, and undoes nothing that was kept
+        if item in stretched and kind != "internal":
             run("drop_parts", item, node, place)
     run("next_generations", now_ms, items)
     return [row[0] for row in rows]
 
 
 def stop(run: Run, item: int, now_ms: int) -> None:
-    """Attempts of the generation that ends are to be stopped before the next one begins; its children end, and nobody is asked any more."""
+    """Attempts of the generation that ends are to be stopped before the next one begins; its
+    children end, and nobody is asked any more."""
     stop_attempts(run, item, now_ms)
     run("tell_children_of", item)
     leave(run, item)
 
 
 def obstacle(run: Run, item: int, nodes: tuple[int, ...]) -> str:
-    """Why these nodes cannot run again by themselves: retention has cleared what they need. Empty: they can."""
+    """Why these nodes cannot run again by themselves: retention has cleared what they need. Empty:
+    they can."""
     if -1 in nodes:
         return ""
     ((purged_at, _, text),) = run("purged_item", item)
@@ -137,20 +156,31 @@ def obstacle(run: Run, item: int, nodes: tuple[int, ...]) -> str:
         return ""
     names = ", ".join(repr(shape[node]["name"]) for node in needed[:20])
     step = restart_from(shape, nodes, cleared)
-    what = f"restart it from {shape[step]['name']!r} (`--from {shape[step]['name']}`)" if step is not None else "restart it from the start"
-    return f"retention has cleared the results of {names}, which {', '.join(repr(shape[node]['name']) for node in nodes[:5])} needs: {what}"
+    what = (
+        f"restart it from {shape[step]['name']!r} (`--from {shape[step]['name']}`)"
+        if step is not None
+        else "restart it from the start"
+    )
+    return (
+        f"retention has cleared the results of {names}, which "
+        f"{', '.join(repr(shape[node]['name']) for node in nodes[:5])} needs: {what}"
+    )
 
 
 def unrevisable(run: Run, item: int, repeat_effects: bool) -> str:
     """Why an item's payload cannot be replaced; empty: it can."""
     ((_, state, *_),) = run("item_now", item)
     if state == "archived":
-        return f"item {show(item)} is archived: what it gave has been cleared, and it is over for good; hand the input in under another key"
+        return (
+            f"item {show(item)} is archived: what it gave has been cleared, and it is over "
+            "for good; hand the input in under another key"
+        )
     effects = [] if repeat_effects else effects_had(run, item)
     if not effects:
         return ""
     return (
-        f"effects of item {show(item)} have happened for the payload that it has, and would be repeated: {told(effects)}. "
+        f"effects of item {show(item)} have happened for the payload that it has, and would "
+        f"be repeated: {told(effects)}. "
         f"To repeat them say so: --repeat-effects"
     )
 
@@ -158,4 +188,6 @@ def unrevisable(run: Run, item: int, repeat_effects: bool) -> str:
 def has_payload(run: Run, item: int, content: Content) -> bool:
     """Whether an item's payload is this one already."""
     digest = run("item_before", item)[0][5]
-    return has_content(run, item, digest, Submission("", "", "", content.payload, digest=content.digest))
+    return has_content(
+        run, item, digest, Submission("", "", "", content.payload, digest=content.digest)
+    )

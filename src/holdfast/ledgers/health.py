@@ -35,7 +35,8 @@ RECENT_MS = 7 * 86_400_000
 """An alert that was over for longer is told to nobody."""
 
 HEARD_MS = 1_500
-"""Runners hear within a second that a breaker has opened or closed; what is woken sooner would be parked again."""
+"""Runners hear within a second that a breaker has opened or closed; what is woken sooner would be
+parked again."""
 
 _sketch = msgspec.json.Decoder(Durations)
 
@@ -68,9 +69,14 @@ class LedgerHealth:
 
     def wake_retrying(self, tasks: list[tuple[int, int]], now_ms: int) -> None:
         """Wake items that are parked until a retry."""
-        self._transact(lambda run: [run("wake_retrying", now_ms + HEARD_MS, *task) for task in sorted(tasks)], tell=True)
+        self._transact(
+            lambda run: [run("wake_retrying", now_ms + HEARD_MS, *task) for task in sorted(tasks)],
+            tell=True,
+        )
 
-    def learn_durations(self, fresh: dict[tuple[str, str], Durations], now_ms: int) -> dict[tuple[str, str], Durations]:
+    def learn_durations(
+        self, fresh: dict[tuple[str, str], Durations], now_ms: int
+    ) -> dict[tuple[str, str], Durations]:
         """Add what was seen, and return what all know."""
         return self._transact(lambda run: self._learn(run, fresh, now_ms))
 
@@ -96,7 +102,11 @@ class LedgerHealth:
             run("waits_again")
             for version, types in sorted(versions.items()):
                 run("serve", incarnation, version)
-                for (kind,) in [] if run("served_by_others", version, incarnation) else run("subscriptions_of", version):
+                for (kind,) in (
+                    []
+                    if run("served_by_others", version, incarnation)
+                    else run("subscriptions_of", version)
+                ):
                     if kind not in types:
                         run("unsubscribe", version, kind)
 
@@ -108,7 +118,9 @@ class LedgerHealth:
 
     def report(self, incarnation: int, load: Load) -> None:
         """Say what an incarnation has in hand."""
-        self._transact(lambda run: run("report_load", msgspec.json.encode(load).decode(), incarnation))
+        self._transact(
+            lambda run: run("report_load", msgspec.json.encode(load).decode(), incarnation)
+        )
 
     def hold(self, incarnation: int, held: bytes | None) -> None:
         """Write down which items an incarnation holds."""
@@ -133,7 +145,9 @@ class LedgerHealth:
 
         self._transact(work)
 
-    def alerts_to_tell(self, until_ms: int, now_ms: int, addresses: Sequence[Address] = (SOMEBODY,)) -> list[Telling]:
+    def alerts_to_tell(
+        self, until_ms: int, now_ms: int, addresses: Sequence[Address] = (SOMEBODY,)
+    ) -> list[Telling]:
         """Alerts that are due for these addresses."""
 
         def work(run: Run) -> list[Any]:
@@ -150,15 +164,27 @@ class LedgerHealth:
 
     def alerts_told(self, alerts: Sequence[int], address: str, now_ms: int) -> None:
         """These have been delivered."""
-        self._transact(lambda run: [run("alert_told", now_ms, number, address) for number in sorted(alerts)])
+        self._transact(
+            lambda run: [run("alert_told", now_ms, number, address) for number in sorted(alerts)]
+        )
 
     def alerts_not_told(self, alerts: Sequence[int], address: str, reason: str) -> None:
         """These could not be delivered."""
-        self._transact(lambda run: [run("alert_not_told", reason, TELLING_TRIES, number, address) for number in sorted(alerts)])
+        self._transact(
+            lambda run: [
+                run("alert_not_told", reason, TELLING_TRIES, number, address)
+                for number in sorted(alerts)
+            ]
+        )
 
-    def _learn(self, run: Run, fresh: dict[tuple[str, str], Durations], now_ms: int) -> dict[tuple[str, str], Durations]:
+    def _learn(
+        self, run: Run, fresh: dict[tuple[str, str], Durations], now_ms: int
+    ) -> dict[tuple[str, str], Durations]:
         if not fresh:
-            return {(pipeline, step): _sketch.decode(sketch) for pipeline, step, sketch in run("durations")}
+            return {
+                (pipeline, step): _sketch.decode(sketch)
+                for pipeline, step, sketch in run("durations")
+            }
         known = {}
         for (pipeline, step), seen in sorted(fresh.items()):
             rows = run("durations_of", pipeline, step)
@@ -168,19 +194,30 @@ class LedgerHealth:
             known[pipeline, step] = total
         return known
 
-    def _watch(self, run: Run, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
+    def _watch(
+        self, run: Run, rules: dict[str, Rule], seen: list[Alert], now_ms: int
+    ) -> list[Alert]:
         found = {(one.kind, one.subject): one for one in _found(run, rules, seen, now_ms)}
         known = set(run("open_alerts"))
         fresh = []
         for alert in found.values():
             if (alert.kind, alert.subject) in known:
-                run("alert_seen", now_ms, cleaned(alert.message, WHY_LIMIT), alert.kind, alert.subject)
-            elif run("open_alert", alert.kind, alert.subject, cleaned(alert.message, WHY_LIMIT), now_ms):
+                run(
+                    "alert_seen",
+                    now_ms,
+                    cleaned(alert.message, WHY_LIMIT),
+                    alert.kind,
+                    alert.subject,
+                )
+            elif run(
+                "open_alert", alert.kind, alert.subject, cleaned(alert.message, WHY_LIMIT), now_ms
+            ):
                 fresh.append(alert)
                 if alert.kind == "budget":
                     stop_spending(run, alert, now_ms)
         for kind, subject in known - set(found):
-            if subject.split(" ")[0] in rules or kind in OURS or kind in HERE:  # of a pipeline that another runner watches, that one decides
+            # of a pipeline that another runner watches, that one decides
+            if subject.split(" ")[0] in rules or kind in OURS or kind in HERE:
                 closed = run("close_alert", now_ms, kind, subject, now_ms - QUIET_MS)
                 if closed and kind == "budget":
                     go_on_spending(run, subject, now_ms)
@@ -189,12 +226,22 @@ class LedgerHealth:
 
 def _found(run: Run, rules: dict[str, Rule], seen: list[Alert], now_ms: int) -> list[Alert]:
     """What calls for an alert now."""
-    found = seen + [alert for pipeline, rule in sorted(rules.items()) for alert in passed(run, pipeline, rule, now_ms)]
+    found = seen + [
+        alert
+        for pipeline, rule in sorted(rules.items())
+        for alert in passed(run, pipeline, rule, now_ms)
+    ]
     found += events_waiting(run, now_ms)
     for pipeline, label in run("unserved", now_ms):
-        message = f"no runner serves version {label} of {pipeline}, and items wait for it: start one, or `holdfast deploy` to move them"
+        message = (
+            f"no runner serves version {label} of {pipeline}, and items wait for it: "
+            "start one, or `holdfast deploy` to move them"
+        )
         found.append(Alert("unserved-version", f"{pipeline} {label}", message))
     for name, opened_at, probes, _, why in run("breakers"):
-        message = f"dependency {name} has been away for {(now_ms - opened_at) // 1000} s, {probes} probes failed: {why}"
+        message = (
+            f"dependency {name} has been away for {(now_ms - opened_at) // 1000} s, "
+            f"{probes} probes failed: {why}"
+        )
         found.append(Alert("open-breaker", name, message))
     return found

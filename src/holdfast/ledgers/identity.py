@@ -38,7 +38,8 @@ def check_project(name: str, kept: Kept, project: str, apart: str = "") -> Kept:
     """
     if kept.project != project:
         raise LedgerRefusedError(
-            f"{name} belongs to project {kept.project!r}, and this is project {project!r}: set HOLDFAST_PROJECT={kept.project} to work on it, or "
+            f"{name} belongs to project {kept.project!r}, and this is project {project!r}: "
+            f"set HOLDFAST_PROJECT={kept.project} to work on it, or "
             f"name another ledger with HOLDFAST_LEDGER{apart}"
         )
     return kept

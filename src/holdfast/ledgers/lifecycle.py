@@ -1,4 +1,5 @@
-"""Operations on items, dead letters and pipelines: the contract in ``holdfast.lifecycle``, one way for every driver."""
+"""Operations on items, dead letters and pipelines: the contract in ``holdfast.lifecycle``, one way
+for every driver."""
 
 from __future__ import annotations
 
@@ -10,14 +11,28 @@ from holdfast.ledgers.health import HEARD_MS
 from holdfast.ledgers.redriving import redrive_by_rule
 from holdfast.ledgers.verbs import Listed, cancel, note
 from holdfast.lifecycle import Paused, Wished
-from holdfast.model.changes import Cancel, Change, Discard, Move, Obstacle, OfItems, Operation, Pause, Redrive, Restart, Resume, Revise
+from holdfast.model.changes import (
+    Cancel,
+    Change,
+    Discard,
+    Move,
+    Obstacle,
+    OfItems,
+    Operation,
+    Pause,
+    Redrive,
+    Restart,
+    Resume,
+    Revise,
+)
 from holdfast.model.domain import check_name, check_text
 from holdfast.model.redriving import RedriveRule
 from holdfast.model.states import LIVE_ITEM_STATES
 from holdfast.model.trail import Entry
 
 PARKED_MS = 5_000
-"""Items that wait for a probe wake within so long after it; see ``SPREAD_MS`` of ``engine/gates.py``."""
+"""Items that wait for a probe wake within so long after it; see ``SPREAD_MS`` of
+``engine/gates.py``."""
 
 
 class LedgerLifecycle:
@@ -36,8 +51,20 @@ class LedgerLifecycle:
         operation.check()
 
         def work(run: Run) -> int:
-            note(run, Entry(now_ms, operation.who, operation.verb, operation.target, operation.reason))
-            return int(run("add_operation", now_ms, operation.who, operation.verb, operation.target, operation.reason)[0][0])
+            note(
+                run,
+                Entry(now_ms, operation.who, operation.verb, operation.target, operation.reason),
+            )
+            return int(
+                run(
+                    "add_operation",
+                    now_ms,
+                    operation.who,
+                    operation.verb,
+                    operation.target,
+                    operation.reason,
+                )[0][0]
+            )
 
         return self._transact(work)
 
@@ -49,11 +76,17 @@ class LedgerLifecycle:
 
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
         """Change items or dead letters."""
-        return self._transact(lambda run: self._change(run, operation, change, targets, now_ms), tell=True)
+        return self._transact(
+            lambda run: self._change(run, operation, change, targets, now_ms), tell=True
+        )
 
     def obstacles(self, change: Change, targets: list[int]) -> list[Obstacle]:
         """What stands in the way."""
-        return self._transact(lambda run: [one for target in sorted(targets) for one in _obstacles(run, change, target)])
+        return self._transact(
+            lambda run: [
+                one for target in sorted(targets) for one in _obstacles(run, change, target)
+            ]
+        )
 
     def stopping(self, incarnation: int) -> list[int]:
         """Items whose attempts an incarnation is to stop."""
@@ -61,21 +94,32 @@ class LedgerLifecycle:
 
     def stopped(self, incarnation: int, items: list[int]) -> None:
         """They are stopped."""
-        self._transact(lambda run: [run("stopped", item, incarnation) for item in sorted(items)], tell=True)
+        self._transact(
+            lambda run: [run("stopped", item, incarnation) for item in sorted(items)], tell=True
+        )
 
     def end_operation(self, operation: int, state: str, now_ms: int) -> None:
         """The operation has ended."""
         self._transact(lambda run: run("end_operation", state, now_ms, operation))
 
-    def pause_pipeline(self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int) -> bool:
+    def pause_pipeline(
+        self, operation: int, pipeline: str, step: str, paused: bool, now_ms: int
+    ) -> bool:
         """Pause a pipeline or a step, or let it go on."""
 
         def work(run: Run) -> bool:
             known = run("pipeline_of", pipeline)
             if not known:
-                raise NotFoundError(f"there is no pipeline {pipeline!r} in this ledger: `holdfast status` lists them")
+                raise NotFoundError(
+                    f"there is no pipeline {pipeline!r} in this ledger: `holdfast status` "
+                    "lists them"
+                )
             (number,) = known[0]
-            changed = run("pause_pipeline", number, step, now_ms, operation) if paused else run("resume_pipeline", number, step)
+            changed = (
+                run("pause_pipeline", number, step, now_ms, operation)
+                if paused
+                else run("resume_pipeline", number, step)
+            )
             run("operation_changed", int(bool(changed)), operation)
             return bool(changed)
 
@@ -87,32 +131,43 @@ class LedgerLifecycle:
         def work(run: Run) -> bool:
             closed = run("close_breaker", dependency)
             for (probe_at,) in closed:
-                run("wake_tasks_between", now_ms + HEARD_MS, probe_at, probe_at + PARKED_MS)  # those that have failed before
+                # those that have failed before
+                run("wake_tasks_between", now_ms + HEARD_MS, probe_at, probe_at + PARKED_MS)
                 run("wake_until", now_ms + HEARD_MS, now_ms, probe_at + PARKED_MS)
             run("operation_changed", len(closed), operation)
             return bool(closed)
 
         return self._transact(work, tell=True)
 
-    def redrive_by_rule(self, pipeline: str, rule: RedriveRule, after: int, now_ms: int) -> tuple[int, int]:
+    def redrive_by_rule(
+        self, pipeline: str, rule: RedriveRule, after: int, now_ms: int
+    ) -> tuple[int, int]:
         """Send back what a rule concerns."""
-        return self._transact(lambda run: redrive_by_rule(run, self._listed, pipeline, rule, after, now_ms), tell=True)
+        return self._transact(
+            lambda run: redrive_by_rule(run, self._listed, pipeline, rule, after, now_ms), tell=True
+        )
 
     def wishes(self, incarnation: int) -> list[Wished]:
         """What is asked of the items that an incarnation drives."""
-        return [Wished(item, fence, wish == "pause") for item, fence, wish in self._transact(lambda run: run("wishes", incarnation))]
+        return [
+            Wished(item, fence, wish == "pause")
+            for item, fence, wish in self._transact(lambda run: run("wishes", incarnation))
+        ]
 
     def paused(self) -> list[Paused]:
         """What is paused."""
         return [Paused(*row) for row in self._transact(lambda run: run("pauses"))]
 
-    def _change(self, run: Run, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:
+    def _change(
+        self, run: Run, operation: int, change: Change, targets: list[int], now_ms: int
+    ) -> list[int]:
         if not run("operation_known", operation):
             raise InputError(f"there is no operation {operation}: begin one first")
         if isinstance(change, Redrive | Discard):
             changed = self._change_letters(run, operation, change, sorted(targets), now_ms)
         else:
-            run("lock_items", self._listed(sorted(targets)))  # in the order in which commits lock them too
+            # in the order in which commits lock them too
+            run("lock_items", self._listed(sorted(targets)))
             changed = []
             for item in sorted(targets):
                 if self._change_item(run, operation, change, item, now_ms):
@@ -121,7 +176,9 @@ class LedgerLifecycle:
         run("operation_changed", len(changed), operation)
         return changed
 
-    def _change_letters(self, run: Run, operation: int, change: Redrive | Discard, letters: list[int], now_ms: int) -> list[int]:
+    def _change_letters(
+        self, run: Run, operation: int, change: Redrive | Discard, letters: list[int], now_ms: int
+    ) -> list[int]:
         rows = {row[0]: row for row in run("letters_now", self._listed(letters))}
         run("lock_items", self._listed(sorted({row[1] for row in rows.values()})))
         if isinstance(change, Redrive):
@@ -140,14 +197,18 @@ class LedgerLifecycle:
         run("note_operated_letters", operation, self._listed(changed))
         return changed
 
-    def _change_item(self, run: Run, operation: int, change: OfItems, item: int, now_ms: int) -> bool:
+    def _change_item(
+        self, run: Run, operation: int, change: OfItems, item: int, now_ms: int
+    ) -> bool:
         """Whether it changed the item."""
         known = run("item_now", item)
         if not known:
             return False
         _, state, version, generation, fence, wish = known[0]
         if isinstance(change, Restart) and change.payload is None:
-            return generations.restart(run, item, change.nodes.get(version, ()) if change.nodes else (-1,), now_ms)
+            return generations.restart(
+                run, item, change.nodes.get(version, ()) if change.nodes else (-1,), now_ms
+            )
         if isinstance(change, Restart | Revise):
             return self._revise(run, operation, change, item, now_ms)
         if isinstance(change, Pause):
@@ -160,8 +221,11 @@ class LedgerLifecycle:
             return cancel(run, item, now_ms)
         return self._move(run, change, item, state, version, generation, fence, now_ms)
 
-    def _revise(self, run: Run, operation: int, change: Restart | Revise, item: int, now_ms: int) -> bool:
-        """Replace the item's payload, unless it is this one already, or effects of the old one forbid it."""
+    def _revise(
+        self, run: Run, operation: int, change: Restart | Revise, item: int, now_ms: int
+    ) -> bool:
+        """Replace the item's payload, unless it is this one already, or effects of the old one
+        forbid it."""
         content = _content(run, change, item)
         if isinstance(change, Revise) and generations.has_payload(run, item, content):
             return False
@@ -170,7 +234,17 @@ class LedgerLifecycle:
         ((who, reason),) = run("who_asks", operation)
         return generations.revise(run, item, content, Asking(who, reason, operation), now_ms)
 
-    def _move(self, run: Run, change: Move, item: int, state: str, version: int, generation: int, fence: int, now_ms: int) -> bool:
+    def _move(
+        self,
+        run: Run,
+        change: Move,
+        item: int,
+        state: str,
+        version: int,
+        generation: int,
+        fence: int,
+        now_ms: int,
+    ) -> bool:
         same = change.same.get(version)
         if same is None or version == change.to or state not in (*LIVE_ITEM_STATES, "dead"):
             return False
@@ -213,7 +287,10 @@ def _content(run: Run, change: Restart | Revise, item: int) -> Content:
     if change.version:
         found = run("version_labelled", item, change.version)
         if not found:
-            raise InputError(f"the item's pipeline has no version {change.version!r} here: `holdfast deploy` registers one")
+            raise InputError(
+                f"the item's pipeline has no version {change.version!r} here: `holdfast "
+                "deploy` registers one"
+            )
         ((version,),) = found
     return Content(change.payload, change.digest, version, change.fields)
 
@@ -231,7 +308,9 @@ def _obstacles(run: Run, change: Change, target: int) -> list[Obstacle]:
     if not (known := run("item_now", item)):
         return []
     if isinstance(change, Revise) or (isinstance(change, Restart) and change.payload is not None):
-        same = isinstance(change, Revise) and generations.has_payload(run, item, _content(run, change, item))
+        same = isinstance(change, Revise) and generations.has_payload(
+            run, item, _content(run, change, item)
+        )
         why = "" if same else generations.unrevisable(run, item, change.repeat_effects)
     elif isinstance(change, Restart):
         why = generations.obstacle(run, item, change.nodes.get(known[0][2], ()))
@@ -241,7 +320,8 @@ def _obstacles(run: Run, change: Change, target: int) -> list[Obstacle]:
 
 
 def _take_effects_along(run: Run, item: int, named: dict[int, int]) -> None:
-    """What steps have recorded of their effects belongs to them in the other version, where they have other numbers."""
+    """What steps have recorded of their effects belongs to them in the other version, where they
+    have other numbers."""
     effects = run("effects_of_item", item)
     if all(named.get(node) == node for node, *_ in effects):
         return

@@ -1,7 +1,8 @@
-"""What a group of transitions adds to the measures of its minutes: read, added to and written in the group's own transaction.
+"""What a group of transitions adds to the measures of its minutes: read, added to and written in
+the group's own transaction.
 
-So measures are exact: they say neither more nor less than the rows of tasks and attempts. An incarnation has rows of its own; those of
-several runners are added up when they are read.
+So measures are exact: they say neither more nor less than the rows of tasks and attempts. An
+incarnation has rows of its own; those of several runners are added up when they are read.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def minutes_of(transitions: Iterable[Transition]) -> set[int]:
 
 
 def apart(incarnation: int) -> int:
-    """Under which number it is measured what an incarnation writes in transactions other than its groups."""
+    """Under which number it is measured what an incarnation writes in transactions other than its
+    groups."""
     return -1_500_000_000 - incarnation
 
 
@@ -58,13 +60,18 @@ def measure(group: Group, shard: int, known: Mapping[int, Iterable[Row]]) -> lis
             one = fresh.get((minute, version, node))
             if one is not None:
                 one.merge(measure_of(values))
-    return [(minute, shard, version, node, *row_of(one)) for (minute, version, node), one in sorted(fresh.items())]
+    return [
+        (minute, shard, version, node, *row_of(one))
+        for (minute, version, node), one in sorted(fresh.items())
+    ]
 
 
 class Sums:
-    """This incarnation's measures of the last minutes, as they stand in the ledger: nobody else writes them, so they are read once.
+    """This incarnation's measures of the last minutes, as they stand in the ledger: nobody else
+    writes them, so they are read once.
 
-    What is added counts before its transaction has been committed: after a failure, forget all of it.
+    What is added counts before its transaction has been committed: after a failure, forget all of
+    it.
     """
 
     def __init__(self) -> None:
@@ -84,7 +91,9 @@ class Sums:
 
     def learn(self, minute: int, rows: Iterable[Row]) -> None:
         """What the ledger has of a minute: rows of ``measures_now``."""
-        self._minutes[minute] = {(version, node): measure_of(values) for version, node, *values in rows}
+        self._minutes[minute] = {
+            (version, node): measure_of(values) for version, node, *values in rows
+        }
         for old in [one for one in self._minutes if one < minute - KEPT_MINUTES]:
             del self._minutes[old]
 
@@ -102,10 +111,11 @@ class Sums:
 
 
 def compact(run: Run, before_minute: int) -> bool:
-    """Make one row an hour of the oldest hour that is not one yet, over minutes and incarnations; False when there is none.
+    """Make one row an hour of the oldest hour that is not one yet, over minutes and incarnations;
+    False when there is none.
 
-    What is deleted is what is added up, so that nothing that others write meanwhile is missed or counted twice: on PostgreSQL their rows are
-    locked while they add to them.
+    What is deleted is what is added up, so that nothing that others write meanwhile is missed or
+    counted twice: on PostgreSQL their rows are locked while they add to them.
     """
     ((oldest,),) = run("oldest_minute", before_minute, HOURLY)
     if oldest is None:
@@ -126,13 +136,23 @@ def measure_of(values: list[Any]) -> Measure:
     """The columns of a row as a measure."""
     *sums, peak, durations, errors = values
     named = dict(zip(SUMS, sums, strict=True))
-    return Measure(**named, peak_kib=peak, durations=Histogram(_histogram.decode(durations)), errors=_errors.decode(errors))
+    return Measure(
+        **named,
+        peak_kib=peak,
+        durations=Histogram(_histogram.decode(durations)),
+        errors=_errors.decode(errors),
+    )
 
 
 def row_of(one: Measure) -> Row:
     """A measure as its columns."""
     sums = [getattr(one, name) for name in SUMS]
-    return (*sums, one.peak_kib, _encode(one.durations.counts).decode(), _encode(one.errors).decode())
+    return (
+        *sums,
+        one.peak_kib,
+        _encode(one.durations.counts).decode(),
+        _encode(one.errors).decode(),
+    )
 
 
 def _measured(group: Group) -> dict[Key, Measure]:
@@ -151,7 +171,11 @@ def _measured(group: Group) -> dict[Key, Measure]:
         _count(one, task.state, task.place, task.attempt, task.ended_at - task.started_at)
         if task.state == "succeeded":  # else what its last attempt used is with that attempt
             _use(one, task.usage)
-            one.stored += len(task.output) if isinstance(task.output, bytes) else getattr(task.output, "size", 0)
+            one.stored += (
+                len(task.output)
+                if isinstance(task.output, bytes)
+                else getattr(task.output, "size", 0)
+            )
     for minute, version, failed in group.failed:
         one = fresh[minute, version, failed.node]
         one.failed += failed.charged

@@ -1,7 +1,9 @@
-"""What a text names in a ledger: an item by id or key, a step by its last part, a condition's value; or why it names nothing, or too much.
+"""What a text names in a ledger: an item by id or key, a step by its last part, a condition's
+value; or why it names nothing, or too much.
 
-Every command, page and route asks here, so that what one of them prints, all of them accept. Nothing is guessed: a text that
-names two things is refused with both, and with the text that names each alone.
+Every command, page and route asks here, so that what one of them prints, all of them accept.
+Nothing is guessed: a text that names two things is refused with both, and with the text that names
+each alone.
 """
 
 from __future__ import annotations
@@ -44,10 +46,11 @@ class Naming:
     def __init__(self, rows: Callable[..., list[Any]], where: str, versions: Names) -> None:
         self._rows, self._where, self._versions = rows, where, versions
 
-    # -- items ----------------------------------------------------------------------------------------------------
+    # -- items ------------------------------------------------------------------------------------
 
     def item(self, text: str, pipeline: str = "", prefer: str = "") -> int:
-        """The item that a text names: an id, a key, ``item:ID``, ``key:KEY``, ``PIPELINE:KEY``, ``letter:17`` or ``review:3``.
+        """The item that a text names: an id, a key, ``item:ID``, ``key:KEY``, ``PIPELINE:KEY``,
+        ``letter:17`` or ``review:3``.
 
         Args:
             text: what was given; case does not matter in ids, nor white space around them.
@@ -65,15 +68,22 @@ class Naming:
             found = found | self._implied(text, pipeline)
         if not found:
             of = f" of {pipeline}" if pipeline else ""
-            raise NotFoundError(f"no item{of} has the id or key {text!r} in {self._where}: `holdfast items` lists them")
+            raise NotFoundError(
+                f"no item{of} has the id or key {text!r} in {self._where}: `holdfast items` "
+                "lists them"
+            )
         preferred = [item for item, (of, _) in found.items() if of == prefer]
         if len(found) > 1 and len(preferred) == 1:
             return preferred[0]
         if len(found) > 1:
-            named = [f"item:{show(item)} ({condition('key', Exact(key))} of pipeline {of})" for item, (of, key) in sorted(found.items())]
+            named = [
+                f"item:{show(item)} ({condition('key', Exact(key))} of pipeline {of})"
+                for item, (of, key) in sorted(found.items())
+            ]
             more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
             raise InputError(
-                f"{text!r} names {len(named)} items: {', '.join(named[:SHOWN])}{more}: write item:ID, or PIPELINE:KEY "
+                f"{text!r} names {len(named)} items: {', '.join(named[:SHOWN])}{more}: write "
+                "item:ID, or PIPELINE:KEY "
                 '(or key:"KEY" with --pipeline, where the command has it)'
             )
         return next(iter(found))
@@ -92,14 +102,19 @@ class Naming:
             wanted = self._key(text.strip())
             return self._by_key(wanted, pipeline) or self._by_key(rest.strip(), pipeline)
         if kind in ("letter", "review") and rest.strip().isdecimal():
-            query = ("letters", None, None, int(rest), None, 1) if kind == "letter" else ("reviews", None, None, int(rest), 1)
+            query = (
+                ("letters", None, None, int(rest), None, 1)
+                if kind == "letter"
+                else ("reviews", None, None, int(rest), 1)
+            )
             rows = self._rows(*query) if len(rest.strip()) < 19 else []
             return self._by_id(show(rows[0][1]), pipeline) if rows else {}
         return {}
 
     def _implied(self, text: str, pipeline: str) -> dict[int, tuple[str, str]]:
-        """All that it may mean: an id; a key as it stands, without the white space around it, or as we show it in one line; a key behind a
-        pipeline's name; and of a key that was shown cut, its beginning."""
+        """All that it may mean: an id; a key as it stands, without the white space around it, or as
+        we show it in one line; a key behind a pipeline's name; and of a key that was shown cut, its
+        beginning."""
         found = self._by_id(text, pipeline)
         pipelines = sorted({of for of, _, _ in self._versions.values()}) if not pipeline else []
         for form in dict.fromkeys((text, text.strip(), as_meant(text), as_meant(text).strip())):
@@ -132,7 +147,9 @@ class Naming:
         if not storable(key):
             return {}
         if pipeline:
-            return {item: (pipeline, key) for (item,) in self._rows("item_in_pipeline", pipeline, key)}
+            return {
+                item: (pipeline, key) for (item,) in self._rows("item_in_pipeline", pipeline, key)
+            }
         return {item: (of, key) for item, of in self._rows("items_with_key", key)}
 
     def _by_beginning(self, start: str, pipeline: str) -> dict[int, tuple[str, str]]:
@@ -141,7 +158,7 @@ class Naming:
         rows = self._rows("items_with_keys_from", start, beyond(start), pipeline or None)
         return {item: (of, key) for item, of, key in rows}
 
-    # -- what has numbers -----------------------------------------------------------------------------------------
+    # -- what has numbers -------------------------------------------------------------------------
 
     def letter(self, text: str) -> int:
         """The number of a dead letter: ``17``, ``#17``, ``letter:17``.
@@ -159,7 +176,7 @@ class Naming:
         """
         return number(text, "review", "`holdfast reviews` lists them")
 
-    # -- names ----------------------------------------------------------------------------------------------------
+    # -- names ------------------------------------------------------------------------------------
 
     def pipeline(self, text: str) -> str:
         """The pipeline that a text names.
@@ -171,7 +188,9 @@ class Naming:
         for name in (text, text.strip(), text.strip().removeprefix("pipeline:")):
             if name in known:
                 return name
-        raise NotFoundError(f"there is no pipeline {text!r} in {self._where}: {nearest(text, known)}")
+        raise NotFoundError(
+            f"there is no pipeline {text!r} in {self._where}: {nearest(text, known)}"
+        )
 
     def version(self, text: str, pipeline: str | None) -> str:
         """The label of a version that a text names.
@@ -182,18 +201,26 @@ class Naming:
         known = {label for of, label, _ in self._versions.values() if pipeline in (None, of)}
         if text in known:
             return text
-        raise NotFoundError(f"there is no version {text!r}{f' of pipeline {pipeline}' if pipeline else ''}: {nearest(text, known)}")
+        raise NotFoundError(
+            f"there is no version {text!r}{f' of pipeline {pipeline}' if pipeline else ''}: "
+            f"{nearest(text, known)}"
+        )
 
     def step(self, text: str, pipeline: str | None = None, version: str | None = None) -> str:
-        """The name of the step that a text names: its whole name, or its last part or parts where only one step ends so.
+        """The name of the step that a text names: its whole name, or its last part or parts where
+        only one step ends so.
 
         Raises:
             NotFoundError: no step ends so; the message lists the nearest.
             InputError: several do; the message lists them.
         """
+        # the last node of a shape is the result
         known = {
-            name for of, label, names in self._versions.values() for name in names[:-1] if pipeline in (None, of) and version in (None, label)
-        }  # the last node of a shape is the result
+            name
+            for of, label, names in self._versions.values()
+            for name in names[:-1]
+            if pipeline in (None, of) and version in (None, label)
+        }
         return one_step(text, known, f"pipeline {pipeline!r}" if pipeline else "this ledger")
 
     def field(self, text: str, pipeline: str | None) -> str:
@@ -206,13 +233,18 @@ class Naming:
             return text
         known = [name for (name,) in self._rows("field_names", pipeline)]
         where = f"of pipeline {pipeline} " if pipeline else "here "
-        raise NotFoundError(f"no item {where}has a searchable field {text!r}: {nearest(text, known)} (pipeline(search=…) declares them)")
+        raise NotFoundError(
+            f"no item {where}has a searchable field {text!r}: {nearest(text, known)} "
+            "(pipeline(search=…) declares them)"
+        )
 
     def filter(self, wanted: Filter) -> Filter:
-        """A filter whose names are those of the ledger: steps whole, groups whole, ids as they are printed.
+        """A filter whose names are those of the ledger: steps whole, groups whole, ids as they are
+        printed.
 
         Raises:
-            NotFoundError: a pipeline, version, step, flag, error, group, field, operation or item that is not there.
+            NotFoundError: a pipeline, version, step, flag, error, group, field, operation or item
+                that is not there.
             InputError: a name that means several.
         """
         _check_filter(wanted)
@@ -226,12 +258,21 @@ class Naming:
         if wanted.group is not None:
             given["group"] = self._group(wanted.group)
         if wanted.item is not None:
-            given["item"] = show(self.item(f"item:{wanted.item}" if is_id(wanted.item.strip().lower()) else wanted.item, pipeline or ""))
+            given["item"] = show(
+                self.item(
+                    f"item:{wanted.item}" if is_id(wanted.item.strip().lower()) else wanted.item,
+                    pipeline or "",
+                )
+            )
         if wanted.flag is not None and not self._rows("has_flag", wanted.flag):
             known = [flag for (flag,) in self._rows("all_flags")]
-            raise NotFoundError(f"no item here has the flag {wanted.flag!r}: {nearest(wanted.flag, known)}")
+            raise NotFoundError(
+                f"no item here has the flag {wanted.flag!r}: {nearest(wanted.flag, known)}"
+            )
         if wanted.operation is not None and not self._rows("operation", wanted.operation):
-            raise NotFoundError(f"there is no operation {wanted.operation}: `holdfast operations` lists them")
+            raise NotFoundError(
+                f"there is no operation {wanted.operation}: `holdfast operations` lists them"
+            )
         for name, _ in wanted.fields:
             self.field(name, pipeline)
         return replace(wanted, pipeline=pipeline, version=version, **given)
@@ -245,9 +286,15 @@ class Naming:
         known: list[str] = [error for (error,) in self._rows("letter_errors")]
         found = sorted(error for error in known if last_part(error) == text)
         if len(found) > 1:
-            raise InputError(f"{len(found)} error types are called {text!r}: write one of {', '.join(f'error:{one}' for one in found)}")
+            raise InputError(
+                f"{len(found)} error types are called {text!r}: write one of "
+                f"{', '.join(f'error:{one}' for one in found)}"
+            )
         if not found:
-            raise NotFoundError(f"no dead letter here has the error class or type {text!r}: {nearest(text, [*CLASSES, *known])}")
+            raise NotFoundError(
+                f"no dead letter here has the error class or type {text!r}: "
+                f"{nearest(text, [*CLASSES, *known])}"
+            )
         return found[0]
 
     def _group(self, text: str) -> str:
@@ -259,14 +306,18 @@ class Naming:
             return start
         groups: list[str] = sorted(one for (one,) in self._rows("groups_like", f"{start}%"))
         if len(groups) > 1:
-            raise InputError(f"{len(groups)} groups begin with {text!r}: {', '.join(groups[:SHOWN])}: write more of it")
+            raise InputError(
+                f"{len(groups)} groups begin with {text!r}: {', '.join(groups[:SHOWN])}: "
+                "write more of it"
+            )
         if not groups:
             raise NotFoundError(f"there is no group {text!r}: `holdfast dead groups` lists them")
         return groups[0]
 
 
 def _certain(text: str) -> bool:
-    """Whether a text says what it is beyond doubt, so that every item can be named: ``item:ID``, ``key:"KEY"``. Any other form may be a key."""
+    """Whether a text says what it is beyond doubt, so that every item can be named: ``item:ID``,
+    ``key:"KEY"``. Any other form may be a key."""
     kind, _, rest = text.strip().lower().partition(":")
     return kind.strip() == "item" or (kind.strip() == "key" and rest[:1] in ("'", '"'))
 
@@ -285,5 +336,9 @@ def _check_filter(wanted: Filter) -> None:
         text = value.text if isinstance(value, Exact) else value
         if isinstance(text, str):
             check_name(name, text)
-        elif isinstance(value, int | float) and not 0 <= value <= (MOST if name == "operation" else LONGEST_S):
-            raise InputError(f"{name}={value!r:.40} is not allowed: give a number from 0 to {LONGEST_S:,.0f}")
+        elif isinstance(value, int | float) and not 0 <= value <= (
+            MOST if name == "operation" else LONGEST_S
+        ):
+            raise InputError(
+                f"{name}={value!r:.40} is not allowed: give a number from 0 to {LONGEST_S:,.0f}"
+            )

@@ -1,4 +1,5 @@
-"""Which ledger a setting names. PostgreSQL's driver is an extra, so it is imported only when it is named."""
+"""Which ledger a setting names. PostgreSQL's driver is an extra, so it is imported only when it is
+named."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def open_reads(settings: Settings) -> LedgerReads:
 
 
 def open_transactions(settings: Settings) -> OpenTransactions | None:
-    """How transactional steps connect; None where the ledger cannot share a transaction with the user's tables."""
+    """How transactional steps connect; None where the ledger cannot share a transaction with the
+    user's tables."""
     if settings.ledger_path is not None:
         return None
     from holdfast.ledgers.postgres_transactions import PostgresTransactions

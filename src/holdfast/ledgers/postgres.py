@@ -1,4 +1,5 @@
-"""The ledger in PostgreSQL: every verb of the contract, one transaction each, for any number of runners."""
+"""The ledger in PostgreSQL: every verb of the contract, one transaction each, for any number of
+runners."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ T = TypeVar("T")
 DAY_S = 86_400.0
 
 _ADMITTING = -1_000_000_000
-"""Under which incarnations it is measured what processes admit: several, so that they do not wait for each other's row."""
+"""Under which incarnations it is measured what processes admit: several, so that they do not wait
+for each other's row."""
 
 
 class PostgresLedger:
@@ -111,7 +113,9 @@ class PostgresLedger:
     @property
     def identity(self) -> str:
         """Which ledger this is."""
-        return str(self._transact(lambda connection: one(connection.execute(SQL["ledger_identity"]))))
+        return str(
+            self._transact(lambda connection: one(connection.execute(SQL["ledger_identity"])))
+        )
 
     def register(self, spec: VersionSpec, now_ms: int) -> Registered:
         """Make a version known; refuse the same label with another shape."""
@@ -121,15 +125,22 @@ class PostgresLedger:
         def work(connection: Connection) -> Registered:
             connection.execute(SQL["add_pipeline"], (spec.pipeline,))
             shape = msgspec.json.encode(spec.shape).decode()
-            new = connection.execute(SQL["add_version"], (spec.pipeline, spec.label, spec.fingerprint, shape, now_ms))
-            known: Any = connection.execute(SQL["version_known"], (spec.pipeline, spec.label)).fetchone()
+            new = connection.execute(
+                SQL["add_version"], (spec.pipeline, spec.label, spec.fingerprint, shape, now_ms)
+            )
+            known: Any = connection.execute(
+                SQL["version_known"], (spec.pipeline, spec.label)
+            ).fetchone()
             version, fingerprint, shape = known
             if fingerprint != spec.fingerprint:
                 raise InputError(difference(spec, msgspec.json.decode(shape)))
             if spec.longest_s is not None:
                 connection.execute(SQL["allow_attempts"], (spec.longest_s, version))
             if spec.effects or new.rowcount == 0:
-                connection.execute(SQL["note_version_effects"], (msgspec.json.encode(spec.effects).decode(), version))
+                connection.execute(
+                    SQL["note_version_effects"],
+                    (msgspec.json.encode(spec.effects).decode(), version),
+                )
             for event in spec.listens:
                 connection.execute(SQL["subscribe"], (version, event))
             bodies = {}
@@ -141,7 +152,8 @@ class PostgresLedger:
         return self._transact(work)
 
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
-        """Begin an incarnation beside those of other runners; its lease runs by the database's clock."""
+        """Begin an incarnation beside those of other runners; its lease runs by the database's
+        clock."""
         self._leave()
         number = secrets.randbits(62)
         self._presence = claim(_runner(number))
@@ -149,7 +161,14 @@ class PostgresLedger:
         def work(connection: Connection) -> int:
             self.restores.opened(runner_of(connection))
             connection.execute(SQL["drop_stopping"])
-            return int(one(connection.execute(SQL["begin_incarnation"], (cleaned(host), pid, this_place(), number, lease_ms))))
+            return int(
+                one(
+                    connection.execute(
+                        SQL["begin_incarnation"],
+                        (cleaned(host), pid, this_place(), number, lease_ms),
+                    )
+                )
+            )
 
         incarnation, self._lease_ms = self._transact(work), lease_ms
         self.restores.begun(incarnation, now_ms)
@@ -160,7 +179,9 @@ class PostgresLedger:
 
         def work(connection: Connection) -> int | None:
             self._look(connection)
-            beats: int | None = one(connection.execute(SQL["renew_incarnation"], (incarnation, lease_ms)))
+            beats: int | None = one(
+                connection.execute(SQL["renew_incarnation"], (incarnation, lease_ms))
+            )
             return beats
 
         beats = self._transact(work, always=True)
@@ -172,16 +193,28 @@ class PostgresLedger:
                 with translated(self._url):
                     add_partitions(self._connected())
             except (LedgerError, psycopg.Error) as error:
-                log.warning("partitions for the coming months could not be made (%s): rows go to the default partition meanwhile", error)
+                log.warning(
+                    "partitions for the coming months could not be made (%s): rows go to the "
+                    "default partition meanwhile",
+                    error,
+                )
         return beats is not None
 
     def end(self, incarnation: int, now_ms: int) -> None:
         """End an incarnation."""
-        self._transact(lambda connection: connection.execute(SQL["end_incarnation"], (incarnation,)))
+        self._transact(
+            lambda connection: connection.execute(SQL["end_incarnation"], (incarnation,))
+        )
         self._unanswered.clear()
         self._leave()
 
-    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+    def admit(
+        self,
+        submissions: list[Submission],
+        now_ms: int,
+        backlog: int = 0,
+        refusals: Sequence[Refusal] = (),
+    ) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
 
         for given in submissions:
@@ -197,7 +230,9 @@ class PostgresLedger:
         self.restores.accepted(receipts, now_ms)
         return receipts
 
-    def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
+    def claim(
+        self, incarnation: int, versions: list[int], limit: int, now_ms: int
+    ) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
         picked: dict[int, int] = {}
 
@@ -207,23 +242,34 @@ class PostgresLedger:
         try:
             claimed = self._transact(work)
         except LedgerUnavailableError:
-            self._unanswered |= picked  # the COMMIT may have been written: looked up by the next claim
+            self._unanswered |= (
+                picked  # the COMMIT may have been written: looked up by the next claim
+            )
             raise
         self._unanswered.clear()
         return claimed
 
-    def adopt(self, incarnation: int, versions: list[int], items: list[int], now_ms: int) -> list[Claimed]:
+    def adopt(
+        self, incarnation: int, versions: list[int], items: list[int], now_ms: int
+    ) -> list[Claimed]:
         """Take items anew that this incarnation owns, and does not know."""
 
         def work(connection: Connection) -> list[Claimed]:
             if one(connection.execute(SQL["incarnation_alive"], (incarnation,))) is None:
-                raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
+                raise LeaseLostError(
+                    "this runner's incarnation is over: another one has taken its items"
+                )
             owned = connection.execute(SQL["owned_of"], (incarnation, numbers(items))).fetchall()
             for item, version in owned:
                 if version not in versions:
                     connection.execute(SQL["release_item"], (item, "queued", 0))
             claimed: dict[int, Claimed] = {}
-            self._take(connection, incarnation, [item for item, version in owned if version in versions], claimed)
+            self._take(
+                connection,
+                incarnation,
+                [item for item, version in owned if version in versions],
+                claimed,
+            )
             return list(claimed.values())
 
         return self._transact(work)
@@ -236,7 +282,12 @@ class PostgresLedger:
             CommitUnknownError: the connection was lost; whether the group was written is not known.
         """
         try:
-            held = self._transact(lambda connection: write_group(connection, incarnation, command, transitions, self._sums), whole=True)
+            held = self._transact(
+                lambda connection: write_group(
+                    connection, incarnation, command, transitions, self._sums
+                ),
+                whole=True,
+            )
             self.restores.wrote(incarnation, command)
             return held
         except LedgerUnavailableError as error:
@@ -246,25 +297,43 @@ class PostgresLedger:
             self._sums.forget()
             raise
 
-    def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
-        """Whether that group was written: commands of an incarnation only grow, and it had no other connection."""
+    def confirm(
+        self, incarnation: int, command: int, transitions: list[Transition]
+    ) -> list[bool] | None:
+        """Whether that group was written: commands of an incarnation only grow, and it had no other
+        connection."""
 
         def work(connection: Connection) -> list[bool] | None:
             last = one(connection.execute(SQL["last_command"], (incarnation,)))
             if last is None or last < command:
                 return None
-            fences: dict[int, int] = dict(connection.execute(SQL["all_fences"], (numbers({one.item for one in transitions}),)).fetchall())
+            fences: dict[int, int] = dict(
+                connection.execute(
+                    SQL["all_fences"], (numbers({one.item for one in transitions}),)
+                ).fetchall()
+            )
             return confirmed(transitions, fences)
 
         return self._transact(work)
 
-    def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
+    def purge(
+        self,
+        pipeline: str,
+        intermediates_before: int | None,
+        outputs_before: int | None,
+        now_ms: int,
+        limit: int,
+    ) -> int:
         """Clear values of items that ended long ago."""
-        return self._transact_named(lambda run: purge(run, pipeline, intermediates_before, outputs_before, now_ms, limit))
+        return self._transact_named(
+            lambda run: purge(run, pipeline, intermediates_before, outputs_before, now_ms, limit)
+        )
 
     def next_wake(self, versions: list[int]) -> int | None:
         """When the next waiting item is due."""
-        wake: int | None = self._transact(lambda connection: one(connection.execute(SQL["next_wake"], (numbers(versions),))))
+        wake: int | None = self._transact(
+            lambda connection: one(connection.execute(SQL["next_wake"], (numbers(versions),)))
+        )
         return wake
 
     def listen(self, hint: Callable[[], None]) -> Callable[[], None]:
@@ -272,7 +341,8 @@ class PostgresLedger:
         return listen(self._url, hint, self._schema)
 
     def anchor(self, moment: Moment) -> LedgerTime:
-        """The server's time, less what its clock was set ahead by; where no runner works, nothing is taken off any more."""
+        """The server's time, less what its clock was set ahead by; where no runner works, nothing
+        is taken off any more."""
         ahead, now = self._transact_named(lambda run: run("clock_ahead")[0])
         if not ahead:
             return LedgerTime(now, server=True)
@@ -284,7 +354,8 @@ class PostgresLedger:
             return LedgerTime(run("ledger_time")[0][0], server=True, moved_ms=moved)
 
     def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
-        """The server's time; and whether it still keeps what it answers: these settings may change under a connection."""
+        """The server's time; and whether it still keeps what it answers: these settings may change
+        under a connection."""
 
         def work(connection: Connection) -> int:
             run = runner_of(connection)
@@ -308,15 +379,22 @@ class PostgresLedger:
         if self._connection is not None:
             self._connection.close()
 
-    # -- parts ----------------------------------------------------------------------------------------------------
+    # -- parts ------------------------------------------------------------------------------------
 
-    def _admit(self, connection: Connection, submissions: list[Submission], now_ms: int, backlog: int) -> list[Receipt]:
+    def _admit(
+        self, connection: Connection, submissions: list[Submission], now_ms: int, backlog: int
+    ) -> list[Receipt]:
         known: dict[tuple[str, str], tuple[int, int]] = {}
         for one_ in submissions:
             if (one_.pipeline, one_.version) not in known:
-                row: Any = connection.execute(SQL["version_of"], (one_.pipeline, one_.version)).fetchone()
+                row: Any = connection.execute(
+                    SQL["version_of"], (one_.pipeline, one_.version)
+                ).fetchone()
                 if row is None:
-                    raise InputError(f"pipeline {one_.pipeline!r} version {one_.version!r} is not registered in {self.path}")
+                    raise InputError(
+                        f"pipeline {one_.pipeline!r} version {one_.version!r} is not "
+                        f"registered in {self.path}"
+                    )
                 known[one_.pipeline, one_.version] = row
         ids = [known[one_.pipeline, one_.version] for one_ in submissions]
         values = [columns(one_.payload) for one_ in submissions]
@@ -324,71 +402,137 @@ class PostgresLedger:
         keys = [one_.key for one_ in submissions]
         pipelines = [pipeline for _, pipeline in ids]
         arrays = (
-            pipelines, [version for version, _ in ids], keys, [inline for inline, _ in values], [artifact for _, artifact in values],
-            [one_.priority for one_ in submissions], deadlines, [one_.digest or None for one_ in submissions],
-        )  # fmt: skip
-        made = {(pipeline, key): item for item, pipeline, key in connection.execute(SQL["add_items"], (now_ms, *arrays)).fetchall()}
+            pipelines,
+            [version for version, _ in ids],
+            keys,
+            [inline for inline, _ in values],
+            [artifact for _, artifact in values],
+            [one_.priority for one_ in submissions],
+            deadlines,
+            [one_.digest or None for one_ in submissions],
+        )
+        made = {
+            (pipeline, key): item
+            for item, pipeline, key in connection.execute(
+                SQL["add_items"], (now_ms, *arrays)
+            ).fetchall()
+        }
         there = {
             (pipeline, key): (item, state, digest)
-            for pipeline, key, item, state, digest in connection.execute(SQL["items_of_keys"], (numbers(pipelines), keys)).fetchall()
+            for pipeline, key, item, state, digest in connection.execute(
+                SQL["items_of_keys"], (numbers(pipelines), keys)
+            ).fetchall()
         }
-        manifests = {name: self._manifest(connection, name) for name in {one_.manifest for one_ in submissions}}
+        manifests = {
+            name: self._manifest(connection, name)
+            for name in {one_.manifest for one_ in submissions}
+        }
         receipts, rows, fields, versions = [], [], [], []
         for one_, (version, pipeline) in zip(submissions, ids, strict=True):
             item, state, digest = there[pipeline, one_.key]
-            created = made.pop((pipeline, one_.key), None) is not None  # the second of one key in a batch is not a new item
+            # the second of one key in a batch is not a new item
+            created = made.pop((pipeline, one_.key), None) is not None
             same = created or has_content(runner_of(connection), item, digest, one_)
-            receipts.append(Receipt(item, one_.key, "new" if created else "same" if same else "conflict", state))
+            receipts.append(
+                Receipt(item, one_.key, "new" if created else "same" if same else "conflict", state)
+            )
             if created:
                 rows.append((item, pipeline, manifests[one_.manifest]))
                 versions.append(version)
                 fields += [(pipeline, name, value, item) for name, value in one_.fields]
-        if backlog and rows and one(connection.execute(SQL["waiting_items"], (backlog + 1,))) > backlog:
+        if (
+            backlog
+            and rows
+            and one(connection.execute(SQL["waiting_items"], (backlog + 1,))) > backlog
+        ):
             oldest = one(connection.execute(SQL["foremost_item"]))
             raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, len(rows)))
         if rows:
             connection.execute(SQL["add_receipts"], (*map(list, zip(*rows, strict=True)), now_ms))
             for version, number in sorted(Counter(versions).items()):
-                connection.execute(SQL["measure_admitted"], (now_ms // 60_000, _ADMITTING - os.getpid() % 8, version, number))
+                connection.execute(
+                    SQL["measure_admitted"],
+                    (now_ms // 60_000, _ADMITTING - os.getpid() % 8, version, number),
+                )
             connection.execute(SQL["announce"])
         if fields:
             with connection.cursor() as cursor:
                 cursor.executemany(SQL["add_field"], fields)
         return receipts
 
-    def _claim(self, connection: Connection, incarnation: int, versions: list[int], limit: int, now_ms: int, picked: dict[int, int]) -> list[Claimed]:
+    def _claim(
+        self,
+        connection: Connection,
+        incarnation: int,
+        versions: list[int],
+        limit: int,
+        now_ms: int,
+        picked: dict[int, int],
+    ) -> list[Claimed]:
         lease = connection.execute(SQL["lease_of"], (incarnation,)).fetchone()
-        if lease is None or lease[0] <= self._time.steady(runner_of(connection), time.monotonic(), lease[1], self._lease_ms):
-            raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
+        if lease is None or lease[0] <= self._time.steady(
+            runner_of(connection), time.monotonic(), lease[1], self._lease_ms
+        ):
+            raise LeaseLostError(
+                "this runner's incarnation is over: another one has taken its items"
+            )
         served = numbers(versions)
         claimed: dict[int, Claimed] = {}
         if self._unanswered:
-            for row in connection.execute(SQL["claimed_before"], (incarnation, numbers(self._unanswered))).fetchall():
+            for row in connection.execute(
+                SQL["claimed_before"], (incarnation, numbers(self._unanswered))
+            ).fetchall():
                 if row[1] == self._unanswered[row[0]]:
                     claimed[row[0]] = claimed_of(row)
         connection.execute(SQL["end_expired"], (incarnation,))
-        for neighbour, pid, number in connection.execute(SQL["neighbours"], (this_place(), incarnation)).fetchall():
+        for neighbour, pid, number in connection.execute(
+            SQL["neighbours"], (this_place(), incarnation)
+        ).fetchall():
             if is_gone(_runner(number), pid):
                 connection.execute(SQL["end_incarnation"], (neighbour,))
         wanted: list[int] = []
         for (over,) in connection.execute(SQL["ended_unswept"]).fetchall():
-            found = connection.execute(SQL["claimable_orphans"], (over, served, limit - len(wanted))).fetchall() if len(wanted) < limit else []
+            found = (
+                connection.execute(
+                    SQL["claimable_orphans"], (over, served, limit - len(wanted))
+                ).fetchall()
+                if len(wanted) < limit
+                else []
+            )
             wanted += [row[0] for row in found]
             if not found and len(wanted) < limit:
                 connection.execute(SQL["mark_swept"], (over,))
         for query, first in (("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
             if len(wanted) < limit:
-                wanted += [row[0] for row in connection.execute(SQL[query], (*first, served, limit - len(wanted))).fetchall()]
+                wanted += [
+                    row[0]
+                    for row in connection.execute(
+                        SQL[query], (*first, served, limit - len(wanted))
+                    ).fetchall()
+                ]
         self._take(connection, incarnation, wanted, claimed)
         picked |= {item: one_.fence for item, one_ in claimed.items()}
         return list(claimed.values())
 
-    def _take(self, connection: Connection, incarnation: int, wanted: list[int], claimed: dict[int, Claimed]) -> None:
-        """Claim items by id, beside those that are claimed already, and read what is known of all of them."""
+    def _take(
+        self,
+        connection: Connection,
+        incarnation: int,
+        wanted: list[int],
+        claimed: dict[int, Claimed],
+    ) -> None:
+        """Claim items by id, beside those that are claimed already, and read what is known of all
+        of them."""
         if wanted:
-            taken = {row[0]: claimed_of(row) for row in connection.execute(SQL["claim"], (incarnation, numbers(wanted))).fetchall()}
+            taken = {
+                row[0]: claimed_of(row)
+                for row in connection.execute(
+                    SQL["claim"], (incarnation, numbers(wanted))
+                ).fetchall()
+            }
             claimed |= {item: taken[item] for item in wanted}
-        again = numbers(item for item, one_ in claimed.items() if one_.fence > 1)  # a first claim has no tasks
+        # a first claim has no tasks
+        again = numbers(item for item, one_ in claimed.items() if one_.fence > 1)
         if again != "{}":
             add_tasks(claimed, lambda query: connection.execute(SQL[query], (again,)))
 
@@ -398,9 +542,12 @@ class PostgresLedger:
         connection.execute(SQL["add_manifest"], (name,))
         return int(one(connection.execute(SQL["manifest_id"], (name,))))
 
-    def _transact(self, work: Callable[[Connection], T], whole: bool = False, always: bool = False) -> T:
-        """BEGIN, work, COMMIT (unless ``whole``: the work does these itself), with a limit on how long the server may be silent.
-        ``always``: though the server does not keep what it answers now.
+    def _transact(
+        self, work: Callable[[Connection], T], whole: bool = False, always: bool = False
+    ) -> T:
+        """BEGIN, work, COMMIT (unless ``whole``: the work does these itself), with a limit on how
+        long the server may be silent. ``always``: though the server does not keep what it answers
+        now.
 
         Raises:
             LedgerUnavailableError: the server is away; nothing was written.
@@ -423,12 +570,16 @@ class PostgresLedger:
                     raise
         except LedgerUnavailableError as error:
             if sent and connection.closed:
-                raise LedgerUnknownError(f"{error}; COMMIT was sent and not answered, so it may have been written. Ask again") from error
+                raise LedgerUnknownError(
+                    f"{error}; COMMIT was sent and not answered, so it may have been written. "
+                    "Ask again"
+                ) from error
             raise
         return result
 
     def _transact_named(self, work: Callable[[Run], T], tell: bool = False) -> T:
-        """For the mail room; what it hands out may concern any runner, so all of them are hinted."""
+        """For the mail room; what it hands out may concern any runner, so all of them are
+        hinted."""
 
         def announced(connection: Connection) -> T:
             result = work(runner_of(connection))
@@ -455,14 +606,17 @@ class PostgresLedger:
         if self._connection is None or self._connection.closed:
             try:
                 self._connection = open_connection(self._url, schema=self._schema)
-            except LedgerRefusedError as error:  # it worked before, and will again when somebody has seen to it
+            except (
+                LedgerRefusedError
+            ) as error:  # it worked before, and will again when somebody has seen to it
                 raise LedgerUnavailableError(str(error)) from None
             with translated(self._url):
                 self._recognise(self._connection)
         return self._connection
 
     def _recognise(self, connection: Connection) -> None:
-        """Another server may answer now, or the same one after a restore: does it know what was acknowledged?"""
+        """Another server may answer now, or the same one after a restore: does it know what was
+        acknowledged?"""
         try:
             self.restores.recognise(runner_of(connection), self.path)
         except BaseException:

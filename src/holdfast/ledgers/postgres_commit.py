@@ -1,4 +1,5 @@
-"""Group commit on PostgreSQL: items locked by fence, settled tasks copied in, hot rows by lists of keys."""
+"""Group commit on PostgreSQL: items locked by fence, settled tasks copied in, hot rows by lists of
+keys."""
 
 from __future__ import annotations
 
@@ -18,12 +19,40 @@ from holdfast.model.task import Transition
 
 SQL = queries("postgres")
 
-_PLAIN_TYPES = ("int8", "int4", "text", "int4", "text", "int4", "int8", "int8", "int8", "int8", "bytea")
+_PLAIN_TYPES = (
+    "int8",
+    "int4",
+    "text",
+    "int4",
+    "text",
+    "int4",
+    "int8",
+    "int8",
+    "int8",
+    "int8",
+    "bytea",
+)
 
 _TASK_TYPES = (
-    "int8", "int4", "text", "int4", "text", "int4", "int8", "int8", "int8", "int8", "int4", "int8", "int8", "bytea", "text", "text", "int8",
     "int8",
-)  # fmt: skip
+    "int4",
+    "text",
+    "int4",
+    "text",
+    "int4",
+    "int8",
+    "int8",
+    "int8",
+    "int8",
+    "int4",
+    "int8",
+    "int8",
+    "bytea",
+    "text",
+    "text",
+    "int8",
+    "int8",
+)
 
 
 def numbers(values: Iterable[int]) -> str:
@@ -32,13 +61,20 @@ def numbers(values: Iterable[int]) -> str:
 
 
 def words(values: Iterable[str]) -> str:
-    """Places and states as one array parameter; they are ours, and hold nothing that would need quoting."""
+    """Places and states as one array parameter; they are ours, and hold nothing that would need
+    quoting."""
     return '{"' + '","'.join(values) + '"}'
 
 
-def write_group(connection: Connection, incarnation: int, command: int, transitions: list[Transition], sums: Sums) -> list[bool]:
-    """Write all transitions whose fence holds, in a transaction; return which. BEGIN and COMMIT travel with their neighbours: three
-    round trips in all.
+def write_group(
+    connection: Connection,
+    incarnation: int,
+    command: int,
+    transitions: list[Transition],
+    sums: Sums,
+) -> list[bool]:
+    """Write all transitions whose fence holds, in a transaction; return which. BEGIN and COMMIT
+    travel with their neighbours: three round trips in all.
 
     Raises:
         LeaseLostError: the incarnation is over.
@@ -50,7 +86,10 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
         noted = connection.execute(SQL["note_command"], (command, incarnation))
         locked = connection.execute(SQL["fences"], (numbers(items),))
         unknown = sums.unknown(incarnation, minutes_of(transitions))
-        read = {minute: connection.execute(SQL["measures_now"], (minute, incarnation)) for minute in unknown}
+        read = {
+            minute: connection.execute(SQL["measures_now"], (minute, incarnation))
+            for minute in unknown
+        }
     if one(noted) is None:
         raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
     group = Group(incarnation)
@@ -66,15 +105,23 @@ def write_group(connection: Connection, incarnation: int, command: int, transiti
 
 def _refuse_held(connection: Connection, missing: set[int], transitions: list[Transition]) -> None:
     """Rows that could not be locked though a fence holds are somebody else's just now."""
-    now: dict[int, int] = dict(connection.execute(SQL["fences_now"], (numbers(missing),)).fetchall())
+    now: dict[int, int] = dict(
+        connection.execute(SQL["fences_now"], (numbers(missing),)).fetchall()
+    )
     held = frozenset(one.item for one in transitions if now.get(one.item) == one.fence)
     if held:
         raise RowsHeldError(held)
 
 
-def write_rows(connection: Connection, group: Group, measures: list[Any], last: LiteralString = "") -> None:
-    """Send the rows of a group, and a last statement with them. ``measures``: rows of ``keep_measure``."""
-    for query, rows, types in (("copy_plain_tasks", group.plain, _PLAIN_TYPES), ("copy_tasks", group.tasks, _TASK_TYPES)):
+def write_rows(
+    connection: Connection, group: Group, measures: list[Any], last: LiteralString = ""
+) -> None:
+    """Send the rows of a group, and a last statement with them. ``measures``: rows of
+    ``keep_measure``."""
+    for query, rows, types in (
+        ("copy_plain_tasks", group.plain, _PLAIN_TYPES),
+        ("copy_tasks", group.tasks, _TASK_TYPES),
+    ):
         if rows:
             with connection.cursor() as cursor, cursor.copy(SQL[query]) as copy:
                 copy.set_types(types)
@@ -96,16 +143,24 @@ def write_rows(connection: Connection, group: Group, measures: list[Any], last: 
 
 def _write(connection: Connection, group: Group) -> None:
     if group.drops:
-        drops = [(item, node, place) for (node, place), items in group.drops.items() for item in items]
+        drops = [
+            (item, node, place) for (node, place), items in group.drops.items() for item in items
+        ]
         items, nodes, places = zip(*drops, strict=True)
         connection.execute(SQL["drop_live"], (numbers(items), numbers(nodes), words(places)))
-    starts = [(item, node, place, at) for node, place, at, items in group.first_starts() for item in items]
+    starts = [
+        (item, node, place, at) for node, place, at, items in group.first_starts() for item in items
+    ]
     if starts:
         items, nodes, places, times = zip(*starts, strict=True)
-        connection.execute(SQL["start_tasks"], (numbers(items), numbers(nodes), words(places), numbers(times)))
+        connection.execute(
+            SQL["start_tasks"], (numbers(items), numbers(nodes), words(places), numbers(times))
+        )
     if group.live:
         columns = list(zip(*group.live.values(), strict=True))
-        lists = [words(column) if isinstance(column[0], str) else numbers(column) for column in columns]
+        lists = [
+            words(column) if isinstance(column[0], str) else numbers(column) for column in columns
+        ]
         connection.execute(SQL["write_live"], lists)
     for row in group.attempts:
         connection.execute(SQL["add_attempt"], [_clean(value) for value in row])

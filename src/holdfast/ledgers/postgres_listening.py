@@ -1,4 +1,5 @@
-"""Hints from other processes: NOTIFY says that something may be claimable. A hint that is lost costs a poll's delay, nothing else."""
+"""Hints from other processes: NOTIFY says that something may be claimable. A hint that is lost
+costs a poll's delay, nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ AGAIN_S = 1.0
 
 
 def channel_of(schema: str) -> str:
-    """The NOTIFY channel of a ledger; the query ``announce`` has the same. Channels belong to a database, and a ledger to a schema of it."""
+    """The NOTIFY channel of a ledger; the query ``announce`` has the same. Channels belong to a
+    database, and a ledger to a schema of it."""
     return f"holdfast_{hashlib.md5(schema.encode(), usedforsecurity=False).hexdigest()}"
 
 

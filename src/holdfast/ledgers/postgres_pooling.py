@@ -1,8 +1,9 @@
 """Is a pooler between us and the server, and does it keep one session for us?
 
-A runner sets timeouts, the search path and the planner for its session, prepares statements, and listens. A pooler that gives every
-transaction another session (PgBouncer with ``pool_mode = transaction`` or ``statement``) loses these, and lends them to
-whoever has the session next. So before anything is set, it is found out, by asking which session of the server answers.
+A runner sets timeouts, the search path and the planner for its session, prepares statements, and
+listens. A pooler that gives every transaction another session (PgBouncer with
+``pool_mode = transaction`` or ``statement``) loses these, and lends them to whoever has the session
+next. So before anything is set, it is found out, by asking which session of the server answers.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ PATIENCE_S = 3.0
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Whether what answers is not the process that was connected to: the server names it when a connection begins."""
+    """Whether what answers is not the process that was connected to: the server names it when a
+    connection begins."""
     return _session(connection) != connection.info.backend_pid
 
 
-def refuse_shared_sessions(connection: Connection, another: Callable[[], Connection], name: str) -> None:
+def refuse_shared_sessions(
+    connection: Connection, another: Callable[[], Connection], name: str
+) -> None:
     """Refuse a pooler that has another session for each transaction.
 
     Args:
@@ -52,9 +56,15 @@ def refuse_shared_sessions(connection: Connection, another: Callable[[], Connect
             theirs = _session(other)
             other.execute("rollback")
             if theirs == mine or _session(connection) != mine:
-                raise LedgerRefusedError(_WHY.format(name=name, what="gives each transaction another session of the server"))
+                raise LedgerRefusedError(
+                    _WHY.format(
+                        name=name, what="gives each transaction another session of the server"
+                    )
+                )
     except psycopg.errors.ProtocolViolation as error:
-        raise LedgerRefusedError(_WHY.format(name=name, what=f"allows no transactions ({error})")) from None
+        raise LedgerRefusedError(
+            _WHY.format(name=name, what=f"allows no transactions ({error})")
+        ) from None
     except psycopg.OperationalError:
         if not other.closed:
             raise
@@ -65,7 +75,10 @@ def refuse_shared_sessions(connection: Connection, another: Callable[[], Connect
 
 
 def _cut(connection: Connection) -> None:
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=socket.dup(connection.fileno())) as line:
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=socket.dup(connection.fileno())) as line,
+    ):
         line.shutdown(socket.SHUT_RDWR)
 
 
@@ -75,6 +88,8 @@ def _session(connection: Connection) -> int:
 
 
 _WHY = (
-    "{name} is reached through a pooler that {what}: timeouts, the search path, prepared statements and LISTEN would be lost or lent to "
-    "others. Set pool_mode = session for this database or user (PgBouncer), or connect to the server directly"
+    "{name} is reached through a pooler that {what}: timeouts, the search path, prepared "
+    "statements and LISTEN would be lost or lent to "
+    "others. Set pool_mode = session for this database or user (PgBouncer), or connect to the "
+    "server directly"
 )

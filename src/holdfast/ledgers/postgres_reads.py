@@ -22,7 +22,8 @@ def postgres_reads(url: str, schema: str = SCHEMA, project: str = DEFAULT) -> Le
         project: whose it must be.
 
     Raises:
-        LedgerRefusedError: there is no ledger there, its schema is newer or older, or it belongs to another project.
+        LedgerRefusedError: there is no ledger there, its schema is newer or older, or it belongs to
+            another project.
         LedgerUnavailableError: nobody answers.
     """
     connection = open_connection(url, "holdfast reads", schema, durable=False)
@@ -33,17 +34,26 @@ def postgres_reads(url: str, schema: str = SCHEMA, project: str = DEFAULT) -> Le
             connection.execute("set statement_timeout = '60s'")
             connection.execute("set default_transaction_read_only = on")
             if one(connection.execute("select to_regclass('schema_version')::text")) is None:
-                raise LedgerRefusedError(f"there is no ledger at {hidden(url)}{in_schema(schema)} yet: `holdfast run` or `holdfast submit` makes it")
-            version = one(connection.execute("select coalesce(max(version), 0) from schema_version"))
+                raise LedgerRefusedError(
+                    f"there is no ledger at {hidden(url)}{in_schema(schema)} yet: `holdfast "
+                    "run` or `holdfast submit` makes it"
+                )
+            version = one(
+                connection.execute("select coalesce(max(version), 0) from schema_version")
+            )
             oldest = one(connection.execute("select coalesce(max(oldest), 0) from schema_version"))
             newest = migrations("postgres")[-1][0]
             if version < newest:
                 raise LedgerRefusedError(
-                    f"{hidden(url)} has schema {version} of an older release, and this Holdfast reads {newest}: `holdfast runner`, `run` or "
+                    f"{hidden(url)} has schema {version} of an older release, and this "
+                    f"Holdfast reads {newest}: `holdfast runner`, `run` or "
                     f"`submit` brings it up to date, and older runners may go on meanwhile"
                 )
             if oldest > newest:
-                raise LedgerRefusedError(f"{hidden(url)} has a newer schema than this Holdfast knows: install the newer release that wrote it")
+                raise LedgerRefusedError(
+                    f"{hidden(url)} has a newer schema than this Holdfast knows: install the "
+                    "newer release that wrote it"
+                )
             kept_in(connection, url, schema, project, write=False)
     except BaseException:
         connection.close()

@@ -1,4 +1,5 @@
-"""Transactions of steps in the ledger's PostgreSQL: what the step writes to its own tables and its settlement commit together."""
+"""Transactions of steps in the ledger's PostgreSQL: what the step writes to its own tables and its
+settlement commit together."""
 
 from __future__ import annotations
 
@@ -13,15 +14,23 @@ from psycopg.sql import Identifier
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.ledgers.measuring import apart, measure, minutes_of
 from holdfast.ledgers.postgres_commit import SQL, numbers, write_rows
-from holdfast.ledgers.postgres_connection import SCHEMA, Connection, one, open_connection, translated
+from holdfast.ledgers.postgres_connection import (
+    SCHEMA,
+    Connection,
+    one,
+    open_connection,
+    translated,
+)
 from holdfast.ledgers.rows import Group
 from holdfast.model.task import Transition
 
 SLACK_MS = 2_000
-"""The server's own limit on a step's statements lies this far behind the step's timeout, which cuts the connection."""
+"""The server's own limit on a step's statements lies this far behind the step's timeout, which cuts
+the connection."""
 
 ASK_S = 10.0
-"""Seconds for which a COMMIT that was not answered is asked after; then the lease is as good as over."""
+"""Seconds for which a COMMIT that was not answered is asked after; then the lease is as good as
+over."""
 
 
 class PostgresTransactions:
@@ -46,12 +55,20 @@ class PostgresTransactions:
             connection.execute("set local search_path to default")
             connection.execute("set local enable_seqscan to default")
             connection.execute("set local plan_cache_mode to default")
-            connection.execute(f"set local statement_timeout = {int(timeout_s * 1000) + SLACK_MS}".encode())
-            connection.execute(f"set local idle_in_transaction_session_timeout = {int(timeout_s * 1000) + 15_000}".encode())
+            connection.execute(
+                f"set local statement_timeout = {int(timeout_s * 1000) + SLACK_MS}".encode()
+            )
+            connection.execute(
+                (
+                    "set local idle_in_transaction_session_timeout = "
+                    f"{int(timeout_s * 1000) + 15_000}"
+                ).encode()
+            )
         return PostgresTransaction(connection, self._url, self._schema)
 
     def cut(self) -> None:
-        """Shut the connection's socket: whoever uses it gets an error, and the server rolls back."""
+        """Shut the connection's socket: whoever uses it gets an error, and the server rolls
+        back."""
         if self._connection is not None and not self._connection.closed:
             try:
                 with socket.socket(fileno=socket.dup(self._connection.fileno())) as line:
@@ -85,7 +102,9 @@ class PostgresTransaction:
         except LedgerUnavailableError as error:
             self._connection.close()
             if not self._there(transition):
-                raise LedgerUnavailableError("the connection was lost before COMMIT, so nothing was written") from error
+                raise LedgerUnavailableError(
+                    "the connection was lost before COMMIT, so nothing was written"
+                ) from error
             held = True
         except BaseException:
             self.roll_back()
@@ -102,31 +121,53 @@ class PostgresTransaction:
     def _write(self, incarnation: int, transition: Transition) -> bool | None:
         """None: somebody else holds the item's row; nothing was written."""
         self._connection.execute("savepoint unsettled")
-        self._connection.execute(Text("set local search_path = {}").format(Identifier(self._schema)))
+        self._connection.execute(
+            Text("set local search_path = {}").format(Identifier(self._schema))
+        )
         self._connection.execute("set local enable_seqscan = off")
-        if one(self._connection.execute(SQL["lease_of"], (incarnation,))) is None:  # whoever would end it waits for this transaction
-            raise LeaseLostError("this runner's incarnation is over: another one has taken its items")
+        # whoever would end it waits for this transaction
+        if one(self._connection.execute(SQL["lease_of"], (incarnation,))) is None:
+            raise LeaseLostError(
+                "this runner's incarnation is over: another one has taken its items"
+            )
         running = self._connection.execute(SQL["fences"], (numbers([transition.item]),)).fetchall()
         group = Group(incarnation)
         if not running:
-            locked = self._connection.execute(SQL["fences_now"], (numbers([transition.item]),)).fetchall()
+            locked = self._connection.execute(
+                SQL["fences_now"], (numbers([transition.item]),)
+            ).fetchall()
             if locked and locked[0][1] == transition.fence:
-                self._connection.execute("rollback to savepoint unsettled")  # keeps no lock while it waits
+                # keeps no lock while it waits
+                self._connection.execute("rollback to savepoint unsettled")
                 return None
         held = group.take([transition], running) == [True]
         shard = apart(incarnation)  # the committer knows the sums of its own groups by heart
-        measured = {minute: self._connection.execute(SQL["measures_now"], (minute, shard)).fetchall() for minute in minutes_of([transition])}
+        measured = {
+            minute: self._connection.execute(SQL["measures_now"], (minute, shard)).fetchall()
+            for minute in minutes_of([transition])
+        }
         write_rows(self._connection, group, measure(group, shard, measured))
         return held
 
     def _there(self, transition: Transition) -> bool:
-        """The answer to COMMIT was lost: the settled task is there, or nothing of the transaction is."""
+        """The answer to COMMIT was lost: the settled task is there, or nothing of the transaction
+        is."""
         until = time.monotonic() + ASK_S
         node, place, generation = _settled(transition)
         while True:
             try:
-                with open_connection(self._url, "holdfast transaction", self._schema) as connection, translated(self._url):
-                    return one(connection.execute(SQL["task_there"], (transition.item, node, place, generation))) is not None
+                with (
+                    open_connection(self._url, "holdfast transaction", self._schema) as connection,
+                    translated(self._url),
+                ):
+                    return (
+                        one(
+                            connection.execute(
+                                SQL["task_there"], (transition.item, node, place, generation)
+                            )
+                        )
+                        is not None
+                    )
             except LedgerUnavailableError:
                 if time.monotonic() > until:
                     raise

@@ -1,8 +1,10 @@
-"""Is somebody there? Names that the kernel keeps for as long as their owner lives, however it ends, and that can be asked after.
+"""Is somebody there? Names that the kernel keeps for as long as their owner lives, however it ends,
+and that can be asked after.
 
-They are abstract unix sockets: no file, no process id, no permission. What is asked is whether a name is taken, so a process that cannot be
-seen (of another user, of another process namespace) is never thought to be dead. They belong to a network namespace, so
-:func:`this_place` says which names can be asked after here.
+They are abstract unix sockets: no file, no process id, no permission. What is asked is whether a
+name is taken, so a process that cannot be seen (of another user, of another process namespace) is
+never thought to be dead. They belong to a network namespace, so :func:`this_place` says which names
+can be asked after here.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class Presence:
 
 
 def claim(name: str) -> Presence | None:
-    """Take a name; None when somebody has it. Where the kernel has no such names, nobody has any."""
+    """Take a name; None when somebody has it. Where the kernel has no such names, nobody has
+    any."""
     with unshared().making():
         held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -46,8 +49,9 @@ def claim(name: str) -> Presence | None:
 def is_gone(name: str, pid: int) -> bool:
     """Whether the owner of a name is over. It must have claimed the name at :func:`this_place`.
 
-    Its process id is asked of the kernel, not looked for in ``/proc``, which may hide others' processes or show those of another
-    namespace. That there is such a process says nothing: the name decides.
+    Its process id is asked of the kernel, not looked for in ``/proc``, which may hide others'
+    processes or show those of another namespace. That there is such a process says nothing: the
+    name decides.
     """
     if not this_place():
         return False
@@ -65,8 +69,8 @@ def is_gone(name: str, pid: int) -> bool:
 
 @cache
 def this_place() -> str:
-    """Who can ask after each other's names: one boot of one machine, one namespace of processes and of networks. Empty where that is not
-    known: then leases say who is over."""
+    """Who can ask after each other's names: one boot of one machine, one namespace of processes and
+    of networks. Empty where that is not known: then leases say who is over."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         probe = claim(f"probe {os.getpid()} {os.urandom(8).hex()}")

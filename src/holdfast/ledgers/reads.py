@@ -33,15 +33,47 @@ from holdfast.model.values import Value
 
 T = TypeVar("T")
 
-_OF_ONE = {"settled_tasks": "item_settled", "live_tasks": "item_live_rows", "effects_of": "item_effects", "edits_of": "edits_of_item"}
+_OF_ONE = {
+    "settled_tasks": "item_settled",
+    "live_tasks": "item_live_rows",
+    "effects_of": "item_effects",
+    "edits_of": "edits_of_item",
+}
 """For looking at an item, what a claim asks of many."""
 
 _ATTEMPT = ("node", "place", "generation", "attempt", "started_at", "ended_at")
-_ITEM = ("item", "pipeline", "version", "key", "state", "generation", "admitted_at", "ended_at", "flags")
+_ITEM = (
+    "item",
+    "pipeline",
+    "version",
+    "key",
+    "state",
+    "generation",
+    "admitted_at",
+    "ended_at",
+    "flags",
+)
 _LETTER = (
-    "letter", "item", "pipeline", "step", "key", "node", "place", "generation", "error_class", "error", "message", "traceback",
-    "attempts", "at", "state", "closed_at", "reason", "item_state", "group",
-)  # fmt: skip
+    "letter",
+    "item",
+    "pipeline",
+    "step",
+    "key",
+    "node",
+    "place",
+    "generation",
+    "error_class",
+    "error",
+    "message",
+    "traceback",
+    "attempts",
+    "at",
+    "state",
+    "closed_at",
+    "reason",
+    "item_state",
+    "group",
+)
 
 
 class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, ArtifactReads, AuditReads):
@@ -54,7 +86,13 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         close: closes what ``rows`` uses.
     """
 
-    def __init__(self, where: str, dialect: str, rows: Callable[[str, tuple[Any, ...]], list[Any]], close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        where: str,
+        dialect: str,
+        rows: Callable[[str, tuple[Any, ...]], list[Any]],
+        close: Callable[[], None],
+    ) -> None:
         self.where, self.dialect = where, dialect
         self.close = close
         self._ask = rows
@@ -65,28 +103,50 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         if self.dialect == "postgres":
             return LedgerTime(self._rows("ledger_time")[0][0], server=True)
         rows = self._rows("clock_kept")
-        return LedgerTime(Kept(*rows[0]).now_ms(moment) if rows and Kept(*rows[0]).moved_ms(moment) else moment.wall_ms)
+        return LedgerTime(
+            Kept(*rows[0]).now_ms(moment)
+            if rows and Kept(*rows[0]).moved_ms(moment)
+            else moment.wall_ms
+        )
 
     def restores(self, limit: int) -> list[dict[str, Any]]:
-        """Restores that were accepted, the newest first: ``number``, ``at``, ``who``, ``reason``, ``report``."""
-        return [dict(zip(("number", "at", "who", "reason", "report"), row, strict=True)) for row in self._rows("restores", limit)]
+        """Restores that were accepted, the newest first: ``number``, ``at``, ``who``, ``reason``,
+        ``report``."""
+        return [
+            dict(zip(("number", "at", "who", "reason", "report"), row, strict=True))
+            for row in self._rows("restores", limit)
+        ]
 
     def status(self) -> list[dict[str, Any]]:
         """Per pipeline, what was received and the items in each state."""
         found: dict[str, dict[str, Any]] = {}
         for name, received, state, number in self._rows("pipeline_counts"):
-            row = found.setdefault(name, {"pipeline": name, "received": received, **dict.fromkeys(ITEM_STATES, 0)})
+            row = found.setdefault(
+                name, {"pipeline": name, "received": received, **dict.fromkeys(ITEM_STATES, 0)}
+            )
             if state is not None:
                 row[state] = number
         return list(found.values())
 
     def steps(self, pipeline: str) -> list[dict[str, Any]]:
-        """Per step, in trace order, its tasks by state and the mean duration of those that succeeded."""
+        """Per step, in trace order, its tasks by state and the mean duration of those that
+        succeeded."""
         found: dict[str, dict[str, Any]] = {}
         names = self.names()
         for (of, _), name in names.items():
             if of == pipeline:
-                found.setdefault(name, {"step": name, "succeeded": 0, "skipped": 0, "dead": 0, "running": 0, "retrying": 0, "mean_s": None})
+                found.setdefault(
+                    name,
+                    {
+                        "step": name,
+                        "succeeded": 0,
+                        "skipped": 0,
+                        "dead": 0,
+                        "running": 0,
+                        "retrying": 0,
+                        "mean_s": None,
+                    },
+                )
         total: dict[str, float] = {}
         versions = self._versions()
         for query in ("task_counts", "live_counts"):
@@ -118,11 +178,17 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         """One item with its timeline."""
         row = next(iter(self._rows("item", item)), None)
         if row is None:
-            raise NotFoundError(f"there is no item {show(item)} in {self.where}: `holdfast items` lists them")
+            raise NotFoundError(
+                f"there is no item {show(item)} in {self.where}: `holdfast items` lists them"
+            )
         found = self._item_row(row[:9])
         version, fence, due, deadline = row[9:13]
         names = [one["name"] for one in self._versions()[version][2]]
-        found |= {"fence": fence, "deadline": deadline, "wake_at": due if found["state"] == "waiting" else None}
+        found |= {
+            "fence": fence,
+            "deadline": deadline,
+            "wake_at": due if found["state"] == "waiting" else None,
+        }
         found["payload"] = value_of(row[13], row[14])
         found["output"] = self._output(item, row)
         found["timeline"] = self._timeline(item, names)
@@ -131,8 +197,14 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         found["waits"] = self.waits(item)
         found["children"] = self.children(item)
         found["parent"] = show(row[19]) if row[19] is not None else None
-        found["correlation"], found["trace"] = row[20] or found["item"], row[21] or trace_of(found["item"])
-        found["letters"] = [self._letter_row(letter) for letter in self._rows("letters", None, None, None, item, 1000)]
+        found["correlation"], found["trace"] = (
+            row[20] or found["item"],
+            row[21] or trace_of(found["item"]),
+        )
+        found["letters"] = [
+            self._letter_row(letter)
+            for letter in self._rows("letters", None, None, None, item, 1000)
+        ]
         return found
 
     def item_output(self, item: str) -> Value | None:
@@ -143,7 +215,9 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
     def _output(self, item: int, row: Any) -> Value | None:
         node, place, inline, artifact = row[15:19]
         if node is not None:
-            inline, artifact = next(iter(self._rows("task_output", item, node, place)), (None, None))
+            inline, artifact = next(
+                iter(self._rows("task_output", item, node, place)), (None, None)
+            )
         return value_of(inline, artifact)
 
     def item_by_key(self, key: str) -> int | None:
@@ -159,13 +233,18 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         """One dead letter with its attempts."""
         row = next(iter(self._rows("letters", None, None, letter, None, 1)), None)
         if row is None:
-            raise NotFoundError(f"there is no dead letter {letter} in {self.where}: `holdfast dead` lists them")
+            raise NotFoundError(
+                f"there is no dead letter {letter} in {self.where}: `holdfast dead` lists them"
+            )
         found = self._letter_row(row)
         names = [one["name"] for one in self._versions()[row[3]][2]]
         found["tries"] = [
-            one for one in self._timeline(row[1], names)
-            if one["step"] == found["step"] and one["place"] == found["place"] and one["generation"] == found["generation"]
-        ]  # fmt: skip
+            one
+            for one in self._timeline(row[1], names)
+            if one["step"] == found["step"]
+            and one["place"] == found["place"]
+            and one["generation"] == found["generation"]
+        ]
         found["cost"] = {
             "cpu_s": round(sum(one["cpu_s"] or 0 for one in found["tries"]), 3),
             "gpu_s": round(sum(one["gpu_s"] for one in found["tries"]), 3),
@@ -178,7 +257,12 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         """Open dead letters counted by step and cause."""
         versions = self._versions()
         return [
-            {"step": versions[version][2][node]["name"], "error_class": kind, "error": error, "count": number}
+            {
+                "step": versions[version][2][node]["name"],
+                "error_class": kind,
+                "error": error,
+                "count": number,
+            }
             for version, node, kind, error, number in self._rows("dead_causes", pipeline)
         ]
 
@@ -186,23 +270,49 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         """An item as a runner would claim it."""
         row = next(iter(self._rows("claimed_item", item)), None)
         if row is None:
-            raise NotFoundError(f"there is no item {show(item)} in {self.where}: `holdfast items` lists them")
+            raise NotFoundError(
+                f"there is no item {show(item)} in {self.where}: `holdfast items` lists them"
+            )
         claimed = claimed_of(row)
-        add_tasks({item: claimed}, lambda name: self._rows(_OF_ONE[name], item) if name in _OF_ONE else ())
+        add_tasks(
+            {item: claimed}, lambda name: self._rows(_OF_ONE[name], item) if name in _OF_ONE else ()
+        )
         return claimed
 
     def stored(self, item: int) -> StoredItem | None:
         """The values of an item; None when there is no such item."""
-        for number, key, version, state, generation, payload, artifact in self._rows("stored_item", item):
+        for number, key, version, state, generation, payload, artifact in self._rows(
+            "stored_item", item
+        ):
             rows = self._rows("results_of", item)
-            newest = {(row[0], row[1]): (row[0], row[1], row[8], value_of(row[10], row[11])) for row in rows}
-            edits = tuple((node, place, bytes(arguments)) for _, node, place, arguments in self._rows("edits_of_item", item))
-            return StoredItem(number, key, version, state, generation, value_of(payload, artifact), len(rows), tuple(newest.values()), edits)
+            newest = {
+                (row[0], row[1]): (row[0], row[1], row[8], value_of(row[10], row[11]))
+                for row in rows
+            }
+            edits = tuple(
+                (node, place, bytes(arguments))
+                for _, node, place, arguments in self._rows("edits_of_item", item)
+            )
+            return StoredItem(
+                number,
+                key,
+                version,
+                state,
+                generation,
+                value_of(payload, artifact),
+                len(rows),
+                tuple(newest.values()),
+                edits,
+            )
         return None
 
     def shape(self, pipeline: str, label: str) -> list[dict[str, Any]]:
         """The nodes of a version."""
-        return next(shape for name, version, shape in self._versions().values() if (name, version) == (pipeline, label))
+        return next(
+            shape
+            for name, version, shape in self._versions().values()
+            if (name, version) == (pipeline, label)
+        )
 
     def version(self, number: int) -> tuple[str, str]:
         """Pipeline name and label of a version."""
@@ -214,7 +324,8 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         return [row[0] for row in self._rows("receipt_keys", pipeline, manifest)]
 
     def audit(self, now_ms: int) -> dict[str, Any]:
-        """Conservation per pipeline and every broken rule, all as of one moment: runners may be at work."""
+        """Conservation per pipeline and every broken rule, all as of one moment: runners may be at
+        work."""
         self._rows("begin_snapshot")
         try:
             return self._audited(now_ms)
@@ -227,34 +338,74 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         balanced = not broken and all(terms["balanced"] for terms in audit.pipelines.values())
         log = {"ledger": self.ledger_id(), **self.log_end()}
         return {
-            "pipelines": audit.pipelines, "refused": self.refused_counts(), "broken": broken, "balanced": balanced, "at": now_ms, "audit_log": log,
-        }  # fmt: skip
+            "pipelines": audit.pipelines,
+            "refused": self.refused_counts(),
+            "broken": broken,
+            "balanced": balanced,
+            "at": now_ms,
+            "audit_log": log,
+        }
 
     def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
         tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost", "gpu_ms")
         entries = []
         for row in self._rows("item_attempts", item):
-            one = dict(zip((*_ATTEMPT, "error_class", "error", "message", "traceback", "charged", *tail), row, strict=True))
+            one = dict(
+                zip(
+                    (*_ATTEMPT, "error_class", "error", "message", "traceback", "charged", *tail),
+                    row,
+                    strict=True,
+                )
+            )
             entries.append({**one, "state": "failed", "flag": None})
         for row in self._rows("item_tasks", item):
-            one = dict(zip((*_ATTEMPT[:3], "state", *_ATTEMPT[3:], *tail, "output", "artifact", "flag"), row, strict=True))
+            one = dict(
+                zip(
+                    (*_ATTEMPT[:3], "state", *_ATTEMPT[3:], *tail, "output", "artifact", "flag"),
+                    row,
+                    strict=True,
+                )
+            )
             one["output"] = value_of(one.pop("output"), one.pop("artifact"))
             if one["state"] == "succeeded":
                 entries.append(one)
             else:
-                one["cpu_ms"] = one["cost"] = one["gpu_ms"] = None  # its last attempt is an entry of its own
+                one["cpu_ms"] = one["cost"] = one["gpu_ms"] = (
+                    None  # its last attempt is an entry of its own
+                )
                 entries.append({**one, "started_at": one["ended_at"]})
         for row in self._rows("item_live", item):
             node, place, state, attempt, failures, crashes, _, started, wake = row
             entries.append(
-                {"node": node, "place": place, "state": state, "attempt": attempt, "failures": failures, "crashes": crashes,
-                 "started_at": started, "ended_at": None, "generation": None, "wake_at": wake or None, "cpu_ms": None, "cost": None, "gpu_ms": None}
-            )  # fmt: skip
-        moves = [(generation, [node["name"] for node in self._versions()[left][2]]) for generation, left in self._rows("moves_of", item)]
+                {
+                    "node": node,
+                    "place": place,
+                    "state": state,
+                    "attempt": attempt,
+                    "failures": failures,
+                    "crashes": crashes,
+                    "started_at": started,
+                    "ended_at": None,
+                    "generation": None,
+                    "wake_at": wake or None,
+                    "cpu_ms": None,
+                    "cost": None,
+                    "gpu_ms": None,
+                }
+            )
+        moves = [
+            (generation, [node["name"] for node in self._versions()[left][2]])
+            for generation, left in self._rows("moves_of", item)
+        ]
         for one in entries:
-            then = next((left for generation, left in moves if (one["generation"] or 1 << 60) < generation), names)
+            then = next(
+                (left for generation, left in moves if (one["generation"] or 1 << 60) < generation),
+                names,
+            )
             one["step"] = then[one.pop("node")]
-            one["s"] = 0 if one["ended_at"] is None else (one["ended_at"] - one["started_at"]) / 1000
+            one["s"] = (
+                0 if one["ended_at"] is None else (one["ended_at"] - one["started_at"]) / 1000
+            )
             cpu = one.pop("cpu_ms")
             one["cpu_s"] = None if cpu is None else cpu / 1000
             one["gpu_s"] = (one.pop("gpu_ms") or 0) / 1000
@@ -263,7 +414,11 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
 
     def _item_row(self, row: Any) -> dict[str, Any]:
         found = dict(zip(_ITEM, row, strict=True))
-        return {**found, "item": show(found["item"]), "flags": found["flags"].split("\n") if found["flags"] else []}
+        return {
+            **found,
+            "item": show(found["item"]),
+            "flags": found["flags"].split("\n") if found["flags"] else [],
+        }
 
     def _letter_row(self, row: Any) -> dict[str, Any]:
         found = dict(zip(_LETTER, row, strict=True))
@@ -271,12 +426,19 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         return {**found, "item": show(found["item"])}
 
     def _versions(self) -> dict[int, tuple[str, str, list[dict[str, Any]]]]:
-        return {number: (name, label, msgspec.json.decode(shape)) for name, number, label, shape in self._rows("shapes")}
+        return {
+            number: (name, label, msgspec.json.decode(shape))
+            for name, number, label, shape in self._rows("shapes")
+        }
 
     def _listed(self, query: str, shown: Callable[[Any], T], *values: Any, limit: int) -> Rows[T]:
         found = self._rows(query, *values, limit + 1)
         counting = f"select count(*) from ({self._sql[query]}) counted"
-        return Rows(map(shown, found[:limit]), len(found) > limit, lambda: int(self._query(counting, (*values, COUNTED + 1))[0][0]))
+        return Rows(
+            map(shown, found[:limit]),
+            len(found) > limit,
+            lambda: int(self._query(counting, (*values, COUNTED + 1))[0][0]),
+        )
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         return self._query(self._sql[query], values)

@@ -1,4 +1,5 @@
-"""Whether the measures of a pipeline are the sums of its rows, which are counted again range by range."""
+"""Whether the measures of a pipeline are the sums of its rows, which are counted again range by
+range."""
 
 from __future__ import annotations
 
@@ -23,8 +24,17 @@ class Recount:
         """Count what belongs to the items above one id and up to another."""
         for of, state, number, busy, cpu, gpu, cost in self._rows("recounted_tasks", after, until):
             self._add(of, {state: number, "busy": busy, "cpu": cpu, "gpu": gpu, "cost": cost})
-        for of, charged, number, busy, cpu, gpu, cost in self._rows("recounted_attempts", after, until):
-            counts = {"failed": charged, "excused": number - charged, "busy": busy, "cpu": cpu, "gpu": gpu, "cost": cost}
+        for of, charged, number, busy, cpu, gpu, cost in self._rows(
+            "recounted_attempts", after, until
+        ):
+            counts = {
+                "failed": charged,
+                "excused": number - charged,
+                "busy": busy,
+                "cpu": cpu,
+                "gpu": gpu,
+                "cost": cost,
+            }
             self._add(of, counts)
 
     def received(self, pipeline: int, number: int) -> None:

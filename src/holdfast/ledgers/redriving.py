@@ -14,7 +14,9 @@ LOT = 500
 """Letters that are looked at in one transaction."""
 
 
-def redrive_by_rule(run: Run, listed: Listed, pipeline: str, rule: RedriveRule, after: int, now_ms: int) -> tuple[int, int]:
+def redrive_by_rule(
+    run: Run, listed: Listed, pipeline: str, rule: RedriveRule, after: int, now_ms: int
+) -> tuple[int, int]:
     """Send back those open letters that a rule concerns, of the next few after a letter.
 
     Returns:
@@ -32,10 +34,13 @@ def redrive_by_rule(run: Run, listed: Listed, pipeline: str, rule: RedriveRule, 
     last = rows[-1][0] if len(rows) == LOT else 0
     if not wanted:
         return last, 0
-    run("lock_items", listed(sorted({row[1] for row in run("letters_now", listed(wanted))})))  # before the trail, as whoever decides does
+    # before the trail, as whoever decides does
+    run("lock_items", listed(sorted({row[1] for row in run("letters_now", listed(wanted))})))
     changed = redrive(run, listed, wanted, now_ms)
     if changed:
-        operation = own_operation(run, "redrive", f"dead letters of {pipeline}", rule.text(), now_ms)
+        operation = own_operation(
+            run, "redrive", f"dead letters of {pipeline}", rule.text(), now_ms
+        )
         run("note_operated_letters", operation, listed(changed))
         run("operation_changed", len(changed), operation)
     return last, len(changed)

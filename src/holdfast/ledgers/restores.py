@@ -1,4 +1,5 @@
-"""What a ledger has told this process is durable, and whether the ledger still knows it. A rule for both drivers."""
+"""What a ledger has told this process is durable, and whether the ledger still knows it. A rule for
+both drivers."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ from holdfast.model.marks import Mark, There, missing
 from holdfast.model.trail import Entry
 
 GAP = 1_000_000
-"""So many numbers of incarnations are left out after a restore: they may have been given out in what was lost."""
+"""So many numbers of incarnations are left out after a restore: they may have been given out in
+what was lost."""
 
 
 class LedgerRestores:
-    """Implements :class:`holdfast.ledger.Restores`, and is told by the driver what was acknowledged.
+    """Implements :class:`holdfast.ledger.Restores`, and is told by the driver what was
+    acknowledged.
 
     Args:
         transact: runs work in a transaction.
@@ -60,7 +63,8 @@ class LedgerRestores:
         """It was opened again: another server may answer now, or the same one after a restore.
 
         Raises:
-            LedgerUnavailableError: it does not know what was acknowledged; nothing must be written to it.
+            LedgerUnavailableError: it does not know what was acknowledged; nothing must be written
+                to it.
             LeaseLostError: so it is, and somebody has accepted that.
         """
         lost = missing(self.mark, there(run, self.mark))
@@ -70,7 +74,9 @@ class LedgerRestores:
         if self._restores is None or accepted <= self._restores:
             raise LedgerUnavailableError(older_copy(path, lost))
         self._restores, self.mark = accepted, Mark()
-        raise LeaseLostError("the ledger was restored, and somebody has accepted that: this runner begins anew")
+        raise LeaseLostError(
+            "the ledger was restored, and somebody has accepted that: this runner begins anew"
+        )
 
     def wrote(self, incarnation: int, command: int) -> None:
         """A group of results is durable."""
@@ -92,8 +98,10 @@ class LedgerRestores:
 def older_copy(path: str, lost: list[str]) -> str:
     """What is wrong with a ledger that does not know what it has acknowledged, and what to do."""
     return (
-        f"{path} is an older copy of the ledger: it has acknowledged {' and '.join(lost)} and does not know it. Nothing is written to it. "
-        f"Restore a newer copy, or accept what may be lost and repeated: `holdfast ledger accept-restore`"
+        f"{path} is an older copy of the ledger: it has acknowledged {' and '.join(lost)} and "
+        "does not know it. Nothing is written to it. "
+        "Restore a newer copy, or accept what may be lost and repeated: `holdfast ledger "
+        "accept-restore`"
     )
 
 
@@ -105,13 +113,20 @@ def there(run: Run, mark: Mark) -> There:
 
 
 def last_acknowledged(run: Run) -> int | None:
-    """The newest time, Unix milliseconds, at which something of a runner is known: its results, its end, an item that it accepted."""
-    found = [row[0] for query in ("last_ended", "last_of_incarnations") for row in run(query) if row[0] is not None]
+    """The newest time, Unix milliseconds, at which something of a runner is known: its results, its
+    end, an item that it accepted."""
+    found = [
+        row[0]
+        for query in ("last_ended", "last_of_incarnations")
+        for row in run(query)
+        if row[0] is not None
+    ]
     return max(found, default=None)
 
 
 def accept(run: Run, entry: Entry, report: str) -> None:
-    """Go on with what there is: every incarnation is over, and none that was lost can come back under its number."""
+    """Go on with what there is: every incarnation is over, and none that was lost can come back
+    under its number."""
     run("end_all_incarnations", entry.at)
     run("leave_out_incarnations", entry.at, GAP)
     run("note_restore", entry.at, entry.who, entry.reason, report)

@@ -1,12 +1,21 @@
-"""Clearing values of items that ended long ago, in bounded transactions. What happened stays known; what it needs is never cleared."""
+"""Clearing values of items that ended long ago, in bounded transactions. What happened stays known;
+what it needs is never cleared."""
 
 from __future__ import annotations
 
 from holdfast.ledgers.beyond import Run
 
 
-def purge(run: Run, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
-    """Clear what steps gave each other, and (archiving the item) what it gave; how many items that concerned."""
+def purge(
+    run: Run,
+    pipeline: str,
+    intermediates_before: int | None,
+    outputs_before: int | None,
+    now_ms: int,
+    limit: int,
+) -> int:
+    """Clear what steps gave each other, and (archiving the item) what it gave; how many items that
+    concerned."""
     number = 0
     if intermediates_before is not None:
         for (item,) in run("purgeable", pipeline, intermediates_before, limit):

@@ -1,4 +1,5 @@
-"""Between rows and model: the columns of values, claimed items with their tasks, and a group of transitions as rows."""
+"""Between rows and model: the columns of values, claimed items with their tasks, and a group of
+transitions as rows."""
 
 from __future__ import annotations
 
@@ -10,7 +11,19 @@ import msgspec
 
 from holdfast.model.claimed import Claimed
 from holdfast.model.failure import Failure
-from holdfast.model.task import NOTHING, Answer, Beyond, EachPart, Effect, FailedAttempt, LiveTask, SettledTask, TaskRow, Transition, Usage
+from holdfast.model.task import (
+    NOTHING,
+    Answer,
+    Beyond,
+    EachPart,
+    Effect,
+    FailedAttempt,
+    LiveTask,
+    SettledTask,
+    TaskRow,
+    Transition,
+    Usage,
+)
 from holdfast.model.values import Chunk, Value, decode_reference, encode_reference
 
 Row = tuple[Any, ...]
@@ -18,7 +31,11 @@ Row = tuple[Any, ...]
 
 def columns(value: Value | None) -> tuple[bytes | None, str | None]:
     """A value as its two columns: the bytes inline, or the reference."""
-    return (value, None) if value is None or isinstance(value, bytes) else (None, encode_reference(value))
+    return (
+        (value, None)
+        if value is None or isinstance(value, bytes)
+        else (None, encode_reference(value))
+    )
 
 
 def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
@@ -29,8 +46,22 @@ def value_of(inline: bytes | None, artifact: str | None) -> Value | None:
 def claimed_of(row: Row) -> Claimed:
     """A row of ``claim`` as an item without its tasks."""
     (
-        item, fence, version, key, generation, payload, artifact, admitted_at, deadline, flags, parent, correlation, trace, wish, revision,
-    ) = row  # fmt: skip
+        item,
+        fence,
+        version,
+        key,
+        generation,
+        payload,
+        artifact,
+        admitted_at,
+        deadline,
+        flags,
+        parent,
+        correlation,
+        trace,
+        wish,
+        revision,
+    ) = row
     broken = ""
     try:
         value = value_of(payload, artifact)
@@ -40,9 +71,22 @@ def claimed_of(row: Row) -> Claimed:
     if value is None:
         value, broken = b"null", broken or "it has no payload"
     return Claimed(
-        item, fence, version, key, generation, value, admitted_at, deadline, marks, parent or 0, correlation or "", trace or "",
-        pause=wish == "pause", revision=revision, broken=broken,
-    )  # fmt: skip
+        item,
+        fence,
+        version,
+        key,
+        generation,
+        value,
+        admitted_at,
+        deadline,
+        marks,
+        parent or 0,
+        correlation or "",
+        trace or "",
+        pause=wish == "pause",
+        revision=revision,
+        broken=broken,
+    )
 
 
 def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]]) -> None:
@@ -58,13 +102,18 @@ def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]])
             try:
                 take(one, row)
             except Exception as error:  # what is stored of one item is its own affair
-                one.broken = one.broken or f"its rows cannot be read ({query}): {type(error).__name__}: {error}"
+                one.broken = (
+                    one.broken
+                    or f"its rows cannot be read ({query}): {type(error).__name__}: {error}"
+                )
 
 
 def _settled(one: Claimed, row: Row) -> None:
     _, node, place, generation, state, attempt, started, ended, output, artifact, flag = row
     value = value_of(output, artifact)
-    one.settled.append(SettledTask(node, place, generation, state, attempt, started, ended, value, flag=flag or ""))
+    one.settled.append(
+        SettledTask(node, place, generation, state, attempt, started, ended, value, flag=flag or "")
+    )
 
 
 def _live(one: Claimed, row: Row) -> None:
@@ -79,7 +128,11 @@ def _redriven(one: Claimed, row: Row) -> None:
 def _answer(one: Claimed, row: Row) -> None:
     item, node, place, output, artifact, failure, generation, round_ = row
     why = None if failure is None else msgspec.json.decode(failure, type=Failure)
-    one.answers.append(Answer(item, node, place, value_of(output, artifact), why, generation=generation, round=round_))
+    one.answers.append(
+        Answer(
+            item, node, place, value_of(output, artifact), why, generation=generation, round=round_
+        )
+    )
 
 
 def _effect(one: Claimed, row: Row) -> None:
@@ -100,7 +153,17 @@ def _edit(one: Claimed, row: Row) -> None:
 def _part(one: Claimed, row: Row) -> None:
     _, node, place, part, last, generation, chunk, failed = row
     kept = msgspec.json.decode(chunk, type=Chunk)
-    one.parts.append(EachPart(node, place, part, last, generation, kept, msgspec.json.decode(failed, type=tuple[int, ...])))
+    one.parts.append(
+        EachPart(
+            node,
+            place,
+            part,
+            last,
+            generation,
+            kept,
+            msgspec.json.decode(failed, type=tuple[int, ...]),
+        )
+    )
 
 
 _PARTS: tuple[tuple[str, Callable[[Claimed, Row], None]], ...] = (
@@ -123,13 +186,15 @@ class Group:
         incarnation: under which they are written.
 
     Attributes:
-        plain: rows of tasks whose use was not measured, that left no flag, and whose output is small: as a rule.
+        plain: rows of tasks whose use was not measured, that left no flag, and whose output is
+            small: as a rule.
         usual: to be measured, of such tasks that succeeded: rows by minute, version and node.
-        starts: items whose task starts for the first time, by node, element path and time (Unix milliseconds).
+        starts: items whose task starts for the first time, by node, element path and time (Unix
+            milliseconds).
         drops: live tasks that go: items by node and element path.
         live: the other live tasks to write, row by row.
-        settled, failed, ended: to be measured one by one, each with minute and version: tasks, attempts, and items with how
-            long they took.
+        settled, failed, ended: to be measured one by one, each with minute and version: tasks,
+            attempts, and items with how long they took.
     """
 
     def __init__(self, incarnation: int) -> None:
@@ -156,13 +221,15 @@ class Group:
 
         Args:
             transitions: what is to be written.
-            running: of each running item among theirs, a row of ``fences``: id, fence, version, and when it was admitted.
+            running: of each running item among theirs, a row of ``fences``: id, fence, version, and
+                when it was admitted.
         """
         known = {row[0]: row for row in running}
         over: set[int] = set()
         held: list[bool] = []
         plain, usual, starts = self.plain, self.usual, self.starts
-        for one in transitions:  # for every step, with the interpreter's lock held beside the event loop: hence no calls
+        # for every step, with the interpreter's lock held beside the event loop: hence no calls
+        for one in transitions:
             item, at = one.item, one.at
             row = known.get(item)
             if row is None or row[1] != one.fence or (over and item in over):
@@ -179,7 +246,14 @@ class Group:
             else:
                 for node, place in one.started:
                     starts[node, place, at].append(item)
-            if one.settled or one.live or one.failed or one.letters or one.flags or one.more is not None:
+            if (
+                one.settled
+                or one.live
+                or one.failed
+                or one.letters
+                or one.flags
+                or one.more is not None
+            ):
                 self._add(one, at // 60_000, row[2])
             if one.state is not None:
                 over.add(item)  # the lease ends here: nothing may follow under this fence
@@ -234,9 +308,17 @@ class Group:
             self._add_settled(one.item, task)
         for live in one.live:
             self.live[one.item, live.node, live.place] = (
-                one.item, live.node, live.place, live.state, live.attempt, live.failures, live.crashes, live.suspect,
-                live.started_at, live.wake_at,
-            )  # fmt: skip
+                one.item,
+                live.node,
+                live.place,
+                live.state,
+                live.attempt,
+                live.failures,
+                live.crashes,
+                live.suspect,
+                live.started_at,
+                live.wake_at,
+            )
         self._add_failures(one)
         self.failed += [(minute, version, failed) for failed in one.failed]
         if one.flags:
@@ -247,9 +329,17 @@ class Group:
     def _add_settled(self, item: int, task: SettledTask) -> None:
         usage, output = task.usage, task.output
         row = (
-            item, task.node, task.place, task.generation, task.state, task.attempt, task.started_at, task.ended_at,
-            self.incarnation, task.body or None,
-        )  # fmt: skip
+            item,
+            task.node,
+            task.place,
+            task.generation,
+            task.state,
+            task.attempt,
+            task.started_at,
+            task.ended_at,
+            self.incarnation,
+            task.body or None,
+        )
         if usage is NOTHING and type(output) is bytes and not task.flag:
             self.plain.append((*row, output))
             return
@@ -262,31 +352,60 @@ class Group:
             failure, usage = failed.failure, failed.usage
             self.attempts.append(
                 (
-                    one.item, failed.node, failed.place, failed.generation, failed.attempt, failed.started_at, failed.ended_at,
-                    failure.error_class, failure.error, failure.message, failure.traceback, int(failed.charged), self.incarnation,
-                    failed.body or None, usage.worker or None, round(usage.cpu_s * 1000) or None, usage.peak_kib or None,
-                    usage.cost or None, round(usage.gpu_s * 1000) or None,
+                    one.item,
+                    failed.node,
+                    failed.place,
+                    failed.generation,
+                    failed.attempt,
+                    failed.started_at,
+                    failed.ended_at,
+                    failure.error_class,
+                    failure.error,
+                    failure.message,
+                    failure.traceback,
+                    int(failed.charged),
+                    self.incarnation,
+                    failed.body or None,
+                    usage.worker or None,
+                    round(usage.cpu_s * 1000) or None,
+                    usage.peak_kib or None,
+                    usage.cost or None,
+                    round(usage.gpu_s * 1000) or None,
                 )
-            )  # fmt: skip
+            )
         for letter in one.letters:
             failure = letter.failure
             self.letters.append(
                 (
-                    one.item, letter.node, letter.place, letter.generation, failure.error_class, failure.error, failure.message,
-                    failure.traceback, letter.attempts, letter.at, letter.fingerprint or None,
+                    one.item,
+                    letter.node,
+                    letter.place,
+                    letter.generation,
+                    failure.error_class,
+                    failure.error,
+                    failure.message,
+                    failure.traceback,
+                    letter.attempts,
+                    letter.at,
+                    letter.fingerprint or None,
                 )
-            )  # fmt: skip
+            )
 
     def _add_state(self, one: Transition) -> None:
         if one.state in ("waiting", "queued", "paused"):
             self.released.append((one.item, one.state, one.wake_at))
         else:
-            result = (*one.output, None, None) if isinstance(one.output, tuple) else (None, None, *columns(one.output))
+            result = (
+                (*one.output, None, None)
+                if isinstance(one.output, tuple)
+                else (None, None, *columns(one.output))
+            )
             self.finished.append((one.item, one.state, one.at, *result))
 
 
 def confirmed(transitions: list[Transition], fences: Mapping[int, int]) -> list[bool]:
-    """What :meth:`Group.take` has said of a group that was written. ``fences``: those of its items now."""
+    """What :meth:`Group.take` has said of a group that was written. ``fences``: those of its items
+    now."""
     over: set[int] = set()
     held: list[bool] = []
     for transition in transitions:

@@ -1,4 +1,5 @@
-"""Finding items: a filter becomes a few statements, each driven by the index that leaves the fewest rows to look at."""
+"""Finding items: a filter becomes a few statements, each driven by the index that leaves the fewest
+rows to look at."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ FEW = 10_000
 """So many rows may be sorted."""
 
 _COUNTING = {
-    **dict.fromkeys(("completed", "dead", "discarded", "cancelled", "archived", "paused"), "order by i.pipeline, i.state"),
+    **dict.fromkeys(
+        ("completed", "dead", "discarded", "cancelled", "archived", "paused"),
+        "order by i.pipeline, i.state",
+    ),
     "queued": "order by i.version, i.priority desc, i.id",
     "waiting": "order by i.version, i.due, i.id",
     "running": "order by i.due, i.id",
@@ -35,10 +39,14 @@ Condition = tuple[str, tuple[Any, ...]]
 """Text, each ``?`` of which stands for a value, and the values."""
 
 _OPAQUE_STATE = "(i.state || '')"
-"""As no index has it: what drives a statement is decided here, not by a planner that has seen no rows yet."""
+"""As no index has it: what drives a statement is decided here, not by a planner that has seen no
+rows yet."""
 
 
-_ONE_BY_ONE = "lateral (select id, pipeline, version, key, state, admitted_at, ended_at from items where id = f.item limit 1)"
+_ONE_BY_ONE = (
+    "lateral (select id, pipeline, version, key, state, admitted_at, ended_at from "
+    "items where id = f.item limit 1)"
+)
 """For PostgreSQL: the items of a small table's rows, one by one; a plan that cannot flip."""
 
 
@@ -59,7 +67,8 @@ class Driver(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Which part of what is found: ``limit`` items beyond the id ``after`` (0: from the end), the newest or the oldest first."""
+    """Which part of what is found: ``limit`` items beyond the id ``after`` (0: from the end), the
+    newest or the oldest first."""
 
     limit: int
     after: int = 0
@@ -95,12 +104,15 @@ class Searching:
 
     Args:
         ask: runs a query text with values in order.
-        indexed: whether the dialect wants to be told which index to take (SQLite has no statistics of a young file).
+        indexed: whether the dialect wants to be told which index to take (SQLite has no statistics
+            of a young file).
         versions: by the ledger's number: pipeline, label, and names of nodes.
         now_ms: Unix milliseconds.
     """
 
-    def __init__(self, ask: Ask, indexed: bool, versions: dict[int, tuple[str, str, list[str]]], now_ms: int) -> None:
+    def __init__(
+        self, ask: Ask, indexed: bool, versions: dict[int, tuple[str, str, list[str]]], now_ms: int
+    ) -> None:
         self._ask, self._indexed, self._versions, self._now_ms = ask, indexed, versions, now_ms
 
     def ids(self, wanted: Filter, page: Page) -> list[int]:
@@ -112,13 +124,25 @@ class Searching:
                 conditions.add(text, *values)
             self._conditions(conditions, wanted, page)
             by = f" indexed by {driver.index}" if driver.index and self._indexed else ""
-            # Natural: rows come in the order of items, and the statement ends at the limit. Otherwise few are expected, and sorted: the
-            # sum keeps PostgreSQL from walking through all items in their order instead.
+            # Natural: rows come in the order of items, and the statement ends at the limit.
+            # Otherwise few are expected, and sorted: the sum keeps PostgreSQL from walking through
+            # all items in their order instead.
             key = "f.item" if driver.small else "i.id"
-            order = f"{key if driver.natural else f'({key} + 0)'} {'asc' if page.oldest_first else 'desc'}"
-            source = f"{driver.small} f cross join {'items' if self._indexed else _ONE_BY_ONE} i" if driver.small else f"items i{by}"
+            order = (
+                f"{key if driver.natural else f'({key} + 0)'} "
+                f"{'asc' if page.oldest_first else 'desc'}"
+            )
+            source = (
+                f"{driver.small} f cross join {'items' if self._indexed else _ONE_BY_ONE} i"
+                if driver.small
+                else f"items i{by}"
+            )
             where = " and ".join(conditions.texts) or "1 = 1"
-            text = f"select {key} from {source} where {where}{f' group by {key}' if driver.small else ''} order by {order} limit {page.limit}"
+            text = (
+                f"select {key} from {source} where "
+                f"{where}{f' group by {key}' if driver.small else ''} order by {order} "
+                f"limit {page.limit}"
+            )
             found.update(row[0] for row in self._ask(text, tuple(conditions.values)))
         return sorted(found, reverse=not page.oldest_first)[: page.limit]
 
@@ -134,17 +158,35 @@ class Searching:
             name, value = wanted.fields[0]
             natural = not _prefix(value)
             own = [("f.name = ?", (name,)), _matching("f.value", value), ("i.id = f.item", ())]
-            return [Driver("item_fields", natural=natural, conditions=(("f.pipeline = ?", (one,)), *own)) for one, _ in self._pipelines(wanted)]
+            return [
+                Driver(
+                    "item_fields", natural=natural, conditions=(("f.pipeline = ?", (one,)), *own)
+                )
+                for one, _ in self._pipelines(wanted)
+            ]
         if wanted.flag is not None:
-            return [Driver("item_flags", conditions=(("f.flag = ?", (wanted.flag,)), ("i.id = f.item", ())))]
+            return [
+                Driver(
+                    "item_flags", conditions=(("f.flag = ?", (wanted.flag,)), ("i.id = f.item", ()))
+                )
+            ]
         if wanted.operation is not None:
-            return [Driver("operated", conditions=(("f.operation = ?", (wanted.operation,)), ("i.id = f.item", ())))]
+            return [
+                Driver(
+                    "operated",
+                    conditions=(("f.operation = ?", (wanted.operation,)), ("i.id = f.item", ())),
+                )
+            ]
         if wanted.group is not None or wanted.error is not None or wanted.step is not None:
             return self._by_letters(wanted)
         if wanted.key is not None:
             natural = not _prefix(wanted.key)
             return [
-                Driver(index="items_key", natural=natural, conditions=(("i.pipeline = ?", (number,)), _matching("i.key", wanted.key)))
+                Driver(
+                    index="items_key",
+                    natural=natural,
+                    conditions=(("i.pipeline = ?", (number,)), _matching("i.key", wanted.key)),
+                )
                 for number, _ in self._pipelines(wanted)
             ]
         if wanted.dearer_usd is not None:
@@ -156,20 +198,33 @@ class Searching:
             if self._few("items i", timed, "order by i.ended_at - i.admitted_at desc"):
                 return [Driver(index="items_duration", natural=False, conditions=tuple(timed))]
         known = [state for state in ITEM_STATES if state in wanted.states]
-        few = {state for state in known if self._few("items i", [_state(state)], _COUNTING[state] if not self._indexed else "")}
+        few = {
+            state
+            for state in known
+            if self._few("items i", [_state(state)], _COUNTING[state] if not self._indexed else "")
+        }
         if wanted.states and (wanted.version is None or few == set(known)):
             return [self._by_state(state, state in few) for state in known]
         if wanted.version is not None or wanted.pipeline is not None:
-            return [Driver(index="items_version", conditions=(("i.version = ?", (version,)),)) for version in self._served(wanted)]
+            return [
+                Driver(index="items_version", conditions=(("i.version = ?", (version,)),))
+                for version in self._served(wanted)
+            ]
         return [Driver()]
 
     def _by_letters(self, wanted: Filter) -> list[Driver]:
-        """Items with an open dead letter like this; of a step alone, also those in which it is under way."""
+        """Items with an open dead letter like this; of a step alone, also those in which it is
+        under way."""
         text, values = self._letter("f", wanted)
         found = [Driver("dead_letters", conditions=((text, values), ("i.id = f.item", ())))]
         if wanted.step is not None and wanted.error is None and wanted.group is None:
             nodes = self._nodes(wanted.step)
-            found.append(Driver("live_tasks", conditions=((_one_of("f.node", nodes), nodes), ("i.id = f.item", ()))))
+            found.append(
+                Driver(
+                    "live_tasks",
+                    conditions=((_one_of("f.node", nodes), nodes), ("i.id = f.item", ())),
+                )
+            )
         return found
 
     def _letter(self, name: str, wanted: Filter) -> Condition:
@@ -190,7 +245,16 @@ class Searching:
 
     def _nodes(self, step: str) -> tuple[int, ...]:
         """Numbers that a step has in any version."""
-        return tuple(sorted({node for _, _, names in self._versions.values() for node, name in enumerate(names) if name == step}))
+        return tuple(
+            sorted(
+                {
+                    node
+                    for _, _, names in self._versions.values()
+                    for node, name in enumerate(names)
+                    if name == step
+                }
+            )
+        )
 
     def _by_state(self, state: str, few: bool) -> Driver:
         if self._indexed and (state in ENDED or state == "paused"):
@@ -200,12 +264,16 @@ class Searching:
         return Driver(conditions=((f"{_OPAQUE_STATE} = ?", (state,)),))
 
     def _few(self, source: str, own: Iterable[Condition], order: str = "") -> bool:
-        """Whether so few rows fulfil conditions that they may be sorted; ``order``: that of the index that counts them."""
+        """Whether so few rows fulfil conditions that they may be sorted; ``order``: that of the
+        index that counts them."""
         conditions = Conditions()
         for text, values in own:
             conditions.add(text, *values)
         where = " and ".join(conditions.texts)
-        text = f"select count(*) from (select 1 from {source} where {where} {order} limit {FEW + 1}) few"
+        text = (
+            f"select count(*) from (select 1 from {source} where {where} {order} limit "
+            f"{FEW + 1}) few"
+        )
         ((number,),) = self._ask(text, tuple(conditions.values))
         return int(number) <= FEW
 
@@ -220,12 +288,21 @@ class Searching:
         for name, value in wanted.fields[1:]:
             text, values = _matching("g.value", value)
             conditions.add(
-                f"exists (select 1 from item_fields g where g.pipeline = i.pipeline and g.name = ? and g.item = i.id and {text})", name, *values
+                "exists (select 1 from item_fields g where g.pipeline = i.pipeline and "
+                f"g.name = ? and g.item = i.id and {text})",
+                name,
+                *values,
             )
         if wanted.flag is not None:
-            conditions.add("exists (select 1 from item_flags g where g.flag = ? and g.item = i.id)", wanted.flag)
+            conditions.add(
+                "exists (select 1 from item_flags g where g.flag = ? and g.item = i.id)",
+                wanted.flag,
+            )
         if wanted.operation is not None:
-            conditions.add("exists (select 1 from operated g where g.operation = ? and g.item = i.id)", wanted.operation)
+            conditions.add(
+                "exists (select 1 from operated g where g.operation = ? and g.item = i.id)",
+                wanted.operation,
+            )
         self._letters(conditions, wanted)
         if wanted.dearer_usd is not None:
             conditions.add("(i.cost + 0) >= ?", round(wanted.dearer_usd * MICRO))
@@ -239,9 +316,12 @@ class Searching:
             conditions.add("i.id > ?" if page.oldest_first else "i.id < ?", page.after)
 
     def _letters(self, conditions: Conditions, wanted: Filter) -> None:
-        """Where something else drives the statement, letters are looked up for each item; and a number is a step's in some versions only."""
+        """Where something else drives the statement, letters are looked up for each item; and a
+        number is a step's in some versions only."""
         if wanted.step is not None:
-            having = [version for version, (_, _, names) in self._versions.items() if wanted.step in names]
+            having = [
+                version for version, (_, _, names) in self._versions.items() if wanted.step in names
+            ]
             conditions.one_of("(i.version + 0)", having)
         if wanted.group is None and wanted.error is None and wanted.step is None:
             return
@@ -250,15 +330,19 @@ class Searching:
             found = f"exists (select 1 from dead_letters d where d.item = i.id and {text})"
             if wanted.step is not None and wanted.error is None and wanted.group is None:
                 nodes = self._nodes(wanted.step)
-                found = f"({found} or exists (select 1 from live_tasks l where l.item = i.id and {_one_of('l.node', nodes)}))"
+                found = (
+                    f"({found} or exists (select 1 from live_tasks l where l.item = i.id "
+                    f"and {_one_of('l.node', nodes)}))"
+                )
                 values += nodes
             conditions.add(found, *values)
 
     def _served(self, wanted: Filter) -> list[int]:
         return [
-            number for number, (pipeline, label, _) in self._versions.items()
+            number
+            for number, (pipeline, label, _) in self._versions.items()
             if wanted.pipeline in (None, pipeline) and wanted.version in (None, label)
-        ]  # fmt: skip
+        ]
 
     def _pipelines(self, wanted: Filter) -> list[tuple[int, str]]:
         rows = self._ask("select id, name from pipelines order by id", ())
@@ -266,7 +350,8 @@ class Searching:
 
 
 def _state(state: str) -> Condition:
-    """Spelt out, since an index of some states is of use only to a statement that names one of them; it is one of ours."""
+    """Spelt out, since an index of some states is of use only to a statement that names one of
+    them; it is one of ours."""
     assert state in ITEM_STATES
     return f"i.state = '{state}'", ()
 
@@ -302,7 +387,11 @@ def _matching(column: str, wanted: Wanted) -> Condition:
         return f"{column} = ?", (wanted,)
     start = wanted[:-1]
     end = beyond(start)
-    return (f"{column} >= ?", (start,)) if end is None else (f"{column} >= ? and {column} < ?", (start, end))
+    return (
+        (f"{column} >= ?", (start,))
+        if end is None
+        else (f"{column} >= ? and {column} < ?", (start, end))
+    )
 
 
 def beyond(start: str) -> str | None:
@@ -310,6 +399,7 @@ def beyond(start: str) -> str | None:
     while start:
         following = ord(start[-1]) + 1
         if following < 0x110000:
-            return start[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
+            # surrogates are no characters
+            return start[:-1] + chr(0xE000 if following == 0xD800 else following)
         start = start[:-1]
     return None

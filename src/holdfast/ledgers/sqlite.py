@@ -26,7 +26,14 @@ from holdfast.ledgers.retention import purge
 from holdfast.ledgers.rows import add_tasks, claimed_of, columns, confirmed
 from holdfast.ledgers.shapes import difference
 from holdfast.ledgers.sqlite_commit import write_group
-from holdfast.ledgers.sqlite_file import connect_writer, gather, kept_in, set_up, transaction, translated
+from holdfast.ledgers.sqlite_file import (
+    connect_writer,
+    gather,
+    kept_in,
+    set_up,
+    transaction,
+    translated,
+)
 from holdfast.ledgers.sqlite_lock import WriterLock
 from holdfast.ledgers.sqlite_rows import numbers, write_rows
 from holdfast.ledgers.timekeeping import Kept, anchor, keep, worth_keeping
@@ -48,7 +55,8 @@ class SqliteLedger:
     """One writer connection; used from one thread at a time.
 
     Args:
-        path: the file, or ``:memory:`` for tests. Links are resolved: SQLite keeps its log beside the file that they lead to.
+        path: the file, or ``:memory:`` for tests. Links are resolved: SQLite keeps its log beside
+            the file that they lead to.
         project: whose it must be; a new one belongs to it.
         starting: this is a runner that starts.
 
@@ -66,7 +74,8 @@ class SqliteLedger:
         self.path = path if path == ":memory:" else os.path.realpath(path)
         self._lock: WriterLock | None = None
         if path != ":memory:":
-            make_folder(Path(self.path).parent, "the ledger lies there")  # payloads are nobody else's business
+            # payloads are nobody else's business
+            make_folder(Path(self.path).parent, "the ledger lies there")
             self._lock = WriterLock(Path(self.path), starting)
         try:
             self.connection = connect_writer(self.path)
@@ -98,7 +107,9 @@ class SqliteLedger:
             if known is None:
                 self._run("add_pipeline", spec.pipeline)
                 shape = msgspec.json.encode(spec.shape).decode()
-                (version,) = self._one("add_version", spec.pipeline, spec.label, spec.fingerprint, shape, now_ms) or (0,)
+                (version,) = self._one(
+                    "add_version", spec.pipeline, spec.label, spec.fingerprint, shape, now_ms
+                ) or (0,)
             else:
                 version, fingerprint, shape = known
                 if fingerprint != spec.fingerprint:
@@ -106,7 +117,9 @@ class SqliteLedger:
             if spec.longest_s is not None:
                 self._run("allow_attempts", spec.longest_s, version)
             if spec.effects or known is not None:
-                self._run("note_version_effects", msgspec.json.encode(spec.effects).decode(), version)
+                self._run(
+                    "note_version_effects", msgspec.json.encode(spec.effects).decode(), version
+                )
             for event in spec.listens:
                 self._run("subscribe", version, event)
             bodies = {}
@@ -118,7 +131,9 @@ class SqliteLedger:
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
         """Begin an incarnation. Holding the writer lock, it ends every earlier one."""
         with self._transaction():
-            (incarnation,) = self._one("begin_incarnation", cleaned(host), pid, now_ms, now_ms + lease_ms) or (0,)
+            (incarnation,) = self._one(
+                "begin_incarnation", cleaned(host), pid, now_ms, now_ms + lease_ms
+            ) or (0,)
             self._run("expire_others", now_ms, incarnation)
             self._run("drop_stopping")
         self.restores.begun(incarnation, now_ms)
@@ -139,7 +154,13 @@ class SqliteLedger:
         with self._transaction():
             self._run("end_incarnation", now_ms, incarnation)
 
-    def admit(self, submissions: list[Submission], now_ms: int, backlog: int = 0, refusals: Sequence[Refusal] = ()) -> list[Receipt]:
+    def admit(
+        self,
+        submissions: list[Submission],
+        now_ms: int,
+        backlog: int = 0,
+        refusals: Sequence[Refusal] = (),
+    ) -> list[Receipt]:
         """Accept items, write their receipts, and keep what was refused, in one transaction."""
         for one in submissions:
             one.check()
@@ -150,11 +171,20 @@ class SqliteLedger:
                 if (one.pipeline, one.version) not in known:
                     row = self._one("version_of", one.pipeline, one.version)
                     if row is None:
-                        raise InputError(f"pipeline {one.pipeline!r} version {one.version!r} is not registered in {self.path}")
+                        raise InputError(
+                            f"pipeline {one.pipeline!r} version {one.version!r} is not "
+                            f"registered in {self.path}"
+                        )
                     known[one.pipeline, one.version] = row
                 version, pipeline = known[one.pipeline, one.version]
                 item = self._minter.mint(now_ms)
-                values = (*columns(one.payload), one.priority, now_ms, one.due(now_ms), one.digest or None)
+                values = (
+                    *columns(one.payload),
+                    one.priority,
+                    now_ms,
+                    one.due(now_ms),
+                    one.digest or None,
+                )
                 self._run("add_item", item, pipeline, version, one.key, *values)
                 if self.connection.changes():
                     self._run("add_receipt", item, pipeline, self._manifest(one.manifest), now_ms)
@@ -165,23 +195,35 @@ class SqliteLedger:
                     there, state, digest = self._one("item_of_key", pipeline, one.key)
                     same = has_content(self._all, there, digest, one)
                     receipts.append(Receipt(there, one.key, "same" if same else "conflict", state))
-            fresh = [one for one, got in zip(submissions, receipts, strict=True) if got.status == "new"]
-            for version, number in Counter(known[one.pipeline, one.version][0] for one in fresh).items():
+            fresh = [
+                one for one, got in zip(submissions, receipts, strict=True) if got.status == "new"
+            ]
+            for version, number in Counter(
+                known[one.pipeline, one.version][0] for one in fresh
+            ).items():
                 self._run("measure_admitted", now_ms // 60_000, 0, version, number)
             close_refusals(self._all, submissions, receipts, now_ms)
             keep_refusals(self._all, refusals, now_ms)
             created = len(fresh)
-            if backlog and created and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog:
+            if (
+                backlog
+                and created
+                and (self._one("waiting_items", backlog + 1) or (0,))[0] > backlog
+            ):
                 (oldest,) = self._one("foremost_item") or (now_ms,)
                 raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, created))
         self.restores.accepted(receipts, now_ms)
         return receipts
 
-    def claim(self, incarnation: int, versions: list[int], limit: int, now_ms: int) -> list[Claimed]:
+    def claim(
+        self, incarnation: int, versions: list[int], limit: int, now_ms: int
+    ) -> list[Claimed]:
         """Take items: those whose owner is over, those whose wait is over, then queued ones."""
         with self._transaction():
             if not self._alive(incarnation):
-                raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
+                raise LeaseLostError(
+                    "this runner's incarnation is over: another one has taken the ledger"
+                )
             wanted = self._orphans(incarnation, versions, limit)
             for query, first in (("claimable_waiting", (now_ms,)), ("claimable_queued", ())):
                 if len(wanted) < limit:
@@ -189,11 +231,15 @@ class SqliteLedger:
                     wanted.extend(row[0] for row in rows)
             return self._take(incarnation, wanted)
 
-    def adopt(self, incarnation: int, versions: list[int], items: list[int], now_ms: int) -> list[Claimed]:
+    def adopt(
+        self, incarnation: int, versions: list[int], items: list[int], now_ms: int
+    ) -> list[Claimed]:
         """Take items anew that this incarnation owns, and does not know."""
         with self._transaction():
             if not self._alive(incarnation):
-                raise LeaseLostError("this runner's incarnation is over: another one has taken the ledger")
+                raise LeaseLostError(
+                    "this runner's incarnation is over: another one has taken the ledger"
+                )
             owned = self._all("owned_of", incarnation, numbers(items))
             for item, version in owned:
                 if version not in versions:
@@ -205,7 +251,8 @@ class SqliteLedger:
         claimed = {}
         for row in self._run("claim", incarnation, numbers(wanted)).fetchall() if wanted else ():
             claimed[row[0]] = claimed_of(row)
-        again = [item for item, one in claimed.items() if one.fence > 1]  # a first claim has no tasks
+        # a first claim has no tasks
+        again = [item for item, one in claimed.items() if one.fence > 1]
         if again:
             add_tasks(claimed, lambda query: self._run(query, numbers(again)))
         return [claimed[item] for item in wanted]
@@ -214,14 +261,24 @@ class SqliteLedger:
         """Write a group of transitions."""
         try:
             with self._transaction():
-                held = write_group(self.connection, incarnation, command, transitions, self._all, self._minter.mint, self._sums)
+                held = write_group(
+                    self.connection,
+                    incarnation,
+                    command,
+                    transitions,
+                    self._all,
+                    self._minter.mint,
+                    self._sums,
+                )
         except BaseException:
             self._sums.forget()
             raise
         self.restores.wrote(incarnation, command)
         return held
 
-    def confirm(self, incarnation: int, command: int, transitions: list[Transition]) -> list[bool] | None:
+    def confirm(
+        self, incarnation: int, command: int, transitions: list[Transition]
+    ) -> list[bool] | None:
         """Whether that group was written: commands of an incarnation only grow."""
         with translated(self.path):
             row = self._one("last_command", incarnation)
@@ -231,9 +288,18 @@ class SqliteLedger:
             fences = dict(self._run("all_fences", items).fetchall())
         return confirmed(transitions, fences)
 
-    def purge(self, pipeline: str, intermediates_before: int | None, outputs_before: int | None, now_ms: int, limit: int) -> int:
+    def purge(
+        self,
+        pipeline: str,
+        intermediates_before: int | None,
+        outputs_before: int | None,
+        now_ms: int,
+        limit: int,
+    ) -> int:
         """Clear values of items that ended long ago."""
-        return self._transact(lambda run: purge(run, pipeline, intermediates_before, outputs_before, now_ms, limit))
+        return self._transact(
+            lambda run: purge(run, pipeline, intermediates_before, outputs_before, now_ms, limit)
+        )
 
     def next_wake(self, versions: list[int]) -> int | None:
         """When the next waiting item is due."""
@@ -264,10 +330,13 @@ class SqliteLedger:
         return self._one("incarnation_alive", incarnation) is not None
 
     def _orphans(self, incarnation: int, versions: list[int], limit: int) -> list[int]:
-        return [row[0] for row in self._run("claimable_orphans", incarnation, numbers(versions), limit)]
+        return [
+            row[0] for row in self._run("claimable_orphans", incarnation, numbers(versions), limit)
+        ]
 
     def retire(self, to: str) -> None:
-        """Close for good: the file is renamed to ``PATH.moved``, and its path refuses from now on and says where the ledger is."""
+        """Close for good: the file is renamed to ``PATH.moved``, and its path refuses from now on
+        and says where the ledger is."""
         assert self._lock is not None
         self._lock.check()
         self._lock.moving(to)
@@ -276,7 +345,8 @@ class SqliteLedger:
         self._release()
 
     def _begin_with(self, project: str) -> None:
-        """The file that SQLite has opened is the locked one, has our schema, and is this project's."""
+        """The file that SQLite has opened is the locked one, has our schema, and is this
+        project's."""
         if self._lock is not None:
             self._lock.opened()
         set_up(self.connection, self.path)

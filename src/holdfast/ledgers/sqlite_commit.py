@@ -24,7 +24,13 @@ FEW = 4
 
 
 def write_group(
-    connection: apsw.Connection, incarnation: int, command: int, transitions: list[Transition], run: Run, mint: Mint, sums: Sums
+    connection: apsw.Connection,
+    incarnation: int,
+    command: int,
+    transitions: list[Transition],
+    run: Run,
+    mint: Mint,
+    sums: Sums,
 ) -> list[bool]:
     """Write all transitions whose fence holds; return which. Runs inside the caller's transaction.
 
@@ -80,7 +86,8 @@ def _write(connection: apsw.Connection, group: Group) -> None:
 
 
 def _drop_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...]]:
-    """Drop live tasks that are alike but for their item by one statement; the rows of all others."""
+    """Drop live tasks that are alike but for their item by one statement; the rows of all
+    others."""
     rows: list[tuple[Any, ...]] = []
     for (node, place), items in group.drops.items():
         if len(items) < FEW:
@@ -91,7 +98,8 @@ def _drop_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...
 
 
 def _start_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...]]:
-    """Write first attempts that are alike but for their item by one statement; the rows of all other live tasks."""
+    """Write first attempts that are alike but for their item by one statement; the rows of all
+    other live tasks."""
     rows: list[tuple[Any, ...]] = []
     for node, place, at, items in group.first_starts():
         if len(items) < FEW:

@@ -1,15 +1,19 @@
-"""The writer's lock of an SQLite ledger: who holds it, which file it is for, and what is remembered when that file is gone.
+"""The writer's lock of an SQLite ledger: who holds it, which file it is for, and what is remembered
+when that file is gone.
 
 Three things, because no single one is enough:
 
-- ``PATH.lock``, a file beside the ledger (links resolved), under ``flock``. It excludes whoever sees the same folder: other users, containers,
-  other namespaces. The kernel gives it up when its owner ends, however it ends; nobody's process id is asked after.
-- a claim on the file itself, by device and inode (:mod:`holdfast.ledgers.presence`): another name of the same file (a hard link, a bind
-  mount, the name it has been moved to) is excluded too.
-- a note in ``PATH.lock``: which ledger is kept here. It stays when the ledger is moved away, so that nobody begins an empty one in its place.
+- ``PATH.lock``, a file beside the ledger (links resolved), under ``flock``. It excludes whoever
+  sees the same folder: other users, containers, other namespaces. The kernel gives it up when its
+  owner ends, however it ends; nobody's process id is asked after.
+- a claim on the file itself, by device and inode (:mod:`holdfast.ledgers.presence`): another name
+  of the same file (a hard link, a bind mount, the name it has been moved to) is excluded too.
+- a note in ``PATH.lock``: which ledger is kept here. It stays when the ledger is moved away, so
+  that nobody begins an empty one in its place.
 
-The ledger's own file is opened by SQLite alone: closing any other descriptor of it would drop the POSIX locks that SQLite holds. Descriptors
-are not inherited by programs (``O_CLOEXEC``) nor by children that only fork (:mod:`holdfast.unshared`).
+The ledger's own file is opened by SQLite alone: closing any other descriptor of it would drop the
+POSIX locks that SQLite holds. Descriptors are not inherited by programs (``O_CLOEXEC``) nor by
+children that only fork (:mod:`holdfast.unshared`).
 """
 
 from __future__ import annotations
@@ -23,14 +27,21 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.errors import LedgerError, LedgerLockedError, LedgerMovedError, LedgerRefusedError, LedgerUnavailableError
+from holdfast.errors import (
+    LedgerError,
+    LedgerLockedError,
+    LedgerMovedError,
+    LedgerRefusedError,
+    LedgerUnavailableError,
+)
 from holdfast.ledgers.filesystems import refuse_network
 from holdfast.ledgers.presence import Presence, claim
 from holdfast.settings import PASSING
 from holdfast.unshared import Identity, unshared
 
 _SIZE = 1024
-"""Bytes of the note. Always as many: writing it again takes no space, so that a full disk stops nobody who has a ledger."""
+"""Bytes of the note. Always as many: writing it again takes no space, so that a full disk stops
+nobody who has a ledger."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -60,7 +71,8 @@ class WriterLock:
 
     Raises:
         LedgerLockedError: another process has it.
-        LedgerRefusedError: there was a ledger, and it is not there any more; or the file cannot be written, or lies on a network file system.
+        LedgerRefusedError: there was a ledger, and it is not there any more; or the file cannot be
+            written, or lies on a network file system.
         LedgerUnavailableError: the disk is full or failing.
     """
 
@@ -75,7 +87,9 @@ class WriterLock:
             refuse_absent(path, known)
             if (there := identity(path)) is not None:
                 self._claim(there)
-            self._note = msgspec.structs.replace(known, pid=self._pid, host=socket.gethostname(), starting=starting, moved="")
+            self._note = msgspec.structs.replace(
+                known, pid=self._pid, host=socket.gethostname(), starting=starting, moved=""
+            )
             self._write(False)
         except BaseException:
             self.release()
@@ -102,8 +116,10 @@ class WriterLock:
         """
         if self._note.ledger and self._note.ledger != ledger:
             raise LedgerRefusedError(
-                f"{self._path} is another ledger ({ledger[:8]}) than the one that was kept here ({self._note.ledger[:8]}): put that one back, or "
-                f"name this one by another path. If it is to take its place for good, remove {self._path}.lock"
+                f"{self._path} is another ledger ({ledger[:8]}) than the one that was kept "
+                f"here ({self._note.ledger[:8]}): put that one back, or "
+                "name this one by another path. If it is to take its place for good, remove "
+                f"{self._path}.lock"
             )
         if not self._note.ledger:
             self._note = msgspec.structs.replace(self._note, ledger=ledger)
@@ -113,7 +129,8 @@ class WriterLock:
         """The runner listens."""
         if self._note.starting:
             self._note = msgspec.structs.replace(self._note, starting=False)
-            with suppress(LedgerUnavailableError):  # it says something to others, and is needed by nobody
+            # it says something to others, and is needed by nobody
+            with suppress(LedgerUnavailableError):
                 self._write(False)
 
     def moving(self, to: str) -> None:
@@ -129,15 +146,21 @@ class WriterLock:
             LedgerUnavailableError: the disk does not answer.
         """
         if os.getpid() != self._pid:
-            raise LedgerError(f"{self._path} was opened by process {self._pid}, and this is a fork of it: open the ledger here")
+            raise LedgerError(
+                f"{self._path} was opened by process {self._pid}, and this is a fork of it: "
+                "open the ledger here"
+            )
         try:
             there = identity(self._path)
         except OSError as error:
-            raise LedgerUnavailableError(f"{self._path} cannot be looked at ({error.strerror}): mend the disk") from None
+            raise LedgerUnavailableError(
+                f"{self._path} cannot be looked at ({error.strerror}): mend the disk"
+            ) from None
         if there != self._file:
             what = "is not there any more" if there is None else "was replaced by another file"
             raise LedgerMovedError(
-                f"{self._path} {what}: this process stops, and nothing more is written. What was acknowledged is in the file that was moved; "
+                f"{self._path} {what}: this process stops, and nothing more is written. What "
+                "was acknowledged is in the file that was moved; "
                 f"name where it is now with HOLDFAST_LEDGER"
             )
         if _identity_of(self._handle) != identity(Path(f"{self._path}.lock")):
@@ -156,7 +179,8 @@ class WriterLock:
         self._presence = claim(f"ledger {there[0]:x} {there[1]:x}")
         if self._presence is None:
             raise LedgerLockedError(
-                f"{self._path} already has a runner, which has opened the same file under another name: use the name that it uses, or stop it"
+                f"{self._path} already has a runner, which has opened the same file under "
+                "another name: use the name that it uses, or stop it"
             )
         self._file = there
 
@@ -165,7 +189,10 @@ class WriterLock:
         try:
             handle = _taken(self._path)
         except LedgerLockedError as error:
-            raise LedgerMovedError(f"{self._path}.lock was removed, and another process has taken it: this one stops ({error})") from None
+            raise LedgerMovedError(
+                f"{self._path}.lock was removed, and another process has taken it: this one "
+                f"stops ({error})"
+            ) from None
         os.close(self._handle)
         self._handle = handle
         self._write(True)
@@ -196,7 +223,10 @@ def refuse_absent(path: Path, known: Note | None = None) -> None:
     left = [f"{path}.lock", *([str(log)] if in_log else []), *([str(aside)] if is_aside else [])]
     anew = f"To begin an empty one here, remove {' and '.join(left)}"
     if known.moved:
-        raise LedgerRefusedError(f"the ledger that was at {path} was moved to {known.moved}: set HOLDFAST_LEDGER to that. {anew}")
+        raise LedgerRefusedError(
+            f"the ledger that was at {path} was moved to {known.moved}: set HOLDFAST_LEDGER "
+            f"to that. {anew}"
+        )
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -206,16 +236,24 @@ def refuse_absent(path: Path, known: Note | None = None) -> None:
     if found is not None and found.st_size > 0:
         if found.st_nlink > 1 and not known.ledger:
             raise LedgerRefusedError(
-                f"{path} is a second name (a hard link) of a ledger that is used under another one: SQLite keeps its newest writes beside that "
+                f"{path} is a second name (a hard link) of a ledger that is used under "
+                "another one: SQLite keeps its newest writes beside that "
                 f"name, and they would be lost. Use that name, or remove it"
             )
         return
     if known.ledger or (found is None and (in_log or is_aside)):
         gone = f"{path} is not there any more" if found is None else f"{path} is empty"
         kept = f", and ledger {known.ledger[:8]} was kept in it" if known.ledger else ""
-        beside = f" {aside} is there." if is_aside else f" It needs {log}, which has its newest writes." if in_log else ""
+        beside = (
+            f" {aside} is there."
+            if is_aside
+            else f" It needs {log}, which has its newest writes."
+            if in_log
+            else ""
+        )
         raise LedgerRefusedError(
-            f"{gone}{kept}.{beside} If it was moved, name where it is with HOLDFAST_LEDGER; if it was lost, restore it from a backup. {anew}"
+            f"{gone}{kept}.{beside} If it was moved, name where it is with HOLDFAST_LEDGER; "
+            f"if it was lost, restore it from a backup. {anew}"
         )
 
 
@@ -246,7 +284,9 @@ def _taken(path: Path) -> int:
     while True:
         try:
             with unshared().making():
-                handle = unshared().keep(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+                handle = unshared().keep(
+                    os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                )
         except OSError as error:
             raise _told(path, error) from None
         try:
@@ -277,9 +317,11 @@ def _identity_of(handle: int) -> Identity:
 
 def _locked(path: Path, known: Note) -> LedgerLockedError:
     here = known.host in ("", socket.gethostname())
-    who = f"process {known.pid or '?'}{'' if here else f' on {known.host}'}{', which is starting' if known.starting else ''}"
+    where = "" if here else f" on {known.host}"
+    who = f"process {known.pid or '?'}{where}{', which is starting' if known.starting else ''}"
     return LedgerLockedError(
-        f"{path} already has a runner ({who}): an SQLite ledger takes one. Submit to it with `holdfast submit`, stop it, or name another ledger with "
+        f"{path} already has a runner ({who}): an SQLite ledger takes one. Submit to it with "
+        "`holdfast submit`, stop it, or name another ledger with "
         f"HOLDFAST_LEDGER",
         known.starting,
     )
@@ -288,7 +330,13 @@ def _locked(path: Path, known: Note) -> LedgerLockedError:
 def _told(path: Path, error: OSError) -> LedgerError:
     """What the operating system refused, as the ledger's error: what passes may be waited for."""
     if error.errno in PASSING:
-        return LedgerUnavailableError(f"the disk of {path} is full or fails ({error.strerror}): free space; it goes on by itself then")
+        return LedgerUnavailableError(
+            f"the disk of {path} is full or fails ({error.strerror}): free space; it goes on "
+            "by itself then"
+        )
     if error.errno == errno.ELOOP:
         return LedgerRefusedError(f"{path}.lock is a link, and must be a file: remove it")
-    return LedgerRefusedError(f"{path} cannot be written ({error.strerror}): set HOLDFAST_HOME or HOLDFAST_LEDGER to where this user can write")
+    return LedgerRefusedError(
+        f"{path} cannot be written ({error.strerror}): set HOLDFAST_HOME or HOLDFAST_LEDGER "
+        "to where this user can write"
+    )

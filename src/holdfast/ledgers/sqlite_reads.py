@@ -11,7 +11,9 @@ from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.sqlite_file import open_reader, translated
 
 
-def sqlite_reads(path: str, connection: apsw.Connection | None = None, project: str = DEFAULT) -> LedgerReads:
+def sqlite_reads(
+    path: str, connection: apsw.Connection | None = None, project: str = DEFAULT
+) -> LedgerReads:
     """Open a ledger file for reading.
 
     Args:

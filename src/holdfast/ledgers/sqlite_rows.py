@@ -1,7 +1,8 @@
 """Many rows with few statements.
 
-apsw lets go of the interpreter's lock around every statement and must win it back from the event loop after each: a
-statement of many rows runs beside the loop, and costs a third less than as many statements of one.
+apsw lets go of the interpreter's lock around every statement and must win it back from the event
+loop after each: a statement of many rows runs beside the loop, and costs a third less than as many
+statements of one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def numbers(values: Sequence[int]) -> Any:
 
 
 def write_rows(connection: apsw.Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run a query over all rows; the last statement is filled up with rows of NULL, which every such query passes over."""
+    """Run a query over all rows; the last statement is filled up with rows of NULL, which every
+    such query passes over."""
     for at in range(0, len(rows), SIZES[-1]):
         part = rows[at : at + SIZES[-1]]
         size = SIZES[bisect_left(SIZES, len(part))]

@@ -1,5 +1,6 @@
-"""The time of a ledger without a clock of its own: its writer's. What waits is kept in that time, so when the writer's clock is set, while
-it works or while nothing does, all that waits is moved along: so much time remains as before."""
+"""The time of a ledger without a clock of its own: its writer's. What waits is kept in that time,
+so when the writer's clock is set, while it works or while nothing does, all that waits is moved
+along: so much time remains as before."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ KEPT_MS = 60_000
 
 
 class Kept(NamedTuple):
-    """When the ledger's time was written down, it was ``ledger_ms``, and the machine said the rest."""
+    """When the ledger's time was written down, it was ``ledger_ms``, and the machine said the
+    rest."""
 
     ledger_ms: int
     wall_ms: int
@@ -25,13 +27,15 @@ class Kept(NamedTuple):
     boot: str
 
     def now_ms(self, moment: Moment) -> int:
-        """The ledger's time now: so much later as the machine has been up since. After a reboot, as the wall clock has come further."""
+        """The ledger's time now: so much later as the machine has been up since. After a reboot, as
+        the wall clock has come further."""
         if self.boot and self.boot == moment.boot:
             return self.ledger_ms + max(moment.up_ms - self.up_ms, 0)
         return self.ledger_ms + max(moment.wall_ms - self.wall_ms, 0)
 
     def moved_ms(self, moment: Moment) -> int:
-        """By how much the wall clock was set since; 0 when that is no more than clocks differ anyway."""
+        """By how much the wall clock was set since; 0 when that is no more than clocks differ
+        anyway."""
         now = self.now_ms(moment)
         by = moment.wall_ms - now
         return by if abs(by) > JUMP_MS + (now - self.ledger_ms) // 1000 else 0
@@ -51,17 +55,26 @@ def keep(run: Run, now_ms: int, moment: Moment) -> Kept:
 
 def worth_keeping(kept: Kept | None, now_ms: int, moment: Moment) -> bool:
     """Whether what is written down says too little now."""
-    return kept is None or kept.boot != moment.boot or abs(kept.now_ms(moment) - now_ms) > 1_000 or now_ms - kept.ledger_ms > KEPT_MS
+    return (
+        kept is None
+        or kept.boot != moment.boot
+        or abs(kept.now_ms(moment) - now_ms) > 1_000
+        or now_ms - kept.ledger_ms > KEPT_MS
+    )
 
 
 def anchor(run: Run, moment: Moment) -> tuple[LedgerTime, Kept]:
-    """A writer opens the ledger: from now on its wall clock is the ledger's time, and what waits is moved along.
+    """A writer opens the ledger: from now on its wall clock is the ledger's time, and what waits is
+    moved along.
 
     Raises:
         LedgerRefusedError: its clock says another century.
     """
     if not FIRST_MS < moment.wall_ms < LAST_MS:
-        raise LedgerRefusedError(f"this machine believes that it is {shown(moment.wall_ms)} UTC: set its clock (NTP), by which the ledger goes")
+        raise LedgerRefusedError(
+            f"this machine believes that it is {shown(moment.wall_ms)} UTC: set its clock "
+            "(NTP), by which the ledger goes"
+        )
     kept = kept_in(run)
     moved = 0 if kept is None else kept.moved_ms(moment)
     if moved:

@@ -21,7 +21,16 @@ def note(run: Run, entry: Entry) -> None:
     run("lock_trail")
     last = run("last_of_trail")
     number, before = last[0] if last else (0, "")
-    run("add_to_trail", number + 1, entry.at, entry.who, entry.action, entry.target, entry.reason, seal(before, entry))
+    run(
+        "add_to_trail",
+        number + 1,
+        entry.at,
+        entry.who,
+        entry.action,
+        entry.target,
+        entry.reason,
+        seal(before, entry),
+    )
 
 
 def cancel(run: Run, item: int, now_ms: int) -> bool:
@@ -36,8 +45,8 @@ def cancel(run: Run, item: int, now_ms: int) -> bool:
 
 
 def stop_attempts(run: Run, item: int, now_ms: int) -> None:
-    """Attempts of an item that runs are to end before anybody claims it again. Those of unsafe steps have begun, and may have taken effect:
-    that is kept."""
+    """Attempts of an item that runs are to end before anybody claims it again. Those of unsafe
+    steps have begun, and may have taken effect: that is kept."""
     run("stop_attempts", now_ms, item)
     for (effects,) in run("effects_now", item):
         for node, kind in _effects.decode(effects).items():

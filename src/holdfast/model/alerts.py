@@ -42,10 +42,12 @@ class Alerts(Declared, frozen=True):
         dead: open dead letters.
         dead_per_hour: dead letters opened within the last hour.
         dead_age: a duration: how long the oldest open dead letter may wait for somebody.
-        stuck: a duration: how long an item without a deadline may take before ``holdfast stuck`` names it.
+        stuck: a duration: how long an item without a deadline may take before ``holdfast stuck``
+            names it.
         queue_age: a duration: how long the foremost queued item may have waited.
         deadline_risk: a duration: how long before its deadline an item should have ended.
-        steps: thresholds of steps by name, besides those of the pipeline: ``{"ocr": StepAlerts(dead=10)}``, or ``{"ocr": 10}``.
+        steps: thresholds of steps by name, besides those of the pipeline:
+            ``{"ocr": StepAlerts(dead=10)}``, or ``{"ocr": 10}``.
 
     In a pipeline, ``alerts=10`` means ``Alerts(10)``: at more than ten open dead letters.
     """
@@ -75,18 +77,35 @@ class Alerts(Declared, frozen=True):
 ALERTS = instance(Alerts, "a number of open dead letters (alerts=10)")
 
 KINDS = (
-    "dead-letters", "dead-letter-rate", "dead-letter-age", "stuck-items", "deadline-risk", "queue-growth", "unserved-version", "open-breaker",
-    "budget", "disk-full", "ledger-trouble", "workers", "memory-short", "clock", "undelivered-events", "parked-events", "broker-trouble",
+    "dead-letters",
+    "dead-letter-rate",
+    "dead-letter-age",
+    "stuck-items",
+    "deadline-risk",
+    "queue-growth",
+    "unserved-version",
+    "open-breaker",
+    "budget",
+    "disk-full",
+    "ledger-trouble",
+    "workers",
+    "memory-short",
+    "clock",
+    "undelivered-events",
+    "parked-events",
+    "broker-trouble",
     "internal",
-)  # fmt: skip
+)
 """Every kind of alert that ships, on from the start."""
 
 QUIET_MS = 120_000
-"""An alert is closed when what it says has not been so for this long: what comes and goes stays one alert."""
+"""An alert is closed when what it says has not been so for this long: what comes and goes stays one
+alert."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What is watched of a pipeline: its thresholds, the seconds that its items have from admission, or None, and what it may spend."""
+    """What is watched of a pipeline: its thresholds, the seconds that its items have from
+    admission, or None, and what it may spend."""
 
     alerts: Alerts = Alerts()
     deadline_s: float | None = None
@@ -99,7 +118,8 @@ class Alert(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: one of :data:`KINDS`.
-        subject: what it is about: a pipeline, a step of it, a version, a dependency. One alert is open per kind and subject.
+        subject: what it is about: a pipeline, a step of it, a version, a dependency. One alert is
+            open per kind and subject.
         message: one line that says what is and what to do.
     """
 
@@ -112,7 +132,8 @@ class Address(msgspec.Struct, frozen=True):
     """Where alerts go.
 
     Attributes:
-        digest: names it in the ledger, which never holds the address itself: it may have a password in it.
+        digest: names it in the ledger, which never holds the address itself: it may have a password
+            in it.
         label: how it is shown, without secrets.
     """
 
@@ -145,5 +166,6 @@ class Telling(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """Names this occurrence of the alert: the same message may come twice, under the same id."""
+        """Names this occurrence of the alert: the same message may come twice, under the same
+        id."""
         return f"holdfast-alert-{self.number}-{self.opened_at}"

@@ -1,7 +1,9 @@
-"""Arguments of public calls: checked where they are written, refused with the file and line of the caller.
+"""Arguments of public calls: checked where they are written, refused with the file and line of the
+caller.
 
-A :class:`Kind` says what an argument may be. It stands in the annotation, ``attempts: Annotated[int, whole(1)]``,
-of a function under :func:`checked` or of a field of a :class:`Declared` struct, and nowhere else.
+A :class:`Kind` says what an argument may be. It stands in the annotation,
+``attempts: Annotated[int, whole(1)]``, of a function under :func:`checked` or of a field of a
+:class:`Declared` struct, and nowhere else.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ Subject = str | Callable[[], str]
 """What was called, as messages name it; a function where that takes reading the caller's source."""
 
 
-def refusal(subject: Subject, problem: str, error: type[HoldfastError] = DefinitionError) -> HoldfastError:
+def refusal(
+    subject: Subject, problem: str, error: type[HoldfastError] = DefinitionError
+) -> HoldfastError:
     """The error that refuses what a caller wrote, beginning with ``FILE:LINE``.
 
     Args:
@@ -54,7 +58,8 @@ def refuse(subject: Subject, problem: str) -> NoReturn:
 
 
 def placed(work: Callable[[], T]) -> T:
-    """Do something; what is refused meanwhile begins with file and line of the user's own code, whoever refuses it."""
+    """Do something; what is refused meanwhile begins with file and line of the user's own code,
+    whoever refuses it."""
     try:
         return work()
     except DefinitionError as error:
@@ -65,7 +70,7 @@ def placed(work: Callable[[], T]) -> T:
         raise
 
 
-# -- reading calls ----------------------------------------------------------------------------------------------
+# -- reading calls -------------------------------------------------------------------------------
 
 
 class Reader:
@@ -79,14 +84,20 @@ class Reader:
     def __init__(self, signature: inspect.Signature, kinds: Mapping[str, Kind]) -> None:
         self.signature, self.kinds = signature, kinds
 
-    def read(self, subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    def read(
+        self, subject: Subject, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> inspect.BoundArguments:
         """Bind a call and convert its arguments.
 
         Raises:
             DefinitionError: an unknown keyword, a missing argument, or a value that does not fit.
         """
         parameters = self.signature.parameters
-        named = [one.name for one in parameters.values() if one.kind not in (one.POSITIONAL_ONLY, one.VAR_POSITIONAL) and one.name != "self"]
+        named = [
+            one.name
+            for one in parameters.values()
+            if one.kind not in (one.POSITIONAL_ONLY, one.VAR_POSITIONAL) and one.name != "self"
+        ]
         for name in kwargs:
             if name not in named:
                 takes = f"it takes {', '.join(named)}" if named else "it takes no keywords"
@@ -101,7 +112,9 @@ class Reader:
             if kind is None or value is parameters[name].default:
                 continue
             if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
-                bound.arguments[name] = tuple(self._value(subject, f"{name}[{at}]", kind, one) for at, one in enumerate(value))
+                bound.arguments[name] = tuple(
+                    self._value(subject, f"{name}[{at}]", kind, one) for at, one in enumerate(value)
+                )
             else:
                 bound.arguments[name] = self._value(subject, name, kind, value)
         return bound
@@ -124,10 +137,14 @@ class Reader:
         return " and ".join(needed) or "no argument but keywords"
 
 
-def checked(subject: str | Callable[[tuple[Any, ...], dict[str, Any]], str], defaults: Mapping[str, Any] | None = None) -> Callable[[F], F]:
+def checked(
+    subject: str | Callable[[tuple[Any, ...], dict[str, Any]], str],
+    defaults: Mapping[str, Any] | None = None,
+) -> Callable[[F], F]:
     """Decorate a function whose arguments are checked by the kinds in their annotations.
 
-    Keywords that are declared as ``**options: Unpack[SomeTypedDict]`` become part of the signature that ``help()`` shows.
+    Keywords that are declared as ``**options: Unpack[SomeTypedDict]`` become part of the signature
+    that ``help()`` shows.
 
     Args:
         subject: what messages call it, or a function from its arguments to that.
@@ -138,22 +155,35 @@ def checked(subject: str | Callable[[tuple[Any, ...], dict[str, Any]], str], def
         hints = typing.get_type_hints(fn, include_extras=True)
         parameters = []
         for one in inspect.signature(fn).parameters.values():
-            packed = get_args(hints.get(one.name)) if get_origin(hints.get(one.name)) is Unpack else ()
+            packed = (
+                get_args(hints.get(one.name)) if get_origin(hints.get(one.name)) is Unpack else ()
+            )
             if packed:
                 inner = typing.get_type_hints(packed[0], include_extras=True)
                 hints |= inner
-                parameters += [inspect.Parameter(name, one.KEYWORD_ONLY, default=(defaults or {})[name], annotation=inner[name]) for name in inner]
+                parameters += [
+                    inspect.Parameter(
+                        name,
+                        one.KEYWORD_ONLY,
+                        default=(defaults or {})[name],
+                        annotation=inner[name],
+                    )
+                    for name in inner
+                ]
             else:
                 parameters.append(one.replace(annotation=hints.get(one.name, one.annotation)))
         reader = Reader(inspect.Signature(parameters), kinds_in(hints))
 
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
-            named = subject if isinstance(subject, str) else functools.partial(subject, args, kwargs)
+            named = (
+                subject if isinstance(subject, str) else functools.partial(subject, args, kwargs)
+            )
             bound = reader.read(named, args, kwargs)
             return fn(*bound.args, **bound.kwargs)
 
-        call.__signature__ = inspect.Signature([_displayed(one) for one in parameters])  # type: ignore[attr-defined]
+        displayed = inspect.Signature([_displayed(one) for one in parameters])
+        call.__signature__ = displayed  # type: ignore[attr-defined]
         return typing.cast(F, call)
 
     return decorate
@@ -176,13 +206,16 @@ def kinds_in(hints: Mapping[str, Any]) -> dict[str, Kind]:
 def _displayed(parameter: inspect.Parameter) -> inspect.Parameter:
     """A parameter as ``help()`` shows it: by its type."""
     annotation = parameter.annotation
-    return parameter.replace(annotation=get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation)
+    return parameter.replace(
+        annotation=get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    )
 
 
 if TYPE_CHECKING:
 
     class Declared(msgspec.Struct, frozen=True):
-        """Base of the structs that users write: their arguments are checked by the kinds in their annotations."""
+        """Base of the structs that users write: their arguments are checked by the kinds in their
+        annotations."""
 
 else:
 
@@ -194,7 +227,8 @@ else:
             return super().__call__(**bound.arguments)
 
     class Declared(msgspec.Struct, frozen=True, metaclass=_Checking):
-        """Base of the structs that users write: their arguments are checked by the kinds in their annotations."""
+        """Base of the structs that users write: their arguments are checked by the kinds in their
+        annotations."""
 
 
 @functools.cache
@@ -206,7 +240,11 @@ def reader_of(struct: type[Declared]) -> Reader:
         default = one.default if one.default is not msgspec.NODEFAULT else one.default_factory
         missing = default is msgspec.NODEFAULT
         parameters.append(
-            inspect.Parameter(one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=inspect.Parameter.empty if missing else default)
+            inspect.Parameter(
+                one.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=inspect.Parameter.empty if missing else default,
+            )
         )
     return Reader(inspect.Signature(parameters), kinds_in(hints))
 
@@ -223,6 +261,8 @@ def instance(struct: type[Declared], expects: str) -> Kind:
         try:
             return struct(**{first: reader.kinds[first].read(value)})
         except UnfitError:
-            raise UnfitError(f"give {alternative}; {first} is {reader.kinds[first].expects}") from None
+            raise UnfitError(
+                f"give {alternative}; {first} is {reader.kinds[first].expects}"
+            ) from None
 
     return Kind(alternative, read)

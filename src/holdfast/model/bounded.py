@@ -1,4 +1,5 @@
-"""Code of others that answers a question of ours, for so many seconds at most: the text of an exception, a class rule."""
+"""Code of others that answers a question of ours, for so many seconds at most: the text of an
+exception, a class rule."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ class TookTooLongError(Exception):
 def bounded(work: Callable[[], T], limit_s: float) -> T:
     """Run ``work`` in a thread of its own and return its answer.
 
-    Code that has not answered in time is told to stop where it is, which ends any loop written in Python; a call that blocks outside
-    of Python is left behind in its thread, which does not keep the process.
+    Code that has not answered in time is told to stop where it is, which ends any loop written in
+    Python; a call that blocks outside of Python is left behind in its thread, which does not keep
+    the process.
 
     Args:
         work: what to run; it sees the caller's context variables.

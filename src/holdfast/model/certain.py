@@ -1,7 +1,9 @@
-"""Which values of a type certainly come out of JSON as they went in, seen without reading them back.
+"""Which values of a type certainly come out of JSON as they went in, seen without reading them
+back.
 
-Compiled once per type. A check that says True saves decoding and comparing; one that says False proves nothing: then the value is read back.
-Checks look at many values at a time, level by level and field by field, so that almost all the work is done in C.
+Compiled once per type. A check that says True saves decoding and comparing; one that says False
+proves nothing: then the value is read back. Checks look at many values at a time, level by level
+and field by field, so that almost all the work is done in C.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from holdfast.model.domain import NESTING
 Many = Callable[[list[Any]], bool]
 
 _EXACT: frozenset[type] = frozenset({str, int, bool, type(None), bytes, UUID, date, timedelta})
-"""Types whose instances come back by their type alone. (A text or a number that JSON cannot carry fails when it is written.)"""
+"""Types whose instances come back by their type alone. (A text or a number that JSON cannot carry
+fails when it is written.)"""
 
 _NUMBERS = frozenset({int, bool, float})
 _SCALARS = _NUMBERS | {str, type(None)}
@@ -59,12 +62,24 @@ def _flat(kind: Any) -> Callable[[Any], bool] | None:
     if not fields or not all(one in _EXACT or one is float for one in fields.values()):
         return None
     names = list(fields)
-    get, wanted = attrgetter(names[0], *names), (fields[names[0]], *fields.values())  # the first twice: a tuple even for one
+    # the first twice: a tuple even for one
+    get, wanted = (
+        attrgetter(names[0], *names),
+        (fields[names[0]], *fields.values()),
+    )
     floats = [name for name in names if fields[name] is float]
-    numbers, loose, known = attrgetter(*floats, *floats) if floats else None, _loose(kind), frozenset(names)
+    numbers, loose, known = (
+        attrgetter(*floats, *floats) if floats else None,
+        _loose(kind),
+        frozenset(names),
+    )
 
     def check(value: Any) -> bool:
-        if type(value) is not kind or tuple(map(type, get(value))) != wanted or (loose and not known.issuperset(value.__dict__)):
+        if (
+            type(value) is not kind
+            or tuple(map(type, get(value))) != wanted
+            or (loose and not known.issuperset(value.__dict__))
+        ):
             return False
         return numbers is None or isfinite(sum(numbers(value)))
 
@@ -80,7 +95,15 @@ def _compile(kind: Any, within: tuple[Any, ...]) -> Many | None:
         return _class(kind, within)
     if origin is Literal:
         pairs = [(type(one), one) for one in arguments if type(one) in _EXACT]
-        return (lambda values: all(type(one) in _EXACT and (type(one), one) in pairs for one in values)) if len(pairs) == len(arguments) else None
+        return (
+            (
+                lambda values: all(
+                    type(one) in _EXACT and (type(one), one) in pairs for one in values
+                )
+            )
+            if len(pairs) == len(arguments)
+            else None
+        )
     if origin in (Union, types.UnionType):
         return _union(arguments, within)
     if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
@@ -103,7 +126,9 @@ def _union(members: tuple[Any, ...], within: tuple[Any, ...]) -> Many | None:
 
     def check(values: list[Any]) -> bool:
         rest = [one for one in values if one is not None] if optional else values
-        return any(one(rest) for one in known) or all(any(one([value]) for one in known) for value in rest)
+        return any(one(rest) for one in known) or all(
+            any(one([value]) for one in known) for value in rest
+        )
 
     return check
 
@@ -132,11 +157,15 @@ def _class(kind: Any, within: tuple[Any, ...]) -> Many | None:
     if kind in _EXACT:
         return lambda values: _all(kind, values)
     if kind is float:
-        return lambda values: _all(float, values) and isfinite(sum(values))  # what is not finite makes the sum so
+        # what is not finite makes the sum so
+        return lambda values: _all(float, values) and isfinite(sum(values))
     if kind is Decimal:
         return lambda values: _all(Decimal, values) and all(one.is_finite() for one in values)
     if kind is datetime:
-        return lambda values: _all(datetime, values) and all((one.tzinfo is None or one.tzinfo is UTC) and not one.fold for one in values)
+        return lambda values: (
+            _all(datetime, values)
+            and all((one.tzinfo is None or one.tzinfo is UTC) and not one.fold for one in values)
+        )
     if kind in (list, dict):
         return lambda values: _all(kind, values) and _plain(values)
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -147,19 +176,34 @@ def _class(kind: Any, within: tuple[Any, ...]) -> Many | None:
     checks = [(attrgetter(name), _compile(one, (*within, kind))) for name, one in fields.items()]
     if any(check is None for _, check in checks):
         return None
-    return partial(_objects, kind, frozenset(fields) if _loose(kind) else None, typing.cast("list[tuple[attrgetter[Any], Many]]", checks))
+    return partial(
+        _objects,
+        kind,
+        frozenset(fields) if _loose(kind) else None,
+        typing.cast("list[tuple[attrgetter[Any], Many]]", checks),
+    )
 
 
 def _are_read_back(kind: type[Enum]) -> bool:
-    """Whether every member of an enum is what is read of it: its value may be something else than what is written."""
+    """Whether every member of an enum is what is read of it: its value may be something else than
+    what is written."""
     try:
-        return not issubclass(kind, Flag) and all(msgspec.json.decode(msgspec.json.encode(one), type=kind) is one for one in kind)
+        return not issubclass(kind, Flag) and all(
+            msgspec.json.decode(msgspec.json.encode(one), type=kind) is one for one in kind
+        )
     except Exception:  # no type that msgspec reads
         return False
 
 
-def _objects(kind: type, known: frozenset[str] | None, checks: list[tuple[attrgetter[Any], Many]], values: list[Any]) -> bool:
-    if not _all(kind, values) or (known is not None and not all(known.issuperset(one.__dict__) for one in values)):
+def _objects(
+    kind: type,
+    known: frozenset[str] | None,
+    checks: list[tuple[attrgetter[Any], Many]],
+    values: list[Any],
+) -> bool:
+    if not _all(kind, values) or (
+        known is not None and not all(known.issuperset(one.__dict__) for one in values)
+    ):
         return False
     return all(check(list(map(get, values))) for get, check in checks)
 
@@ -170,13 +214,18 @@ def _loose(kind: Any) -> bool:
 
 
 def _fields(kind: Any) -> dict[str, Any] | None:
-    """The types of the fields of a class that msgspec reads without any code of its author's; None for others."""
+    """The types of the fields of a class that msgspec reads without any code of its author's; None
+    for others."""
     if not isinstance(kind, type) or hasattr(kind, "__parameters__"):  # a generic class
         return None
     if hasattr(kind, "__post_init__") or hasattr(kind, "__pydantic_validator__"):
         return None
     if issubclass(kind, msgspec.Struct):
-        return None if kind.__struct_config__.omit_defaults else {one.name: one.type for one in msgspec.structs.fields(kind)}
+        return (
+            None
+            if kind.__struct_config__.omit_defaults
+            else {one.name: one.type for one in msgspec.structs.fields(kind)}
+        )
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind, include_extras=True)
         names = [one.name for one in dataclasses.fields(kind) if one.init]
@@ -213,7 +262,8 @@ def _small(value: Any, depth: int = 0) -> bool:
 
 
 def _plain(values: list[Any]) -> bool:
-    """Whether values are what JSON itself has: exact dicts with text keys, lists, text, numbers that are finite, booleans and None."""
+    """Whether values are what JSON itself has: exact dicts with text keys, lists, text, numbers
+    that are finite, booleans and None."""
     for _ in range(NESTING):
         kinds = set(map(type, values))
         if float in kinds:
@@ -232,7 +282,11 @@ def _plain(values: list[Any]) -> bool:
                 return False
             inner.extend(chain.from_iterable(map(dict.values, dicts)))
         if list in kinds:
-            inner.extend(chain.from_iterable(values if len(kinds) == 1 else [one for one in values if type(one) is list]))
+            inner.extend(
+                chain.from_iterable(
+                    values if len(kinds) == 1 else [one for one in values if type(one) is list]
+                )
+            )
         if not kinds <= _SCALARS | {dict, list}:
             return False
         values = inner

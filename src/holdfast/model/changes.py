@@ -1,4 +1,5 @@
-"""What people ask of items, as values: pause, resume, cancel, restart, revise, move, redrive, discard; and the operation that it is part of."""
+"""What people ask of items, as values: pause, resume, cancel, restart, revise, move, redrive,
+discard; and the operation that it is part of."""
 
 from __future__ import annotations
 
@@ -21,14 +22,18 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Restart(msgspec.Struct, frozen=True, tag="restart"):
-    """The item's next generation begins: from the start, or from a step and all that depends on it. What went before is kept.
+    """The item's next generation begins: from the start, or from a step and all that depends on it.
+    What went before is kept.
 
     Attributes:
-        nodes: of each version, the numbers of the nodes whose results no longer count; empty: none counts.
-        payload: another payload, or None for the item's own. Only from the start: it is a revision then.
+        nodes: of each version, the numbers of the nodes whose results no longer count; empty: none
+            counts.
+        payload: another payload, or None for the item's own. Only from the start: it is a revision
+            then.
         digest: of that payload, see :mod:`holdfast.model.content`.
         repeat_effects: replace the payload though effects have happened for the old one.
-        fields: with a payload, (name, value) by which the item is found from now on; None: as it was.
+        fields: with a payload, (name, value) by which the item is found from now on; None: as it
+            was.
     """
 
     nodes: dict[int, tuple[int, ...]] = {}
@@ -39,7 +44,8 @@ class Restart(msgspec.Struct, frozen=True, tag="restart"):
 
 
 class Revise(msgspec.Struct, frozen=True, tag="revise"):
-    """The item's next generation begins with another payload; nothing that was made of the old one is used again.
+    """The item's next generation begins with another payload; nothing that was made of the old one
+    is used again.
 
     Attributes:
         payload: the value.
@@ -57,16 +63,21 @@ class Revise(msgspec.Struct, frozen=True, tag="revise"):
 
 
 class Move(msgspec.Struct, frozen=True, tag="move"):
-    """The item goes on under another version of its pipeline, and keeps the results of what is the same there.
+    """The item goes on under another version of its pipeline, and keeps the results of what is the
+    same there.
 
     Attributes:
         to: the ledger's number of that version.
-        same: of each version that items come from, the nodes that are the same, and which they are there.
-        bodies: by node there, the ledger's number of the body as it is now; a result of another body is not kept.
-        named: of each version that items come from, the nodes that have the name of one there, and which they are there: recorded effects
-            go along, also those of a step that is given something else.
-        seen: by item, its generation and the number of its results when its values were checked; one that has others by now
-            is left where it is. Items that are not here were not checked.
+        same: of each version that items come from, the nodes that are the same, and which they are
+            there.
+        bodies: by node there, the ledger's number of the body as it is now; a result of another
+            body is not kept.
+        named: of each version that items come from, the nodes that have the name of one there, and
+            which they are there: recorded effects go along, also those of a step that is given
+            something else.
+        seen: by item, its generation and the number of its results when its values were checked;
+            one that has others by now is left where it is. Items that are not here were not
+            checked.
     """
 
     to: int
@@ -77,7 +88,8 @@ class Move(msgspec.Struct, frozen=True, tag="move"):
 
 
 class Redrive(msgspec.Struct, frozen=True, tag="redrive"):
-    """Open dead letters go back: their tasks run again in the item's next generation. ``arguments``: of the one task, edited."""
+    """Open dead letters go back: their tasks run again in the item's next generation.
+    ``arguments``: of the one task, edited."""
 
     arguments: bytes | None = None
 
@@ -103,7 +115,8 @@ class Operation(msgspec.Struct, frozen=True):
     """Who asks what of which, and why: kept for ever.
 
     Attributes:
-        verb: ``pause``, ``resume``, ``cancel``, ``restart``, ``revise``, ``move``, ``redrive``, ``discard``, ``edit``, ``pause-pipeline``, …
+        verb: ``pause``, ``resume``, ``cancel``, ``restart``, ``revise``, ``move``, ``redrive``,
+            ``discard``, ``edit``, ``pause-pipeline``, …
         target: the items or letters, or the filter, as text.
         who: the person or program.
         reason: why.

@@ -20,7 +20,9 @@ def _exception(value: Any) -> str:
     raise UnfitError(f"give {_EXCEPTION.expects}")
 
 
-_EXCEPTION = Kind("an exception class, or its name: 'module.Class', or 'Class' for any module", _exception)
+_EXCEPTION = Kind(
+    "an exception class, or its name: 'module.Class', or 'Class' for any module", _exception
+)
 _CLASS = choice(*get_args(OfException))
 _FUNCTION = function(1, "a class, or a function from an exception to a class or None")
 
@@ -33,18 +35,25 @@ def _rule(value: Any) -> Any:
 @checked("error_class()")
 def error_class(
     exception: Annotated[type[BaseException] | str, _EXCEPTION],
-    rule: Annotated[Rule, Kind(f"{_CLASS.expects}, or a function from an exception to one of these or None", _rule)],
+    rule: Annotated[
+        Rule,
+        Kind(f"{_CLASS.expects}, or a function from an exception to one of these or None", _rule),
+    ],
 ) -> None:
-    """Say which kind of failure an exception is, for every step of this program. Call it where the steps are declared: workers import
-    that module too.
+    """Say which kind of failure an exception is, for every step of this program. Call it where the
+    steps are declared: workers import that module too.
 
     Args:
-        exception: the type, or its name: ``"module.Class"``, or ``"Class"`` for any module. Its descendants are meant as well.
-        rule: the class (``"transient"``, ``"model"``, ``"bad-input"``, ``"bug"``, ``"memory"``, ``"timeout"``, ``"infrastructure"``),
-            or a function from the exception to a class, or to None for "ask the next ancestor". A function that raises, returns
-            anything else or takes over a second fails the attempt that it was asked about, as a ``bug`` that names the rule.
+        exception: the type, or its name: ``"module.Class"``, or ``"Class"`` for any module. Its
+            descendants are meant as well.
+        rule: the class (``"transient"``, ``"model"``, ``"bad-input"``, ``"bug"``, ``"memory"``,
+            ``"timeout"``, ``"infrastructure"``), or a function from the exception to a class, or to
+            None for "ask the next ancestor". A function that raises, returns anything else or takes
+            over a second fails the attempt that it was asked about, as a ``bug`` that names the
+            rule.
 
     Raises:
-        DefinitionError: no exception, no such class, or a function that cannot be called with an exception.
+        DefinitionError: no exception, no such class, or a function that cannot be called with an
+            exception.
     """
     declare(str(exception), rule)  # made a name by `checked`

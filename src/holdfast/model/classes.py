@@ -1,8 +1,10 @@
-"""Which kind of failure an exception is: a registry by the exception's name, so that no library need be imported to be known.
+"""Which kind of failure an exception is: a registry by the exception's name, so that no library
+need be imported to be known.
 
-Names are ``module.Class``, or ``Class`` alone for any module; the nearest ancestor that is known decides. Rules for the usual
-clients are here; :func:`holdfast.error_class` adds to them. An exception that no rule knows takes the class of what it was raised
-``from``; of a group, the inner exceptions decide. Public names and status attributes of those libraries: httpx 0.28, requests 2.32,
+Names are ``module.Class``, or ``Class`` alone for any module; the nearest ancestor that is known
+decides. Rules for the usual clients are here; :func:`holdfast.error_class` adds to them. An
+exception that no rule knows takes the class of what it was raised ``from``; of a group, the inner
+exceptions decide. Public names and status attributes of those libraries: httpx 0.28, requests 2.32,
 aiohttp 3.14, openai 3, anthropic 0.7x, torch 2, onnxruntime 1.32.
 """
 
@@ -44,7 +46,9 @@ ErrorClass = Literal[
     "child",
 ]
 
-OfException = Literal["transient", "model", "bad-input", "bug", "memory", "timeout", "infrastructure"]
+OfException = Literal[
+    "transient", "model", "bad-input", "bug", "memory", "timeout", "infrastructure"
+]
 """Classes that an exception of a step body may have; the others are what the engine itself sees."""
 
 Rule = OfException | Callable[[Any], OfException | None]
@@ -80,7 +84,8 @@ class Judgement(msgspec.Struct, frozen=True):
 
     Attributes:
         error_class: its class.
-        error: the exception that decided: itself, a member of the group, or what it was raised from.
+        error: the exception that decided: itself, a member of the group, or what it was raised
+            from.
         retry_after: seconds before which a retry is pointless, or None.
         trouble: what a class rule did wrong, or empty. The failure is the rule's then.
     """
@@ -96,26 +101,39 @@ class BrokenRuleError(Exception):
 
 
 _AGAIN = {408, 409, 423, 425, 429}
-"""Statuses below 500 that pass by themselves (RFC 9110, RFC 6585, RFC 8470). 401, 402, 403 and 407 concern our credentials, not the
-item: they are tried again too, since an item must not be buried as bad input for an expired key."""
+"""Statuses below 500 that pass by themselves (RFC 9110, RFC 6585, RFC 8470). 401, 402, 403 and 407
+concern our credentials, not the item: they are tried again too, since an item must not be buried as
+bad input for an expired key."""
 _OURS = {401, 402, 403, 407}
 
 
 def by_status(status: int) -> OfException:
     """The class of an HTTP answer."""
-    return "transient" if status >= 500 or status in _AGAIN or status in _OURS or status < 400 else "bad-input"
+    return (
+        "transient"
+        if status >= 500 or status in _AGAIN or status in _OURS or status < 400
+        else "bad-input"
+    )
 
 
 def _status_of(error: Any) -> OfException | None:
     status = _first(error, "status_code", "status", "code")
     response = getattr(error, "response", None)
-    status = _first(response, "status_code", "status") if not isinstance(status, int) and response is not None else status
+    status = (
+        _first(response, "status_code", "status")
+        if not isinstance(status, int) and response is not None
+        else status
+    )
     return by_status(status) if isinstance(status, int) else None
 
 
 def _onnx(error: Any) -> OfException:
     text = str(error).lower()
-    return "memory" if "failed to allocate" in text or "out of memory" in text or "bad_alloc" in text else "model"
+    return (
+        "memory"
+        if "failed to allocate" in text or "out of memory" in text or "bad_alloc" in text
+        else "model"
+    )
 
 
 def _torch(error: Any) -> OfException | None:
@@ -123,7 +141,8 @@ def _torch(error: Any) -> OfException | None:
 
 
 def _json(error: Any) -> OfException:
-    """What a model wrote is no JSON; or a client read a page (of a proxy, as a rule) where a service should have answered."""
+    """What a model wrote is no JSON; or a client read a page (of a proxy, as a rule) where a
+    service should have answered."""
     at = error.__traceback__
     while at is not None:
         if str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] in _CLIENTS:
@@ -133,7 +152,14 @@ def _json(error: Any) -> OfException:
 
 
 def _os(error: Any) -> OfException:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE):
+    if error.errno in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+    ):
         return "infrastructure"
     return "memory" if error.errno == errno.ENOMEM else "transient"
 
@@ -158,7 +184,8 @@ _RULES: dict[str, Rule | UserRule] = {
     "MemoryError": "memory",
     "RuntimeError": lambda error: _torch(error),  # CUDA says so in a plain RuntimeError
     "OSError": _os,
-    # What a model or a service answered does not parse, or does not fit what the step expects of it.
+    # What a model or a service answered does not parse, or does not fit what the step expects of
+    # it.
     "ValidationError": "model",  # pydantic, msgspec, jsonschema, marshmallow
     "JSONDecodeError": lambda error: _json(error),
     "DecodeError": "model",
@@ -193,7 +220,8 @@ _RULES: dict[str, Rule | UserRule] = {
     "onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException": _onnx,
     "onnxruntime.capi.onnxruntime_pybind11_state.Fail": _onnx,
     "onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument": "bad-input",
-    **{f"{module}.{name}": rule for module in ("httpx", "httpx2") for name, rule in _HTTPX.items()},  # openai 3 comes with httpx2
+    # openai 3 comes with httpx2
+    **{f"{module}.{name}": rule for module in ("httpx", "httpx2") for name, rule in _HTTPX.items()},
     "requests.exceptions.Timeout": "timeout",
     "requests.exceptions.HTTPError": _client,
     "requests.exceptions.InvalidURL": "bad-input",
@@ -225,15 +253,18 @@ def declare(name: str, rule: Rule) -> None:
 
 
 def classify(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> ErrorClass:
-    """Return the class of an exception that a step body raised; unknown ones count as transient. ``never``: bad input for this step."""
+    """Return the class of an exception that a step body raised; unknown ones count as transient.
+    ``never``: bad input for this step."""
     return judge(error, never).error_class
 
 
 def judge(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> Judgement:
-    """Decide which class an exception has, and which exception of its group or of its causes says so.
+    """Decide which class an exception has, and which exception of its group or of its causes says
+    so.
 
-    Its own rule comes first. Without one, the members of a group decide together, and any other exception is what it was raised
-    ``from``. What was merely being handled (``__context__``) decides nothing.
+    Its own rule comes first. Without one, the members of a group decide together, and any other
+    exception is what it was raised ``from``. What was merely being handled (``__context__``)
+    decides nothing.
     """
     try:
         return _judged(error, never, set(), 0)
@@ -241,7 +272,9 @@ def judge(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> 
         return Judgement("bug", error, trouble=str(broken))
 
 
-def _judged(error: BaseException, never: tuple[type[BaseException], ...], seen: set[int], depth: int) -> Judgement:
+def _judged(
+    error: BaseException, never: tuple[type[BaseException], ...], seen: set[int], depth: int
+) -> Judgement:
     seen.add(id(error))
     own = _declared(error, never)
     said = _retry_after(error)
@@ -259,10 +292,16 @@ def _judged(error: BaseException, never: tuple[type[BaseException], ...], seen: 
             found.append(_judged(one, never, seen, depth + 1))
     if not found:
         return Judgement(_unknown(error), error, said)
-    foreign = [one for one in found if not _cancelled(one.error)] or found  # the others were cancelled for it
+    foreign = [
+        one for one in found if not _cancelled(one.error)
+    ] or found  # the others were cancelled for it
     decides = min(foreign, key=lambda one: _PATIENCE.index(one.error_class))
     waits = [one.retry_after for one in foreign if one.retry_after is not None]
-    return Judgement(decides.error_class, decides.error, max([*waits, *([] if said is None else [said])], default=None))
+    return Judgement(
+        decides.error_class,
+        decides.error,
+        max([*waits, *([] if said is None else [said])], default=None),
+    )
 
 
 def _cancelled(error: BaseException) -> bool:
@@ -270,7 +309,8 @@ def _cancelled(error: BaseException) -> bool:
 
 
 def _unknown(error: BaseException) -> ErrorClass:
-    """What no rule knows may pass. What is no Exception was not meant to be survived: exits, panics of native extensions."""
+    """What no rule knows may pass. What is no Exception was not meant to be survived: exits, panics
+    of native extensions."""
     return "transient" if isinstance_of(error, Exception) else "bug"
 
 
@@ -279,7 +319,9 @@ def _declared(error: BaseException, never: tuple[type[BaseException], ...]) -> E
         if never and isinstance_of(error, never):
             return "bad-input"
     except BaseException as trouble:
-        raise BrokenRuleError(f"Retry(never=…) could not be asked: {name_of(type(trouble))}") from None
+        raise BrokenRuleError(
+            f"Retry(never=…) could not be asked: {name_of(type(trouble))}"
+        ) from None
     for kind, known in _OWN:
         if isinstance_of(error, kind):
             return known
@@ -294,7 +336,11 @@ def _declared(error: BaseException, never: tuple[type[BaseException], ...]) -> E
 
 _OWN: tuple[tuple[type[BaseException], ErrorClass], ...] = (
     (BadInputError, "bad-input"),
-    (LedgerUnavailableError, "infrastructure"),  # the disk of the artifact store is full: no fault of the step
+    # the disk of the artifact store is full: no fault of the step
+    (
+        LedgerUnavailableError,
+        "infrastructure",
+    ),
     (OutOfMemoryError, "memory"),
     (ModelError, "model"),
     (TransientError, "transient"),
@@ -327,16 +373,20 @@ def _asked(rule: Rule | UserRule, error: BaseException) -> ErrorClass | None:
 
 
 def retry_after(error: BaseException, now_s: float | None = None) -> float | None:
-    """Seconds before which a server said that a retry is pointless: of a :class:`TransientError`, or of a ``Retry-After`` header (RFC 9110,
-    10.2.3: seconds or a date) that the exception carries; at most a day. None for what is neither number nor date.
+    """Seconds before which a server said that a retry is pointless: of a :class:`TransientError`,
+    or of a ``Retry-After`` header (RFC 9110, 10.2.3: seconds or a date) that the exception carries;
+    at most a day. None for what is neither number nor date.
 
     Args:
         error: the exception.
-        now_s: Unix seconds to count a date from; when left out, the answer's own ``Date`` header says.
+        now_s: Unix seconds to count a date from; when left out, the answer's own ``Date`` header
+            says.
     """
     if isinstance_of(error, TransientError):
         return seconds_of(error.retry_after, now_s)  # type: ignore[attr-defined]
-    headers = _first(error, "headers", "hdrs") or getattr(getattr(error, "response", None), "headers", None)
+    headers = _first(error, "headers", "hdrs") or getattr(
+        getattr(error, "response", None), "headers", None
+    )
     try:
         said = headers.get("retry-after") or headers.get("Retry-After")  # type: ignore[union-attr]
     except AttributeError:
@@ -357,7 +407,8 @@ def _retry_after(error: BaseException) -> float | None:
 
 
 def _public(kind: type) -> str:
-    """The name under which a library offers a class: ``httpx.ReadTimeout`` is made in ``httpx._exceptions``."""
+    """The name under which a library offers a class: ``httpx.ReadTimeout`` is made in
+    ``httpx._exceptions``."""
     return f"{name_of(kind).partition('.')[0]}.{kind.__qualname__}"
 
 

@@ -1,7 +1,8 @@
-"""Typed values to JSON and back: msgspec, dataclass, pydantic and built-in types. One codec, no fallback, no pickle.
+"""Typed values to JSON and back: msgspec, dataclass, pydantic and built-in types. One codec, no
+fallback, no pickle.
 
-What is kept comes back equal and of the same type, or is refused (:func:`keep`). Pydantic models are kept under the names of their
-fields; what comes from outside may name a field by its alias too.
+What is kept comes back equal and of the same type, or is refused (:func:`keep`). Pydantic models
+are kept under the names of their fields; what comes from outside may name a field by its alias too.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def _write(value: Any) -> Any:
     if reference is not None:
         return reference
     kind = type(value)
-    raise TypeError(f"{name_of(kind)} is no msgspec, dataclass, pydantic or built-in type, so it cannot be stored as JSON{remedy(kind)}")
+    raise TypeError(
+        f"{name_of(kind)} is no msgspec, dataclass, pydantic or built-in type, so it cannot "
+        f"be stored as JSON{remedy(kind)}"
+    )
 
 
 def _read(kind: type[Any], data: Any) -> Any:
@@ -55,7 +59,10 @@ def _read(kind: type[Any], data: Any) -> Any:
     pydantic = getattr(kind, "__pydantic_validator__", None)
     if pydantic is not None:
         return pydantic.validate_json(_encoder.encode(data), by_alias=True, by_name=True)
-    raise TypeError(f"{name_of(kind)} is no msgspec, dataclass, pydantic or built-in type, so it cannot be read from JSON")
+    raise TypeError(
+        f"{name_of(kind)} is no msgspec, dataclass, pydantic or built-in type, so it cannot "
+        "be read from JSON"
+    )
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_write)
@@ -74,7 +81,8 @@ class _PydanticReader:
 
 
 def encode(value: Any) -> bytes:
-    """Return ``value`` as JSON bytes, without looking whether it can be read back: for what the engine itself has made or read.
+    """Return ``value`` as JSON bytes, without looking whether it can be read back: for what the
+    engine itself has made or read.
 
     Raises:
         TypeError: a type that JSON cannot carry.
@@ -108,13 +116,24 @@ def _pydantic_reader(kind: Any) -> Reader:
 
 
 def _of_pydantic(kind: Any, only_unions: bool) -> bool:
-    """Whether a type is, or has as a part, a dataclass of pydantic's, or (unless ``only_unions``) a model of its."""
+    """Whether a type is, or has as a part, a dataclass of pydantic's, or (unless ``only_unions``) a
+    model of its."""
     if hasattr(kind, "__pydantic_validator__") and isinstance(kind, type):
         return not only_unions or not hasattr(kind, "model_fields")
     return any(_of_pydantic(part, only_unions) for part in get_args(kind))
 
 
-_GENERIC: tuple[Any, ...] = (list, tuple, set, frozenset, dict, Sequence, MutableSequence, Mapping, MutableMapping)
+_GENERIC: tuple[Any, ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    dict,
+    Sequence,
+    MutableSequence,
+    Mapping,
+    MutableMapping,
+)
 
 
 def _widened(kind: Any) -> Any:
@@ -123,9 +142,12 @@ def _widened(kind: Any) -> Any:
         return int | float
     origin: Any = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return Union[tuple(_widened(part) for part in get_args(kind))]  # noqa: UP007 - built at run time
+        parts = tuple(_widened(part) for part in get_args(kind))
+        return Union[parts]  # noqa: UP007 - built at run time
     if origin in _GENERIC and get_args(kind):
-        return origin[tuple(part if part is Ellipsis else _widened(part) for part in get_args(kind))]
+        return origin[
+            tuple(part if part is Ellipsis else _widened(part) for part in get_args(kind))
+        ]
     return kind
 
 
@@ -149,17 +171,20 @@ def _check(kind: Any) -> tuple[Callable[[Any], bool] | None, bool]:
 
 
 def keep(value: Any, kind: Any) -> bytes:
-    """Return ``value`` as JSON bytes that :func:`decode` reads as a ``kind`` equal to it and of the same types throughout.
+    """Return ``value`` as JSON bytes that :func:`decode` reads as a ``kind`` equal to it and of the
+    same types throughout.
 
     Raises:
-        ValueError: there are none; the message says where in the value (``$`` is the whole), and why.
+        ValueError: there are none; the message says where in the value (``$`` is the whole), and
+            why.
         DefinitionError: no ``kind`` can be read back.
     """
     check, deep = _check(kind)
     try:
         data = _encoder.encode(value)  # first: what contains itself fails here
         certain = check is not None and check(value)
-        if deep and not (certain and kind is Any) and too_deep(data):  # plain data that are certain have fewer levels
+        # plain data that are certain have fewer levels
+        if deep and not (certain and kind is Any) and too_deep(data):
             raise _Differs(_TOO_DEEP)
         if not certain:
             _compare(value, data, kind)
@@ -194,11 +219,19 @@ def _misfit(error: Exception, value: Any) -> str:
     """Why what was written does not fit the type, with the path of the field."""
     at = re.search(r" - at `(\$.*)`$", str(error))
     where = at[1] if at else "$"
-    errors = getattr(error if hasattr(error, "errors") else error.__cause__, "errors", None)  # pydantic's, one for each field
+    # pydantic's, one for each field
+    errors = getattr(error if hasattr(error, "errors") else error.__cause__, "errors", None)
     if errors is not None:
         first = errors(include_url=False, include_input=False)[0]
-        return f"{where}{''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in first['loc'])}: {first['msg']}"
-    said = str(error).removesuffix(at[0]) if at else " ".join(str(error).split()) or type(error).__name__
+        inside = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
+        )
+        return f"{where}{inside}: {first['msg']}"
+    said = (
+        str(error).removesuffix(at[0])
+        if at
+        else " ".join(str(error).split()) or type(error).__name__
+    )
     given = "None (is a return missing?)" if value is None else f"of type {name_of(type(value))}"
     return f"{where}: {said}" if at else f"$ is {given}: {said}"
 
@@ -210,8 +243,15 @@ def _why(error: Exception, value: Any) -> str:
         return "$ is nested too deeply, or contains itself"
     where, inner = culprit(value, _encoder.encode)
     if where.startswith("a key of") and isinstance(error, TypeError):
-        return f"{where} is of type {name_of(type(inner))}, which JSON has no keys of: use text, or a list of pairs"
-    said = "text with a lone surrogate, which UTF-8 cannot carry" if isinstance(error, UnicodeEncodeError) else str(error) or type(error).__name__
+        return (
+            f"{where} is of type {name_of(type(inner))}, which JSON has no keys of: use "
+            "text, or a list of pairs"
+        )
+    said = (
+        "text with a lone surrogate, which UTF-8 cannot carry"
+        if isinstance(error, UnicodeEncodeError)
+        else str(error) or type(error).__name__
+    )
     return f"{where} is of type {name_of(type(inner))}: {said}"
 
 
@@ -231,7 +271,8 @@ def check_json(data: bytes) -> bytes:
 
 
 def plainly(value: Any) -> bytes:
-    """Return plain data, or a value that its own type reads back, as JSON bytes: for values whose reader's type is not at hand.
+    """Return plain data, or a value that its own type reads back, as JSON bytes: for values whose
+    reader's type is not at hand.
 
     Raises:
         ValueError: they would be changed.
@@ -274,8 +315,9 @@ def _payload(payload: Any, kind: Any) -> bytes:
 
 
 def in_full(data: bytes, read: Any, kind: Any) -> bytes:
-    """JSON bytes from outside as what was read of them is kept: with every default, so that one that is made (an id, a time) is the same for
-    all who read it, and under the fields' names, not their aliases.
+    """JSON bytes from outside as what was read of them is kept: with every default, so that one
+    that is made (an id, a time) is the same for all who read it, and under the fields' names, not
+    their aliases.
 
     Raises:
         ValueError: a model of pydantic's would be changed.
@@ -303,7 +345,11 @@ def join(parts: list[bytes]) -> bytes:
 def project(value: Any, path: tuple[str | int, ...]) -> Any:
     """Follow attribute names and indexes into a value."""
     for part in path:
-        value = value[part] if isinstance(part, int) or isinstance(value, dict) else getattr(value, part)
+        value = (
+            value[part]
+            if isinstance(part, int) or isinstance(value, dict)
+            else getattr(value, part)
+        )
     return value
 
 

@@ -1,7 +1,8 @@
 """Whether two payloads are the same: SHA-256 of their canonical JSON.
 
-Canonical means: members of objects in the order of their names, numbers written one way (``1`` for ``1.0``), no blanks. Whoever knows the
-payload's type uses :func:`typed_digest`, which adds the defaults of members that are left out.
+Canonical means: members of objects in the order of their names, numbers written one way (``1`` for
+``1.0``), no blanks. Whoever knows the payload's type uses :func:`typed_digest`, which adds the
+defaults of members that are left out.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _decoder = msgspec.json.Decoder(float_hook=_number)
 
 
 def content_digest(data: bytes) -> str:
-    """The SHA-256 of JSON bytes in their canonical form, in hexadecimal; of what is no JSON, of the bytes."""
+    """The SHA-256 of JSON bytes in their canonical form, in hexadecimal; of what is no JSON, of the
+    bytes."""
     try:
         data = msgspec.json.encode(_decoder.decode(data), order="sorted")
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
@@ -39,20 +41,23 @@ def content_digest(data: bytes) -> str:
 
 
 def typed_digest(data: bytes, kind: Any) -> str:
-    """The :func:`content_digest` of JSON bytes as a type writes them, with the defaults of members that are left out.
+    """The :func:`content_digest` of JSON bytes as a type writes them, with the defaults of members
+    that are left out.
 
     Raises:
         Exception: the bytes do not fit the type.
     """
-    return content_digest(data if refers_to(data) else encode(_whole(decode(data, kind))))  # (an artifact need not be loaded)
+    # (an artifact need not be loaded)
+    return content_digest(data if refers_to(data) else encode(_whole(decode(data, kind))))
 
 
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes))
 
 
 def _whole(value: Any) -> Any:
-    """A value to be written for comparison: with every field of a dataclass (those left at a default are no attributes of an instance
-    that was read, and would not be written), and sets in one order."""
+    """A value to be written for comparison: with every field of a dataclass (those left at a
+    default are no attributes of an instance that was read, and would not be written), and sets in
+    one order."""
     kind = type(value)
     if kind in _ATOMS or media.is_media(kind):
         return value
@@ -66,13 +71,20 @@ def _whole(value: Any) -> Any:
         config = value.__struct_config__
         if config.array_like or config.tag is not None:
             return value
-        return {name: _whole(getattr(value, field)) for name, field in zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)}
+        return {
+            name: _whole(getattr(value, field))
+            for name, field in zip(
+                kind.__struct_encode_fields__, kind.__struct_fields__, strict=True
+            )
+        }
     if is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__"):
         return {one.name: _whole(getattr(value, one.name, None)) for one in fields(kind)}
     return value
 
 
-def same_content(known: Value | None, known_digest: str | None, given: Value, given_digest: str) -> bool:
+def same_content(
+    known: Value | None, known_digest: str | None, given: Value, given_digest: str
+) -> bool:
     """Whether a stored payload has the content of one that is given.
 
     Args:

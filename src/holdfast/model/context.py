@@ -1,4 +1,5 @@
-"""What a step may ask the engine for: declare ``ctx: Context`` as the first parameter and it is supplied."""
+"""What a step may ask the engine for: declare ``ctx: Context`` as the first parameter and it is
+supplied."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Recorder(Protocol):
     Attributes:
         known: sub-effects of earlier attempts and generations: JSON by label.
         spent: what its calls cost, in millionths of a dollar.
-        turns: a lock for each label that is in use: threads, or tasks, of the attempt do it one after the other.
+        turns: a lock for each label that is in use: threads, or tasks, of the attempt do it one
+            after the other.
     """
 
     known: dict[str, bytes]
@@ -81,10 +83,13 @@ class Context(msgspec.Struct, frozen=True):
         step: the node's name in the pipeline.
         attempt: number of this attempt of the task, from 1.
         generation: the item's passage, from 1; a redrive begins the next.
-        idempotency_key: equal for all attempts of this task and for no other task: hand it to services that
-            deduplicate. It is the SHA-256 of item, node and place, in hexadecimal; where the item's payload was replaced, of how often as well.
-        deadline: Unix time in seconds, by this machine's clock, after which the item is given up, or None.
-        correlation: shared by everything that one item set off: its children, and what its events started.
+        idempotency_key: equal for all attempts of this task and for no other task: hand it to
+            services that deduplicate. It is the SHA-256 of item, node and place, in hexadecimal;
+            where the item's payload was replaced, of how often as well.
+        deadline: Unix time in seconds, by this machine's clock, after which the item is given up,
+            or None.
+        correlation: shared by everything that one item set off: its children, and what its events
+            started.
         trace: W3C trace id (32 hexadecimal digits), shared likewise.
     """
 
@@ -106,12 +111,17 @@ class Context(msgspec.Struct, frozen=True):
 
     @property
     def headers(self) -> dict[str, str]:
-        """To send along with calls to other services: ``traceparent`` (so that what they do is in the item's trace) and ``idempotency-key``."""
-        return {**({"traceparent": self.traceparent} if self.trace else {}), "idempotency-key": self.idempotency_key}
+        """To send along with calls to other services: ``traceparent`` (so that what they do is in
+        the item's trace) and ``idempotency-key``."""
+        return {
+            **({"traceparent": self.traceparent} if self.trace else {}),
+            "idempotency-key": self.idempotency_key,
+        }
 
     def cost(self, usd: float) -> None:
-        """Say what a call of this attempt cost, in US dollars; several add up. It is kept with the attempt, whatever becomes of it (but for
-        one whose process dies), and counted per item, step, pipeline and day. For a call priced by tokens, multiply:
+        """Say what a call of this attempt cost, in US dollars; several add up. It is kept with the
+        attempt, whatever becomes of it (but for one whose process dies), and counted per item,
+        step, pipeline and day. For a call priced by tokens, multiply:
         ``ctx.cost(used.input * 0.15e-6 + used.output * 0.6e-6)``.
 
         Raises:
@@ -127,10 +137,12 @@ class Context(msgspec.Struct, frozen=True):
     @overload
     def once(self, label: str, fn: Callable[[], T], kind: Any = ...) -> T: ...
     def once(self, label: str, fn: Callable[[], Any], kind: Any = Any) -> Any:
-        """Do something with an effect once, whatever becomes of the attempts of this task: ``ctx.once("charge", lambda: charge(card))``.
+        """Do something with an effect once, whatever becomes of the attempts of this task:
+        ``ctx.once("charge", lambda: charge(card))``.
 
-        What ``fn`` returns is recorded before it is given back; later attempts and generations get the record, and ``fn`` is not called.
-        A crash between the effect and its record makes it happen again: hand :attr:`idempotency_key` to services that deduplicate.
+        What ``fn`` returns is recorded before it is given back; later attempts and generations get
+        the record, and ``fn`` is not called. A crash between the effect and its record makes it
+        happen again: hand :attr:`idempotency_key` to services that deduplicate.
 
         Args:
             label: names the effect within the step.
@@ -138,11 +150,13 @@ class Context(msgspec.Struct, frozen=True):
             kind: the type of what it returns; plain data by default.
 
         Raises:
-            ResultError: what it returned cannot be kept as a ``kind``. It has had its effect, so that it is not called again; once the type is
-                right, give the effect another label.
+            ResultError: what it returned cannot be kept as a ``kind``. It has had its effect, so
+                that it is not called again; once the type is right, give the effect another label.
             InputError: the label is none: nothing has been done.
-            TypeError: in an ``async def`` step it is no ``async def``, or it gave something to be awaited: nothing has been done.
-            LeaseLostError: the attempt is over, or the item has another owner. Before ``fn`` is called, if that is known by then.
+            TypeError: in an ``async def`` step it is no ``async def``, or it gave something to be
+                awaited: nothing has been done.
+            LeaseLostError: the attempt is over, or the item has another owner. Before ``fn`` is
+                called, if that is known by then.
         """
         recorder: Recorder = self.recorder or _Memory()
         _check_label(label)
@@ -159,7 +173,9 @@ class Context(msgspec.Struct, frozen=True):
                 recorder.known[label] = data
         return _known(label, recorder.known[label], kind)
 
-    async def _once_soon(self, recorder: Recorder, label: str, fn: Callable[[], Awaitable[Any]], kind: Any) -> Any:
+    async def _once_soon(
+        self, recorder: Recorder, label: str, fn: Callable[[], Awaitable[Any]], kind: Any
+    ) -> Any:
         async with recorder.turns.setdefault(label, asyncio.Lock()):
             if label not in recorder.known:
                 recorder.begin(label)
@@ -170,7 +186,8 @@ class Context(msgspec.Struct, frozen=True):
 
 
 _MOST_COST = 1_000_000_000 * MICRO
-"""Most that is kept of what an attempt cost: a thousand million dollars, of which a ledger can add up thousands."""
+"""Most that is kept of what an attempt cost: a thousand million dollars, of which a ledger can add
+up thousands."""
 
 _LABEL = 500
 """Characters of a label, at most."""
@@ -179,30 +196,41 @@ _LABEL = 500
 def _check_label(label: Any) -> None:
     """Refuse a label that no ledger keeps, while the effect has not been had."""
     if not is_name(label, _LABEL, 1):
-        raise InputError(f"ctx.once({label!r:.100}): give a text of 1 to {_LABEL} characters without NUL and lone surrogates, which names the effect")
+        raise InputError(
+            f"ctx.once({label!r:.100}): give a text of 1 to {_LABEL} characters without NUL "
+            "and lone surrogates, which names the effect"
+        )
 
 
 def _not_awaited(label: str, given: Any) -> str:
     close = getattr(given, "close", None)
     if close is not None:
         close()  # it has not begun
-    return f"ctx.once({label!r}): what it calls gives something to be awaited: give it an `async def` in an async step, and await it"
+    return (
+        f"ctx.once({label!r}): what it calls gives something to be awaited: give it an "
+        "`async def` in an async step, and await it"
+    )
 
 
 LARGEST = 64 * 1024 * 1024
 """Most bytes that are recorded of an effect's result."""
 
 _LOST = b" "
-"""Begins the record of an effect whose result could not be kept (our encoder never begins with it): the rest is why, as JSON."""
+"""Begins the record of an effect whose result could not be kept (our encoder never begins with it):
+the rest is why, as JSON."""
 
 
 def _noted(value: Any, kind: Any) -> bytes:
-    """What is recorded of an effect: its result, or, since it must not be repeated for that, why the result cannot be kept."""
+    """What is recorded of an effect: its result, or, since it must not be repeated for that, why
+    the result cannot be kept."""
     try:
         data = keep(value, kind)
         if len(data) <= LARGEST:
             return data
-        why = f"it has {len(data)} bytes, and {LARGEST} are kept: put it into a file or a bucket, and return its name"
+        why = (
+            f"it has {len(data)} bytes, and {LARGEST} are kept: put it into a file or a "
+            "bucket, and return its name"
+        )
     except ValueError as error:
         why = str(error)
     except BaseException as error:  # of a type that cannot be kept, or of a value's own code
@@ -214,13 +242,15 @@ def _known(label: str, data: bytes, kind: Any) -> Any:
     if data.startswith(_LOST):
         why = decode(data, str)
         raise ResultError(
-            f"ctx.once({label!r}) has had its effect, but what it returned cannot be kept as {describe(kind)}: {why}. "
+            f"ctx.once({label!r}) has had its effect, but what it returned cannot be kept as "
+            f"{describe(kind)}: {why}. "
             "It is not repeated: say its type with kind=…, and give it another label"
         )
     return decode(data, kind)
 
 
 def idempotency_key(item: str, node: str, place: str, revision: int = 0) -> str:
-    """Return the key of a task's effects; attempts and generations share it, other payloads of the item do not."""
+    """Return the key of a task's effects; attempts and generations share it, other payloads of the
+    item do not."""
     named = f"{item}\0{node}\0{place}" + (f"\0{revision}" if revision else "")
     return hashlib.sha256(named.encode()).hexdigest()

@@ -92,14 +92,18 @@ def check_parameters(values: Iterable[object]) -> None:
         kind = type(value)
         if kind is str:
             if not storable(value):  # type: ignore[arg-type]
-                raise InputError(f"{value[:80]!r} is not allowed: give UTF-8 text without NUL")  # type: ignore[index]
+                raise InputError(f"{value!r:.80} is not allowed: give UTF-8 text without NUL")
         elif kind is int and not LEAST <= value <= MOST:  # type: ignore[operator]
             raise InputError(f"the number {value!s:.40} is not allowed: numbers have 64 bits")
 
 
 def cleaned(text: str, limit: int | None = None) -> str:
     """A text as any ledger can store it, and any answer carry it: at most so many characters."""
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if _escaped(text) else text
+    shown = (
+        text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if _escaped(text)
+        else text
+    )
     shown = shown.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
     return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
 

@@ -27,14 +27,24 @@ def labels(graph: Graph, node: Node) -> list[str]:
     if node.kind == "gather":
         return [_branch(graph, node, number) for number in range(len(node.regions))]
     if node.kind == "refine":
-        return [f"up to {node.spec.maximum} passes", *["when none was good enough"] * (len(node.regions) - 1)]
-    borne = " / ".join(f"{stage.tolerate:g}" for stage in node.stages) if any(stage.tolerate for stage in node.stages) else ""
+        return [
+            f"up to {node.spec.maximum} passes",
+            *["when none was good enough"] * (len(node.regions) - 1),
+        ]
+    borne = (
+        " / ".join(f"{stage.tolerate:g}" for stage in node.stages)
+        if any(stage.tolerate for stage in node.stages)
+        else ""
+    )
     return [f"for each element{f', bears {borne}' if borne else ''}"]
 
 
 def _branch(graph: Graph, node: Node, number: int) -> str:
     rule = node.spec.rules[number]
-    return graph.regions[node.regions[number]].name + {"fail": "", "wait": ", waited for", "proceed": ", if it is there"}[rule]
+    return (
+        graph.regions[node.regions[number]].name
+        + {"fail": "", "wait": ", waited for", "proceed": ", if it is there"}[rule]
+    )
 
 
 def remarks(node: Node) -> str:
@@ -51,12 +61,19 @@ def remarks(node: Node) -> str:
 def text(pipeline: Pipeline[Any, Any]) -> str:
     """Indented lines, one a node, bodies below their combinator."""
     graph = pipeline.graph
-    lines = [f"{pipeline.name} version {pipeline.version}: {describe(graph.input_type)} -> {describe(graph.output_type)}"]
+    lines = [
+        (
+            f"{pipeline.name} version {pipeline.version}: {describe(graph.input_type)} -> "
+            f"{describe(graph.output_type)}"
+        )
+    ]
 
     def region(number: int, indent: str) -> None:
         for index in graph.regions[number].nodes:
             node = graph.nodes[index]
-            sources = sorted({_source(graph, ref.node) for ref in node.inputs if ref.node != CONSTANT})
+            sources = sorted(
+                {_source(graph, ref.node) for ref in node.inputs if ref.node != CONSTANT}
+            )
             came = f" <- {', '.join(sources)}" if sources else ""
             lines.append(f"{indent}{title(node)}{came} -> {describe(node.type)}{remarks(node)}")
             for label, inner in zip(labels(graph, node) if node.regions else [], node.regions):
@@ -103,14 +120,20 @@ class _Canvas:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.shapes: list[str] = []
-        self.centre: dict[int, tuple[float, float, float]] = {}  # node: x of the middle, top, bottom
+        self.centre: dict[
+            int, tuple[float, float, float]
+        ] = {}  # node: x of the middle, top, bottom
         self.sizes: dict[int, tuple[float, float]] = {}
 
     def size(self, node: Node) -> tuple[float, float]:
         """Width and height of a node with its bodies."""
         if node.index not in self.sizes:
             bodies = [self.region_size(region) for region in node.regions]
-            width = max(_BOX_W, sum(w for w, _ in bodies) + _PAD * (len(bodies) + 1)) if bodies else _BOX_W
+            width = (
+                max(_BOX_W, sum(w for w, _ in bodies) + _PAD * (len(bodies) + 1))
+                if bodies
+                else _BOX_W
+            )
             height = _BOX_H if not bodies else _HEAD * 2 + max(h for _, h in bodies) + _PAD
             self.sizes[node.index] = (width, height)
         return self.sizes[node.index]
@@ -119,13 +142,20 @@ class _Canvas:
         """The nodes of a region, those that may run beside each other in one row."""
         level: dict[int, int] = {}
         for index in self.graph.regions[region].nodes:
-            level[index] = max((level[need] + 1 for need in self.graph.nodes[index].needs), default=0)
-        return [[self.graph.nodes[i] for i, at in level.items() if at == row] for row in range(max(level.values(), default=-1) + 1)]
+            level[index] = max(
+                (level[need] + 1 for need in self.graph.nodes[index].needs), default=0
+            )
+        return [
+            [self.graph.nodes[i] for i, at in level.items() if at == row]
+            for row in range(max(level.values(), default=-1) + 1)
+        ]
 
     def region_size(self, region: int) -> tuple[float, float]:
         """Width and height of a region."""
         rows = [[self.size(node) for node in row] for row in self.rows(region)]
-        width = max((sum(w for w, _ in row) + _GAP_X * (len(row) - 1) for row in rows), default=_BOX_W)
+        width = max(
+            (sum(w for w, _ in row) + _GAP_X * (len(row) - 1) for row in rows), default=_BOX_W
+        )
         return width, sum(max(h for _, h in row) for row in rows) + _GAP_Y * max(len(rows) - 1, 0)
 
     def place(self, region: int, x: float, y: float, width: float) -> None:
@@ -144,7 +174,10 @@ class _Canvas:
         kind = "step" if node.kind == "step" else "frame"
         if node.step is not None and node.step.policy.optional:
             kind = "step optional"
-        self.shapes.append(f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="7"/>')
+        self.shapes.append(
+            f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" '
+            f'height="{height:.0f}" rx="7"/>'
+        )
         if not node.regions:
             self.write(x + width / 2, y + 19, title(node), "name")
             self.write(x + width / 2, y + 35, describe(node.type), "type")
@@ -164,7 +197,8 @@ class _Canvas:
 
 
 def ancestors(graph: Graph, node: int) -> set[int]:
-    """The nodes of its region that a node follows, directly or not: an edge from them to what follows it goes without saying."""
+    """The nodes of its region that a node follows, directly or not: an edge from them to what
+    follows it goes without saying."""
     found: set[int] = set()
     todo = list(graph.nodes[node].needs)
     while todo:
@@ -177,9 +211,14 @@ def ancestors(graph: Graph, node: int) -> set[int]:
 
 _STYLE = """
   svg { background: #ffffff; font: 13px system-ui, sans-serif }
-  .step { fill: #eef4fb; stroke: #3f6fa3 } .optional { stroke-dasharray: 5 3 } .frame { fill: none; stroke: #8b96a3; stroke-dasharray: 2 3 }
-  .end { fill: #24405f } .endname { fill: #ffffff; text-anchor: middle } .name { font-weight: 600; text-anchor: middle; fill: #1b2733 }
-  .type { font-size: 11px; text-anchor: middle; fill: #55626f } .edge { fill: none; stroke: #6b7a89; marker-end: url(#arrow) }
+  .step { fill: #eef4fb; stroke: #3f6fa3 }
+  .optional { stroke-dasharray: 5 3 }
+  .frame { fill: none; stroke: #8b96a3; stroke-dasharray: 2 3 }
+  .end { fill: #24405f }
+  .endname { fill: #ffffff; text-anchor: middle }
+  .name { font-weight: 600; text-anchor: middle; fill: #1b2733 }
+  .type { font-size: 11px; text-anchor: middle; fill: #55626f }
+  .edge { fill: none; stroke: #6b7a89; marker-end: url(#arrow) }
 """
 
 
@@ -193,7 +232,9 @@ def svg(pipeline: Pipeline[Any, Any]) -> str:
     middle, bottom = _PAD + width / 2, top + height + _GAP_Y
     ends = ""
     for y, words in ((_PAD, describe(graph.input_type)), (bottom, describe(graph.output_type))):
-        ends += f'<rect class="end" x="{middle - 80:.0f}" y="{y:.0f}" width="160" height="34" rx="17"/>'
+        ends += (
+            f'<rect class="end" x="{middle - 80:.0f}" y="{y:.0f}" width="160" height="34" rx="17"/>'
+        )
         ends += f'<text class="endname" x="{middle:.0f}" y="{y + 22:.0f}">{escape(words)}</text>'
     edges = []
     for node in graph.nodes:
@@ -207,7 +248,11 @@ def svg(pipeline: Pipeline[Any, Any]) -> str:
         if node.region == 0 and not set(node.dependents) & home:
             edges.append((x, canvas.centre[node.index][2], middle, bottom))
     lines = "".join(
-        f'<path class="edge" d="M{a:.0f} {b:.0f} C{a:.0f} {b + 16:.0f} {c:.0f} {d - 18:.0f} {c:.0f} {d - 4:.0f}"/>' for a, b, c, d in edges
+        (
+            f'<path class="edge" d="M{a:.0f} {b:.0f} C{a:.0f} {b + 16:.0f} {c:.0f} {d - 18:.0f} '
+            f'{c:.0f} {d - 4:.0f}"/>'
+        )
+        for a, b, c, d in edges
     )
     arrow = (
         '<defs><marker id="arrow" markerWidth="8" markerHeight="8" refX="5" refY="3" orient="auto">'
@@ -216,6 +261,8 @@ def svg(pipeline: Pipeline[Any, Any]) -> str:
     total_w, total_h = width + 2 * _PAD, bottom + 34 + _PAD
     name = escape(f"{pipeline.name} version {pipeline.version}")
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_w:.0f} {total_h:.0f}" width="{total_w:.0f}" height="{total_h:.0f}" role="img">'
-        f"<title>{name}</title><style>{_STYLE}</style>{arrow}{lines}{''.join(canvas.shapes)}{ends}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_w:.0f} {total_h:.0f}" '
+        f'width="{total_w:.0f}" height="{total_h:.0f}" role="img">'
+        f"<title>{name}</title><style>{_STYLE}</style>{arrow}{lines}"
+        f"{''.join(canvas.shapes)}{ends}</svg>"
     )

@@ -1,6 +1,7 @@
 """How long a step's attempts take, as a histogram that runners can add up and that forgets.
 
-The buckets are those of :mod:`holdfast.model.measures`; counts are halved as they grow, so that the last thousand or two weigh most.
+The buckets are those of :mod:`holdfast.model.measures`; counts are halved as they grow, so that the
+last thousand or two weigh most.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Durations(msgspec.Struct):
         self.longest_s = max(self.longest_s, *took)
 
     def cut_off(self, limit_s: float) -> None:
-        """A learned limit killed an attempt: nobody knows how long it would have taken, so it counts as twice the limit."""
+        """A learned limit killed an attempt: nobody knows how long it would have taken, so it
+        counts as twice the limit."""
         self.killed += 1
         self._count(limit_s * 2, 1.0)
 
@@ -60,7 +62,9 @@ class Durations(msgspec.Struct):
         self.killed += other.killed
         self.longest_s = max(self.longest_s, other.longest_s)
         while sum(self.counts.values()) > FORGET:
-            self.counts = {bucket: count / 2 for bucket, count in self.counts.items() if count >= 0.5}
+            self.counts = {
+                bucket: count / 2 for bucket, count in self.counts.items() if count >= 0.5
+            }
             self.longest_s = min(self.longest_s, GAMMA ** (max(self.counts) + 1) * _SMALLEST)
 
     @property

@@ -1,4 +1,5 @@
-"""Does the output type of one step fit the input type of the next? Asked once per edge, at definition."""
+"""Does the output type of one step fit the input type of the next? Asked once per edge, at
+definition."""
 
 from __future__ import annotations
 
@@ -17,7 +18,14 @@ def fits(produced: Any, wanted: Any) -> bool:
 
     Beyond subtyping: ``Any`` and bare generics fit everything, and an int fits a float (PEP 484).
     """
-    if produced == wanted or produced is Any or wanted is Any or wanted is object or isinstance(produced, TypeVar) or isinstance(wanted, TypeVar):
+    if (
+        produced == wanted
+        or produced is Any
+        or wanted is Any
+        or wanted is object
+        or isinstance(produced, TypeVar)
+        or isinstance(wanted, TypeVar)
+    ):
         return True
     if get_origin(produced) in (Union, types.UnionType):
         return all(fits(member, wanted) for member in get_args(produced))
@@ -27,13 +35,25 @@ def fits(produced: Any, wanted: Any) -> bool:
         return True
     if Artifact in (produced, wanted) and is_media(produced) and is_media(wanted):
         return True  # the reference is passed on and not loaded, or loaded by who takes it
-    if by_reference(wanted) and get_origin(produced) is get_origin(wanted) and len(get_args(produced)) == len(get_args(wanted)):
+    if (
+        by_reference(wanted)
+        and get_origin(produced) is get_origin(wanted)
+        and len(get_args(produced)) == len(get_args(wanted))
+    ):
         return all(fits(given, taken) for given, taken in zip(get_args(produced), get_args(wanted)))
-    if isinstance(produced, type) and not get_args(produced) and get_origin(wanted) is not None and isinstance(get_origin(wanted), type):
+    if (
+        isinstance(produced, type)
+        and not get_args(produced)
+        and get_origin(wanted) is not None
+        and isinstance(get_origin(wanted), type)
+    ):
         return issubclass(produced, get_origin(wanted))
     if is_typeddict(produced) and not is_typeddict(wanted):
         return fits(dict[str, Any], wanted)  # which is what it is when it runs
-    from beartype.door import is_subhint  # a quarter of a second to import, so only where edges are checked
+    # a quarter of a second to import, so only where edges are checked
+    from beartype.door import (
+        is_subhint,
+    )
 
     try:
         return bool(is_subhint(_known(produced), _known(wanted)))
@@ -46,10 +66,12 @@ def _known(kind: Any) -> Any:
 
 
 def check_edge(producer: str, produced: Any, consumer: str, parameter: str, wanted: Any) -> None:
-    """Raise :class:`EdgeTypeError` when the edge does not fit; the message names both steps and both types."""
+    """Raise :class:`EdgeTypeError` when the edge does not fit; the message names both steps and
+    both types."""
     if not fits(produced, wanted):
         raise EdgeTypeError(
-            f"{producer} gives {describe(produced)}, but {consumer} takes {describe(wanted)} as {parameter!r}: "
+            f"{producer} gives {describe(produced)}, but {consumer} takes {describe(wanted)} "
+            f"as {parameter!r}: "
             f"change one of the two annotations or put a step between them"
         )
 
@@ -59,7 +81,11 @@ def element_type(produced: Any) -> Any:
     if produced is Any:
         return Any
     origin, arguments = get_origin(produced) or produced, get_args(produced)
-    if not isinstance(origin, type) or issubclass(origin, str | bytes | dict) or not hasattr(origin, "__iter__"):
+    if (
+        not isinstance(origin, type)
+        or issubclass(origin, str | bytes | dict)
+        or not hasattr(origin, "__iter__")
+    ):
         return None
     if not arguments:
         return Any if origin in (list, tuple, set, frozenset) else None

@@ -1,4 +1,5 @@
-"""Events as the ledger keeps them, and the CloudEvents envelope in which they travel (CloudEvents 1.0.2, JSON format)."""
+"""Events as the ledger keeps them, and the CloudEvents envelope in which they travel (CloudEvents
+1.0.2, JSON format)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from holdfast.model.moments import iso, ms_of
 from holdfast.model.values import Value
 
 NAME_BYTES = 1_000
-"""Bytes of UTF-8 that the id of an event may have, and its source: together they are a key on every ledger."""
+"""Bytes of UTF-8 that the id of an event may have, and its source: together they are a key on every
+ledger."""
 
 TYPE_LIMIT = 610
 """Bytes of an event's name."""
@@ -28,16 +30,19 @@ CONFLICT = "holdfast.conflict"
 """The type under which an event is kept whose producer has used its id for another one."""
 
 Published = Literal["new", "same", "conflict"]
-"""What became of an event that came in: kept; known; or its producer has used its id for another event."""
+"""What became of an event that came in: kept; known; or its producer has used its id for another
+event."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened. Its source and its id together name it for ever: the same two again are the same event.
+    """Something that happened. Its source and its id together name it for ever: the same two again
+    are the same event.
 
     Attributes:
         id: what its producer calls it; another producer may use the same.
         type: its name, such as ``claim.recorded``.
-        source: who says so: ``holdfast/PIPELINE/LEDGER``, or what a producer elsewhere calls itself.
+        source: who says so: ``holdfast/PIPELINE/LEDGER``, or what a producer elsewhere calls
+            itself.
         key: what it is about, or empty.
         at: when it happened, Unix milliseconds by its producer's clock: never an order.
         data: its data.
@@ -85,14 +90,16 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Unsubscribed(msgspec.Struct, frozen=True):
-    """What ending subscriptions did: the types that were ended, and deliveries that nobody listens to any more."""
+    """What ending subscriptions did: the types that were ended, and deliveries that nobody listens
+    to any more."""
 
     types: list[str]
     deliveries: int
 
 
 def event_id(item: str, node: str, place: str, generation: int) -> str:
-    """The id of an event that a task emits: equal however often a crash makes the engine emit it."""
+    """The id of an event that a task emits: equal however often a crash makes the engine emit
+    it."""
     return hashlib.sha256(f"{item}\0{node}\0{place}\0{generation}".encode()).hexdigest()[:32]
 
 
@@ -105,14 +112,17 @@ def check_identity(event: Event) -> None:
     """Refuse what not every ledger can keep as the identity of an event.
 
     Raises:
-        InputError: its id, source, name, key, correlation or trace is too long, or has NUL or a lone surrogate.
+        InputError: its id, source, name, key, correlation or trace is too long, or has NUL or a
+            lone surrogate.
     """
     for what, text, limit, least in (
         ("id of an event", event.id, NAME_BYTES, 1),
         ("source of an event", event.source, NAME_BYTES, 0),
         ("name of an event", event.type, TYPE_LIMIT, 1),
     ):
-        check_name(what, text, min(limit, NAME_LIMIT) if what != "name of an event" else limit, least)
+        check_name(
+            what, text, min(limit, NAME_LIMIT) if what != "name of an event" else limit, least
+        )
         if len(text.encode()) > limit:
             raise InputError(unfit(what, text, limit, least))
     check_name("key of an event", event.key)
@@ -122,7 +132,11 @@ def check_identity(event: Event) -> None:
 
 def key_refused(what: str, key: str, least: int = 0) -> Failure | None:
     """Why a key that a step has made cannot be stored; None when it can."""
-    return None if is_name(key, least=least) else Failure("bad-input", "KeyNotAllowed", unfit(what, key, least=least))
+    return (
+        None
+        if is_name(key, least=least)
+        else Failure("bad-input", "KeyNotAllowed", unfit(what, key, least=least))
+    )
 
 
 def envelope(event: Event, data: bytes) -> bytes:
@@ -135,8 +149,18 @@ def envelope(event: Event, data: bytes) -> bytes:
         "time": iso(event.at),
         "datacontenttype": "application/json",
     }
-    extensions = {"subject": event.key, "correlationid": event.correlation, "traceparent": traceparent(event.trace)}
-    return msgspec.json.encode({**fields, **{name: value for name, value in extensions.items() if value}, "data": msgspec.Raw(data)})
+    extensions = {
+        "subject": event.key,
+        "correlationid": event.correlation,
+        "traceparent": traceparent(event.trace),
+    }
+    return msgspec.json.encode(
+        {
+            **fields,
+            **{name: value for name, value in extensions.items() if value},
+            "data": msgspec.Raw(data),
+        }
+    )
 
 
 def traceparent(trace: str, span: str = "") -> str:
@@ -172,20 +196,36 @@ def opened(data: bytes, now_ms: int) -> Event:
     if not found.id or not found.source or not found.type or found.specversion != "1.0":
         raise InputError("this is no CloudEvent 1.0: it needs id, source, type and specversion")
     event = Event(
-        found.id, found.type, found.source, found.subject, now_ms if found.time is None else ms_of(found.time), _data(found), found.correlationid,
-        _trace(found.traceparent), received_at=now_ms,
-    )  # fmt: skip
+        found.id,
+        found.type,
+        found.source,
+        found.subject,
+        now_ms if found.time is None else ms_of(found.time),
+        _data(found),
+        found.correlationid,
+        _trace(found.traceparent),
+        received_at=now_ms,
+    )
     check_identity(event)
     return event
 
 
 def kept_instead(kind: str, message: bytes, reason: str, now_ms: int) -> Event:
-    """What is kept of a message that cannot be an event of its own: all of it, and why. The same message again is the same event."""
+    """What is kept of a message that cannot be an event of its own: all of it, and why. The same
+    message again is the same event."""
     try:
         body = {"message": message.decode(), "reason": reason}
     except UnicodeDecodeError:
         body = {"message_hex": message.hex(), "reason": reason}
-    return Event(hashlib.sha256(message).hexdigest(), kind, "broker", "", now_ms, msgspec.json.encode(body), received_at=now_ms)
+    return Event(
+        hashlib.sha256(message).hexdigest(),
+        kind,
+        "broker",
+        "",
+        now_ms,
+        msgspec.json.encode(body),
+        received_at=now_ms,
+    )
 
 
 def _data(found: _Envelope) -> bytes:
@@ -205,4 +245,6 @@ def _data(found: _Envelope) -> bytes:
 def _trace(text: str) -> str:
     parts = text.split("-")
     found = parts[1].lower() if len(parts) == 4 else ""
-    return found if len(found) == 32 and all(letter in "0123456789abcdef" for letter in found) else ""
+    return (
+        found if len(found) == 32 and all(letter in "0123456789abcdef" for letter in found) else ""
+    )

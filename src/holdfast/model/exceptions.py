@@ -1,11 +1,12 @@
-"""Looking at an exception without running code of its class: its type's name, its cause, the members of a group; a wait as it may
-stand in a field."""
+"""Looking at an exception without running code of its class: its type's name, its cause, the
+members of a group; a wait as it may stand in a field."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 LONGEST_S = 86_400.0
 """Most seconds that a Retry-After is believed."""
@@ -37,20 +38,23 @@ def cause_of(error: BaseException) -> BaseException | None:
     return found
 
 
-def isinstance_of(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+def isinstance_of(
+    error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]
+) -> bool:
     """Like ``isinstance``, without asking the object for its class."""
     return issubclass(type(error), kinds)
 
 
 def seconds_of(said: object, now_s: float | None = None) -> float | None:
-    """A wait in seconds, from 0 to a day: of a number, a text with a number or an HTTP date, or a ``timedelta``. None for
-    anything else, and for what is not a number."""
+    """A wait in seconds, from 0 to a day: of a number, a text with a number or an HTTP date, or a
+    ``timedelta``. None for anything else, and for what is not a number."""
     kind = type(said)
     try:
         if kind is timedelta:
             seconds = said.total_seconds()  # type: ignore[attr-defined]
         elif kind is str or kind is bytes:
-            seconds = _of_text(said if kind is str else said.decode(), now_s)  # type: ignore[attr-defined, arg-type]
+            text: Any = said
+            seconds = _of_text(text if kind is str else text.decode(), now_s)
         elif issubclass(kind, float):
             seconds = float.__add__(said, 0.0)  # type: ignore[operator]
         elif issubclass(kind, int) and kind is not bool:

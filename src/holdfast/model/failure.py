@@ -1,7 +1,8 @@
 """What went wrong in an attempt, as data: error class, type, message, traceback.
 
-``failure_of`` is total: whatever an exception is and does when it is looked at, it becomes a failure of bounded size in bounded
-time that every ledger can store. ``storable`` gives the same for a failure that came from elsewhere.
+``failure_of`` is total: whatever an exception is and does when it is looked at, it becomes a
+failure of bounded size in bounded time that every ledger can store. ``storable`` gives the same for
+a failure that came from elsewhere.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", array_like=True):
 def failure_of(error: BaseException, never: tuple[type[BaseException], ...] = ()) -> Failure:
     """Describe an exception. Never raises, and ends within seconds.
 
-    Class, type, message and Retry-After are those of the exception that decides: see :func:`holdfast.model.classes.judge`. Item
-    text is kept as text; lone surrogates and NUL are replaced visibly, secrets that were read are hidden.
+    Class, type, message and Retry-After are those of the exception that decides: see
+    :func:`holdfast.model.classes.judge`. Item text is kept as text; lone surrogates and NUL are
+    replaced visibly, secrets that were read are hidden.
 
     Args:
         error: what was raised.
@@ -82,7 +84,8 @@ def failure_of(error: BaseException, never: tuple[type[BaseException], ...] = ()
 
 
 def storable(failure: Failure) -> Failure:
-    """A failure that came from another process, checked again: every field of its type, its size and its alphabet."""
+    """A failure that came from another process, checked again: every field of its type, its size
+    and its alphabet."""
     known = failure.error_class if failure.error_class in _CLASSES else "internal"
     wait = failure.retry_after
     if (
@@ -107,13 +110,15 @@ def storable(failure: Failure) -> Failure:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` as every ledger takes it: valid UTF-8 (a lone surrogate, as model output has them, becomes ``?``) without NUL, which
-    becomes the four characters ``\\x00``."""
+    """Return ``text`` as every ledger takes it: valid UTF-8 (a lone surrogate, as model output has
+    them, becomes ``?``) without NUL, which becomes the four characters ``\\x00``."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\\x00")
 
 
 def _clean_already(text: str) -> bool:
-    return "\0" not in text and (text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text))
+    return "\0" not in text and (
+        text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
+    )
 
 
 def _cut(text: str, limit: int) -> str:
@@ -136,7 +141,17 @@ def _why(trouble: BaseException) -> str:
 
 
 _FOREIGN = frozenset(
-    ("__str__", "__repr__", "__getattribute__", "__getattr__", "__class__", "__dict__", "args", "response", "code")
+    (
+        "__str__",
+        "__repr__",
+        "__getattribute__",
+        "__getattr__",
+        "__class__",
+        "__dict__",
+        "args",
+        "response",
+        "code",
+    )
     + ("status", "status_code", "headers", "hdrs", "retry_after", "errno")
 )
 _SCALARS = frozenset((str, int, float, bool, bytes, type(None)))
@@ -147,12 +162,16 @@ _traceback = BaseException.__dict__["__traceback__"].__get__
 
 
 def _plain(error: BaseException) -> bool:
-    """Whether nothing of others runs when it is looked at: most exceptions, which need no thread."""
+    """Whether nothing of others runs when it is looked at: most exceptions, which need no
+    thread."""
     kind: type = type(error)
     if not _plain_type(kind) or cause_of(error) is not None or _context(error) is not None:
         return False
     fields = error.__dict__
-    return all(type(one) in _SCALARS for one in (*_args(error)[:20], *list(fields.values())[:20])) and len(fields) <= 20
+    return (
+        all(type(one) in _SCALARS for one in (*_args(error)[:20], *list(fields.values())[:20]))
+        and len(fields) <= 20
+    )
 
 
 @lru_cache(1_000)
@@ -166,7 +185,7 @@ def _plain_type(kind: type) -> bool:
     )
 
 
-# -- texts -------------------------------------------------------------------------------------------------------
+# -- texts ---------------------------------------------------------------------------------------
 
 
 def _texts(error: BaseException, judged: Judgement) -> tuple[str, str]:
@@ -190,8 +209,8 @@ def said(error: BaseException) -> str:
 
 
 def _trace(error: BaseException, last: BaseException) -> list[str]:
-    """The traceback as Python prints it, causes and members of groups first; of each the first and the last frames, of the whole so many
-    exceptions, and in any case the one that decided."""
+    """The traceback as Python prints it, causes and members of groups first; of each the first and
+    the last frames, of the whole so many exceptions, and in any case the one that decided."""
     chain: list[tuple[BaseException, str]] = []
     seen: set[int] = set()
     todo: list[tuple[BaseException, str]] = [(error, "")]
@@ -203,11 +222,24 @@ def _trace(error: BaseException, last: BaseException) -> list[str]:
         chain.append((one, link))
         cause = cause_of(one)
         if cause is not None:
-            todo.append((cause, "\nThe above exception was the direct cause of the following exception:\n\n"))
+            todo.append(
+                (
+                    cause,
+                    "\nThe above exception was the direct cause of the following exception:\n\n",
+                )
+            )
         elif _context(one) is not None and not _suppressed(one):
-            todo.append((_context(one), "\nDuring handling of the above exception, another exception occurred:\n\n"))
+            todo.append(
+                (
+                    _context(one),
+                    "\nDuring handling of the above exception, another exception occurred:\n\n",
+                )
+            )
         members = members_of(one)
-        todo += [(member, "\nIt is a member of the following group:\n\n") for member in reversed(members[:_SHOWN])]
+        todo += [
+            (member, "\nIt is a member of the following group:\n\n")
+            for member in reversed(members[:_SHOWN])
+        ]
     lines: list[str] = []
     for one, link in reversed(chain):
         lines += [*_one(one), link]
@@ -239,7 +271,11 @@ def _one(error: BaseException) -> list[str]:
     lines.append(f"{name}: {text}\n" if text else f"{name}\n")
     notes = getattr(error, "__notes__", None)
     if type(notes) is list:
-        lines += [f"{str.__getitem__(note, slice(0, 500))}\n" for note in notes[:10] if isinstance(note, str)]
+        lines += [
+            f"{str.__getitem__(note, slice(0, 500))}\n"
+            for note in notes[:10]
+            if isinstance(note, str)
+        ]
     return lines
 
 
@@ -249,4 +285,6 @@ def _frame(at: TracebackType) -> str:
     line = ""
     if file.endswith(".py") or file in linecache.cache:
         line = linecache.getline(file, at.tb_lineno, at.tb_frame.f_globals).strip()[:300]
-    return f'  File "{file[:500]}", line {at.tb_lineno}, in {code.co_name[:200]}\n' + (f"    {line}\n" if line else "")
+    return f'  File "{file[:500]}", line {at.tb_lineno}, in {code.co_name[:200]}\n' + (
+        f"    {line}\n" if line else ""
+    )

@@ -1,4 +1,5 @@
-"""Which failures are the same: a fingerprint of step, error type, normalised message and top frame."""
+"""Which failures are the same: a fingerprint of step, error type, normalised message and top
+frame."""
 
 from __future__ import annotations
 
@@ -20,8 +21,11 @@ _PATTERNS = (
     (re.compile(r"\d+"), "<n>"),
     (re.compile(r"(?:(?<!\w)[-+])?<n>(?:[.,:]<n>)*(?:[eE][-+]?<n>)?"), "<n>"),
 )
-_RUN = re.compile(r"[\[({]*<\w+>(?:[\])}]*[:,]? *[\[({]*(?:<\w+>|None|True|False|null|true|false))*[\])}]*")
-"""Marks one after the other: a list, the text of a dict. How many there are differs from item to item."""
+_RUN = re.compile(
+    r"[\[({]*<\w+>(?:[\])}]*[:,]? *[\[({]*(?:<\w+>|None|True|False|null|true|false))*[\])}]*"
+)
+"""Marks one after the other: a list, the text of a dict. How many there are differs from item to
+item."""
 _MARK = re.compile(r"<\w+>")
 _LETTER = re.compile(r"(?<![<\w])\w")
 """In a text without its particulars: a word that is none of the marks."""
@@ -31,15 +35,18 @@ _LIMIT = 300
 _MOST_TEXTS = 500
 _LONGEST_TEXT = 1_000
 _HEAD = 20
-"""Characters of a text from which on its beginning is looked for, too: messages show the first fifty, or so, of a page."""
+"""Characters of a text from which on its beginning is looked for, too: messages show the first
+fifty, or so, of a page."""
 
 _WORD = 3
-"""Characters of a payload's text from which on it is looked for in messages whatever its case; a shorter one (``DE``) only as it is
-written, and not if it is in small letters, as in any sentence."""
+"""Characters of a payload's text from which on it is looked for in messages whatever its case; a
+shorter one (``DE``) only as it is written, and not if it is in small letters, as in any
+sentence."""
 
 
 def texts_of(values: Iterable[bytes]) -> list[str]:
-    """The texts in JSON values that a message may repeat, as far as they are worth looking for: so many, none very short, long ones cut."""
+    """The texts in JSON values that a message may repeat, as far as they are worth looking for: so
+    many, none very short, long ones cut."""
     found: list[str] = []
     for data in values:
         try:
@@ -64,16 +71,24 @@ def normalised(message: str, particulars: Iterable[str] = ()) -> str:
 
     Args:
         message: what the exception said.
-        particulars: texts of the item (its key, its payload's values), which are left out wherever they stand as whole words, and so are
-            file names without their folder or ending, and beginnings of long texts; quoted text, numbers, ids, paths and addresses
-            are left out in any case.
+        particulars: texts of the item (its key, its payload's values), which are left out wherever
+            they stand as whole words, and so are file names without their folder or ending, and
+            beginnings of long texts; quoted text, numbers, ids, paths and addresses are left out in
+            any case.
     """
     text = message[:1_000]
     folded = text.casefold()
     known = [part for one in particulars for part in _forms(one)]
-    for one in sorted({one for one in known if len(one) > _HEAD and one[:_HEAD].casefold() in folded}, key=lambda one: (-len(one), one)):
+    for one in sorted(
+        {one for one in known if len(one) > _HEAD and one[:_HEAD].casefold() in folded},
+        key=lambda one: (-len(one), one),
+    ):
         text = _without_beginnings(text, one)
-    named = {one for one in known if one and one.casefold() in folded and ("/" in one or _LETTER.search(_marked(one)))}
+    named = {
+        one
+        for one in known
+        if one and one.casefold() in folded and ("/" in one or _LETTER.search(_marked(one)))
+    }
     here = sorted(named, key=lambda one: (-len(one), one))
     if here:
         text = re.sub("|".join(map(_word, here)), "<text>", text)
@@ -96,7 +111,8 @@ def _forms(text: str) -> Iterator[str]:
 
 
 _SPACED = r"[^\W\u0e00-\U0010ffff]"
-"""A character of a word in a script that sets blanks between words: Thai, Chinese, Japanese and what comes after them do not."""
+"""A character of a word in a script that sets blanks between words: Thai, Chinese, Japanese and
+what comes after them do not."""
 
 
 def _word(text: str) -> str:
@@ -130,16 +146,24 @@ def _marked(text: str) -> str:
 
 
 def top_frame(failure: Failure) -> str:
-    """Where it was raised, as ``file.py:function``, without the line, which moves with every edit; of the innermost frame that is no
-    installed package's, or of the innermost at all. Empty without a traceback."""
+    """Where it was raised, as ``file.py:function``, without the line, which moves with every edit;
+    of the innermost frame that is no installed package's, or of the innermost at all. Empty without
+    a traceback."""
     frames = [(path, function) for path, function in _FRAME.findall(failure.traceback)]
-    own = [one for one in frames if "site-packages" not in one[0] and "/lib/python" not in one[0] and not one[0].startswith("<")]
+    own = [
+        one
+        for one in frames
+        if "site-packages" not in one[0]
+        and "/lib/python" not in one[0]
+        and not one[0].startswith("<")
+    ]
     path, function = (own or frames or [("", "")])[-1]
     return f"{path.replace(chr(92), '/').rpartition('/')[2]}:{function}" if path else ""
 
 
 def fingerprint(step: str, failure: Failure, particulars: Iterable[str] = ()) -> str:
-    """Sixteen hexadecimal digits: failures with the same ones have, as far as can be told, one cause. ``particulars``: see :func:`normalised`."""
+    """Sixteen hexadecimal digits: failures with the same ones have, as far as can be told, one
+    cause. ``particulars``: see :func:`normalised`."""
     message = normalised(failure.message, particulars)
     parts = (step, failure.error_class, failure.error, message, top_frame(failure))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,4 +1,5 @@
-"""Eaches that follow each other become one: an element goes on to the next as soon as it is done with the last."""
+"""Eaches that follow each other become one: an element goes on to the next as soon as it is done
+with the last."""
 
 from __future__ import annotations
 
@@ -10,18 +11,29 @@ from holdfast.model.graph import Graph, Node, Ref
 
 
 def fuse(graph: Graph) -> None:
-    """Merge every each that takes another's whole output, if nothing else takes it, into that other one."""
+    """Merge every each that takes another's whole output, if nothing else takes it, into that other
+    one."""
     while (pair := next(_pairs(graph), None)) is not None:
         _merge(graph, *pair)
 
 
 def _pairs(graph: Graph) -> Iterator[tuple[Node, Node]]:
     for second in graph.nodes:
-        if second.kind != "each" or second.inputs[0].node < 0 or second.inputs[0].path or second.inputs[0].element:
+        if (
+            second.kind != "each"
+            or second.inputs[0].node < 0
+            or second.inputs[0].path
+            or second.inputs[0].element
+        ):
             continue
         first = graph.nodes[second.inputs[0].node]
         takers = sum(ref.node == first.index and not ref.element for ref in _references(graph))
-        if first.kind == "each" and first.region == second.region and takers == 1 and _stands_alone(graph, first, second):
+        if (
+            first.kind == "each"
+            and first.region == second.region
+            and takers == 1
+            and _stands_alone(graph, first, second)
+        ):
             yield first, second
 
 
@@ -35,12 +47,14 @@ def _references(graph: Graph) -> Iterator[Ref]:
 
 
 def _stands_alone(graph: Graph, first: Node, second: Node) -> bool:
-    """Whether nothing lies between the two, so that the order of nodes stays the order of their making."""
+    """Whether nothing lies between the two, so that the order of nodes stays the order of their
+    making."""
     return second.index == first.stages[-1].last + 1
 
 
 def _merge(graph: Graph, first: Node, second: Node) -> None:
-    """Put the body of ``second`` behind that of ``first``, and close the gap that it leaves among the nodes."""
+    """Put the body of ``second`` behind that of ``first``, and close the gap that it leaves among
+    the nodes."""
     body, more = graph.regions[first.regions[0]], graph.regions[second.regions[0]]
     given = body.result
     gone = second.index
@@ -58,7 +72,9 @@ def _merge(graph: Graph, first: Node, second: Node) -> None:
     first.stages = (*first.stages, *second.stages)
     for index in more.nodes:
         graph.nodes[index].region = body.index
-    graph.regions[second.region].nodes = tuple(index for index in graph.regions[second.region].nodes if index != gone)
+    graph.regions[second.region].nodes = tuple(
+        index for index in graph.regions[second.region].nodes if index != gone
+    )
     del graph.nodes[gone]
     last = graph.regions.pop(more.index)
     assert last is more
@@ -73,6 +89,12 @@ def _merge(graph: Graph, first: Node, second: Node) -> None:
         node.region -= node.region > more.index
         node.inputs = tuple(moved(ref) for ref in node.inputs)
         node.regions = tuple(index - (index > more.index) for index in node.regions)
-        node.stages = tuple(replace(stage, last=stage.last - (stage.last >= gone)) for stage in node.stages)
+        node.stages = tuple(
+            replace(stage, last=stage.last - (stage.last >= gone)) for stage in node.stages
+        )
         if node.kind == "refine":
-            node.spec = replace(node.spec, verdict=moved(node.spec.verdict), until=node.spec.until - (node.spec.until > gone))
+            node.spec = replace(
+                node.spec,
+                verdict=moved(node.spec.verdict),
+                until=node.spec.until - (node.spec.until > gone),
+            )

@@ -1,7 +1,8 @@
 """A pipeline as data: nodes, the edges between them, and regions (the bodies of combinators).
 
-A region is a set of nodes that start together: the root, each branch of a route, the body of an each. A task is named
-by its node and its *place*: ``""`` at the root, ``"3"`` for the fourth element of an each, ``"3.0"`` one each deeper.
+A region is a set of nodes that start together: the root, each branch of a route, the body of an
+each. A task is named by its node and its *place*: ``""`` at the root, ``"3"`` for the fourth
+element of an each, ``"3.0"`` one each deeper.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import msgspec
 
 from holdfast.model.codec import describe
 
-NodeKind = Literal["step", "each", "route", "first_ok", "gather", "refine", "review", "emit", "wait", "child"]
+NodeKind = Literal[
+    "step", "each", "route", "first_ok", "gather", "refine", "review", "emit", "wait", "child"
+]
 
 TASKS = ("step", "review", "wait", "child", "emit")
-"""Kinds of nodes whose tasks have a value of their own; the others pass on the values of what is inside them."""
+"""Kinds of nodes whose tasks have a value of their own; the others pass on the values of what is
+inside them."""
 
 READ = (*TASKS, "each", "gather")
 """Kinds of nodes whose values are read as the node's own type."""
@@ -113,7 +117,8 @@ class Node(msgspec.Struct):
 
 
 class Region(msgspec.Struct):
-    """The nodes that start together, and which of their values is the result. ``name``: what the author calls it."""
+    """The nodes that start together, and which of their values is the result. ``name``: what the
+    author calls it."""
 
     index: int
     owner: int
@@ -124,7 +129,8 @@ class Region(msgspec.Struct):
 
 
 class Graph(msgspec.Struct):
-    """A traced pipeline: node ``k`` is ``nodes[k]``, the root region is ``regions[0]``. ``cached``: some step is."""
+    """A traced pipeline: node ``k`` is ``nodes[k]``, the root region is ``regions[0]``. ``cached``:
+    some step is."""
 
     nodes: list[Node]
     regions: list[Region]
@@ -141,22 +147,35 @@ class Graph(msgspec.Struct):
         return self.input_type if node == INPUT else self.nodes[node].type
 
     def shape(self) -> list[dict[str, Any]]:
-        """Nodes, edges and types as plain data, equal for equal shapes; bodies and policies are left out."""
+        """Nodes, edges and types as plain data, equal for equal shapes; bodies and policies are
+        left out."""
         return [
             {
                 "name": node.name,
                 "kind": node.kind,
                 "region": node.region,
                 "type": describe(node.type),
-                "inputs": [[ref.node, list(ref.path), ref.element, ref.constant.decode()] for ref in node.inputs],
+                "inputs": [
+                    [ref.node, list(ref.path), ref.element, ref.constant.decode()]
+                    for ref in node.inputs
+                ],
                 "regions": list(node.regions),
                 **({"event": node.spec.event} if node.kind in ("emit", "wait") else {}),
                 **({"pipeline": node.spec.pipeline.name} if node.kind == "child" else {}),
                 "cases": [case.decode() for case in node.cases],
-                "result": [[self.regions[r].result.node, list(self.regions[r].result.path)] for r in node.regions],
+                "result": [
+                    [self.regions[r].result.node, list(self.regions[r].result.path)]
+                    for r in node.regions
+                ],
             }
             for node in self.nodes
-        ] + [{"name": "result", "kind": "result", "inputs": [[self.regions[0].result.node, list(self.regions[0].result.path)]]}]
+        ] + [
+            {
+                "name": "result",
+                "kind": "result",
+                "inputs": [[self.regions[0].result.node, list(self.regions[0].result.path)]],
+            }
+        ]
 
     def fingerprint(self) -> str:
         """SHA-256 of the shape."""
@@ -167,10 +186,19 @@ class Graph(msgspec.Struct):
         self.cached = any(node.step.cached for node in self.steps())
         dependents: dict[int, list[int]] = {node.index: [] for node in self.nodes}
         for node in self.nodes:
-            if node.kind == "each" and node.inputs[0].node >= 0 and not node.inputs[0].path and not node.inputs[0].element:
+            if (
+                node.kind == "each"
+                and node.inputs[0].node >= 0
+                and not node.inputs[0].path
+                and not node.inputs[0].element
+            ):
                 self.nodes[node.inputs[0].node].listed = True
             needs = sorted(
-                {anchor or 0 for ref in self._references(node) if (anchor := self._anchor(ref.node, node.region)) not in (None, node.index)}
+                {
+                    anchor or 0
+                    for ref in self._references(node)
+                    if (anchor := self._anchor(ref.node, node.region)) not in (None, node.index)
+                }
             )
             node.needs = tuple(needs)
             for need in needs:
@@ -179,15 +207,23 @@ class Graph(msgspec.Struct):
             node.follower = self._follower(node, dependents[node.index])
         for node in self.nodes:
             node.last = self._last(node)
-            node.reads = tuple(dict.fromkeys(ref for ref in self._references(node) if not node.index <= ref.node <= node.last))
+            node.reads = tuple(
+                dict.fromkeys(
+                    ref for ref in self._references(node) if not node.index <= ref.node <= node.last
+                )
+            )
             node.dependents = tuple(dependents[node.index])
             node.whole = any(self._is_join(ref) for ref in node.inputs)
             node.joins = any(len(self.nodes[dependent].needs) > 1 for dependent in node.dependents)
             owner = self.regions[node.region].owner
-            node.rank = max([self.nodes[n].rank + 1 for n in node.needs] + [self.nodes[owner].rank + 1 if owner >= 0 else 0])
+            node.rank = max(
+                [self.nodes[n].rank + 1 for n in node.needs]
+                + [self.nodes[owner].rank + 1 if owner >= 0 else 0]
+            )
 
     def _references(self, node: Node) -> Iterator[Ref]:
-        """A node's inputs and those of all nodes inside it: a body starts only when all that it reads is there."""
+        """A node's inputs and those of all nodes inside it: a body starts only when all that it
+        reads is there."""
         yield from node.inputs
         for region in node.regions:
             yield self.regions[region].result
@@ -198,21 +234,29 @@ class Graph(msgspec.Struct):
         if len(dependents) != 1:
             return -1
         only = self.nodes[dependents[0]]
-        simple = only.kind == "step" and len(only.needs) == 1 and not any(self._is_join(ref) for ref in only.inputs)
+        simple = (
+            only.kind == "step"
+            and len(only.needs) == 1
+            and not any(self._is_join(ref) for ref in only.inputs)
+        )
         return only.index if simple else -1
 
     def _is_join(self, ref: Ref) -> bool:
-        """Whether a reference may lead to the tuple of a gather, as a whole: also by way of the branch that ran."""
+        """Whether a reference may lead to the tuple of a gather, as a whole: also by way of the
+        branch that ran."""
         if ref.node < 0 or ref.path or ref.element:
             return ref.element  # what is in an element, or the feedback of a refine, may be one
         return self.nodes[ref.node].kind in ("gather", "route", "first_ok", "refine", "each")
 
     def _last(self, node: Node) -> int:
-        inner = [self.nodes[index] for region in node.regions for index in self.regions[region].nodes]
+        inner = [
+            self.nodes[index] for region in node.regions for index in self.regions[region].nodes
+        ]
         return max([node.index, *(self._last(one) for one in inner)])
 
     def _anchor(self, producer: int, region: int) -> int | None:
-        """The node of ``region`` that is or contains ``producer``; None when the producer lies outside the region."""
+        """The node of ``region`` that is or contains ``producer``; None when the producer lies
+        outside the region."""
         while producer >= 0:
             home = self.nodes[producer].region
             if home == region:

@@ -1,6 +1,8 @@
-"""The head of an audit log: how many entries it has, the hash of the last (which seals all before it), and what the ledger counted then.
+"""The head of an audit log: how many entries it has, the hash of the last (which seals all before
+it), and what the ledger counted then.
 
-A signed head proves later that nothing was taken out of what it covers: the chain is whole, and its end is known.
+A signed head proves later that nothing was taken out of what it covers: the chain is whole, and its
+end is known.
 """
 
 from __future__ import annotations
@@ -38,12 +40,14 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: int
 
     def signed_bytes(self) -> bytes:
-        """What the signature is over: the format's name, a line's end, and the head as JSON with sorted keys."""
+        """What the signature is over: the format's name, a line's end, and the head as JSON with
+        sorted keys."""
         return FORMAT.encode() + b"\n" + msgspec.json.encode(self, order="deterministic")
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Over a head: ``ed25519``, the first 16 hexadecimal digits of the SHA-256 of the public key, and the signature in hexadecimal."""
+    """Over a head: ``ed25519``, the first 16 hexadecimal digits of the SHA-256 of the public key,
+    and the signature in hexadecimal."""
 
     algorithm: str
     key: str
@@ -61,9 +65,19 @@ def head_of(found: dict[str, Any], project: str) -> Head:
     """The head of what an audit found."""
     log = found["audit_log"]
     counts = {
-        name: {state: number for state, number in terms.items() if state != "balanced"} for name, terms in found["pipelines"].items()
-    }  # fmt: skip
-    return Head(FORMAT, log["ledger"], project, log["entries"], log["last"], counts, found["balanced"], found["at"])
+        name: {state: number for state, number in terms.items() if state != "balanced"}
+        for name, terms in found["pipelines"].items()
+    }
+    return Head(
+        FORMAT,
+        log["ledger"],
+        project,
+        log["entries"],
+        log["last"],
+        counts,
+        found["balanced"],
+        found["at"],
+    )
 
 
 def differences(head: Head, found: dict[str, Any], project: str, digest: str | None) -> list[str]:
@@ -78,9 +92,16 @@ def differences(head: Head, found: dict[str, Any], project: str, digest: str | N
     log = found["audit_log"]
     if head.ledger != log["ledger"]:
         return [f"the head is of ledger {head.ledger[:12]}, and this is {log['ledger'][:12]}"]
-    wrong = [] if head.project == project else [f"the head is of project {head.project!r}, and this is {project!r}"]
+    wrong = (
+        []
+        if head.project == project
+        else [f"the head is of project {head.project!r}, and this is {project!r}"]
+    )
     if head.entries and digest is None:
-        wrong.append(f"entries of the audit log are missing: the head has {head.entries}, and there are {log['entries']}")
+        wrong.append(
+            f"entries of the audit log are missing: the head has {head.entries}, and there "
+            f"are {log['entries']}"
+        )
     elif head.entries and digest != head.last:
         wrong.append(f"the audit log up to entry {head.entries} is not what it was")
     for name, terms in head.pipelines.items():

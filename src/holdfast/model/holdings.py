@@ -1,4 +1,5 @@
-"""The items that a runner holds, each with its fence: what it says of itself, to be compared with what the ledger says."""
+"""The items that a runner holds, each with its fence: what it says of itself, to be compared with
+what the ledger says."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         incarnation: its number.
         items: each item that it holds, and the fence under which.
-        leaving: it claims nothing more, and gives back what it has: what it does not hold will be claimable when it ends.
+        leaving: it claims nothing more, and gives back what it has: what it does not hold will be
+            claimable when it ends.
     """
 
     incarnation: int
@@ -30,7 +32,12 @@ def packed(items: Iterable[tuple[int, int]]) -> bytes | None:
     held = sorted(items)
     if len(held) > KEPT:
         return None
-    steps = [after - before for before, after in zip([0, *(item for item, _ in held)], (item for item, _ in held), strict=False)]
+    steps = [
+        after - before
+        for before, after in zip(
+            [0, *(item for item, _ in held)], (item for item, _ in held), strict=False
+        )
+    ]
     return msgspec.msgpack.encode([steps, [fence for _, fence in held]])
 
 

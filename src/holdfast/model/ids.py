@@ -1,4 +1,5 @@
-"""Ids are minted here, never taken from input: 63-bit numbers in time order, shown in Crockford's base 32."""
+"""Ids are minted here, never taken from input: 63-bit numbers in time order, shown in Crockford's
+base 32."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class Minter:
     """Mints increasing ids: 41 bits of milliseconds since 2020, then a 22-bit counter.
 
     Args:
-        floor: an id that every minted one must exceed (the ledger's highest), so that a clock set back repeats none.
+        floor: an id that every minted one must exceed (the ledger's highest), so that a clock set
+            back repeats none.
     """
 
     def __init__(self, floor: int = 0) -> None:
@@ -56,7 +58,10 @@ def parse(text: str) -> int:
     """
     lowered = text.strip().lower()
     if not is_id(lowered):
-        raise NotFoundError(f"{text!r} is not an id: ids have {_LENGTH} letters and digits; `holdfast items` and `holdfast dead` print them")
+        raise NotFoundError(
+            f"{text!r} is not an id: ids have {_LENGTH} letters and digits; `holdfast items` "
+            "and `holdfast dead` print them"
+        )
     number = 0
     for letter in lowered:
         number = number << 5 | _VALUE[letter]

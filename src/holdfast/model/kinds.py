@@ -21,7 +21,8 @@ class Kind(msgspec.Struct, frozen=True):
     """What an argument may be.
 
     Attributes:
-        expects: what to give instead of a value that does not fit, for messages: "a whole number from 1".
+        expects: what to give instead of a value that does not fit, for messages: "a whole number
+            from 1".
         read: returns the value to use, or raises :class:`UnfitError`.
     """
 
@@ -52,7 +53,11 @@ def whole(least: int = 1, most: int = 1_000_000) -> Kind:
     expects = f"a whole number from {least} to {most:,}"
 
     def read(value: Any) -> int:
-        if isinstance(value, bool) or not hasattr(type(value), "__index__") or not least <= (number := int(value)) <= most:
+        if (
+            isinstance(value, bool)
+            or not hasattr(type(value), "__index__")
+            or not least <= (number := int(value)) <= most
+        ):
             raise UnfitError(f"give {expects}")
         return number
 
@@ -63,7 +68,12 @@ def number(least: float, most: float, expects: str, above: bool = False) -> Kind
     """A finite number within bounds (with ``above``, not ``least`` itself)."""
 
     def read(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most or (above and value == least):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not least <= value <= most
+            or (above and value == least)
+        ):
             raise UnfitError(f"give {expects}")
         return value
 
@@ -106,7 +116,9 @@ def several(kind: Kind, expects: str) -> Kind:
     """A tuple of values of a kind; one alone is taken as such a tuple."""
 
     def read(value: Any) -> tuple[Any, ...]:
-        many = isinstance(value, Iterable) and not isinstance(value, str | bytes | msgspec.Struct | Mapping)
+        many = isinstance(value, Iterable) and not isinstance(
+            value, str | bytes | msgspec.Struct | Mapping
+        )
         try:
             return tuple(kind.read(one) for one in value) if many else (kind.read(value),)
         except UnfitError as error:
@@ -116,7 +128,8 @@ def several(kind: Kind, expects: str) -> Kind:
 
 
 def function(takes: int, expects: str, yields: bool = False) -> Kind:
-    """A plain function (with ``yields``, perhaps a generator) that can be called with so many arguments."""
+    """A plain function (with ``yields``, perhaps a generator) that can be called with so many
+    arguments."""
 
     def read(value: Any) -> Any:
         if not callable(value):
@@ -132,7 +145,10 @@ def function(takes: int, expects: str, yields: bool = False) -> Kind:
         try:
             signature.bind(*[None] * takes)
         except TypeError:
-            raise UnfitError(f"give {expects}: it is called with {takes} argument{'s' * (takes != 1)}, and takes {signature}") from None
+            raise UnfitError(
+                f"give {expects}: it is called with {takes} argument{'s' * (takes != 1)}, and "
+                f"takes {signature}"
+            ) from None
         return value
 
     return Kind(expects, read)

@@ -6,8 +6,9 @@ import msgspec
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Items and bytes of values in memory; what waits for capacity: pipeline, step, number of tasks; of each pool that is in use, how many
-    tasks run and how many wait for capacity; and by how much the machine's clock is ahead of the ledger's time (0: little).
+    """Items and bytes of values in memory; what waits for capacity: pipeline, step, number of
+    tasks; of each pool that is in use, how many tasks run and how many wait for capacity; and by
+    how much the machine's clock is ahead of the ledger's time (0: little).
     """
 
     items: int = 0

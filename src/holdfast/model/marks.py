@@ -1,4 +1,5 @@
-"""How far a ledger had come when it last answered: what a restored, older copy of it cannot show."""
+"""How far a ledger had come when it last answered: what a restored, older copy of it cannot
+show."""
 
 from __future__ import annotations
 
@@ -47,9 +48,13 @@ def missing(mark: Mark, there: There) -> list[str]:
     if mark.incarnation and not there.begun:
         found.append(f"runner {mark.incarnation} with its {mark.command:,} groups of results")
     elif mark.command > there.command:
-        found.append(f"{mark.command - there.command:,} groups of results of runner {mark.incarnation}")
+        found.append(
+            f"{mark.command - there.command:,} groups of results of runner {mark.incarnation}"
+        )
     elif mark.beats > there.beats:
-        found.append(f"{mark.beats - there.beats:,} renewals of the lease of runner {mark.incarnation}")
+        found.append(
+            f"{mark.beats - there.beats:,} renewals of the lease of runner {mark.incarnation}"
+        )
     if mark.item and not there.item:
         found.append(f"item {show(mark.item)}")
     return found

@@ -1,7 +1,9 @@
-"""What is measured of a step (or, under node -1, of whole items) in a minute: counts, sums, and a histogram that adds up.
+"""What is measured of a step (or, under node -1, of whole items) in a minute: counts, sums, and a
+histogram that adds up.
 
-Histograms have logarithmic buckets with a relative error of 5 % (as in C. Masson et al., "DDSketch", VLDB 2019): those of several
-minutes, steps or runners add up to exactly what one histogram of everything would be.
+Histograms have logarithmic buckets with a relative error of 5 % (as in C. Masson et al.,
+"DDSketch", VLDB 2019): those of several minutes, steps or runners add up to exactly what one
+histogram of everything would be.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ class Histogram(msgspec.Struct):
             self.counts[bucket] = self.counts.get(bucket, 0) + number
 
     def quantile(self, q: float) -> float | None:
-        """Seconds within which a share ``q`` of the durations lies, with a relative error of at most 5 %; None of none."""
+        """Seconds within which a share ``q`` of the durations lies, with a relative error of at
+        most 5 %; None of none."""
         wanted, seen = q * self.number, 0
         for bucket in sorted(self.counts):
             seen += self.counts[bucket]
@@ -69,14 +72,15 @@ def middle_s(bucket: int) -> float:
 
 
 class Measure(msgspec.Struct):
-    """One row of measures. Of a step: tasks that ended; of items: those that were admitted and that ended.
+    """One row of measures. Of a step: tasks that ended; of items: those that were admitted and that
+    ended.
 
     Attributes:
         admitted: items admitted.
         succeeded, skipped, dead, cancelled: tasks (items: completed and dead) that ended so.
         cached: of the succeeded, those whose result was known already.
-        passed, lost: tasks at the first place of their item (of an each its first element, of a refine its first pass) that went on, or
-            died: the funnel.
+        passed, lost: tasks at the first place of their item (of an each its first element, of a
+            refine its first pass) that went on, or died: the funnel.
         failed: attempts that failed and were charged.
         excused: attempts that failed and were not.
         busy_ms: time in attempts, milliseconds.
@@ -123,10 +127,13 @@ class Measure(msgspec.Struct):
         return self.succeeded + self.skipped + self.dead + self.cancelled
 
 
-SUMS = tuple(name for name in Measure.__struct_fields__ if name not in ("peak_kib", "durations", "errors"))
+SUMS = tuple(
+    name for name in Measure.__struct_fields__ if name not in ("peak_kib", "durations", "errors")
+)
 """The counts and sums, in the order of their columns."""
 
 
 def first_place(place: str) -> bool:
-    """Whether a place is the first of its kind in an item: not within an each or a refine, or in its first element or pass."""
+    """Whether a place is the first of its kind in an item: not within an each or a refine, or in
+    its first element or pass."""
     return not place or not place.strip("0.")

@@ -1,8 +1,10 @@
-"""Values that are not JSON: files, images, arrays, tables. They are artifacts, and JSON holds where they lie.
+"""Values that are not JSON: files, images, arrays, tables. They are artifacts, and JSON holds where
+they lie.
 
-A step's annotation says what it is given: a ``numpy.ndarray``, a ``PIL.Image.Image`` or a ``pyarrow.Table`` is loaded; an :class:`Artifact`
-is the reference, which passes from step to step without being loaded. Nothing is pickled: arrays are ``.npy`` without objects,
-tables Arrow's IPC stream, images PNG (see :mod:`holdfast.model.images`).
+A step's annotation says what it is given: a ``numpy.ndarray``, a ``PIL.Image.Image`` or a
+``pyarrow.Table`` is loaded; an :class:`Artifact` is the reference, which passes from step to step
+without being loaded. Nothing is pickled: arrays are ``.npy`` without objects, tables Arrow's IPC
+stream, images PNG (see :mod:`holdfast.model.images`).
 """
 
 from __future__ import annotations
@@ -94,11 +96,15 @@ class Artifact:
 
     __slots__ = ("digest", "media_type", "name", "size")
 
-    def __init__(self, digest: str, size: int, media_type: str = "application/octet-stream", name: str = "") -> None:
+    def __init__(
+        self, digest: str, size: int, media_type: str = "application/octet-stream", name: str = ""
+    ) -> None:
         self.digest, self.size, self.media_type, self.name = digest, size, media_type, name
 
     @staticmethod
-    def of(data: bytes | Path, media_type: str = "application/octet-stream", name: str = "") -> Artifact:
+    def of(
+        data: bytes | Path, media_type: str = "application/octet-stream", name: str = ""
+    ) -> Artifact:
         """Keep bytes, or the bytes of a file; durable when this returns.
 
         Raises:
@@ -108,7 +114,10 @@ class Artifact:
         if isinstance(data, Path):
             name, data = name or data.name, data.read_bytes()
         if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"Artifact.of() keeps bytes, or the file of a Path, not a {type(data).__name__}: give Path(x), or x.encode()")
+            raise TypeError(
+                "Artifact.of() keeps bytes, or the file of a Path, not a "
+                f"{type(data).__name__}: give Path(x), or x.encode()"
+            )
         return Artifact(artifacts().put(data), len(data), media_type, name)
 
     def read(self) -> bytes:
@@ -134,16 +143,21 @@ class Artifact:
 
 
 def written(value: Any) -> dict[str, Any] | None:
-    """A value's reference as plain data, after its bytes have been kept; None when it is no such value.
+    """A value's reference as plain data, after its bytes have been kept; None when it is no such
+    value.
 
     Raises:
-        TypeError: it could not be read back as it is: an array of Python objects, an image that is still a file, a subclass.
+        TypeError: it could not be read back as it is: an array of Python objects, an image that is
+            still a file, a subclass.
     """
     kind = next((kind for kind in type(value).__mro__ if is_media(kind)), None)
     if kind is None:
         return None
     if type(value) is not kind:
-        raise TypeError(f"a {type(value).__qualname__} would be read back as a plain {kind.__qualname__}: {_PLAINLY[_name(kind)]}")
+        raise TypeError(
+            f"a {type(value).__qualname__} would be read back as a plain {kind.__qualname__}: "
+            f"{_PLAINLY[_name(kind)]}"
+        )
     if isinstance(value, Artifact):
         one = value
     elif _name(kind) == "numpy.ndarray":
@@ -165,8 +179,15 @@ def read(kind: type[Any], data: Any) -> Any:
     if not is_media(kind):
         return data
     if not isinstance(data, dict) or not isinstance(data.get(KEY), str):
-        raise TypeError(f"this is no reference to an artifact, which a {kind.__qualname__} is read from")
-    one = Artifact(data[KEY], int(data.get("size", 0)), str(data.get("media_type", "")), str(data.get("name", "")))
+        raise TypeError(
+            f"this is no reference to an artifact, which a {kind.__qualname__} is read from"
+        )
+    one = Artifact(
+        data[KEY],
+        int(data.get("size", 0)),
+        str(data.get("media_type", "")),
+        str(data.get("name", "")),
+    )
     if kind is Artifact:
         return one
     name = _name(kind)
@@ -199,9 +220,17 @@ def same(given: Any, kept: Any) -> bool:
     """Whether a value of one of these types and what was read back of it are the same."""
     name = _name(type(given))
     if name == "numpy.ndarray":
-        return bool(given.dtype == kept.dtype and given.shape == kept.shape and given.tobytes() == kept.tobytes())
+        return bool(
+            given.dtype == kept.dtype
+            and given.shape == kept.shape
+            and given.tobytes() == kept.tobytes()
+        )
     if name == "pyarrow.lib.Table":
-        return bool(given.schema.equals(kept.schema, check_metadata=True) and given.num_rows == kept.num_rows)  # Arrow keeps the cells
+        # Arrow keeps the cells
+        return bool(
+            given.schema.equals(kept.schema, check_metadata=True)
+            and given.num_rows == kept.num_rows
+        )
     if name == "PIL.Image.Image":
         return bool(given == kept)
     return all(getattr(given, field) == getattr(kept, field) for field in Artifact.__slots__)
@@ -213,8 +242,11 @@ def _name(kind: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def by_reference(kind: Any) -> bool:
-    """Whether a parameter of a type is read as its own type says, whatever the step before made of it: a reference, or what it refers to."""
-    return is_media(kind) or any(by_reference(part) for part in get_args(kind) if part is not Ellipsis)
+    """Whether a parameter of a type is read as its own type says, whatever the step before made of
+    it: a reference, or what it refers to."""
+    return is_media(kind) or any(
+        by_reference(part) for part in get_args(kind) if part is not Ellipsis
+    )
 
 
 def _kept(save: Any, media_type: str) -> Artifact:
@@ -229,7 +261,11 @@ def _save_array(file: BinaryIO, value: Any) -> None:
     if value.dtype.hasobject:
         raise TypeError("an array of Python objects cannot be kept: give it a number type")
     named = [value.dtype, *(field[0] for field in (value.dtype.fields or {}).values())]
-    if any(one.metadata for one in named) or numpy.lib.format.descr_to_dtype(numpy.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
+    if (
+        any(one.metadata for one in named)
+        or numpy.lib.format.descr_to_dtype(numpy.lib.format.dtype_to_descr(value.dtype))
+        != value.dtype
+    ):
         raise TypeError(f"an array of {value.dtype} cannot be kept: .npy has no such type")
     numpy.save(file, value, allow_pickle=False)
 

@@ -1,4 +1,5 @@
-"""Moments of any year: Unix milliseconds to text and back, without an error for what a calendar does not hold; and what clocks say."""
+"""Moments of any year: Unix milliseconds to text and back, without an error for what a calendar
+does not hold; and what clocks say."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class LedgerTime(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         now_ms: its time, Unix milliseconds.
         server: it has a clock of its own; otherwise it goes by its writer's.
-        moved_ms: by how much the writer's clock was set since the ledger was last written; all that waits has been moved along.
+        moved_ms: by how much the writer's clock was set since the ledger was last written; all that
+            waits has been moved along.
     """
 
     now_ms: int
@@ -44,13 +46,15 @@ class LedgerTime(msgspec.Struct, frozen=True, array_like=True):
 
 
 def ms_of(moment: datetime) -> int:
-    """Unix milliseconds of a moment of any year; without a zone it is taken to be in UTC, not in this machine's."""
+    """Unix milliseconds of a moment of any year; without a zone it is taken to be in UTC, not in
+    this machine's."""
     aware = moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment
     return (aware - _EPOCH) // timedelta(milliseconds=1)
 
 
 def shown(ms: int | None) -> str:
-    """``2026-08-01 12:00:00`` in UTC; empty for None; of a moment that no calendar holds, its milliseconds."""
+    """``2026-08-01 12:00:00`` in UTC; empty for None; of a moment that no calendar holds, its
+    milliseconds."""
     moment = _moment(ms)
     if moment is None:
         return "" if ms is None else f"{ms} ms"
@@ -58,7 +62,8 @@ def shown(ms: int | None) -> str:
 
 
 def iso(ms: int) -> str:
-    """``2026-08-01T12:00:00.000Z``; a moment that no calendar holds becomes the first or the last that one does."""
+    """``2026-08-01T12:00:00.000Z``; a moment that no calendar holds becomes the first or the last
+    that one does."""
     moment = _moment(ms) or (datetime.min if ms < 0 else datetime.max)
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 

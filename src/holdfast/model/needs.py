@@ -1,4 +1,5 @@
-"""Pure: which earlier results the next run of an item needs, when some of its nodes run again and retention has cleared some results."""
+"""Pure: which earlier results the next run of an item needs, when some of its nodes run again and
+retention has cleared some results."""
 
 from __future__ import annotations
 
@@ -21,8 +22,14 @@ class Rerun:
 
     def __init__(self, shape: Shape, nodes: Collection[int]) -> None:
         self._shape = [node for node in shape if node["kind"] != "result"]
-        self._result: list[list[Any]] = [ref for node in shape if node["kind"] == "result" for ref in node["inputs"]]
-        self._owners = {region: index for index, node in enumerate(self._shape) for region in node.get("regions", ())}
+        self._result: list[list[Any]] = [
+            ref for node in shape if node["kind"] == "result" for ref in node["inputs"]
+        ]
+        self._owners = {
+            region: index
+            for index, node in enumerate(self._shape)
+            for region in node.get("regions", ())
+        }
         self.runs: set[int] = set()
         self.changed: set[int] = set()
         for node in nodes:
@@ -30,10 +37,20 @@ class Rerun:
         self._spread()
 
     def missing(self, cleared: Collection[int]) -> list[int]:
-        """The nodes with cleared results that the run needs, in order: it cannot be done without them."""
+        """The nodes with cleared results that the run needs, in order: it cannot be done without
+        them."""
         found: set[int] = set()
-        refs = [ref for index, node in enumerate(self._shape) if index in self.runs or self._decides(index) for ref in node.get("inputs", ())]
-        refs += [ref for index in self.changed - self.runs for ref in self._shape[index].get("result", ())]
+        refs = [
+            ref
+            for index, node in enumerate(self._shape)
+            if index in self.runs or self._decides(index)
+            for ref in node.get("inputs", ())
+        ]
+        refs += [
+            ref
+            for index in self.changed - self.runs
+            for ref in self._shape[index].get("result", ())
+        ]
         if any(ref[0] in self.changed for ref in self._result) or not self._whole(self._result):
             refs += self._result
         for ref in refs:
@@ -41,12 +58,15 @@ class Rerun:
         return sorted(found & set(cleared))
 
     def _decides(self, index: int) -> bool:
-        """A combinator is opened anew in every run: what it reads is needed, though nothing in it runs again."""
+        """A combinator is opened anew in every run: what it reads is needed, though nothing in it
+        runs again."""
         return self._shape[index]["kind"] not in TASKS
 
     def _whole(self, refs: list[list[Any]]) -> bool:
         """Whether the item's result is the whole result of one task, which retention keeps."""
-        return all(ref[0] >= 0 and not ref[1] and self._shape[ref[0]]["kind"] in TASKS for ref in refs)
+        return all(
+            ref[0] >= 0 and not ref[1] and self._shape[ref[0]]["kind"] in TASKS for ref in refs
+        )
 
     def _sources(self, ref: list[Any], seen: set[int]) -> set[int]:
         """The tasks whose results a reference reads, those that run again left out."""
@@ -58,7 +78,9 @@ class Rerun:
         if one["kind"] in TASKS:
             return set() if node in self.runs else {node}
         inner = [*one.get("result", ())] if not (len(ref) > 2 and ref[2]) else []
-        return set().union(*(self._sources(other, seen) for other in (*one.get("inputs", ()), *inner)))
+        return set().union(
+            *(self._sources(other, seen) for other in (*one.get("inputs", ()), *inner))
+        )
 
     def _run(self, node: int) -> None:
         """A node runs again, and all that is inside it."""
@@ -70,7 +92,8 @@ class Rerun:
                 self._run(index)
 
     def _spread(self) -> None:
-        """What reads a changed value runs again; what contains a node that runs again has another value."""
+        """What reads a changed value runs again; what contains a node that runs again has another
+        value."""
         while True:
             before = len(self.runs), len(self.changed)
             for index in list(self.runs):
@@ -105,7 +128,8 @@ def missing(shape: Shape, nodes: Collection[int], cleared: Collection[int]) -> l
 
 
 def restart_from(shape: Shape, nodes: Collection[int], cleared: Collection[int]) -> int | None:
-    """The last step from which a restart reaches these nodes and needs nothing that was cleared; None: only from the start."""
+    """The last step from which a restart reaches these nodes and needs nothing that was cleared;
+    None: only from the start."""
     for index in range(max(nodes, default=0), -1, -1):
         if shape[index]["kind"] in TASKS and shape[index].get("region", 0) == 0:
             found = Rerun(shape, [index])

@@ -53,7 +53,9 @@ def _deep(kind: Any, within: tuple[Any, ...]) -> bool:
     if kind in within or len(within) >= NESTING:
         return True
     if origin in (Union, types.UnionType) or origin in (list, tuple, set, frozenset, dict):
-        return not arguments or any(_deep(one, (*within, kind)) for one in arguments if one is not Ellipsis)
+        return not arguments or any(
+            _deep(one, (*within, kind)) for one in arguments if one is not Ellipsis
+        )
     if origin is not None or not isinstance(kind, type):
         return kind is not None
     if kind.__module__ in _FLAT or issubclass(kind, str | int | float | bytes):

@@ -11,13 +11,17 @@ from holdfast.model.task import NOTHING, Usage
 from holdfast.model.values import Value
 
 UNISOLATED = "RunnerDied"
-"""The error of an attempt that had to run alone in a worker process, where workers cannot import its pipeline."""
+"""The error of an attempt that had to run alone in a worker process, where workers cannot import
+its pipeline."""
 
-CANNOT_ISOLATE = "two runners died while this attempt ran in them, and it cannot run alone in a worker process"
+CANNOT_ISOLATE = (
+    "two runners died while this attempt ran in them, and it cannot run alone in a worker process"
+)
 
 
 class Argument(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One argument of an invocation: the value, and which node's type (or element type) reads it."""
+    """One argument of an invocation: the value, and which node's type (or element type) reads
+    it."""
 
     value: Value
     node: int
@@ -73,7 +77,8 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def attempted(self) -> tuple[int, int, str, int, int]:
-        """Item, node, place, fence and attempt: what names this attempt and no other of its task."""
+        """Item, node, place, fence and attempt: what names this attempt and no other of its
+        task."""
         return self.item, self.node, self.place, self.fence, self.attempt
 
 
@@ -90,7 +95,8 @@ class Outcome(msgspec.Struct, gc=False):
         together: how many elements of a batch ran in that time.
         usage: what it used.
         transaction: of a transactional step that succeeded, the open transaction in which it wrote.
-        escaped: it could not be stopped and runs on in the event loop: its next attempt runs where it can be killed.
+        escaped: it could not be stopped and runs on in the event loop: its next attempt runs where
+            it can be killed.
     """
 
     invocation: Invocation

@@ -33,21 +33,25 @@ class KeyRefusedError(InputError):
 
 
 class Listener(msgspec.Struct, frozen=True):
-    """An event that starts a pipeline, and which of them are of interest (all, without ``where``)."""
+    """An event that starts a pipeline, and which of them are of interest (all, without
+    ``where``)."""
 
     event: str
     where: Callable[[Any], bool] | None = None
 
 
 class Keep(Declared, frozen=True):
-    """How long an item's values are kept after it has ended: what steps gave each other, and what the item gave.
+    """How long an item's values are kept after it has ended: what steps gave each other, and what
+    the item gave.
 
     Args:
-        intermediates: a duration such as ``"7d"``, or ``"forever"``. Which steps ran, how long and with what end stays known.
+        intermediates: a duration such as ``"7d"``, or ``"forever"``. Which steps ran, how long and
+            with what end stays known.
         outputs: the same for the result; then the item is ``archived``.
 
-    Nothing of an item with an open dead letter is ever cleared, nor payloads, decisions and failures.
-    In a pipeline, ``keep="7d"`` means ``Keep("7d")``: intermediates for a week, outputs for ever.
+    Nothing of an item with an open dead letter is ever cleared, nor payloads, decisions and
+    failures. In a pipeline, ``keep="7d"`` means ``Keep("7d")``: intermediates for a week, outputs
+    for ever.
     """
 
     intermediates: Annotated[Duration, KEEPING] = "forever"
@@ -94,7 +98,9 @@ class Pipeline(Generic[A, T]):
             self.name: str = NAME.read(name or fn.__name__)
         except UnfitError as error:
             known = name or getattr(fn, "__name__", shown(fn))
-            raise refusal(f"pipeline {known!r}", f"{error}{'' if name else ', or set name='}") from None
+            raise refusal(
+                f"pipeline {known!r}", f"{error}{'' if name else ', or set name='}"
+            ) from None
         self.fn = fn
         self.__name__, self.__doc__, self.__module__ = fn.__name__, fn.__doc__, fn.__module__
         self.version = version
@@ -110,39 +116,56 @@ class Pipeline(Generic[A, T]):
         try:
             hints = typing.get_type_hints(fn, localns=names, include_extras=True)
         except (NameError, TypeError, SyntaxError) as error:
-            refuse(f"pipeline {self.name!r}", f"{error}; define or import the type before the pipeline")
+            refuse(
+                f"pipeline {self.name!r}", f"{error}; define or import the type before the pipeline"
+            )
         self.input_type = hints.get(next(iter(inspect.signature(fn).parameters)), Any)
         self._check_search()
         self.graph = placed(lambda: trace(fn, self.name, self.input_type))
         placed(self._check_steps)
 
     def _check_search(self) -> None:
-        """The first part of each path is a field of the payload's type, where that type has declared ones."""
-        declared = getattr(self.input_type, "__struct_fields__", None) or getattr(self.input_type, "__dataclass_fields__", None)
+        """The first part of each path is a field of the payload's type, where that type has
+        declared ones."""
+        declared = getattr(self.input_type, "__struct_fields__", None) or getattr(
+            self.input_type, "__dataclass_fields__", None
+        )
         declared = declared or getattr(self.input_type, "model_fields", None)
         for path in self.search:
             if declared and path.partition(".")[0] not in declared:
-                refuse(f"pipeline {self.name!r}", f"search={path!r}: the payload has {', '.join(declared)}")
+                refuse(
+                    f"pipeline {self.name!r}",
+                    f"search={path!r}: the payload has {', '.join(declared)}",
+                )
 
     def _check_steps(self) -> None:
         """Steps that alerts and rules name are there, and no two steps have one name."""
         known = [node.name for node in self.graph.steps()]
         for name in (*self.alerts.steps, *(rule.step for rule in self.redrive if rule.step)):
             if name not in known:
-                raise DefinitionError(f"pipeline {self.name!r} has no step {name!r} to watch or redrive: it has {', '.join(known)}")
+                raise DefinitionError(
+                    f"pipeline {self.name!r} has no step {name!r} to watch or redrive: it has "
+                    f"{', '.join(known)}"
+                )
         steps: dict[str, Any] = {}
         for node in self.graph.steps():
             other = steps.setdefault(node.step.name, node.step)
-            if other is not node.step and other.body.__module__ != "holdfast.model.combinators.refine":
+            if (
+                other is not node.step
+                and other.body.__module__ != "holdfast.model.combinators.refine"
+            ):
                 refuse(
                     f"pipeline {self.name!r}",
-                    f"two different steps are called {other.name!r} ({other.__module__}.{other.body.__qualname__} and "
-                    f"{node.step.__module__}.{node.step.body.__qualname__}): limits, pauses and learned timeouts go by the name; "
+                    f"two different steps are called {other.name!r} "
+                    f"({other.__module__}.{other.body.__qualname__} and "
+                    f"{node.step.__module__}.{node.step.body.__qualname__}): limits, pauses "
+                    "and learned timeouts go by the name; "
                     f"give one of them another: @step(name='…')",
                 )
 
     def __call__(self, payload: A) -> T:
-        """Run as plain Python: no retries, no deadlines. Inside another pipeline, its steps are traced inline."""
+        """Run as plain Python: no retries, no deadlines. Inside another pipeline, its steps are
+        traced inline."""
         return self.fn(payload)
 
     def _repr_svg_(self) -> str:
@@ -155,18 +178,24 @@ class Pipeline(Generic[A, T]):
         """The key of a stored payload.
 
         Raises:
-            KeyRefusedError: the key function failed, or gave no text of 1 to 512 characters without NUL and lone surrogates.
+            KeyRefusedError: the key function failed, or gave no text of 1 to 512 characters without
+                NUL and lone surrogates.
         """
         try:
             key = self.key(decode(payload, self.input_type))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a library written in another language may panic
-            raise KeyRefusedError(f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: {said(error)}") from error
+            raise KeyRefusedError(
+                f"the key function of pipeline {self.name!r} failed: {type(error).__name__}: "
+                f"{said(error)}"
+            ) from error
         if not is_name(key, least=1):
             given = f"{key!r:.100}" if isinstance(key, str) else f"a {type(key).__name__}"
             wanted = f"a text of 1 to {NAME_LIMIT} characters without NUL and lone surrogates"
-            raise KeyRefusedError(f"the key function of pipeline {self.name!r} gave {given}: give {wanted}")
+            raise KeyRefusedError(
+                f"the key function of pipeline {self.name!r} gave {given}: give {wanted}"
+            )
         return str(key)
 
     def bodies(self) -> dict[str, str]:
@@ -185,18 +214,32 @@ NAME = text(
 
 def _version(value: Any) -> str:
     label = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(label, str) or not re.fullmatch(r"\S(.{0,98}\S)?", label) or not label.isprintable():
+    if (
+        not isinstance(label, str)
+        or not re.fullmatch(r"\S(.{0,98}\S)?", label)
+        or not label.isprintable()
+    ):
         raise UnfitError(f"give {VERSION.expects}")
     return label
 
 
-VERSION = Kind("a label under which items are admitted, such as '1': text of 1 to 100 characters, or a whole number", _version)
+VERSION = Kind(
+    "a label under which items are admitted, such as '1': text of 1 to 100 characters, or a "
+    "whole number",
+    _version,
+)
 
-_key = function(1, "a function from the payload to a text that names it, such as lambda upload: upload.claim_id")
+_key = function(
+    1, "a function from the payload to a text that names it, such as lambda upload: upload.claim_id"
+)
 
 
 def _subject(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    given = kwargs.get("name") or (getattr(args[0], "__name__", "") if args else "") or decorated(caller())
+    given = (
+        kwargs.get("name")
+        or (getattr(args[0], "__name__", "") if args else "")
+        or decorated(caller())
+    )
     return f"pipeline {given!r}" if isinstance(given, str) and given else "pipeline"
 
 
@@ -208,13 +251,17 @@ def pipeline(
     deadline: OptionalSpan = None,
     name: Annotated[str | None, NAME] = None,
     inputs: Annotated[
-        Callable[[str], Iterable[Any]] | None, function(1, "a function from one argument of `holdfast run` to payloads", yields=True)
+        Callable[[str], Iterable[Any]] | None,
+        function(1, "a function from one argument of `holdfast run` to payloads", yields=True),
     ] = None,
     keep: Annotated[Keep | Duration, KEEP] = Keep(),
     search: Annotated[
         str | Iterable[str],
         several(
-            text(re.compile(r"(?=.{1,200}\Z)\w+(\.\w+)*").fullmatch, "a path of field names, such as 'customer.name', of at most 200 characters"),
+            text(
+                re.compile(r"(?=.{1,200}\Z)\w+(\.\w+)*").fullmatch,
+                "a path of field names, such as 'customer.name', of at most 200 characters",
+            ),
             "a path of field names, such as 'customer.name', or several",
         ),
     ] = (),
@@ -225,24 +272,35 @@ def pipeline(
     """Declare a function of steps as a pipeline; it is traced at once.
 
     Args:
-        version: label of this graph; the same label with another shape is refused by the runner. ``1`` means ``"1"``.
+        version: label of this graph; the same label with another shape is refused by the runner.
+            ``1`` means ``"1"``.
         key: names a payload; two payloads with one key are one item.
         deadline: how long an item may take from admission, a duration such as ``"2h"``.
         name: its name, by default the function's.
-        inputs: turns one command-line argument into payloads, for ``holdfast run`` and ``holdfast submit``.
-        keep: how long values are kept after an item has ended: ``Keep(intermediates="7d")``; by default for ever. ``"7d"``
-            means ``Keep("7d")``.
-        search: fields of the payload by which items can be found, as paths: ``("claim_id", "customer.name", "pages.kind")``; or
-            one path.
+        inputs: turns one command-line argument into payloads, for ``holdfast run`` and
+            ``holdfast submit``.
+        keep: how long values are kept after an item has ended: ``Keep(intermediates="7d")``; by
+            default for ever. ``"7d"`` means ``Keep("7d")``.
+        search: fields of the payload by which items can be found, as paths:
+            ``("claim_id", "customer.name", "pages.kind")``; or one path.
         alerts: when dead letters and hanging items become somebody's business.
-        budget: how much an item, and a day of the pipeline, may cost. ``5`` means ``Budget(item_usd=5)``.
-        redrive: rules by which dead letters go back by themselves, such as ``[RedriveRule(error="timeout", after="1h")]``, or one.
+        budget: how much an item, and a day of the pipeline, may cost. ``5`` means
+            ``Budget(item_usd=5)``.
+        redrive: rules by which dead letters go back by themselves, such as
+            ``[RedriveRule(error="timeout", after="1h")]``, or one.
 
     Raises:
-        DefinitionError: it computes over steps' outputs, or an edge does not fit; the message says what to write instead.
+        DefinitionError: it computes over steps' outputs, or an edge does not fit; the message says
+            what to write instead.
     """
     # Made what their annotations promise by `checked`, as the arguments came in.
-    made: dict[str, Any] = {"keep": keep, "search": search, "alerts": alerts, "budget": budget, "redrive": redrive}
+    made: dict[str, Any] = {
+        "keep": keep,
+        "search": search,
+        "alerts": alerts,
+        "budget": budget,
+        "redrive": redrive,
+    }
     names = caller_names()
     return lambda fn: Pipeline(fn, str(version), key, deadline, name, inputs, names, **made)
 
@@ -259,7 +317,11 @@ PIPELINES = several(PIPELINE, "a pipeline, or a list of them")
 
 def _payloads(value: Any) -> Any:
     """Many payloads; one alone, though it can be iterated over, would be taken apart."""
-    one = isinstance(value, str | bytes | bytearray | Mapping) or hasattr(type(value), "model_fields") or hasattr(type(value), "_fields")
+    one = (
+        isinstance(value, str | bytes | bytearray | Mapping)
+        or hasattr(type(value), "model_fields")
+        or hasattr(type(value), "_fields")
+    )
     if one or not isinstance(value, Iterable):
         raise UnfitError(f"give {PAYLOADS.expects}")
     return value

@@ -1,10 +1,11 @@
-"""Running steps as plain Python: no ledger, no retries, no deadlines. In tests, notebooks, a debugger."""
+"""Running steps as plain Python: no ledger, no retries, no deadlines. In tests, notebooks, a
+debugger."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ _lock = threading.Lock()
 
 
 def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run an async step on a private loop thread and return what it returns, so that it also works inside a notebook's loop."""
+    """Run an async step on a private loop thread and return what it returns, so that it also works
+    inside a notebook's loop."""
     global _loop
     with _lock:
         if _loop is None:
@@ -30,11 +32,14 @@ def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
 
 @dataclass
 class Outside:
-    """The world outside a plain-Python run: what people decide, which events come, what was emitted.
+    """The world outside a plain-Python run: what people decide, which events come, what was
+    emitted.
 
     Attributes:
-        decisions: by form, the answer of its reviews, or a function from what is shown to the answer.
-        events: by name, the data of the event, or a function from the key to the data; ``None`` is an event that does not come.
+        decisions: by form, the answer of its reviews, or a function from what is shown to the
+            answer.
+        events: by name, the data of the event, or a function from the key to the data; ``None`` is
+            an event that does not come.
         emitted: event name, data and key of everything that was emitted, in order.
     """
 
@@ -45,14 +50,20 @@ class Outside:
     def decide(self, form: Any, shown: tuple[Any, ...]) -> Any:
         """What a person would answer."""
         if form not in self.decisions:
-            raise InputError(f"in plain Python, say what a person decides: `with holdfast.testing.outside(decisions={{{form.__name__}: …}}):`")
-        answer = self.decisions[form]
-        return answer(*shown) if isinstance(answer, Callable) and not isinstance(answer, form) else answer  # type: ignore[arg-type]
+            raise InputError(
+                "in plain Python, say what a person decides: `with "
+                f"holdfast.testing.outside(decisions={{{form.__name__}: …}}):`"
+            )
+        answer: Any = self.decisions[form]
+        return answer(*shown) if callable(answer) and not isinstance(answer, form) else answer
 
     def event(self, name: str, key: str, optional: bool) -> Any:
         """The data of an event about a key."""
         if name not in self.events and not optional:
-            raise InputError(f"in plain Python, say which events come: `with holdfast.testing.outside(events={{{name!r}: …}}):`")
+            raise InputError(
+                "in plain Python, say which events come: `with "
+                f"holdfast.testing.outside(events={{{name!r}: …}}):`"
+            )
         data = self.events.get(name)
         found = data(key) if callable(data) else data
         if found is None and not optional:
@@ -69,8 +80,11 @@ def outside() -> Outside:
 
 
 @contextmanager
-def plain_outside(decisions: dict[Any, Any] | None = None, events: dict[str, Any] | None = None) -> Iterator[Outside]:
-    """For plain-Python runs, in tests: what reviews and waits are answered with. Gives the :class:`Outside`, which keeps what was emitted."""
+def plain_outside(
+    decisions: dict[Any, Any] | None = None, events: dict[str, Any] | None = None
+) -> Iterator[Outside]:
+    """For plain-Python runs, in tests: what reviews and waits are answered with. Gives the
+    :class:`Outside`, which keeps what was emitted."""
     world = Outside(decisions or {}, events or {})
     token = _outside.set(world)
     try:

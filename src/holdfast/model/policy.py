@@ -20,9 +20,14 @@ Runs = Literal["auto", "loop", "process", "threads", "transaction"]
 
 def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
     kinds: list[type[BaseException]] = []
-    for one in value if isinstance(value, Iterable) and not isinstance(value, str | type) else (value,):
+    for one in (
+        value if isinstance(value, Iterable) and not isinstance(value, str | type) else (value,)
+    ):
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise UnfitError(f"give exception classes, such as ValueError or (ValueError, KeyError); {shown(one)} is none")
+            raise UnfitError(
+                "give exception classes, such as ValueError or (ValueError, KeyError); "
+                f"{shown(one)} is none"
+            )
         kinds.append(one)
     return tuple(kinds)
 
@@ -68,10 +73,11 @@ class Retry(Declared, frozen=True):
 class Timeout(Declared, frozen=True):
     """How long one attempt may run before it is killed; the clock starts when the step body starts.
 
-    Below the ceiling the limit is learned from the step's successes, over restarts and runners: ``factor`` times the ``quantile`` of
-    their durations, never under ``floor``. Until ``warm_up`` attempts have succeeded, it is the ceiling. What such a limit killed
-    counts as a success of twice the limit, so that a step which has become slower is not massacred; the next attempt of that task
-    gets twice as long. ``holdfast timeouts`` shows the limits and why.
+    Below the ceiling the limit is learned from the step's successes, over restarts and runners:
+    ``factor`` times the ``quantile`` of their durations, never under ``floor``. Until ``warm_up``
+    attempts have succeeded, it is the ceiling. What such a limit killed counts as a success of
+    twice the limit, so that a step which has become slower is not massacred; the next attempt of
+    that task gets twice as long. ``holdfast timeouts`` shows the limits and why.
 
     Args:
         ceiling: the limit of one attempt in any case, a duration.
@@ -86,7 +92,9 @@ class Timeout(Declared, frozen=True):
 
     ceiling: Span = "10m"
     floor: Span = "5s"
-    quantile: Annotated[float, number(0.001, 0.999, "a share above 0 and below 1, such as 0.99")] = 0.99
+    quantile: Annotated[
+        float, number(0.001, 0.999, "a share above 0 and below 1, such as 0.99")
+    ] = 0.99
     factor: Annotated[float, number(1, 1_000, "a factor from 1 to 1,000")] = 4.0
     warm_up: Annotated[int, whole()] = 20
     learn: bool = True

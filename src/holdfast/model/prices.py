@@ -20,7 +20,8 @@ MONTH_GB = 1_000_000_000
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """US dollars: per hour of one CPU and of one GPU, and per gigabyte (10^9 bytes) of outputs for one month."""
+    """US dollars: per hour of one CPU and of one GPU, and per gigabyte (10^9 bytes) of outputs for
+    one month."""
 
     cpu_hour: float = 0.0
     gpu_hour: float = 0.0
@@ -43,16 +44,19 @@ Dollars = Annotated[float | None, number(0, 1e9, "US dollars, more than 0", abov
 
 
 class Budget(Declared, frozen=True):
-    """How much a pipeline may spend, in US dollars: compute and calls, as ``holdfast costs`` counts them, without storage.
+    """How much a pipeline may spend, in US dollars: compute and calls, as ``holdfast costs`` counts
+    them, without storage.
 
     Args:
-        item_usd: an item that has spent so much starts nothing more: it is dead, its dead letter says so, and it can be redriven once the
-            budget is larger. One whose last step has run is completed all the same.
-        day_usd: when the pipeline has spent so much since midnight UTC, an alert says so and the pipeline is paused, until the next day or until
-            somebody resumes it.
+        item_usd: an item that has spent so much starts nothing more: it is dead, its dead letter
+            says so, and it can be redriven once the budget is larger. One whose last step has run
+            is completed all the same.
+        day_usd: when the pipeline has spent so much since midnight UTC, an alert says so and the
+            pipeline is paused, until the next day or until somebody resumes it.
 
-    What is under way when a day's budget is passed is not stopped, so a little more may be spent. Children have the budget of their own pipeline.
-    In a pipeline, ``budget=5`` means ``Budget(5)``: five dollars an item.
+    What is under way when a day's budget is passed is not stopped, so a little more may be spent.
+    Children have the budget of their own pipeline. In a pipeline, ``budget=5`` means ``Budget(5)``:
+    five dollars an item.
     """
 
     item_usd: Dollars = None

@@ -13,8 +13,12 @@ from holdfast.model.kinds import Kind, UnfitError, meant, several, text, whole
 def _error(value: Any) -> str:
     """An error class, or an error type: a dotted name, or a built-in exception in capitals."""
     classes = get_args(ErrorClass)
-    if not isinstance(value, str) or (value and value not in classes and "." not in value and not value[0].isupper()):
-        raise UnfitError(f"give {_ERROR.expects}{meant(value, classes)}; classes are {', '.join(classes)}")
+    if not isinstance(value, str) or (
+        value and value not in classes and "." not in value and not value[0].isupper()
+    ):
+        raise UnfitError(
+            f"give {_ERROR.expects}{meant(value, classes)}; classes are {', '.join(classes)}"
+        )
     return str(value)
 
 
@@ -25,11 +29,13 @@ _STEP = text(lambda value: len(value) <= 500, "the name of a step")
 
 
 class RedriveRule(Declared, frozen=True):
-    """Dead letters that a runner redrives without being asked: those whose cause passes by itself, though not within the step's retries.
+    """Dead letters that a runner redrives without being asked: those whose cause passes by itself,
+    though not within the step's retries.
 
     Args:
         step: of this step; empty: of any.
-        error: of this error class (``"timeout"``) or error type (``"httpx.ReadTimeout"``); empty: of any.
+        error: of this error class (``"timeout"``) or error type (``"httpx.ReadTimeout"``); empty:
+            of any.
         after: a duration: how long they have been open.
         times: how often a task is sent back, by whomever, before it is left to people.
     """
@@ -41,7 +47,12 @@ class RedriveRule(Declared, frozen=True):
 
     def text(self) -> str:
         """The rule as it is written down with what it does."""
-        concerned = " ".join([f"step:{self.step}"] * bool(self.step) + [f"error:{self.error}"] * bool(self.error)) or "any"
+        concerned = (
+            " ".join(
+                [f"step:{self.step}"] * bool(self.step) + [f"error:{self.error}"] * bool(self.error)
+            )
+            or "any"
+        )
         return f"rule {concerned} after {self.after}, {self.times} times at most"
 
 

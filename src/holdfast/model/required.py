@@ -1,8 +1,9 @@
 """Pure: which task that its graph requires has a completed item not?
 
-The graph is the shape that the ledger keeps of a version; the tasks are the newest row of each. A step, review, wait, child or emit has to
-have succeeded (or been skipped); of a route, a first_ok and a gather, the branches that were written down as taken; of an each, every element
-of its list (but for those with a dead task: an each may bear some); of a refine, every pass that has begun.
+The graph is the shape that the ledger keeps of a version; the tasks are the newest row of each. A
+step, review, wait, child or emit has to have succeeded (or been skipped); of a route, a first_ok
+and a gather, the branches that were written down as taken; of an each, every element of its list
+(but for those with a dead task: an each may bear some); of a refine, every pass that has begun.
 """
 
 from __future__ import annotations
@@ -55,11 +56,14 @@ class Outline:
         self.inside = [self._within(number) for number in range(len(shape))]
 
     def _depth(self, node: dict[str, Any], owners: dict[int, int]) -> int:
-        """How many eaches and refines enclose a node. (Only the first region of a refine is a pass.)"""
+        """How many eaches and refines enclose a node. (Only the first region of a refine is a
+        pass.)"""
         depth, region = 0, node.get("region", 0)
         while region in owners:
             owner = self.nodes[owners[region]]
-            deeper = owner["kind"] == "each" or (owner["kind"] == "refine" and region == owner["regions"][0])
+            deeper = owner["kind"] == "each" or (
+                owner["kind"] == "refine" and region == owner["regions"][0]
+            )
             depth, region = depth + deeper, owner["region"]
         return depth
 
@@ -68,7 +72,11 @@ class Outline:
         found: set[int] = set()
         todo = [number]
         while todo:
-            inner = [one for region in self.nodes[todo.pop()].get("regions", ()) for one in self.regions.get(region, ())]
+            inner = [
+                one
+                for region in self.nodes[todo.pop()].get("regions", ())
+                for one in self.regions.get(region, ())
+            ]
             found.update(inner)
             todo += inner
         return frozenset(found)
@@ -81,10 +89,13 @@ class Completeness:
         outline: its version's.
         tasks: the newest row of each of its tasks.
         look: reads values.
-        whole: all tasks are given; otherwise only those outside eaches and refines, and only those are compared.
+        whole: all tasks are given; otherwise only those outside eaches and refines, and only those
+            are compared.
     """
 
-    def __init__(self, outline: Outline, tasks: dict[Key, Kept], look: Look, whole: bool = True) -> None:
+    def __init__(
+        self, outline: Outline, tasks: dict[Key, Kept], look: Look, whole: bool = True
+    ) -> None:
         self._outline, self._tasks, self._look, self._whole = outline, tasks, look, whole
         self._values: dict[Key, Any] = {}
         self._bad: dict[str, set[int]] = {}
@@ -118,20 +129,27 @@ class Completeness:
         return None if kind in TASKS else self._decided(number, node, place, row)
 
     def _decided(self, number: int, node: dict[str, Any], place: str, row: Kept) -> Key | None:
-        """Of the branches of a route, a first_ok or a gather, those that were taken; where that is not known any more, any one."""
+        """Of the branches of a route, a first_ok or a gather, those that were taken; where that is
+        not known any more, any one."""
         regions: list[int] = node["regions"]
         if row.output is None:
             missing = [self._region(region, place) for region in regions]
             return None if None in missing or not missing else missing[0]
         if node["kind"] == "route":
-            taken = [node["cases"].index(row.output.decode())] if row.output.decode() in node["cases"] else []
+            taken = (
+                [node["cases"].index(row.output.decode())]
+                if row.output.decode() in node["cases"]
+                else []
+            )
         else:
             decided = msgspec.json.decode(row.output)
             taken = decided[:1] if node["kind"] == "first_ok" else decided
         if not taken and node["kind"] != "gather":
             return number, place
         for branch in taken:
-            missing_there = self._region(regions[branch], place) if branch < len(regions) else (number, place)
+            missing_there = (
+                self._region(regions[branch], place) if branch < len(regions) else (number, place)
+            )
             if missing_there is not None:
                 return missing_there
         return None
@@ -158,11 +176,18 @@ class Completeness:
 
     def _indexes(self, number: int, place: str) -> set[int]:
         """Elements or passes of a node that have begun."""
-        within, depth, before = self._outline.inside[number], self._outline.depths[number], f"{place}." if place else ""
+        within, depth, before = (
+            self._outline.inside[number],
+            self._outline.depths[number],
+            f"{place}." if place else "",
+        )
         return {
             int(inner.split(".")[depth])
             for node, inner in self._tasks
-            if node in within and inner.startswith(before) and len(inner.split(".")) > depth and inner
+            if node in within
+            and inner.startswith(before)
+            and len(inner.split(".")) > depth
+            and inner
         }
 
     def _failed(self, number: int, inner: str) -> bool:
@@ -182,11 +207,17 @@ class Completeness:
         node, path, element, constant = reference
         if element:
             listed = self._list(node, _outer(place, self._outline.depths[node]))
-            value: Any = listed[int(place.split(".")[self._outline.depths[node]])] if isinstance(listed, list) else None
+            value: Any = (
+                listed[int(place.split(".")[self._outline.depths[node]])]
+                if isinstance(listed, list)
+                else None
+            )
         elif node == CONSTANT:
             value = msgspec.json.decode(constant)
         elif node == INPUT or self._outline.nodes[node]["kind"] in TASKS:
-            value = self._read(node, "" if node == INPUT else _outer(place, self._outline.depths[node]))
+            value = self._read(
+                node, "" if node == INPUT else _outer(place, self._outline.depths[node])
+            )
         else:
             raise _Unknown
         for name in path:
@@ -199,7 +230,9 @@ class Completeness:
     def _read(self, node: int, place: str) -> Any:
         if (node, place) not in self._values:
             value = self._look(node, place)
-            self._values[node, place] = msgspec.json.decode(value) if isinstance(value, bytes) else value
+            self._values[node, place] = (
+                msgspec.json.decode(value) if isinstance(value, bytes) else value
+            )
         return self._values[node, place]
 
 

@@ -17,10 +17,13 @@ class Rows(list[T], Generic[T]):
     Args:
         rows: what is shown.
         more: whether there are more rows behind these.
-        count: counts all rows, no further than one beyond :data:`COUNTED`; asked at most once, and only where there are more.
+        count: counts all rows, no further than one beyond :data:`COUNTED`; asked at most once, and
+            only where there are more.
     """
 
-    def __init__(self, rows: Iterable[T] = (), more: bool = False, count: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, rows: Iterable[T] = (), more: bool = False, count: Callable[[], int] | None = None
+    ) -> None:
         super().__init__(rows)
         self.more, self._count = more, count
 
@@ -42,4 +45,8 @@ def cut(shown: int, total: int | None, more: bool) -> str:
     """
     if not more:
         return ""
-    return f"{shown:,} of {total:,}" if total is not None else f"{shown:,} of more than {max(COUNTED, shown):,}"
+    return (
+        f"{shown:,} of {total:,}"
+        if total is not None
+        else f"{shown:,} of more than {max(COUNTED, shown):,}"
+    )

@@ -21,7 +21,8 @@ VALUE_LIMIT = 200
 
 
 class Exact(msgspec.Struct, frozen=True):
-    """A text that is meant as it is, also where it ends in ``*``, which otherwise asks for a prefix match.
+    """A text that is meant as it is, also where it ends in ``*``, which otherwise asks for a prefix
+    match.
 
     Attributes:
         text: the key or value.
@@ -43,7 +44,8 @@ class Filter(msgspec.Struct, frozen=True):
         version: the version's label.
         key: the item's key, or its beginning followed by ``*``.
         fields: (name, value) of the payload's searchable fields; a value may end in ``*``.
-        step: a step that holds an open dead letter, or is running; its last part will do where that is unique.
+        step: a step that holds an open dead letter, or is running; its last part will do where that
+            is unique.
         error: an error class, or an error type, of an open dead letter.
         group: the fingerprint of an open dead letter.
         flag: a quality mark.
@@ -74,7 +76,8 @@ class Filter(msgspec.Struct, frozen=True):
     item: str | None = None
 
     def text(self) -> str:
-        """The filter as it is written in conditions, quoted where needed; ``everything`` when nothing is asked."""
+        """The filter as it is written in conditions, quoted where needed; ``everything`` when
+        nothing is asked."""
         parts = []
         for name in self.__struct_fields__:
             value = getattr(self, name)
@@ -90,9 +93,13 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 _WORDS = {
-    "states": "state", "older_s": "older", "younger_s": "younger", "slower_s": "slower",
-    "faster_s": "faster", "dearer_usd": "dearer",
-}  # fmt: skip
+    "states": "state",
+    "older_s": "older",
+    "younger_s": "younger",
+    "slower_s": "slower",
+    "faster_s": "faster",
+    "dearer_usd": "dearer",
+}
 _TIMES = {"older", "younger", "slower", "faster"}
 _PLAIN = {"pipeline", "version", "key", "step", "error", "group", "flag", "item"}
 _PATTERNS = {"key"}
@@ -114,12 +121,13 @@ def parse_filter(words: list[str]) -> Filter:
     r"""Read a filter: ``state:dead,waiting step:ocr older:2h customer=ACME* name="ACME GmbH"``.
 
     Args:
-        words: one condition each. A value may be quoted (``"…"`` or ``'…'``, with ``\`` before a quote
-            or a backslash in it, and ``\n``, ``\t``, ``\u202e`` for what has no shape) and is then taken
-            as it is; a ``*`` behind the closing quote asks for a prefix match.
+        words: one condition each. A value may be quoted (``"…"`` or ``'…'``, with ``\`` before a
+            quote or a backslash in it, and ``\n``, ``\t``, ``\u202e`` for what has no shape) and is
+            then taken as it is; a ``*`` behind the closing quote asks for a prefix match.
 
     Raises:
-        InputError: a word that is no condition, or a condition twice; the message says what there is.
+        InputError: a word that is no condition, or a condition twice; the message says what there
+            is.
     """
     given: dict[str, Any] = {}
     fields: list[tuple[str, Wanted]] = []
@@ -130,7 +138,10 @@ def parse_filter(words: list[str]) -> Filter:
             continue
         attribute, value = _value(word, name, wanted)
         if attribute in given:
-            raise InputError(f"{word!r}: {name} is asked for twice, and all conditions must hold: give it once (state:dead,waiting means either)")
+            raise InputError(
+                f"{word!r}: {name} is asked for twice, and all conditions must hold: give it "
+                "once (state:dead,waiting means either)"
+            )
         given[attribute] = value
     return Filter(**given, fields=tuple(fields))
 
@@ -146,7 +157,8 @@ def split_conditions(text: str) -> list[str]:
 
 
 def is_condition(word: str) -> bool:
-    """Whether a word reads as a condition, rather than as an id or a key: ``state:…``, ``FIELD=…``."""
+    """Whether a word reads as a condition, rather than as an id or a key: ``state:…``,
+    ``FIELD=…``."""
     match = _ONE.match(word)
     return match is not None and (match["sign"] == "=" or match["name"] in NAMES)
 
@@ -162,9 +174,16 @@ def condition(name: str, wanted: Wanted, sign: str = ":") -> str:
     text, star = (wanted.text, "") if isinstance(wanted, Exact) else (wanted, "")
     if isinstance(wanted, str) and wanted.endswith("*") and (sign == "=" or name in _PATTERNS):
         text, star = wanted[:-1], "*"
-    bare = text and text.isprintable() and not re.search(r"\s", text) and text[0] not in "\"'=" and not (text[-1] == "*" and not star)
+    bare = (
+        text
+        and text.isprintable()
+        and not re.search(r"\s", text)
+        and text[0] not in "\"'="
+        and not (text[-1] == "*" and not star)
+    )
     shown = text if bare or (star and not text) else _quoted(text)
-    return f"{name if re.fullmatch(_BARE, name) and name.isprintable() else _quoted(name)}{sign}{shown}{star}"
+    plain = re.fullmatch(_BARE, name) and name.isprintable()
+    return f"{name if plain else _quoted(name)}{sign}{shown}{star}"
 
 
 def equal(name: str, value: str) -> str:
@@ -182,7 +201,12 @@ def _quoted(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(?:[tnr]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", _unescaped, text[1:-1], flags=re.DOTALL)
+    return re.sub(
+        r"\\(?:[tnr]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)",
+        _unescaped,
+        text[1:-1],
+        flags=re.DOTALL,
+    )
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -196,21 +220,33 @@ def _condition(word: str) -> tuple[str, str, Wanted]:
         raise InputError(f"{word!r} is no text: conditions are UTF-8, without NUL")
     operator = _OPERATOR.match(word)
     if operator is not None:
-        raise InputError(f"{word!r}: there is no operator {operator[2]!r}: write {operator[1]}=VALUE, or {operator[1]}=BEGINNING* for a prefix match")
+        raise InputError(
+            f"{word!r}: there is no operator {operator[2]!r}: write {operator[1]}=VALUE, or "
+            f"{operator[1]}=BEGINNING* for a prefix match"
+        )
     match = _ONE.match(word)
     if match is None:
-        raise InputError(f"{word!r} is no condition: write FIELD=VALUE, or one of {', '.join(NAMES)} followed by ':' and a value")
+        raise InputError(
+            f"{word!r} is no condition: write FIELD=VALUE, or one of {', '.join(NAMES)} "
+            "followed by ':' and a value"
+        )
     name = _unquoted(match["name"]) if match["name"][0] in "\"'" else match["name"]
     if match["sign"] == ":" and name not in NAMES:
         raise InputError(
-            f"items cannot be found by {name!r}: give FIELD=VALUE (such as {name}={match['bare'] or '…'}), or a condition: {nearest(name, NAMES)}"
+            f"items cannot be found by {name!r}: give FIELD=VALUE (such as "
+            f"{name}={match['bare'] or '…'}), or a condition: {nearest(name, NAMES)}"
         )
     if match["quoted"] is not None:
         text = _unquoted(match["quoted"])
-        return name, match["sign"], text + "*" if match["star"] else Exact(text) if text.endswith("*") else text
+        return (
+            name,
+            match["sign"],
+            text + "*" if match["star"] else Exact(text) if text.endswith("*") else text,
+        )
     if match["bare"].startswith(('"', "'")):
         raise InputError(
-            f'{word!r}: the quote is not closed, or something follows it; write {name}{match["sign"]}"VALUE", with \\ before a quote in it'
+            f"{word!r}: the quote is not closed, or something follows it; write "
+            f'{name}{match["sign"]}"VALUE", with \\ before a quote in it'
         )
     return name, match["sign"], match["bare"]
 
@@ -226,7 +262,9 @@ def _value(word: str, name: str, wanted: Wanted) -> tuple[str, Any]:
         states = tuple(state.strip() for state in text.split(","))
         unknown = [state for state in states if state not in ITEM_STATES]
         if unknown:
-            raise InputError(f"there is no state {unknown[0]!r}: {nearest(unknown[0], ITEM_STATES)}")
+            raise InputError(
+                f"there is no state {unknown[0]!r}: {nearest(unknown[0], ITEM_STATES)}"
+            )
         return "states", states
     if name in _TIMES:
         try:
@@ -239,7 +277,8 @@ def _value(word: str, name: str, wanted: Wanted) -> tuple[str, Any]:
 
 
 def number(text: str, kind: str, remedy: str) -> int:
-    """Read the number of a dead letter, review, operation or delivery: ``17``, ``#17``, ``letter:17``.
+    """Read the number of a dead letter, review, operation or delivery: ``17``, ``#17``,
+    ``letter:17``.
 
     Args:
         text: what was given.
@@ -253,7 +292,9 @@ def number(text: str, kind: str, remedy: str) -> int:
     for prefix in (f"{kind}:", f"{kind.split()[-1]}:", f"{kind.split()[0]}:", "#"):
         bare = bare[len(prefix) :].strip() if bare.lower().startswith(prefix) else bare
     if not re.fullmatch(r"[0-9]{1,18}", bare) or int(bare) == 0:
-        raise InputError(f"{text!r}: {'an' if kind[0] in 'aeiou' else 'a'} {kind} has a number; {remedy}")
+        raise InputError(
+            f"{text!r}: {'an' if kind[0] in 'aeiou' else 'a'} {kind} has a number; {remedy}"
+        )
     return int(bare)
 
 
@@ -275,9 +316,12 @@ def _dollars(word: str, value: str) -> float:
     return amount
 
 
-def fields_of(payload: bytes, paths: tuple[str, ...], kind: Any = Any) -> tuple[tuple[str, str], ...]:
-    """The searchable fields of a payload (JSON of a ``kind``): text as it is, numbers and bools as JSON has them, each entry of a list; the first 200
-    characters. What is missing, null or an object is left out."""
+def fields_of(
+    payload: bytes, paths: tuple[str, ...], kind: Any = Any
+) -> tuple[tuple[str, str], ...]:
+    """The searchable fields of a payload (JSON of a ``kind``): text as it is, numbers and bools as
+    JSON has them, each entry of a list; the first 200 characters. What is missing, null or an
+    object is left out."""
     if not paths:
         return ()
     root = decode(payload, Any)
@@ -285,9 +329,15 @@ def fields_of(payload: bytes, paths: tuple[str, ...], kind: Any = Any) -> tuple[
     for path in paths:
         values = [root]
         for part in stored_path(kind, tuple(path.split("."))):
-            values = [inner for value in values for inner in (value if isinstance(value, list) else [value])]
+            values = [
+                inner
+                for value in values
+                for inner in (value if isinstance(value, list) else [value])
+            ]
             values = [value.get(str(part)) for value in values if isinstance(value, dict)]
-        for leaf in [inner for value in values for inner in (value if isinstance(value, list) else [value])]:
+        for leaf in [
+            inner for value in values for inner in (value if isinstance(value, list) else [value])
+        ]:
             if leaf is None or isinstance(leaf, dict | list):
                 continue
             text = leaf if isinstance(leaf, str) else msgspec.json.encode(leaf).decode()

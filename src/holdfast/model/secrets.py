@@ -1,7 +1,8 @@
-"""Secrets by reference: code and settings name them, and where they are used they are read; in errors, logs and pages they never stand.
+"""Secrets by reference: code and settings name them, and where they are used they are read; in
+errors, logs and pages they never stand.
 
-A secret lies in a file of its own, as orchestrators mount them (Kubernetes, Docker, systemd): ``HOLDFAST_SECRETS/NAME``; or in an
-environment variable of that name.
+A secret lies in a file of its own, as orchestrators mount them (Kubernetes, Docker, systemd):
+``HOLDFAST_SECRETS/NAME``; or in an environment variable of that name.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from holdfast.errors import NotFoundError
 HIDDEN = "•••"
 
 SHORTEST = 6
-"""Characters of a secret from which on it is hidden wherever it turns up: shorter ones would be found in any text."""
+"""Characters of a secret from which on it is hidden wherever it turns up: shorter ones would be
+found in any text."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,100}")
 _known: set[str] = set()
 
 
 def secret(name: str) -> str:
-    """Read a secret, within a step: ``secret("openai-key")``. From then on it is hidden in what this process writes down.
+    """Read a secret, within a step: ``secret("openai-key")``. From then on it is hidden in what
+    this process writes down.
 
     Args:
-        name: of its file in the folder that ``HOLDFAST_SECRETS`` names, or of an environment variable.
+        name: of its file in the folder that ``HOLDFAST_SECRETS`` names, or of an environment
+            variable.
 
     Raises:
         NotFoundError: there is no such secret, or the name is none.
@@ -39,8 +43,15 @@ def secret(name: str) -> str:
     elif name in os.environ:
         value = os.environ[name]
     else:
-        where = f"a file {name} in {folder}" if folder else f"a file {name} in the folder that HOLDFAST_SECRETS names"
-        raise NotFoundError(f"there is no secret {name!r}: put it into {where}, or into an environment variable {name}")
+        where = (
+            f"a file {name} in {folder}"
+            if folder
+            else f"a file {name} in the folder that HOLDFAST_SECRETS names"
+        )
+        raise NotFoundError(
+            f"there is no secret {name!r}: put it into {where}, or into an environment "
+            f"variable {name}"
+        )
     if len(value) >= SHORTEST:
         _known.add(value)
     return value

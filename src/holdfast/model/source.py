@@ -10,7 +10,8 @@ _TRIES = 5
 def parse(text: str) -> ast.Module:
     """Parse source text.
 
-    CPython 3.11 may raise ``SystemError`` when two threads parse at the same time (python/cpython#106905), so that is tried again.
+    CPython 3.11 may raise ``SystemError`` when two threads parse at the same time
+    (python/cpython#106905), so that is tried again.
 
     Raises:
         SyntaxError, ValueError, RecursionError: it is no Python.

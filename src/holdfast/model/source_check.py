@@ -1,7 +1,8 @@
-"""Read the source of a pipeline function before it is traced: what would compute over traced values is an error.
+"""Read the source of a pipeline function before it is traced: what would compute over traced values
+is an error.
 
-The stand-ins catch most of it when it runs; ``is``, ``try`` and code behind a branch they cannot see. So the source is
-read first, following plain functions that the pipeline calls.
+The stand-ins catch most of it when it runs; ``is``, ``try`` and code behind a branch they cannot
+see. So the source is read first, following plain functions that the pipeline calls.
 """
 
 from __future__ import annotations
@@ -33,10 +34,14 @@ _FORBIDDEN: tuple[tuple[tuple[type[ast.AST], ...], str, str, str], ...] = (
 )
 
 
-def check_source(fn: Callable[..., Any], arguments: tuple[Any, ...], pipeline: str, traced: type) -> None:
-    """Raise :class:`DefinitionError`, with file and line, if ``fn`` computes over a traced argument.
+def check_source(
+    fn: Callable[..., Any], arguments: tuple[Any, ...], pipeline: str, traced: type
+) -> None:
+    """Raise :class:`DefinitionError`, with file and line, if ``fn`` computes over a traced
+    argument.
 
-    Functions whose source cannot be read (made in a shell, or by ``exec``) are left to the stand-ins.
+    Functions whose source cannot be read (made in a shell, or by ``exec``) are left to the
+    stand-ins.
     """
     keywords = getattr(fn, "keywords", {})
     bound = tuple(getattr(fn, "args", ())) if hasattr(fn, "func") else ()
@@ -44,7 +49,9 @@ def check_source(fn: Callable[..., Any], arguments: tuple[Any, ...], pipeline: s
     if isinstance(inner, FunctionType):
         values = (*bound, *arguments)
         names = inspect.getfullargspec(inner).args
-        tainted = {name for name, value in zip(names, values, strict=False) if isinstance(value, traced)}
+        tainted = {
+            name for name, value in zip(names, values, strict=False) if isinstance(value, traced)
+        }
         tainted |= {name for name, value in keywords.items() if isinstance(value, traced)}
         _check(inner, tainted, pipeline, set())
 
@@ -62,7 +69,11 @@ def _check(fn: FunctionType, tainted: set[str], pipeline: str, seen: set[Functio
     if not isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef):
         return
     if isinstance(body, ast.AsyncFunctionDef):
-        raise _refusal(fn, start, f"pipeline {pipeline!r} must be a plain `def`: it only declares; steps may be async")
+        raise _refusal(
+            fn,
+            start,
+            f"pipeline {pipeline!r} must be a plain `def`: it only declares; steps may be async",
+        )
     _Checker(fn, start, pipeline, tainted, seen).check(body.body)
 
 
@@ -75,8 +86,21 @@ def _refusal(fn: FunctionType, line: int, problem: str) -> DefinitionError:
 class _Checker:
     """Walks one function in source order, following which names hold traced values."""
 
-    def __init__(self, fn: FunctionType, start: int, pipeline: str, tainted: set[str], seen: set[FunctionType]) -> None:
-        self.fn, self.start, self.pipeline, self.tainted, self.seen = fn, start, pipeline, set(tainted), seen
+    def __init__(
+        self,
+        fn: FunctionType,
+        start: int,
+        pipeline: str,
+        tainted: set[str],
+        seen: set[FunctionType],
+    ) -> None:
+        self.fn, self.start, self.pipeline, self.tainted, self.seen = (
+            fn,
+            start,
+            pipeline,
+            set(tainted),
+            seen,
+        )
 
     def check(self, statements: list[ast.stmt]) -> None:
         for statement in statements:
@@ -95,16 +119,37 @@ class _Checker:
             self.error(node, "`try`", "first_ok(step, fallback), or @step(optional=True, flag=…)")
 
     def follow(self, node: ast.AST) -> None:
-        """Names assigned from traced values hold traced values; plain functions called with them are read too."""
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None and self.touches(node.value):
+        """Names assigned from traced values hold traced values; plain functions called with them
+        are read too."""
+        if (
+            isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr)
+            and node.value is not None
+            and self.touches(node.value)
+        ):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            self.tainted |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+            self.tainted |= {
+                name.id
+                for target in targets
+                for name in ast.walk(target)
+                if isinstance(name, ast.Name)
+            }
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             called = self.resolve(node.func.id)
-            if isinstance(called, FunctionType) and called.__module__.partition(".")[0] != "holdfast":
+            if (
+                isinstance(called, FunctionType)
+                and called.__module__.partition(".")[0] != "holdfast"
+            ):
                 names = inspect.getfullargspec(called).args
-                passed = {name for name, value in zip(names, node.args, strict=False) if self.touches(value)}
-                passed |= {keyword.arg for keyword in node.keywords if keyword.arg and self.touches(keyword.value)}
+                passed = {
+                    name
+                    for name, value in zip(names, node.args, strict=False)
+                    if self.touches(value)
+                }
+                passed |= {
+                    keyword.arg
+                    for keyword in node.keywords
+                    if keyword.arg and self.touches(keyword.value)
+                }
                 _check(called, passed, self.pipeline, self.seen)
 
     def resolve(self, name: str) -> Any:
@@ -112,11 +157,22 @@ class _Checker:
         return closure.get(name, self.fn.__globals__.get(name))
 
     def touches(self, node: ast.AST) -> bool:
-        return any(isinstance(name, ast.Name) and name.id in self.tainted for name in _outside_lambdas(node))
+        return any(
+            isinstance(name, ast.Name) and name.id in self.tainted
+            for name in _outside_lambdas(node)
+        )
 
     def error(self, node: ast.AST, what: str, instead: str) -> NoReturn:
-        line = self.start + getattr(node, "lineno", getattr(getattr(node, "target", node), "lineno", 1)) - 1
-        raise _refusal(self.fn, line, f"{what} over a step's output in pipeline {self.pipeline!r}: use {instead}")
+        line = (
+            self.start
+            + getattr(node, "lineno", getattr(getattr(node, "target", node), "lineno", 1))
+            - 1
+        )
+        raise _refusal(
+            self.fn,
+            line,
+            f"{what} over a step's output in pipeline {self.pipeline!r}: use {instead}",
+        )
 
 
 def _outside_lambdas(node: ast.AST) -> Iterator[ast.AST]:
@@ -125,4 +181,6 @@ def _outside_lambdas(node: ast.AST) -> Iterator[ast.AST]:
     while todo:
         current = todo.pop()
         yield current
-        todo.extend(child for child in ast.iter_child_nodes(current) if not isinstance(child, ast.Lambda))
+        todo.extend(
+            child for child in ast.iter_child_nodes(current) if not isinstance(child, ast.Lambda)
+        )

@@ -1,4 +1,5 @@
-"""What a combinator declares, as a value on its node. Changing one changes no shape: it applies to items under way."""
+"""What a combinator declares, as a value on its node. Changing one changes no shape: it applies to
+items under way."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class GatherSpec(msgspec.Struct, frozen=True):
     """How branches are joined.
 
     Attributes:
-        rules: for each branch: without it the join fails, it is waited for, or it is taken if it is there.
+        rules: for each branch: without it the join fails, it is waited for, or it is taken if it is
+            there.
         quorum: branches that must succeed, or None.
         deadline_s: seconds after which the join takes what is there, or None.
         late: what becomes of branches that the join did not wait for.
@@ -52,7 +54,8 @@ class ReviewSpec(msgspec.Struct, frozen=True):
         title: what the reviewer reads first.
         by: names of people or roles who may decide; empty: anybody.
         within_s: seconds until it is escalated, or given up, or None.
-        escalate: who may decide from then on, for as long again; empty: nobody, it is a dead letter.
+        escalate: who may decide from then on, for as long again; empty: nobody, it is a dead
+            letter.
         four_eyes: a second person must give the same answer.
     """
 
@@ -65,7 +68,8 @@ class ReviewSpec(msgspec.Struct, frozen=True):
 
 
 class WaitSpec(msgspec.Struct, frozen=True):
-    """Which event a task waits for, how long at most (seconds, or None), and the flag left when it does not come (empty: a dead letter)."""
+    """Which event a task waits for, how long at most (seconds, or None), and the flag left when it
+    does not come (empty: a dead letter)."""
 
     event: str
     timeout_s: float | None = None

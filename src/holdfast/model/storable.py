@@ -1,4 +1,5 @@
-"""What a type's values can never be kept as, found at definition by walking the annotation and the fields of its classes."""
+"""What a type's values can never be kept as, found at definition by walking the annotation and the
+fields of its classes."""
 
 from __future__ import annotations
 
@@ -16,7 +17,12 @@ from holdfast.model import media
 from holdfast.model.codec import decoder, describe
 from holdfast.model.differences import remedy
 
-_SECRETS = ("pydantic.types._SecretBase", "pydantic.types.SecretStr", "pydantic.types.SecretBytes", "pydantic.types.Secret")
+_SECRETS = (
+    "pydantic.types._SecretBase",
+    "pydantic.types.SecretStr",
+    "pydantic.types.SecretBytes",
+    "pydantic.types.Secret",
+)
 """Types that hide what they hold when they are written."""
 
 
@@ -31,18 +37,24 @@ def check_storable(what: str, kind: Any) -> None:
         DefinitionError: names the field, its type and the reason.
     """
     for where, why in _refusals(kind, "", frozenset(), False):
-        raise DefinitionError(f"{what}: {describe(kind)} cannot be kept{f': field {where}' if where else ''}: {why}")
+        raise DefinitionError(
+            f"{what}: {describe(kind)} cannot be kept{f': field {where}' if where else ''}: {why}"
+        )
     try:
         decoder(kind)
     except DefinitionError as error:
         raise DefinitionError(f"{what}: {error}") from None
     except TypeError as error:
-        raise DefinitionError(f"{what}: {describe(kind)} has metadata in its annotation that cannot be hashed ({error}): give a tuple") from None
+        raise DefinitionError(
+            f"{what}: {describe(kind)} has metadata in its annotation that cannot be hashed "
+            f"({error}): give a tuple"
+        ) from None
 
 
 @lru_cache(maxsize=4096)
 def read_as(kind: Any) -> Any:
-    """The type as which an argument is read that no step has produced: the parameter's own, or plain data where that cannot be read."""
+    """The type as which an argument is read that no step has produced: the parameter's own, or
+    plain data where that cannot be read."""
     try:
         check_storable("", kind)
     except DefinitionError:
@@ -54,7 +66,8 @@ _PLAIN = (str, int, float, bool, type(None), list, dict, Any)
 
 
 def read_alike(produced: Any, wanted: Any) -> bool:
-    """Whether JSON of one type is read as the same values under another: for what is handed on as JSON, to a child."""
+    """Whether JSON of one type is read as the same values under another: for what is handed on as
+    JSON, to a child."""
     if produced == wanted:
         return True
     origin, arguments = get_origin(produced), get_args(produced)
@@ -66,21 +79,28 @@ def read_alike(produced: Any, wanted: Any) -> bool:
         return (origin or produced) in _PLAIN and all(read_alike(part, Any) for part in arguments)
     if produced is Any or not arguments or not get_args(wanted):
         return produced in _PLAIN
-    return origin is get_origin(wanted) and all(read_alike(*pair) for pair in zip(arguments, get_args(wanted)) if Ellipsis not in pair)
+    return origin is get_origin(wanted) and all(
+        read_alike(*pair) for pair in zip(arguments, get_args(wanted)) if Ellipsis not in pair
+    )
 
 
 def stored_path(kind: Any, path: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Attribute names and indexes into a value of a type as they are in its JSON: msgspec types may rename their fields, or be arrays."""
+    """Attribute names and indexes into a value of a type as they are in its JSON: msgspec types may
+    rename their fields, or be arrays."""
     found: list[str | int] = []
     for part in path:
         kind = _holder(kind, part)
         owner: Any = get_origin(kind) or kind
         if isinstance(owner, type) and issubclass(owner, msgspec.Struct):
-            fields = {one.name: (place, one) for place, one in enumerate(msgspec.structs.fields(kind))}
+            fields = {
+                one.name: (place, one) for place, one in enumerate(msgspec.structs.fields(kind))
+            }
             if part in fields:
                 place, one = fields[str(part)]
                 config = owner.__struct_config__
-                found.append(place + (config.tag is not None) if config.array_like else one.encode_name)
+                found.append(
+                    place + (config.tag is not None) if config.array_like else one.encode_name
+                )
                 kind = one.type
                 continue
         named: tuple[str, ...] | None = getattr(owner, "_fields", None)
@@ -111,16 +131,28 @@ def _inner(owner: Any, kind: Any, part: str | int) -> Any:
     return (arguments[0] if owner is tuple else arguments[-1]) if arguments else Any
 
 
-def _refusals(kind: Any, where: str, within: frozenset[Any], pydantic: bool) -> Iterator[tuple[str, str]]:
-    """Paths of fields that cannot be kept, and why; ``pydantic``: inside one of its models, whose fields it reads itself."""
+def _refusals(
+    kind: Any, where: str, within: frozenset[Any], pydantic: bool
+) -> Iterator[tuple[str, str]]:
+    """Paths of fields that cannot be kept, and why; ``pydantic``: inside one of its models, whose
+    fields it reads itself."""
     origin = get_origin(kind)
     if origin is Literal or media.is_media(kind):
         return
     if origin is Annotated:
         yield from _refusals(get_args(kind)[0], where, within, pydantic)
         return
-    if any(f"{one.__module__}.{one.__qualname__}" in _SECRETS for one in getattr(origin or kind, "__mro__", ())):
-        yield where, f"it is a {describe(kind)}, which is written as stars; read the secret where it is used, with holdfast.secret(name)"
+    if any(
+        f"{one.__module__}.{one.__qualname__}" in _SECRETS
+        for one in getattr(origin or kind, "__mro__", ())
+    ):
+        yield (
+            where,
+            (
+                f"it is a {describe(kind)}, which is written as stars; read the secret where it "
+                "is used, with holdfast.secret(name)"
+            ),
+        )
         return
     for part in get_args(kind):
         if part is not Ellipsis and not isinstance(part, list):
@@ -134,20 +166,34 @@ def _refusals(kind: Any, where: str, within: frozenset[Any], pydantic: bool) -> 
     fields = _fields(owner)
     if fields is not None:
         for name, inner in fields.items():
-            yield from _refusals(inner, f"{where}.{name}" if where else name, within | {owner}, pydantic)
+            yield from _refusals(
+                inner, f"{where}.{name}" if where else name, within | {owner}, pydantic
+            )
     elif not pydantic and _unknown(kind):
-        yield where, f"{describe(kind)} is no msgspec, dataclass, pydantic or built-in type{_instead(kind)}"
+        yield (
+            where,
+            f"{describe(kind)} is no msgspec, dataclass, pydantic or built-in type{_instead(kind)}",
+        )
 
 
 def _of_model(model: Any, where: str, within: frozenset[Any]) -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         path = f"{where}.{name}" if where else name
         if field.exclude:
-            yield path, "it has exclude=True, so that it is never written; take that away, or leave the field out of what the step gives"
+            yield (
+                path,
+                (
+                    "it has exclude=True, so that it is never written; take that away, or leave "
+                    "the field out of what the step gives"
+                ),
+            )
         for alias in (field.alias, field.validation_alias):
             taken = set(_names(alias)) & (set(model.model_fields) - {name})
             if taken:
-                yield path, f"its alias {min(taken)!r} is the name of another field; give it another alias"
+                yield (
+                    path,
+                    f"its alias {min(taken)!r} is the name of another field; give it another alias",
+                )
         yield from _refusals(field.annotation, path, within, True)
 
 

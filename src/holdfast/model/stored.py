@@ -19,7 +19,8 @@ class StoredItem(msgspec.Struct, frozen=True):
         payload: the value, or None when it is gone.
         rows: results of tasks, older generations included.
         edits: what a person has put right: node, element path, its arguments as a JSON array.
-        results: the newest result of each task: node, element path, the ledger's number of the body, value.
+        results: the newest result of each task: node, element path, the ledger's number of the
+            body, value.
     """
 
     item: int

@@ -15,8 +15,9 @@ NEVER = (1 << 53) - 1
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an attempt used: CPU seconds, peak resident memory in KiB (0: not measured), the worker's process id, what it said that its calls
-    cost, in millionths of a dollar, and the seconds for which it held GPUs, times their number."""
+    """What an attempt used: CPU seconds, peak resident memory in KiB (0: not measured), the
+    worker's process id, what it said that its calls cost, in millionths of a dollar, and the
+    seconds for which it held GPUs, times their number."""
 
     cpu_s: float = 0.0
     peak_kib: int = 0
@@ -30,16 +31,16 @@ NOTHING = Usage()
 
 
 TaskRow = tuple[int, int, str, int, str, int, int, int, int, int | None, bytes]
-"""The row of the usual success, as it is written: item, node, place, generation, state, attempt, started and ended in Unix
-milliseconds, incarnation, the number of the body's hash, and the output as JSON. Nothing was measured of its use, it left
-no flag, and its output is small."""
+"""The row of the usual success, as it is written: item, node, place, generation, state, attempt,
+started and ended in Unix milliseconds, incarnation, the number of the body's hash, and the output
+as JSON. Nothing was measured of its use, it left no flag, and its output is small."""
 
 
 class SettledTask(msgspec.Struct, frozen=True, gc=False):
     """A task that ended: the row that is written once and never changed.
 
-    Times are Unix milliseconds. ``attempt`` is the number of the last attempt, whose times these are; ``body`` the
-    ledger's number for the hash of the step body that ran.
+    Times are Unix milliseconds. ``attempt`` is the number of the last attempt, whose times these
+    are; ``body`` the ledger's number for the hash of the step body that ran.
     """
 
     node: int
@@ -74,14 +75,17 @@ class LiveTask(msgspec.Struct, gc=False):
     """A task that started and has not ended: the hot row.
 
     Attributes:
-        state: ``running``, ``retrying``, or ``waiting``: for somebody or something outside, or (a join) for its deadline.
+        state: ``running``, ``retrying``, or ``waiting``: for somebody or something outside, or (a
+            join) for its deadline.
         attempt: attempts started so far; committed before the step body runs.
         failures: attempts charged to the step's retry budget.
         crashes: attempts that took their worker down with them; the third buries the task.
         suspect: runner deaths that it was in the event loop of; suspects run alone in a process.
         started_at: Unix milliseconds.
-        wake_at: Unix milliseconds of the next attempt while retrying; of the deadline while waiting, 0 if there is none.
-        others: how many of ``failures`` were no programming errors. Only in memory: after another claim every failure may have been one.
+        wake_at: Unix milliseconds of the next attempt while retrying; of the deadline while
+            waiting, 0 if there is none.
+        others: how many of ``failures`` were no programming errors. Only in memory: after another
+            claim every failure may have been one.
     """
 
     node: int
@@ -97,7 +101,8 @@ class LiveTask(msgspec.Struct, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A task parked with its whole failure; its attempts are rows of their own. ``fingerprint``: see :mod:`holdfast.model.fingerprint`."""
+    """A task parked with its whole failure; its attempts are rows of their own. ``fingerprint``:
+    see :mod:`holdfast.model.fingerprint`."""
 
     node: int
     place: str
@@ -117,8 +122,10 @@ class Wait(msgspec.Struct, frozen=True):
         name: of a review its title, else the event's or the pipeline's name.
         key: of an event what it is about, of a child the item's key.
         due: Unix milliseconds of its deadline, or 0.
-        asked: of a review, what is asked: see :class:`Asked`; of such a child, see :class:`ForChild`.
-        shown: of a review, the values that the person sees, as a JSON array; of a child that was there before, what it is given now.
+        asked: of a review, what is asked: see :class:`Asked`; of such a child, see
+            :class:`ForChild`.
+        shown: of a review, the values that the person sees, as a JSON array; of a child that was
+            there before, what it is given now.
         digest: SHA-256 of what is asked and shown.
     """
 
@@ -175,7 +182,8 @@ class Answer(msgspec.Struct, frozen=True):
         value: the answer.
         failure: why there is none.
         fence: under which the item is driven.
-        generation: of the item, in which the task asked; an answer to another one changes nothing. 0: not said.
+        generation: of the item, in which the task asked; an answer to another one changes nothing.
+            0: not said.
         round: the attempt after which it asked.
     """
 
@@ -234,7 +242,8 @@ class Beyond(msgspec.Struct):
         parts: stretches of long eaches that are kept.
         told: the item's end is told to the item that it is a child of.
         cached: successes of cached steps, by digest.
-        spent: what the item has cost, where it ends and that is worth finding it by, in millionths of a dollar.
+        spent: what the item has cost, where it ends and that is worth finding it by, in millionths
+            of a dollar.
         abandoned: the item ends though its tasks have not: whatever it waits for is withdrawn.
     """
 
@@ -253,7 +262,8 @@ class Beyond(msgspec.Struct):
 
 
 class Transition(msgspec.Struct, gc=False):
-    """All that one event changes on one item; written whole, or not at all when the fence no longer holds.
+    """All that one event changes on one item; written whole, or not at all when the fence no longer
+    holds.
 
     Attributes:
         item: the item's id.
@@ -269,7 +279,8 @@ class Transition(msgspec.Struct, gc=False):
         flags: quality marks to add to the item.
         state: the item's next state, or None while it goes on.
         wake_at: for ``waiting``, Unix milliseconds.
-        output: for ``completed``, the node and place whose task holds the result, or the result itself.
+        output: for ``completed``, the node and place whose task holds the result, or the result
+            itself.
         more: what it changes beyond, or None.
     """
 
@@ -292,7 +303,16 @@ class Transition(msgspec.Struct, gc=False):
     @property
     def anything(self) -> bool:
         """Whether there is anything to write."""
-        rows = self.plain or self.started or self.settled or self.live or self.failed or self.dropped or self.flags or self.letters
+        rows = (
+            self.plain
+            or self.started
+            or self.settled
+            or self.live
+            or self.failed
+            or self.dropped
+            or self.flags
+            or self.letters
+        )
         return bool(rows) or self.state is not None or self.more is not None
 
     def beyond(self) -> Beyond:

@@ -1,4 +1,5 @@
-"""Tracing: the pipeline function is called once with stand-ins, and what it calls becomes the graph."""
+"""Tracing: the pipeline function is called once with stand-ins, and what it calls becomes the
+graph."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def tracer() -> Tracer | None:
 
 
 class Traced:
-    """Stands for a value that does not exist yet. Field access and fixed unpacking work; what computes is an error."""
+    """Stands for a value that does not exist yet. Field access and fixed unpacking work; what
+    computes is an error."""
 
     __slots__ = ("_ref", "_source", "_type")
 
@@ -43,11 +45,15 @@ class Traced:
 
     def __getitem__(self, index: str | int) -> Traced:
         if isinstance(index, Traced) or not isinstance(index, str | int):
-            raise DefinitionError(f"{self._source} is indexed by something that is not a constant: do it in a step")
+            raise DefinitionError(
+                f"{self._source} is indexed by something that is not a constant: do it in a step"
+            )
         arguments, origin = get_args(self._type), get_origin(self._type) or self._type
         if origin is tuple and arguments and Ellipsis not in arguments:
             if not isinstance(index, int) or not -len(arguments) <= index < len(arguments):
-                raise DefinitionError(f"{self._source} gives {describe(self._type)}, which has no [{index!r}]")
+                raise DefinitionError(
+                    f"{self._source} gives {describe(self._type)}, which has no [{index!r}]"
+                )
             return self._into(index % len(arguments), arguments[index])
         if origin is dict:
             return self._into(index, arguments[1] if arguments else Any)
@@ -61,16 +67,26 @@ class Traced:
 
     def _into(self, part: str | int, kind: Any) -> Traced:
         ref = self._ref
-        return Traced(Ref(ref.node, (*ref.path, part), ref.element, ref.constant), kind, f"{self._source}.{part}")
+        return Traced(
+            Ref(ref.node, (*ref.path, part), ref.element, ref.constant),
+            kind,
+            f"{self._source}.{part}",
+        )
 
     def _computes(self, what: str, instead: str) -> NoReturn:
-        raise DefinitionError(f"{what} over the output of {self._source} while the pipeline is traced: use {instead}")
+        raise DefinitionError(
+            f"{what} over the output of {self._source} while the pipeline is traced: use {instead}"
+        )
 
     def __bool__(self) -> NoReturn:
-        self._computes("a truth test (if, while, and, or, not)", "route(case(key, step), …)(key, value)")
+        self._computes(
+            "a truth test (if, while, and, or, not)", "route(case(key, step), …)(key, value)"
+        )
 
     def __eq__(self, other: object) -> NoReturn:
-        self._computes("a comparison", "a step that returns the result, or route(case(key, step), …)")
+        self._computes(
+            "a comparison", "a step that returns the result, or route(case(key, step), …)"
+        )
 
     __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
     __hash__ = None  # type: ignore[assignment]
@@ -90,7 +106,9 @@ class Traced:
     def _operator(self, other: object = None) -> NoReturn:
         self._computes("an operator", "a step that computes it")
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __mod__ = __and__ = __or__ = _operator
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __mod__ = (
+        __and__
+    ) = __or__ = _operator
 
     def __repr__(self) -> str:
         return f"<the output of {self._source}: {describe(self._type)}>"
@@ -103,7 +121,10 @@ def _field_type(kind: Any, name: str, source: str) -> Any:
     if kind is Any:
         return Any
     if type(None) in get_args(kind):
-        raise DefinitionError(f"{source} may be None ({describe(kind)}), so .{name} is not safe: take it in a step that handles None")
+        raise DefinitionError(
+            f"{source} may be None ({describe(kind)}), so .{name} is not safe: take it in a "
+            "step that handles None"
+        )
     owner = get_origin(kind) or kind
     try:
         hints = typing.get_type_hints(owner, include_extras=True)
@@ -126,14 +147,25 @@ class Tracer:
         self._prefix = ""
         self._names: set[str] = set()
 
-    def add(self, kind: NodeKind, name: str, inputs: tuple[Ref, ...], type: Any, **fields: Any) -> Node:
+    def add(
+        self, kind: NodeKind, name: str, inputs: tuple[Ref, ...], type: Any, **fields: Any
+    ) -> Node:
         """Append a node to the current region under the first free name."""
         base = f"{self._prefix}{name}"
         unique, ordinal = base, 2
         while unique in self._names:
             unique, ordinal = f"{base}-{ordinal}", ordinal + 1
         self._names.add(unique)
-        node = Node(len(self.nodes), unique, kind, self._region.index, self._region.depth, inputs, type=type, **fields)
+        node = Node(
+            len(self.nodes),
+            unique,
+            kind,
+            self._region.index,
+            self._region.depth,
+            inputs,
+            type=type,
+            **fields,
+        )
         self.nodes.append(node)
         self._region.nodes = (*self._region.nodes, node.index)
         return node
@@ -148,16 +180,23 @@ class Tracer:
             inspect.signature(fn).bind(*arguments)
         except TypeError as error:
             given = f"{len(arguments)} argument{'s' * (len(arguments) != 1)}"
-            refuse(f"{owner} in pipeline {self.pipeline!r}", f"{name_of(fn)} is called with {given}: {error}")
+            refuse(
+                f"{owner} in pipeline {self.pipeline!r}",
+                f"{name_of(fn)} is called with {given}: {error}",
+            )
         except ValueError:
             pass
         return fn(*arguments)
 
-    def body(self, owner: Node, fn: Callable[..., Any], arguments: tuple[Any, ...], deeper: bool = False) -> Any:
+    def body(
+        self, owner: Node, fn: Callable[..., Any], arguments: tuple[Any, ...], deeper: bool = False
+    ) -> Any:
         """Trace ``fn(*arguments)`` as a region of ``owner``; return the type of its result."""
         with self.region(owner, name_of(fn), deeper) as region:
             check_source(fn, arguments, self.pipeline, Traced)
-            region.result, kind = self.reference(self.call(owner.name, fn, arguments), f"the result of {name_of(fn)} in {owner.name}")
+            region.result, kind = self.reference(
+                self.call(owner.name, fn, arguments), f"the result of {name_of(fn)} in {owner.name}"
+            )
         return kind
 
     @contextmanager
@@ -174,15 +213,21 @@ class Tracer:
         owner.regions = (*owner.regions, region.index)
 
     def reference(self, value: Any, where: str, wanted: Any = Any) -> tuple[Ref, Any]:
-        """Return the reference and type of an argument: traced, or a constant that can be kept as the type that is ``wanted``."""
+        """Return the reference and type of an argument: traced, or a constant that can be kept as
+        the type that is ``wanted``."""
         if isinstance(value, Traced):
             return value._ref, value._type
         if isinstance(value, list | tuple) and any(isinstance(part, Traced) for part in value):
-            raise DefinitionError(f"{where} is a {type(value).__name__} of steps' outputs: pass each by itself, or join them in a step")
+            raise DefinitionError(
+                f"{where} is a {type(value).__name__} of steps' outputs: pass each by itself, "
+                "or join them in a step"
+            )
         try:
             data = keep(value, wanted)
         except (ValueError, DefinitionError) as error:
-            raise DefinitionError(f"{where} is neither a step's output nor a constant that can be kept: {error}") from None
+            raise DefinitionError(
+                f"{where} is neither a step's output nor a constant that can be kept: {error}"
+            ) from None
         return Ref(CONSTANT, constant=data), type(value)
 
     def argument(self, value: Any, consumer: str, parameter: str, wanted: Any) -> Ref:
@@ -200,7 +245,8 @@ class Tracer:
         ref = self.argument(value, consumer, "payload", wanted)
         if isinstance(value, Traced) and not read_alike(value._type, wanted):
             raise DefinitionError(
-                f"{consumer} reads its payload as {describe(wanted)}, and is given {describe(value._type)}, which would come out changed: "
+                f"{consumer} reads its payload as {describe(wanted)}, and is given "
+                f"{describe(value._type)}, which would come out changed: "
                 f"annotate both with the same type"
             )
         return ref
@@ -218,14 +264,17 @@ def either(kinds: list[Any]) -> Any:
 def name_of(fn: Any) -> str:
     """A callable's name as its author would say it."""
     inner = getattr(fn, "func", fn)  # functools.partial
-    return str(getattr(inner, "name", None) or getattr(inner, "__name__", None) or type(inner).__name__)
+    return str(
+        getattr(inner, "name", None) or getattr(inner, "__name__", None) or type(inner).__name__
+    )
 
 
 def trace(fn: Callable[[Any], Any], name: str, input_type: Any) -> Graph:
     """Call ``fn`` once with a stand-in for the payload and return the graph of what it called.
 
     Raises:
-        DefinitionError: the source computes over traced values, an edge does not fit, or the result is no step's output.
+        DefinitionError: the source computes over traced values, an edge does not fit, or the result
+            is no step's output.
     """
     tracing = Tracer(name)
     token = _active.set(tracing)

@@ -1,4 +1,5 @@
-"""The trail of what people did: each entry carries the hash of the one before, so that none can be changed or taken out unseen."""
+"""The trail of what people did: each entry carries the hash of the one before, so that none can be
+changed or taken out unseen."""
 
 from __future__ import annotations
 
@@ -19,12 +20,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 def seal(before: str, entry: Entry) -> str:
-    """The hash of an entry: SHA-256 of the hash before it and of the entry as JSON, in hexadecimal."""
+    """The hash of an entry: SHA-256 of the hash before it and of the entry as JSON, in
+    hexadecimal."""
     return hashlib.sha256(before.encode() + msgspec.json.encode(entry)).hexdigest()
 
 
 def broken_at(trail: Iterable[tuple[int, str, Entry]]) -> int | None:
-    """The number of the first entry (number, hash, entry; in order, from 1) that is not what was written; None when all are."""
+    """The number of the first entry (number, hash, entry; in order, from 1) that is not what was
+    written; None when all are."""
     before, expected = "", 1
     for number, digest, entry in trail:
         if number != expected or digest != seal(before, entry):

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 
 class Transaction(Protocol):
-    """A transaction that commits with the step's settlement, or not at all. Never commit or roll it back yourself."""
+    """A transaction that commits with the step's settlement, or not at all. Never commit or roll it
+    back yourself."""
 
     def execute(self, query: str, values: Any = ()) -> Any:
-        """Run a statement with ``%s`` or ``%(name)s`` placeholders; returns the driver's cursor (``fetchone()``, ``fetchall()``, ``rowcount``).
+        """Run a statement with ``%s`` or ``%(name)s`` placeholders; returns the driver's cursor
+        (``fetchone()``, ``fetchall()``, ``rowcount``).
 
         Args:
             query: one SQL statement.
@@ -31,7 +33,8 @@ def given_transaction() -> Transaction | None:
 
 @contextmanager
 def plain_transaction(transaction: Transaction) -> Iterator[None]:
-    """For plain-Python runs, in tests: transactional steps are given this, such as a psycopg connection. Commit it yourself."""
+    """For plain-Python runs, in tests: transactional steps are given this, such as a psycopg
+    connection. Commit it yourself."""
     token = _given.set(transaction)
     try:
         yield

@@ -17,7 +17,8 @@ PART = 1024
 
 
 class Stored(msgspec.Struct, frozen=True, tag="stored", array_like=True):
-    """A value kept in the artifact store: SHA-256 of its JSON bytes, and their number; the artifacts that it refers to."""
+    """A value kept in the artifact store: SHA-256 of its JSON bytes, and their number; the
+    artifacts that it refers to."""
 
     digest: str
     size: int
@@ -25,7 +26,8 @@ class Stored(msgspec.Struct, frozen=True, tag="stored", array_like=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
-    """A part of a long list: an artifact whose k-th element is readable alone; the artifacts that its elements refer to."""
+    """A part of a long list: an artifact whose k-th element is readable alone; the artifacts that
+    its elements refer to."""
 
     digest: str
     size: int
@@ -80,13 +82,19 @@ _REFERENCE = re.compile(re.escape(_REFERS) + rb"([0-9a-f]{64})")
 
 
 def inline(data: bytes) -> bool:
-    """Whether JSON bytes may lie in their row: they are small, and refer to no artifact (that must be seen without reading them)."""
+    """Whether JSON bytes may lie in their row: they are small, and refer to no artifact (that must
+    be seen without reading them)."""
     return len(data) <= INLINE_LIMIT and _REFERS not in data
 
 
 def refers_to(data: bytes) -> tuple[str, ...]:
-    """The artifacts that JSON bytes refer to. (Quotes within a text are escaped, so no text looks like a reference.)"""
-    return tuple(sorted({found.decode() for found in _REFERENCE.findall(data)})) if _REFERS in data else ()
+    """The artifacts that JSON bytes refer to. (Quotes within a text are escaped, so no text looks
+    like a reference.)"""
+    return (
+        tuple(sorted({found.decode() for found in _REFERENCE.findall(data)}))
+        if _REFERS in data
+        else ()
+    )
 
 
 def digests(value: Value | None) -> tuple[str, ...]:

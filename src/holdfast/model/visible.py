@@ -1,4 +1,5 @@
-"""Text of items and models as it can be shown: what a terminal or a page would obey, or would not show, appears as its code."""
+"""Text of items and models as it can be shown: what a terminal or a page would obey, or would not
+show, appears as its code."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import re
 from unicodedata import category
 
 _CODES = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-"""Categories of Unicode that have no shape: controls, formats (directions of writing, zero widths), surrogates, separators of lines."""
+"""Categories of Unicode that have no shape: controls, formats (directions of writing, zero widths),
+surrogates, separators of lines."""
 
 _LAYOUT = "\t\n"
 
@@ -25,17 +27,21 @@ def visible(text: str, keep: str = _LAYOUT) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in keep or category(one) not in _CODES else _code(one) for one in text)
+    return "".join(
+        one if one.isprintable() or one in keep or category(one) not in _CODES else _code(one)
+        for one in text
+    )
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line: like :func:`visible`, and tabs and ends of lines are written as ``\\t`` and ``\\n``."""
+    """Return a text as one line: like :func:`visible`, and tabs and ends of lines are written as
+    ``\\t`` and ``\\n``."""
     return visible(text, "")
 
 
 def as_meant(text: str) -> str:
-    """Return the text that :func:`one_line` shows so: each code of a character without a shape is that character. Other text
-    stays, and so do codes of what no ledger keeps (NUL, surrogates)."""
+    """Return the text that :func:`one_line` shows so: each code of a character without a shape is
+    that character. Other text stays, and so do codes of what no ledger keeps (NUL, surrogates)."""
     return _CODE.sub(_letter, text)
 
 
@@ -51,4 +57,10 @@ def _code(letter: str) -> str:
     if letter in _SHORT:
         return _SHORT[letter]
     number = ord(letter)
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )

@@ -1,4 +1,5 @@
-"""Where the caller of a public function is: the frame, file and line of code that is not Holdfast's own."""
+"""Where the caller of a public function is: the frame, file and line of code that is not Holdfast's
+own."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def _ours(frame: FrameType) -> bool:
 
 
 def raised_at(error: BaseException) -> str:
-    """File and line of the innermost code that is not Holdfast's own and that an error came through; else of the caller. Or nothing."""
+    """File and line of the innermost code that is not Holdfast's own and that an error came
+    through; else of the caller. Or nothing."""
     found, at = "", error.__traceback__
     while at is not None:
         if not _ours(at.tb_frame):
@@ -58,7 +60,8 @@ def _place(path: str, line: int) -> str:
 
 
 def surrounding(frame: FrameType) -> str:
-    """`` for 'ocr'`` when a decorator of ``ocr`` is being evaluated; `` in 'claims'`` inside a function of that name."""
+    """`` for 'ocr'`` when a decorator of ``ocr`` is being evaluated; `` in 'claims'`` inside a
+    function of that name."""
     name = decorated(frame)
     if name:
         return f" for {name!r}"

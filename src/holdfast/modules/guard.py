@@ -1,4 +1,5 @@
-"""What a module must not do while it is imported: hand items in, or be a runner. A worker is no runner either."""
+"""What a module must not do while it is imported: hand items in, or be a runner. A worker is no
+runner either."""
 
 from __future__ import annotations
 
@@ -19,13 +20,14 @@ REMEDY = 'put what the program does below `if __name__ == "__main__":`'
 
 
 def importing(what: str, work: Callable[[], T]) -> T:
-    """Run ``work``, which imports ``what``. Its frame on the stack says so to :func:`refuse_while_importing`, also to
-    threads that the module starts meanwhile."""
+    """Run ``work``, which imports ``what``. Its frame on the stack says so to
+    :func:`refuse_while_importing`, also to threads that the module starts meanwhile."""
     return work()
 
 
 def as_worker(work: Callable[[], T]) -> T:
-    """Run ``work``, which is all that a worker process does. Its frame on the stack says so to :func:`refuse_in_worker`."""
+    """Run ``work``, which is all that a worker process does. Its frame on the stack says so to
+    :func:`refuse_in_worker`."""
     return work()
 
 
@@ -42,7 +44,9 @@ def refuse_while_importing(what: str) -> None:
         if frame.f_code is importing.__code__:
             where = frame.f_locals.get("what", "a module")
             who = "a worker imports" if _is_worker() else "Holdfast imports"
-            raise ModuleError(f"{where} calls {what} while {who} it, which would run it once more: {REMEDY}")
+            raise ModuleError(
+                f"{where} calls {what} while {who} it, which would run it once more: {REMEDY}"
+            )
 
 
 def refuse_in_worker(what: str) -> None:
@@ -52,24 +56,32 @@ def refuse_in_worker(what: str) -> None:
         ModuleError: this is a worker process.
     """
     if _is_worker():
-        raise ModuleError(f"{what} was called inside a worker process, which cannot be a runner: {REMEDY}")
+        raise ModuleError(
+            f"{what} was called inside a worker process, which cannot be a runner: {REMEDY}"
+        )
 
 
 def unguarded_line() -> int | None:
-    """The line of the main program that is being run now and would be run again by whoever imports its file; None if there
-    is none: everything that runs is below ``if __name__ == "__main__":``, or the main program has no readable file."""
+    """The line of the main program that is being run now and would be run again by whoever imports
+    its file; None if there is none: everything that runs is below ``if __name__ == "__main__":``,
+    or the main program has no readable file."""
     main = sys.modules.get(MAIN)
     file = None if main is None else file_of(main)
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if main is not None and frame.f_globals is main.__dict__ and frame.f_code.co_name == "<module>":
+        if (
+            main is not None
+            and frame.f_globals is main.__dict__
+            and frame.f_code.co_name == "<module>"
+        ):
             return frame.f_lineno if file and not _is_guarded(file, frame.f_lineno) else None
         frame = frame.f_back
     return None
 
 
 def is_only_guarded(file: str, name: str) -> bool:
-    """Whether a file binds a variable only below ``if __name__ == "__main__":``, so that who imports it does not have it."""
+    """Whether a file binds a variable only below ``if __name__ == "__main__":``, so that who
+    imports it does not have it."""
     tree = _parsed(file)
     guarded = [] if tree is None else _guarded(tree)
     lines = [] if tree is None else [line for bound, line in _bindings(tree) if bound == name]
@@ -91,8 +103,13 @@ def _parsed(file: str) -> ast.Module | None:
 
 def _guarded(tree: ast.Module) -> list[range]:
     """The lines that run only in the main program."""
-    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and _asks_for_name(node.test)]
-    return [range(node.body[0].lineno, (node.body[-1].end_lineno or node.body[-1].lineno) + 1) for node in guards]
+    guards = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and _asks_for_name(node.test)
+    ]
+    return [
+        range(node.body[0].lineno, (node.body[-1].end_lineno or node.body[-1].lineno) + 1)
+        for node in guards
+    ]
 
 
 def _bindings(tree: ast.AST) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,5 @@
-"""The command that starts a worker: this very interpreter, this very Holdfast, and no user's folder before both."""
+"""The command that starts a worker: this very interpreter, this very Holdfast, and no user's folder
+before both."""
 
 from __future__ import annotations
 
@@ -27,10 +28,14 @@ spec.loader.exec_module(sys.modules["holdfast"])
 from holdfast.executors.worker import main
 main(sys.argv[1:])
 """
-"""What a worker runs. Holdfast comes from where the runner has it, whatever is installed; what it needs comes from the
-standard library and the interpreter's own libraries before the runner's path."""
+"""What a worker runs. Holdfast comes from where the runner has it, whatever is installed; what it
+needs comes from the standard library and the interpreter's own libraries before the runner's
+path."""
 
-_ASKED = "import os, sys; print(sys.hexversion, sys.implementation.cache_tag, os.path.realpath(os.__file__))"
+_ASKED = (
+    "import os, sys; print(sys.hexversion, sys.implementation.cache_tag, "
+    "os.path.realpath(os.__file__))"
+)
 
 ASK_S = 10.0
 """Seconds within which an interpreter must say what it is."""
@@ -43,26 +48,37 @@ def worker_command() -> list[str]:
         WorkersError: no interpreter can be started that is like this one.
     """
     given = [str(HOLDFAST.parent), *absolute_path()]
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    # as multiprocessing does
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return [_interpreter(sys.executable or ""), *flags, "-P", "-c", _MAIN, str(len(given)), *given]
 
 
 @lru_cache(maxsize=4)
 def _interpreter(named: str) -> str:
-    """The interpreter that this process runs in. What ``sys.executable`` names may be another one, or a program that embeds Python."""
+    """The interpreter that this process runs in. What ``sys.executable`` names may be another one,
+    or a program that embeds Python."""
     if named and _is_this_process(named):
         return named
-    mine = (str(sys.hexversion), str(sys.implementation.cache_tag), os.path.realpath(os.__file__ or ""))
+    mine = (
+        str(sys.hexversion),
+        str(sys.implementation.cache_tag),
+        os.path.realpath(os.__file__ or ""),
+    )
     answers = []
     for candidate in dict.fromkeys(_candidates(named)):
         answer = _ask(candidate)
         if answer == mine:
             return candidate
-        answers.append(f"{candidate} {f'is another Python ({answer[2]})' if answer else 'does not answer as Python does'}")
+        answers.append(
+            f"{candidate} "
+            f"{f'is another Python ({answer[2]})' if answer else 'does not answer as Python does'}"
+        )
     version = ".".join(map(str, sys.version_info[:3]))
     raise WorkersError(
-        f"workers cannot start: sys.executable is {named!r}, and no interpreter was found that is this process's Python {version} "
-        f"({'; '.join(answers) or 'there is no candidate'}): run your program with python itself, or declare its steps with "
+        f"workers cannot start: sys.executable is {named!r}, and no interpreter was found "
+        f"that is this process's Python {version} "
+        f"({'; '.join(answers) or 'there is no candidate'}): run your program with python "
+        "itself, or declare its steps with "
         f'runs="threads" or as async def'
     )
 
@@ -81,16 +97,26 @@ def _candidates(named: str) -> Iterator[str]:
         pass
     yield from (one for one in (getattr(sys, "_base_executable", ""), named) if one)
     major, minor = sys.version_info[:2]
-    yield from (str(Path(root) / "bin" / f"python{major}.{minor}") for root in (sys.exec_prefix, sys.base_exec_prefix))
+    yield from (
+        str(Path(root) / "bin" / f"python{major}.{minor}")
+        for root in (sys.exec_prefix, sys.base_exec_prefix)
+    )
 
 
 def _ask(candidate: str) -> tuple[str, ...] | None:
     """Version, kind and standard library of an interpreter; None if it is none."""
     try:
         done = subprocess.run(
-            [candidate, "-I", "-S", "-c", _ASKED], capture_output=True, text=True, check=False, timeout=ASK_S, stdin=subprocess.DEVNULL
+            [candidate, "-I", "-S", "-c", _ASKED],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ASK_S,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     words = done.stdout.split(maxsplit=2)
-    return tuple(word.strip() for word in words) if done.returncode == 0 and len(words) == 3 else None
+    return (
+        tuple(word.strip() for word in words) if done.returncode == 0 and len(words) == 3 else None
+    )

@@ -1,4 +1,5 @@
-"""Importing a user's module: by the command line and by every worker with the same function, and what is said when it fails."""
+"""Importing a user's module: by the command line and by every worker with the same function, and
+what is said when it fails."""
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ class _Archived(InspectLoader):
         return source
 
 
-# -- what is said -----------------------------------------------------------------------------------------------------
+# -- what is said --------------------------------------------------------------------------------
 
 
 def _explain(error: BaseException, module: Module, shown: str) -> str:
@@ -111,16 +112,28 @@ def _explain(error: BaseException, module: Module, shown: str) -> str:
     text = _text(error)
     hint = ""
     if isinstance(error, ImportError) and "no known parent package" in text:
-        hint = ": a file with relative imports belongs into a package: add an __init__.py beside it, or name it package.module"
-    return f"{shown} cannot be imported: {type(error).__name__}{': ' if text else ''}{text}{at}{hint}"
+        hint = (
+            ": a file with relative imports belongs into a package: add an __init__.py "
+            "beside it, or name it package.module"
+        )
+    return (
+        f"{shown} cannot be imported: {type(error).__name__}{': ' if text else ''}{text}{at}{hint}"
+    )
 
 
 def _missing(name: str, module: Module, shown: str, where: str) -> str:
     """A module was not found: the one that was asked for, or one that it needs."""
     if not where and (module.name == name or module.name.startswith(f"{name}.")):
-        return f"there is no module {name!r}: run from the directory that contains it, or name its file (path/to/file.py)"
+        return (
+            f"there is no module {name!r}: run from the directory that contains it, or "
+            "name its file (path/to/file.py)"
+        )
     parent, _, _ = name.rpartition(".")
-    lacks = f", which {parent!r} does not have" if parent and find(name.partition(".")[0]) else ", which is not installed"
+    lacks = (
+        f", which {parent!r} does not have"
+        if parent and find(name.partition(".")[0])
+        else ", which is not installed"
+    )
     return f"{shown} needs {name!r}{lacks}{f' ({where})' if where else ''}"
 
 
@@ -134,12 +147,22 @@ def _text(error: BaseException) -> str:
 
 def _where(error: BaseException) -> str:
     """File and line of the innermost frame in the user's own code; empty if there is none."""
-    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [(file, line) for file, line in frames if not file.startswith("<") and not _is_installed(file)]
+    frames = [
+        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    own = [
+        (file, line)
+        for file, line in frames
+        if not file.startswith("<") and not _is_installed(file)
+    ]
     return f"{own[-1][0]}:{own[-1][1]}" if own else ""
 
 
 def _is_installed(file: str) -> bool:
     paths = sysconfig.get_paths()
     roots = {paths["stdlib"], paths["platstdlib"], str(HOLDFAST)}
-    return "site-packages" in file or "dist-packages" in file or any(file.startswith(root + os.sep) for root in roots)
+    return (
+        "site-packages" in file
+        or "dist-packages" in file
+        or any(file.startswith(root + os.sep) for root in roots)
+    )

@@ -1,4 +1,5 @@
-"""Which files lie beside a module and are imported by it under one name: seen in their source, without running it."""
+"""Which files lie beside a module and are imported by it under one name: seen in their source,
+without running it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ LIMIT = 500
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """A top-level name that a user's file imports, where a file or package of that name lies beside it.
+    """A top-level name that a user's file imports, where a file or package of that name lies beside
+    it.
 
     Attributes:
         name: the name.
@@ -44,9 +46,17 @@ def neighbours(file: Path, folders: Iterable[Path]) -> list[Neighbour]:
     while todo and len(seen) < LIMIT:
         by = todo.pop(0)
         for name in dict.fromkeys(_imported(by)):
-            if name in found or (by == file and name == file.stem):  # nobody imports himself: a library of that name is meant
+            # nobody imports himself: a library of that name is meant
+            if name in found or (by == file and name == file.stem):
                 continue
-            one = next((Neighbour(name, there, folder, by) for folder in places if (there := _lies(folder, name))), None)
+            one = next(
+                (
+                    Neighbour(name, there, folder, by)
+                    for folder in places
+                    if (there := _lies(folder, name))
+                ),
+                None,
+            )
             if one is None:
                 continue
             found[name] = one
@@ -64,7 +74,8 @@ def _lies(folder: Path, name: str) -> Path | None:
 
 
 def _imported(file: Path) -> Iterator[str]:
-    """The top-level names that a file imports absolutely, anywhere in it; none if it cannot be read."""
+    """The top-level names that a file imports absolutely, anywhere in it; none if it cannot be
+    read."""
     try:
         with tokenize.open(file) as source:
             tree = parse(source.read())

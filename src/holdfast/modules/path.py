@@ -1,4 +1,5 @@
-"""Users' folders on the path: behind the standard library and installed libraries, except for the names that their own files import."""
+"""Users' folders on the path: behind the standard library and installed libraries, except for the
+names that their own files import."""
 
 from __future__ import annotations
 
@@ -18,9 +19,11 @@ log = logging.getLogger("holdfast")
 
 
 class OwnFiles:
-    """A finder (``sys.meta_path``) of top-level names that users' files import and that lie beside them.
+    """A finder (``sys.meta_path``) of top-level names that users' files import and that lie beside
+    them.
 
-    Everything else in those folders is found last, so that a file called like a library hides it from nobody.
+    Everything else in those folders is found last, so that a file called like a library hides it
+    from nobody.
 
     Args:
         folders: by name, the folder that it is found in.
@@ -29,10 +32,16 @@ class OwnFiles:
     def __init__(self, folders: dict[str, str]) -> None:
         self.folders = folders
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """The module of that name in the folder that has it, if it is one of these names."""
         folder = self.folders.get(name)
-        return None if folder is None or path is not None else PathFinder.find_spec(name, [folder], target)
+        return (
+            None
+            if folder is None or path is not None
+            else PathFinder.find_spec(name, [folder], target)
+        )
 
 
 def own_files() -> OwnFiles | None:
@@ -60,8 +69,15 @@ def add_folders(folders: Iterable[Path]) -> None:
 
 
 def absolute_path() -> list[str]:
-    """``sys.path`` for another process: relative entries (``''`` is the working directory) made absolute."""
-    return list(dict.fromkeys(os.path.abspath(os.fspath(one)) for one in sys.path if isinstance(one, str | os.PathLike)))
+    """``sys.path`` for another process: relative entries (``''`` is the working directory) made
+    absolute."""
+    return list(
+        dict.fromkeys(
+            os.path.abspath(os.fspath(one))
+            for one in sys.path
+            if isinstance(one, str | os.PathLike)
+        )
+    )
 
 
 def claim(name: str, top: Path) -> str:
@@ -81,7 +97,8 @@ def claim(name: str, top: Path) -> str:
 
 
 def settle(file: Path, folders: list[Path], top: Path | None = None, taken: str = "") -> None:
-    """Put a module's folders on the path, and give the files beside it the names by which it imports them.
+    """Put a module's folders on the path, and give the files beside it the names by which it
+    imports them.
 
     Args:
         file: the module.
@@ -90,7 +107,8 @@ def settle(file: Path, folders: list[Path], top: Path | None = None, taken: str 
         taken: what it said.
 
     Raises:
-        ModuleError: it imports a file beside it under a name that a file of another folder has already.
+        ModuleError: it imports a file beside it under a name that a file of another folder has
+            already.
     """
     add_folders(folders)
     finder = take_own_files({})
@@ -110,7 +128,9 @@ def _taken(name: str, top: Path, own: OwnFiles | None) -> str:
         return "" if same(there, str(top)) else there or "another package"
     if own is not None and name in own.folders:
         spec = own.find_spec(name)
-        return "" if spec is None or same(spec.origin, str(top)) else spec.origin or own.folders[name]
+        return (
+            "" if spec is None or same(spec.origin, str(top)) else spec.origin or own.folders[name]
+        )
     found = find(name)
     if found is None or found.origin is None or same(found.origin, str(top)):
         return ""  # a folder without __init__.py gives way to a file
@@ -118,7 +138,8 @@ def _taken(name: str, top: Path, own: OwnFiles | None) -> str:
 
 
 def _settle(one: Neighbour, finder: OwnFiles) -> None:
-    """Give a neighbour its name, unless that belongs to the standard library, or to another file already."""
+    """Give a neighbour its name, unless that belongs to the standard library, or to another file
+    already."""
     if is_standard(one.name):
         _differs(one, "the standard library's", False)
     elif one.name in sys.modules:
@@ -133,8 +154,16 @@ def _differs(one: Neighbour, there: str, own: bool) -> None:
     """A file imports a name and means, or may mean, what lies beside it; it gets something else."""
     if own:
         raise ModuleError(
-            f"{one.by} imports {one.name!r} and means {one.file}, but {there} has that name in this process: give one of them another "
-            f"name, put each folder's files into a package of its own (with an __init__.py), or run them by two runners"
+            f"{one.by} imports {one.name!r} and means {one.file}, but {there} has that name "
+            "in this process: give one of them another "
+            "name, put each folder's files into a package of its own (with an __init__.py), "
+            "or run them by two runners"
         )
     if one.folder == one.by.parent or one.file.parent in one.by.parents:
-        log.warning("%s imports %r and gets %s, not %s beside it: rename that file if you mean it", one.by, one.name, there, one.file)
+        log.warning(
+            "%s imports %r and gets %s, not %s beside it: rename that file if you mean it",
+            one.by,
+            one.name,
+            there,
+            one.file,
+        )

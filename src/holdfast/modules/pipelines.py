@@ -32,7 +32,8 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
         module: the module.
         at: the variable that holds it; for one in a list or dict, also its index or key.
         fingerprint: of its graph: what the worker finds must have the same.
-        needed: it has steps that run in workers; the others are loaded there only if an attempt has to run alone.
+        needed: it has steps that run in workers; the others are loaded there only if an attempt has
+            to run alone.
     """
 
     pipeline: str
@@ -72,10 +73,12 @@ def unpacked(data: bytes) -> Code:
 
 
 def sources_of(pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
-    """Where workers find these pipelines. One without ``def`` steps is left out if they cannot import it.
+    """Where workers find these pipelines. One without ``def`` steps is left out if they cannot
+    import it.
 
     Raises:
-        ModuleError: workers cannot import a pipeline with steps that run there; the message says why, and what to do.
+        ModuleError: workers cannot import a pipeline with steps that run there; the message says
+            why, and what to do.
     """
     sources = []
     for one in pipelines:
@@ -85,7 +88,8 @@ def sources_of(pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
             step = needs_workers(one)
             if step is not None:
                 raise ModuleError(
-                    f"step {step!r} of pipeline {one.name!r} is a plain def, which runs in a worker process, and workers cannot import "
+                    f"step {step!r} of pipeline {one.name!r} is a plain def, which runs in a "
+                    "worker process, and workers cannot import "
                     f'it: {error}. Or declare the step with runs="threads", or make it async def'
                 ) from None
     return sources
@@ -127,12 +131,14 @@ def load_pipeline(source: Source) -> Pipeline[Any, Any]:
     found = dict(held(module)).get(source.at)
     if found is None or (found.name, found.version) != (source.pipeline, source.version):
         raise ModuleError(
-            f"{shown} has no pipeline {source.pipeline!r} version {source.version!r} when a worker imports it: what it declares must not "
+            f"{shown} has no pipeline {source.pipeline!r} version {source.version!r} when a "
+            "worker imports it: what it declares must not "
             f"depend on the process that imports it"
         )
     if found.graph.fingerprint() != source.fingerprint:
         raise ModuleError(
-            f"pipeline {source.pipeline!r} of {shown} has another graph in a worker than in the runner: what it declares must not depend "
+            f"pipeline {source.pipeline!r} of {shown} has another graph in a worker than in "
+            "the runner: what it declares must not depend "
             f"on the process that imports it (environment, arguments, time)"
         )
     return found
@@ -144,13 +150,20 @@ def held(module: ModuleType) -> Iterator[tuple[At, Pipeline[Any, Any]]]:
         if isinstance(value, Pipeline):
             yield (name,), value
         elif type(value) is list or type(value) is tuple:
-            yield from (((name, index), one) for index, one in enumerate(value) if isinstance(one, Pipeline))
+            yield from (
+                ((name, index), one) for index, one in enumerate(value) if isinstance(one, Pipeline)
+            )
         elif type(value) is dict and not name.startswith("__"):
-            yield from (((name, key), one) for key, one in value.items() if isinstance(one, Pipeline) and isinstance(key, str | int))
+            yield from (
+                ((name, key), one)
+                for key, one in value.items()
+                if isinstance(one, Pipeline) and isinstance(key, str | int)
+            )
 
 
 def source_of(pipeline: Pipeline[Any, Any]) -> Source:
-    """Where a pipeline is: in the module that declares it, or in any other that is loaded and holds it.
+    """Where a pipeline is: in the module that declares it, or in any other that is loaded and holds
+    it.
 
     Raises:
         ModuleError: in none that another process can import; the message says why.
@@ -168,7 +181,9 @@ def source_of(pipeline: Pipeline[Any, Any]) -> Source:
             reason = reason or error
             continue
         needed = needs_workers(pipeline) is not None
-        return Source(pipeline.name, pipeline.version, where, at, pipeline.graph.fingerprint(), needed)
+        return Source(
+            pipeline.name, pipeline.version, where, at, pipeline.graph.fingerprint(), needed
+        )
     raise reason or ModuleError(_not_held(pipeline))
 
 
@@ -179,13 +194,22 @@ def _modules(pipeline: Pipeline[Any, Any]) -> Iterator[ModuleType]:
 
 
 def _not_held(pipeline: Pipeline[Any, Any]) -> str:
-    if sys.modules.get(pipeline.__module__) is sys.modules.get(MAIN) and file_of(sys.modules[MAIN]) is None:
+    if (
+        sys.modules.get(pipeline.__module__) is sys.modules.get(MAIN)
+        and file_of(sys.modules[MAIN]) is None
+    ):
         return NO_FILE
     inside = " (it is made inside a function)" if "<locals>" in pipeline.fn.__qualname__ else ""
-    return f"no variable of module {pipeline.__module__!r} holds it{inside}: assign it to one at the module's level"
+    return (
+        f"no variable of module {pipeline.__module__!r} holds it{inside}: assign it to one "
+        "at the module's level"
+    )
 
 
-NO_FILE = "it is defined in a notebook, at a prompt, on stdin or with -c: put pipeline and steps into a .py file and import them from there"
+NO_FILE = (
+    "it is defined in a notebook, at a prompt, on stdin or with -c: put pipeline and "
+    "steps into a .py file and import them from there"
+)
 
 
 def module_of(module: ModuleType) -> Module:
@@ -201,7 +225,13 @@ def module_of(module: ModuleType) -> Module:
         return Module(name)
     if file is None or not (Path(file).is_file() or _in_archive(Path(file))):
         known = module.__name__ == MAIN
-        raise ModuleError(NO_FILE if known else f"its module {name!r} has no file: put it into a .py file, and import it from there")
+        raise ModuleError(
+            NO_FILE
+            if known
+            else (
+                f"its module {name!r} has no file: put it into a .py file, and import it from there"
+            )
+        )
     path = Path(file).absolute()
     if name == MAIN:
         natural = path.stem != MAIN and is_found(path.stem, file)
@@ -216,18 +246,27 @@ def _in_archive(file: Path) -> bool:
 
 
 def _check_main(main: ModuleType, pipeline: Pipeline[Any, Any], variable: str) -> None:
-    """Importing the main program's file must give the pipeline, and must not run the program again."""
+    """Importing the main program's file must give the pipeline, and must not run the program
+    again."""
     file = file_of(main)
     code = getattr(inspect.unwrap(pipeline.fn), "__code__", None)
-    if pipeline.__module__ == MAIN and code is not None and file and not same(code.co_filename, file):
+    if (
+        pipeline.__module__ == MAIN
+        and code is not None
+        and file
+        and not same(code.co_filename, file)
+    ):
         raise ModuleError(NO_FILE)  # a cell or a prompt, in a process that ran a script before
     if file and is_only_guarded(file, variable):
         raise ModuleError(
-            f'{variable!r} is assigned below `if __name__ == "__main__":`, which a worker that imports {file} does not run: assign it above'
+            f'{variable!r} is assigned below `if __name__ == "__main__":`, which a worker '
+            f"that imports {file} does not run: assign it above"
         )
     line = unguarded_line()
     if line is not None:
-        raise ModuleError(f"line {line} of {file} would run again when a worker imports that file: {REMEDY}")
+        raise ModuleError(
+            f"line {line} of {file} would run again when a worker imports that file: {REMEDY}"
+        )
 
 
 def shown_module(pipeline: Pipeline[Any, Any]) -> str:

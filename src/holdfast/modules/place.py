@@ -1,4 +1,5 @@
-"""Which module a file is: the name under which it is loaded, and whether the import system finds it by that name."""
+"""Which module a file is: the name under which it is loaded, and whether the import system finds it
+by that name."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ class Module(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         name: its name in ``sys.modules``.
-        file: empty when the import system finds it by its name. Otherwise the file that is run under the first part of
-            that name, which is then a name of our own: a script, or the ``__init__.py`` of a package.
+        file: empty when the import system finds it by its name. Otherwise the file that is run
+            under the first part of that name, which is then a name of our own: a script, or the
+            ``__init__.py`` of a package.
     """
 
     name: str
@@ -38,7 +40,8 @@ def is_standard(name: str) -> bool:
 
 
 def package_of(file: Path) -> tuple[Path, tuple[str, ...]]:
-    """The folder that holds a file's outermost package (its own folder when it is in none), and the parts of its dotted name.
+    """The folder that holds a file's outermost package (its own folder when it is in none), and the
+    parts of its dotted name.
 
     A file is in a package while the folder around it has an ``__init__.py``.
     """
@@ -50,7 +53,8 @@ def package_of(file: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def plain_name(stem: str) -> str:
-    """A file's name as a module's: as it is if it can be imported by it, else with what cannot replaced."""
+    """A file's name as a module's: as it is if it can be imported by it, else with what cannot
+    replaced."""
     return stem if "." not in stem and stem.isprintable() else re.sub(r"\W", "_", stem)
 
 
@@ -68,9 +72,11 @@ def private(file: Path, parts: tuple[str, ...]) -> Module:
 
 
 def find(name: str) -> ModuleSpec | None:
-    """What the import system would load by a dotted name now, whatever is loaded already under it. Imports nothing.
+    """What the import system would load by a dotted name now, whatever is loaded already under it.
+    Imports nothing.
 
-    Only packages that are loaded already, or whose search path is known without running them, are looked into.
+    Only packages that are loaded already, or whose search path is known without running them, are
+    looked into.
     """
     path: Any = None
     spec: ModuleSpec | None = None

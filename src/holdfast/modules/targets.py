@@ -1,4 +1,5 @@
-"""What users name on the command line: a module by its dotted name or its file, and a pipeline in it."""
+"""What users name on the command line: a module by its dotted name or its file, and a pipeline in
+it."""
 
 from __future__ import annotations
 
@@ -42,23 +43,35 @@ def locate(name: str) -> Module:
     A name means a file below the working directory first, then whatever Python finds by it.
 
     Raises:
-        ModuleError: there is no such module, or it cannot have its neighbours' names in this process.
+        ModuleError: there is no such module, or it cannot have its neighbours' names in this
+            process.
     """
     _leave_cwd_last()
     if _is_path(name):
         return module_at(_python_file(name))
     here = Path.cwd().resolve()
     below = here.joinpath(*name.split("."))
-    file = next((one for one in (below / "__init__.py", below.with_name(f"{below.name}.py")) if one.is_file()), None)
+    file = next(
+        (
+            one
+            for one in (below / "__init__.py", below.with_name(f"{below.name}.py"))
+            if one.is_file()
+        ),
+        None,
+    )
     if file is None:
         if not (below.is_dir() or find(name.partition(".")[0])):
-            raise ModuleError(f"there is no module {name!r}: run from the directory that contains it, or name its file (path/to/file.py)")
+            raise ModuleError(
+                f"there is no module {name!r}: run from the directory that contains it, or "
+                "name its file (path/to/file.py)"
+            )
         add_folders([here])
         found = find(name)
         if below.is_dir() and (found is None or found.origin is None):
             _python_file(str(Path(*name.split("."))))  # says that it is a folder
         return Module(name)
-    if package_of(file)[0] != here:  # below folders without __init__.py: found by its full name where nothing else is called so
+    # below folders without __init__.py: found by its full name where nothing else is called so
+    if package_of(file)[0] != here:
         settle(file, [here])
         if is_found(name, str(file)):
             return Module(name)
@@ -66,10 +79,12 @@ def locate(name: str) -> Module:
 
 
 def module_at(file: Path) -> Module:
-    """The module that a file is: part of its package, under its own name, or, if something else has that, under one of ours.
+    """The module that a file is: part of its package, under its own name, or, if something else has
+    that, under one of ours.
 
     Raises:
-        ModuleError: it imports a file beside it under a name that another module's file has already.
+        ModuleError: it imports a file beside it under a name that another module's file has
+            already.
     """
     file = file.resolve()
     root, parts = package_of(file)
@@ -85,7 +100,13 @@ def module_at(file: Path) -> Module:
 
 
 def _is_path(name: str) -> bool:
-    return os.sep in name or "/" in name or name.endswith((".py", ".pyw", ".ipynb", ".pyz")) or Path(name).is_file() or name in (".", "..", "")
+    return (
+        os.sep in name
+        or "/" in name
+        or name.endswith((".py", ".pyw", ".ipynb", ".pyz"))
+        or Path(name).is_file()
+        or name in (".", "..", "")
+    )
 
 
 def _python_file(name: str) -> Path:
@@ -96,12 +117,19 @@ def _python_file(name: str) -> Path:
     """
     path = Path(name)
     if name.endswith(".ipynb"):
-        raise ModuleError(f"{name} is a notebook, which workers cannot import: put its pipelines and steps into a .py file and name that")
+        raise ModuleError(
+            f"{name} is a notebook, which workers cannot import: put its pipelines and steps "
+            "into a .py file and name that"
+        )
     if path.is_dir():
         if (path / "__init__.py").is_file():
             return path / "__init__.py"
         inside = sorted(one.name for one in path.iterdir() if one.suffix == ".py")
-        shown = f": name a file in it, such as {path / inside[0]}" if inside else ", with no Python file in it"
+        shown = (
+            f": name a file in it, such as {path / inside[0]}"
+            if inside
+            else ", with no Python file in it"
+        )
         raise ModuleError(f"{name or '.'} is a folder{shown}")
     try:
         found = path.is_file()
@@ -110,15 +138,22 @@ def _python_file(name: str) -> Path:
     if not found:
         raise ModuleError(f"there is no file {name}")
     if path.suffix not in (".py", ".pyw"):
-        raise ModuleError(f"{name} is no Python file: name one that ends in .py, or a module by its dotted name")
+        raise ModuleError(
+            f"{name} is no Python file: name one that ends in .py, or a module by its dotted name"
+        )
     return path
 
 
 def _leave_cwd_last() -> None:
-    """``python -m holdfast`` puts the working directory before the standard library; it is found after installed libraries, as
-    with ``holdfast``."""
+    """``python -m holdfast`` puts the working directory before the standard library; it is found
+    after installed libraries, as with ``holdfast``."""
     main = sys.modules.get(MAIN)
     spec = getattr(main, "__spec__", None)
     started = spec is not None and spec.name == "holdfast.__main__" and not sys.flags.safe_path
-    if started and sys.path and sys.path[0] in ("", os.getcwd()) and os.getcwd() not in sys.path[1:]:
+    if (
+        started
+        and sys.path
+        and sys.path[0] in ("", os.getcwd())
+        and os.getcwd() not in sys.path[1:]
+    ):
         sys.path.append(sys.path.pop(0) or os.getcwd())

@@ -1,4 +1,5 @@
-"""Who may do what: roles, tokens, and the sessions of browsers. Closed by default: who is nobody may do nothing."""
+"""Who may do what: roles, tokens, and the sessions of browsers. Closed by default: who is nobody
+may do nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ ROLES: dict[str, frozenset[str]] = {
     "operator": frozenset({"view", "operate", "submit"}),
     "admin": frozenset({"view", "review", "operate", "submit", "admin"}),
 }
-"""The rights of each role: to look, to decide reviews, to change what is under way, to hand items and events in, to see who may do what."""
+"""The rights of each role: to look, to decide reviews, to change what is under way, to hand items
+and events in, to see who may do what."""
 
 SESSION_S = 12 * 3600.0
 """Seconds after which a browser signs in again."""
@@ -30,8 +32,8 @@ _NAME = re.compile(r"[\w.@-]{1,64}")
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Who asks: a name for the trail, a role, the digest of the token, and whether it is a browser: its requests must prove, with ``csrf``, that
-    its user meant them."""
+    """Who asks: a name for the trail, a role, the digest of the token, and whether it is a browser:
+    its requests must prove, with ``csrf``, that its user meant them."""
 
     name: str
     role: str
@@ -45,7 +47,8 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token as it is kept: its SHA-256, never itself. Times are Unix milliseconds; 0: it does not expire."""
+    """A token as it is kept: its SHA-256, never itself. Times are Unix milliseconds; 0: it does not
+    expire."""
 
     name: str
     role: str
@@ -75,7 +78,10 @@ class Tokens:
             try:
                 self._read = (stamp, msgspec.json.decode(self._path.read_bytes(), type=list[Token]))
             except msgspec.MsgspecError as error:
-                raise InputError(f"{self._path} is no list of tokens ({error}): mend it, or remove it and make new ones") from None
+                raise InputError(
+                    f"{self._path} is no list of tokens ({error}): mend it, or remove it and "
+                    "make new ones"
+                ) from None
         return self._read[1]
 
     def add(self, name: str, role: str, now_ms: int, expires_at: int = 0) -> str:
@@ -85,12 +91,17 @@ class Tokens:
             InputError: a name that is taken or is none, or no such role.
         """
         if not _NAME.fullmatch(name):
-            raise InputError(f"{name!r} is no name for a token: letters, digits, '.', '@', '_' and '-', at most 64")
+            raise InputError(
+                f"{name!r} is no name for a token: letters, digits, '.', '@', '_' and '-', at "
+                "most 64"
+            )
         if role not in ROLES:
             raise InputError(f"there is no role {role!r}: it is one of {', '.join(ROLES)}")
         known = self.all()
         if any(one.name == name for one in known):
-            raise InputError(f"there is a token {name!r} already: revoke it first, or choose another name")
+            raise InputError(
+                f"there is a token {name!r} already: revoke it first, or choose another name"
+            )
         text = f"hf_{secrets.token_urlsafe(32)}"
         self._write([*known, Token(name, role, _digest(text), now_ms, expires_at)])
         return text
@@ -103,7 +114,10 @@ class Tokens:
         """
         known = self.all()
         if not any(one.name == name for one in known):
-            raise NotFoundError(f"there is no token {name!r}: it has {', '.join(one.name for one in known) or 'none'}")
+            raise NotFoundError(
+                f"there is no token {name!r}: it has "
+                f"{', '.join(one.name for one in known) or 'none'}"
+            )
         self._write([one for one in known if one.name != name])
 
     def person(self, text: str, now_ms: int) -> Person | None:
@@ -116,7 +130,9 @@ class Tokens:
 
     def hold(self, person: Person, now_ms: int) -> bool:
         """Whether the token by which somebody signed in is still there, and has not expired."""
-        return any(one.digest == person.token and not 0 < one.expires_at <= now_ms for one in self.all())
+        return any(
+            one.digest == person.token and not 0 < one.expires_at <= now_ms for one in self.all()
+        )
 
     def _write(self, tokens: list[Token]) -> None:
         make_folder(self._path.parent, "the list of tokens lies there")

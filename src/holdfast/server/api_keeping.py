@@ -1,4 +1,5 @@
-"""``/api/v1``: keeping an installation: deploying, clearing, checking it, its runbooks and dashboards, and who may use it."""
+"""``/api/v1``: keeping an installation: deploying, clearing, checking it, its runbooks and
+dashboards, and who may use it."""
 
 from __future__ import annotations
 
@@ -31,15 +32,26 @@ Admin = Annotated[Person, needs("admin")]
 class Deploy(Body):
     """A deployment of the version whose code this server has."""
 
-    move: bool = Field(default=False, description="Move the items in flight under other versions to it.")
-    dead: bool = Field(default=False, description="With move: dead items too; their dead letters are closed.")
+    move: bool = Field(
+        default=False, description="Move the items in flight under other versions to it."
+    )
+    dead: bool = Field(
+        default=False, description="With move: dead items too; their dead letters are closed."
+    )
 
 
 class Collect(Body):
     """A collection of orphans."""
 
-    grace: str = Field(default="1d", max_length=20, description="How old an orphan must be; at least as long as any attempt takes.")
-    unknown: bool = Field(default=False, description="Also what an earlier release wrote, for a ledger that is not known.")
+    grace: str = Field(
+        default="1d",
+        max_length=20,
+        description="How old an orphan must be; at least as long as any attempt takes.",
+    )
+    unknown: bool = Field(
+        default=False,
+        description="Also what an earlier release wrote, for a ledger that is not known.",
+    )
     dry_run: bool = False
     reason: str = Field(default="", max_length=1_000, description="Why; it is kept.")
 
@@ -48,7 +60,11 @@ class Keys(Body):
     """What a client says that it sent."""
 
     keys: list[str] = Field(max_length=100_000)
-    manifest: str | None = Field(default=None, max_length=200, description="Compare with what was received under this manifest alone.")
+    manifest: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Compare with what was received under this manifest alone.",
+    )
 
 
 VALUES = 100
@@ -60,19 +76,29 @@ class NewToken(Body):
 
     name: str = Field(max_length=64)
     role: str = Field(max_length=20)
-    expires: str = Field(default="", max_length=20, description="A duration after which it is no longer good; empty: never.")
+    expires: str = Field(
+        default="",
+        max_length=20,
+        description="A duration after which it is no longer good; empty: never.",
+    )
 
 
 @router.get("/pipelines/{name}/deployment")
 def deployment(here: Here, person: Viewer, name: Name) -> dict[str, Any]:
     """What the version whose code this server has changes for the items of other versions."""
     served = here.pipeline(name)
-    return {**here.app.differences(served), "values": msgspec.to_builtins(here.app.fitting(served, VALUES))}
+    return {
+        **here.app.differences(served),
+        "values": msgspec.to_builtins(here.app.fitting(served, VALUES)),
+    }
 
 
 @router.post("/pipelines/{name}/deploy", responses=GOES_ON)
-def deploy(here: Here, person: Operator, name: Name, body: Deploy, response: Response) -> dict[str, Any]:
-    """Register the version whose code this server has, and move items to it, if asked to; what it changes, and the operation that moves."""
+def deploy(
+    here: Here, person: Operator, name: Name, body: Deploy, response: Response
+) -> dict[str, Any]:
+    """Register the version whose code this server has, and move items to it, if asked to; what it
+    changes, and the operation that moves."""
     served = here.pipeline(name)
     here.app.register([served])
     moved: Done | None = None
@@ -83,7 +109,8 @@ def deploy(here: Here, person: Operator, name: Name, body: Deploy, response: Res
 
 @router.post("/pipelines/{name}/reconcile")
 def reconcile(here: Here, person: Viewer, name: Name, body: Keys) -> dict[str, Any]:
-    """Compare the keys that a client says it sent with those that were received: which are missing, which are unexpected."""
+    """Compare the keys that a client says it sent with those that were received: which are missing,
+    which are unexpected."""
     with here.reads() as reads:
         name = known(reads, name)
     return here.app.reconcile(name, body.keys, body.manifest)
@@ -95,7 +122,17 @@ def pipeline_runbooks(here: Here, person: Viewer, name: Name) -> dict[str, Any]:
     with here.reads() as reads:
         name = known(reads, name)
         of = next(one for one in subjects(reads, here) if one.pipeline == name)
-    return listed([{"runbook": book.slug, "title": book.title, "alerts": book.alerts, "text": markdown(of, book)} for book in runbooks(of)])
+    return listed(
+        [
+            {
+                "runbook": book.slug,
+                "title": book.title,
+                "alerts": book.alerts,
+                "text": markdown(of, book),
+            }
+            for book in runbooks(of)
+        ]
+    )
 
 
 @router.get("/pipelines/{name}/dashboard")
@@ -112,14 +149,22 @@ def pipeline_alert_rules(here: Here, person: Viewer, name: Name) -> str:
 
 @router.post("/artifacts/purge")
 def purge(here: Here, person: Operator) -> dict[str, int]:
-    """Clear values of items that ended longer ago than their pipelines keep them, of those whose code this server has."""
+    """Clear values of items that ended longer ago than their pipelines keep them, of those whose
+    code this server has."""
     return {"purged": here.app.purge(here.pipelines.values())}
 
 
 @router.post("/artifacts/collect")
 def collect(here: Here, person: Operator, body: Collect) -> dict[str, Any]:
-    """Remove artifacts that this ledger has put and that no row of it refers to. Those of other ledgers stay."""
-    return dict(msgspec.to_builtins(here.app.collect(_seconds(body.grace), body.dry_run, body.unknown, body.reason, person.name)))
+    """Remove artifacts that this ledger has put and that no row of it refers to. Those of other
+    ledgers stay."""
+    return dict(
+        msgspec.to_builtins(
+            here.app.collect(
+                _seconds(body.grace), body.dry_run, body.unknown, body.reason, person.name
+            )
+        )
+    )
 
 
 @router.get("/doctor")
@@ -132,7 +177,15 @@ def doctor(here: Here, person: Admin) -> dict[str, Any]:
 def tokens(here: Here, person: Admin) -> dict[str, Any]:
     """Who may use this server: names and roles, never the tokens themselves."""
     return listed(
-        [{"name": one.name, "role": one.role, "created_at": one.created_at, "expires_at": one.expires_at or None} for one in here.tokens.all()]
+        [
+            {
+                "name": one.name,
+                "role": one.role,
+                "created_at": one.created_at,
+                "expires_at": one.expires_at or None,
+            }
+            for one in here.tokens.all()
+        ]
     )
 
 
@@ -141,13 +194,17 @@ def add_token(here: Here, person: Admin, body: NewToken) -> dict[str, str]:
     """Make a token; it is said this once."""
     _with_a_token(person)
     now = here.app.clock.now_ms()
-    text = here.tokens.add(body.name, body.role, now, now + round(_seconds(body.expires) * 1000) if body.expires else 0)
+    text = here.tokens.add(
+        body.name, body.role, now, now + round(_seconds(body.expires) * 1000) if body.expires else 0
+    )
     here.note(person, "add token", f"{body.name}, {body.role}")
     return {"name": body.name, "role": body.role, "token": text}
 
 
 @router.post("/tokens/{token}/revoke")
-def revoke_token(here: Here, person: Admin, token: Annotated[str, Path(max_length=64, description="Its name.")]) -> dict[str, str]:
+def revoke_token(
+    here: Here, person: Admin, token: Annotated[str, Path(max_length=64, description="Its name.")]
+) -> dict[str, str]:
     """A token is good no longer, nor are the sessions of browsers that signed in with it."""
     _with_a_token(person)
     here.tokens.revoke(token)
@@ -156,13 +213,18 @@ def revoke_token(here: Here, person: Admin, token: Annotated[str, Path(max_lengt
 
 
 def _with_a_token(person: Person) -> None:
-    """Whoever may act because they are on this machine gives nobody a token that is good from elsewhere.
+    """Whoever may act because they are on this machine gives nobody a token that is good from
+    elsewhere.
 
     Raises:
         Refused: they have none themselves.
     """
     if not person.token:
-        raise Refused(403, "Not allowed", "tokens are made with `holdfast tokens add`, or over the API by an admin who has one")
+        raise Refused(
+            403,
+            "Not allowed",
+            "tokens are made with `holdfast tokens add`, or over the API by an admin who has one",
+        )
 
 
 def _seconds(text: str) -> float:

@@ -1,7 +1,8 @@
 """``/api/v1``: what people do to items, dead letters and pipelines.
 
-Every verb may be sent again: what is so already stays as it is, and the answer says so. What takes longer than three seconds is answered with
-202 and goes on: ``GET /api/v1/operations/{operation}`` says how far it is.
+Every verb may be sent again: what is so already stays as it is, and the answer says so. What takes
+longer than three seconds is answered with 202 and goes on: ``GET /api/v1/operations/{operation}``
+says how far it is.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Rate = Annotated[float | None, Field(ge=1, le=1e6, description="At most so many 
 
 
 class Done(BaseModel):
-    """An operation: how much it changed and left as it was; both null while it is still going on."""
+    """An operation: how much it changed and left as it was; both null while it is still going
+    on."""
 
     operation: int
     changed: int | None = None
@@ -45,8 +47,8 @@ class Misfit(BaseModel):
 
 
 class Moved(Done):
-    """An operation that left items as they are, since something stands in the way: stored values that do not fit a version, or that
-    retention has cleared; effects that would be repeated."""
+    """An operation that left items as they are, since something stands in the way: stored values
+    that do not fit a version, or that retention has cleared; effects that would be repeated."""
 
     unfit: int
     misfits: list[Misfit] = Field(description="The first of these, with why.")
@@ -66,9 +68,15 @@ class Items(Body):
             InputError: nothing, or both ids and conditions; or a name that means several.
         """
         if bool(self.items) == bool(self.find):
-            raise InputError("name items by id or key, or say which with conditions in 'find': one of the two")
+            raise InputError(
+                "name items by id or key, or say which with conditions in 'find': one of the two"
+            )
         with here.reads() as reads:
-            return reads.naming.filter(read_filter(self.find)) if self.find else reads.naming.items(self.items)
+            return (
+                reads.naming.filter(read_filter(self.find))
+                if self.find
+                else reads.naming.items(self.items)
+            )
 
 
 class Restart(Items):
@@ -76,13 +84,20 @@ class Restart(Items):
 
     step: str = Field(default="", max_length=200)
     rate: Rate = None
-    pipeline: str = Field(default="", max_length=200, description="Whose payload it is, where one is given.")
+    pipeline: str = Field(
+        default="", max_length=200, description="Whose payload it is, where one is given."
+    )
     payload: Any = Field(default=None, description="Another payload of one item, from the start.")
-    repeat_effects: bool = Field(default=False, description="Take it though effects have happened for the old payload; they may happen again.")
+    repeat_effects: bool = Field(
+        default=False,
+        description="Take it though effects have happened for the old payload; they may "
+        "happen again.",
+    )
 
 
 class Move(Items):
-    """A move to another version of a pipeline, which a runner or ``holdfast deploy`` has registered."""
+    """A move to another version of a pipeline, which a runner or ``holdfast deploy`` has
+    registered."""
 
     pipeline: str = Field(max_length=200)
     version: str = Field(max_length=200)
@@ -90,9 +105,12 @@ class Move(Items):
 
 
 class Letters(Body):
-    """Which dead letters: numbers, or conditions on their items; and of one letter, what its step is given instead of its inputs."""
+    """Which dead letters: numbers, or conditions on their items; and of one letter, what its step
+    is given instead of its inputs."""
 
-    letters: list[Annotated[int, Field(ge=1, le=1 << 62)] | Annotated[str, Field(max_length=40)]] = Field(default=[], max_length=10_000)
+    letters: list[
+        Annotated[int, Field(ge=1, le=1 << 62)] | Annotated[str, Field(max_length=40)]
+    ] = Field(default=[], max_length=10_000)
     find: str = Field(default="", max_length=2_000)
     reason: Reason = ""
     rate: Rate = None
@@ -105,9 +123,16 @@ class Letters(Body):
             InputError: nothing, or both numbers and conditions; or a name that means several.
         """
         if bool(self.letters) == bool(self.find):
-            raise InputError("name dead letters by number, or say which with conditions in 'find': one of the two")
+            raise InputError(
+                "name dead letters by number, or say which with conditions in 'find': one of "
+                "the two"
+            )
         with here.reads() as reads:
-            return reads.naming.filter(read_filter(self.find)) if self.find else [reads.naming.letter(str(one)) for one in self.letters]
+            return (
+                reads.naming.filter(read_filter(self.find))
+                if self.find
+                else [reads.naming.letter(str(one)) for one in self.letters]
+            )
 
 
 class Hold(Body):
@@ -133,13 +158,21 @@ def answered(here: State, response: Response, work: Callable[[App], Changed]) ->
         left = done.looked_at - done.changed - done.unfit
         if done.unfit:
             named = [Misfit(item=one.item, key=one.key, why=one.why) for one in done.misfits]
-            return Moved(operation=done.operation, changed=done.changed, unchanged=left, unfit=done.unfit, misfits=named)
+            return Moved(
+                operation=done.operation,
+                changed=done.changed,
+                unchanged=left,
+                unfit=done.unfit,
+                misfits=named,
+            )
         return Done(operation=done.operation, changed=done.changed, unchanged=left)
     response.status_code, response.headers["Location"] = 202, f"/api/v1/operations/{done}"
     return Done(operation=done)
 
 
-GOES_ON: dict[int | str, dict[str, Any]] = {202: {"model": Done, "description": "It goes on; the header Location says where to look."}}
+GOES_ON: dict[int | str, dict[str, Any]] = {
+    202: {"model": Done, "description": "It goes on; the header Location says where to look."}
+}
 
 
 @router.post("/items/pause", responses=GOES_ON)
@@ -165,30 +198,57 @@ def cancel(here: Here, person: Operator, body: Items, response: Response) -> Don
 
 @router.post("/items/restart", responses=GOES_ON)
 def restart(here: Here, person: Operator, body: Restart, response: Response) -> Moved | Done:
-    """These items begin their next generation, from the start (one item also with another payload) or from a step. What cannot, since
-    retention has cleared what the step needs, or since effects would be repeated, is named in ``misfits``."""
+    """These items begin their next generation, from the start (one item also with another payload)
+    or from a step. What cannot, since retention has cleared what the step needs, or since effects
+    would be repeated, is named in ``misfits``."""
     target, payload, served = body.target(here), None, None
     if body.payload is not None:
         if not body.pipeline or len(body.items) != 1:
-            raise InputError("another payload belongs to one item: name it by its id, and the pipeline that says what a payload must be")
+            raise InputError(
+                "another payload belongs to one item: name it by its id, and the pipeline "
+                "that says what a payload must be"
+            )
         served = here.pipeline(body.pipeline)
         payload = check_payload(body.payload, served.input_type)
     return answered(
-        here, response, lambda app: app.restart(target, body.step, payload, body.rate, body.reason, person.name, None, body.repeat_effects, served)
+        here,
+        response,
+        lambda app: app.restart(
+            target,
+            body.step,
+            payload,
+            body.rate,
+            body.reason,
+            person.name,
+            None,
+            body.repeat_effects,
+            served,
+        ),
     )
 
 
 @router.post("/items/move", responses=GOES_ON)
 def move(here: Here, person: Operator, body: Move, response: Response) -> Moved | Done:
-    """These items go on under another version; results of steps that are the same there are kept. Where
-    this server has that version's code, an item whose stored values do not fit its types stays where it is."""
+    """These items go on under another version; results of steps that are the same there are kept.
+    Where this server has that version's code, an item whose stored values do not fit its types
+    stays where it is."""
     target, served = body.target(here), here.pipelines.get(body.pipeline)
     served = served if served is not None and served.version == body.version else None
     bodies = served.bodies() if served is not None else None
     return answered(
         here,
         response,
-        lambda app: app.move(target, body.pipeline, body.version, bodies, body.rate, body.reason, person.name, None, served),
+        lambda app: app.move(
+            target,
+            body.pipeline,
+            body.version,
+            bodies,
+            body.rate,
+            body.reason,
+            person.name,
+            None,
+            served,
+        ),
     )
 
 
@@ -198,7 +258,11 @@ def redrive(here: Here, person: Operator, body: Letters, response: Response) -> 
     if body.arguments is not None and len(body.letters) != 1:
         raise InputError("arguments belong to one dead letter: name it by its number")
     target = body.target(here)
-    return answered(here, response, lambda app: app.redrive(target, body.arguments, body.rate, body.reason, person.name))
+    return answered(
+        here,
+        response,
+        lambda app: app.redrive(target, body.arguments, body.rate, body.reason, person.name),
+    )
 
 
 @router.post("/dead-letters/discard", responses=GOES_ON)
@@ -209,18 +273,31 @@ def discard(here: Here, person: Operator, body: Letters, response: Response) -> 
 
 
 @router.post("/dependencies/{name}/close")
-def close_dependency(here: Here, person: Operator, name: Dependency, body: Because, response: Response) -> Done:
+def close_dependency(
+    here: Here, person: Operator, name: Dependency, body: Because, response: Response
+) -> Done:
     """Close the breaker of a dependency by hand: its next attempts start at once."""
-    return answered(here, response, lambda app: app.close_dependency(name, body.reason, person.name))
+    return answered(
+        here, response, lambda app: app.close_dependency(name, body.reason, person.name)
+    )
 
 
 @router.post("/pipelines/{name}/pause")
-def pause_pipeline(here: Here, person: Operator, name: Name, body: Hold, response: Response) -> Done:
-    """Nothing of a pipeline, or of one step of it, starts until it is resumed; items are still accepted."""
-    return answered(here, response, lambda app: app.pause_pipeline(name, body.step, body.reason, person.name))
+def pause_pipeline(
+    here: Here, person: Operator, name: Name, body: Hold, response: Response
+) -> Done:
+    """Nothing of a pipeline, or of one step of it, starts until it is resumed; items are still
+    accepted."""
+    return answered(
+        here, response, lambda app: app.pause_pipeline(name, body.step, body.reason, person.name)
+    )
 
 
 @router.post("/pipelines/{name}/resume")
-def resume_pipeline(here: Here, person: Operator, name: Name, body: Hold, response: Response) -> Done:
+def resume_pipeline(
+    here: Here, person: Operator, name: Name, body: Hold, response: Response
+) -> Done:
     """A paused pipeline or step goes on."""
-    return answered(here, response, lambda app: app.resume_pipeline(name, body.step, body.reason, person.name))
+    return answered(
+        here, response, lambda app: app.resume_pipeline(name, body.step, body.reason, person.name)
+    )

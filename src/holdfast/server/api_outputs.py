@@ -37,10 +37,13 @@ def item_output(here: Here, item: ItemName, pipeline: Of = "") -> Response:
 
 @router.get("/pipelines/{name}/outputs", response_class=StreamingResponse)
 def outputs(
-    here: Here, name: Name, after: After = "", limit: Annotated[int, Query(ge=1, le=10_000_000, description="At most so many.")] = 10_000_000
+    here: Here,
+    name: Name,
+    after: After = "",
+    limit: Annotated[int, Query(ge=1, le=10_000_000, description="At most so many.")] = 10_000_000,
 ) -> StreamingResponse:
-    """What completed items gave, the newest first: a JSON object a line, with ``item``, ``key`` and ``output``. Where it breaks off, go on with
-    ``after``, the last item that came."""
+    """What completed items gave, the newest first: a JSON object a line, with ``item``, ``key`` and
+    ``output``. Where it breaks off, go on with ``after``, the last item that came."""
     with here.reads() as reads:
         name = known(reads, name)
         if after:
@@ -65,7 +68,8 @@ def outputs(
 
 @router.get("/items/{item:text}")
 def item(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
-    """One item: its timeline with every attempt, payload, output, dead letters, waits, children, cost.
+    """One item: its timeline with every attempt, payload, output, dead letters, waits, children,
+    cost.
 
     Where its key ends in ``/output`` or ``/lineage``, name it by its id.
     """

@@ -27,10 +27,18 @@ router = APIRouter(prefix="/api/v1", dependencies=[needs("view")], tags=["look"]
 Here = Annotated[State, Depends(state_of)]
 Name = Annotated[str, Path(description="The pipeline's name.")]
 Number = Annotated[str, Path(min_length=1, max_length=40, description="Its number.")]
-ItemName = Annotated[str, Path(min_length=1, max_length=2_000, description="The item's id (13 characters), or its key.")]
-Of = Annotated[str, Query(max_length=200, description="Whose key it is, where several pipelines have it.")]
+ItemName = Annotated[
+    str,
+    Path(min_length=1, max_length=2_000, description="The item's id (13 characters), or its key."),
+]
+Of = Annotated[
+    str, Query(max_length=200, description="Whose key it is, where several pipelines have it.")
+]
 Limit = Annotated[int, Query(ge=1, le=500, description="At most so many.")]
-Since = Annotated[str, Query(max_length=20, description="How far back: a duration such as 30m, 1h or 7d, or 'all'.")]
+Since = Annotated[
+    str,
+    Query(max_length=20, description="How far back: a duration such as 30m, 1h or 7d, or 'all'."),
+]
 After = Annotated[str, Query(max_length=2_000, description="The last id of the page before.")]
 
 WHOLE = 256 * 1024
@@ -38,11 +46,13 @@ WHOLE = 256 * 1024
 
 
 def listed(rows: list[Any], key: str = "") -> dict[str, Any]:
-    """A list as the API answers it: ``rows``, ``total`` (null: more than 10,000), ``more`` (there are more than these).
+    """A list as the API answers it: ``rows``, ``total`` (null: more than 10,000), ``more`` (there
+    are more than these).
 
     Args:
         rows: what was found; while the reads are open.
-        key: of a list that is read page by page, the field by which the next page begins: ``next`` (null: this is the last).
+        key: of a list that is read page by page, the field by which the next page begins: ``next``
+            (null: this is the last).
     """
     known = rows if isinstance(rows, Rows) else Rows(rows)
     found: dict[str, Any] = {"rows": plain(list(known)), "total": known.total(), "more": known.more}
@@ -60,20 +70,33 @@ def known(reads: LedgerReads, pipeline: str) -> str:
 
 @router.get("/overview")
 def overview(here: Here) -> dict[str, Any]:
-    """The state of everything, as of the last look (a second ago, or longer where the ledger is large)."""
-    return dict(plain({name: getattr(here.watcher.now(), name) for name in here.watcher.now().__struct_fields__}))
+    """The state of everything, as of the last look (a second ago, or longer where the ledger is
+    large)."""
+    return dict(
+        plain(
+            {
+                name: getattr(here.watcher.now(), name)
+                for name in here.watcher.now().__struct_fields__
+            }
+        )
+    )
 
 
 @router.get("/items")
 def items(
     here: Here,
-    find: Annotated[str, Query(max_length=2_000, description="Conditions as for `holdfast find`, between blanks.")] = "",
+    find: Annotated[
+        str,
+        Query(max_length=2_000, description="Conditions as for `holdfast find`, between blanks."),
+    ] = "",
     limit: Limit = 50,
     after: After = "",
 ) -> dict[str, Any]:
     """Items that a filter finds, the newest first."""
     with here.reads() as reads:
-        return listed(reads.search(read_filter(find), limit, here.app.clock.now_ms(), after), "item")
+        return listed(
+            reads.search(read_filter(find), limit, here.app.clock.now_ms(), after), "item"
+        )
 
 
 @router.get("/items/count")
@@ -93,7 +116,9 @@ def lineage(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
 @router.get("/dead-letters")
 def letters(
     here: Here,
-    find: Annotated[str, Query(max_length=2_000, description="Conditions on their items; without any, all.")] = "",
+    find: Annotated[
+        str, Query(max_length=2_000, description="Conditions on their items; without any, all.")
+    ] = "",
     state: Literal["open", "redriven", "discarded", "all"] = "open",
     pipeline: str | None = None,
     limit: Limit = 50,
@@ -102,9 +127,17 @@ def letters(
     with here.reads() as reads:
         if find:
             if state != "open":
-                raise InputError("conditions find open dead letters: leave out the state, or the conditions")
+                raise InputError(
+                    "conditions find open dead letters: leave out the state, or the conditions"
+                )
             return listed(reads.find_letters(read_filter(find), limit, here.app.clock.now_ms()))
-        return listed(reads.letters(pipeline and reads.naming.pipeline(pipeline), None if state == "all" else state, limit))
+        return listed(
+            reads.letters(
+                pipeline and reads.naming.pipeline(pipeline),
+                None if state == "all" else state,
+                limit,
+            )
+        )
 
 
 @router.get("/dead-letters/groups")
@@ -123,20 +156,32 @@ def letter(here: Here, letter: Number) -> dict[str, Any]:
 
 @router.get("/dead-letters/{letter}/inputs")
 def letter_inputs(here: Here, letter: Number) -> dict[str, Any]:
-    """What its step was given, a list with one value for each parameter: where this server has the pipeline's code, in the item's version."""
+    """What its step was given, a list with one value for each parameter: where this server has the
+    pipeline's code, in the item's version."""
     with here.reads() as reads:
         found = reads.letter(reads.naming.letter(letter))
-    given = here.app.inputs(here.pipeline(found["pipeline"]), found["item"], found["step"], found["place"])
+    given = here.app.inputs(
+        here.pipeline(found["pipeline"]), found["item"], found["step"], found["place"]
+    )
     return {"inputs": plain(given)}
 
 
 @router.get("/reviews")
 def reviews(
-    here: Here, pipeline: str | None = None, state: Literal["open", "answered", "closed", "withdrawn", "all"] = "open", limit: Limit = 50
+    here: Here,
+    pipeline: str | None = None,
+    state: Literal["open", "answered", "closed", "withdrawn", "all"] = "open",
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """Reviews, the oldest first."""
     with here.reads() as reads:
-        return listed(reads.reviews(pipeline and reads.naming.pipeline(pipeline), None if state == "all" else state, limit))
+        return listed(
+            reads.reviews(
+                pipeline and reads.naming.pipeline(pipeline),
+                None if state == "all" else state,
+                limit,
+            )
+        )
 
 
 @router.get("/reviews/{review}")
@@ -156,15 +201,20 @@ def alerts(here: Here, all: bool = False, limit: Limit = 100) -> dict[str, Any]:
 
 
 @router.get("/alerts/deliveries")
-def alert_deliveries(here: Here, state: Literal["due", "delivered", "failed"] | None = None, limit: Limit = 100) -> dict[str, Any]:
+def alert_deliveries(
+    here: Here, state: Literal["due", "delivered", "failed"] | None = None, limit: Limit = 100
+) -> dict[str, Any]:
     """To which address each alert was delivered, what is tried again, and what was given up."""
     with here.reads() as reads:
         return listed(reads.alert_deliveries(state, limit))
 
 
 @router.get("/stuck")
-def stuck(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
-    """Everything that stands still: items past their bound, and what will never go on by itself: why, and what would move it."""
+def stuck(
+    here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50
+) -> dict[str, Any]:
+    """Everything that stands still: items past their bound, and what will never go on by itself:
+    why, and what would move it."""
     with here.auditing:
         return listed(here.app.stuck(round(seconds(older) * 1000), limit))
 
@@ -193,22 +243,24 @@ def operation_items(here: Here, operation: Number, limit: Limit = 100) -> dict[s
 
 @router.get("/trail")
 def trail(here: Here, limit: Limit = 100) -> dict[str, Any]:
-    """What people did, each entry with the hash that seals it and all before it, the newest first."""
+    """What people did, each entry with the hash that seals it and all before it, the newest
+    first."""
     with here.reads() as reads:
         return listed(reads.trail(limit))
 
 
 @router.get("/audit")
 def audit(here: Here) -> dict[str, Any]:
-    """Prove that nothing is lost, that artifacts exist, runners know their items, measures are what the rows say, and the audit log is whole.
-    Reads the whole ledger."""
+    """Prove that nothing is lost, that artifacts exist, runners know their items, measures are what
+    the rows say, and the audit log is whole. Reads the whole ledger."""
     with here.auditing:
         return here.app.audit()
 
 
 @router.get("/audit/head")
 def audit_head(here: Here) -> Response:
-    """The signed head of the audit log, after an audit: keep it, and compare later with `holdfast audit --against FILE`."""
+    """The signed head of the audit log, after an audit: keep it, and compare later with
+    `holdfast audit --against FILE`."""
     with here.auditing:
         return Response(here.app.signed_head(here.app.audit()), media_type="application/json")
 
@@ -231,7 +283,9 @@ def events(here: Here, type: str | None = None, limit: Limit = 50) -> dict[str, 
 def event(
     here: Here,
     id: Annotated[str, Query(max_length=1_000, description="The event's id.")],
-    source: Annotated[str, Query(max_length=1_000, description="Its producer, where several have used the id.")] = "",
+    source: Annotated[
+        str, Query(max_length=1_000, description="Its producer, where several have used the id.")
+    ] = "",
 ) -> dict[str, Any]:
     """One event, and what became of it at each pipeline that listens."""
     with here.reads() as reads:
@@ -240,20 +294,29 @@ def event(
 
 @router.get("/events/outgoing")
 def outgoing(here: Here, parked: bool = False, limit: Limit = 50) -> dict[str, Any]:
-    """Events that the broker has not got, parked ones first, with how often it did not take them and why."""
+    """Events that the broker has not got, parked ones first, with how often it did not take them
+    and why."""
     with here.reads() as reads:
         return listed(reads.outgoing(parked, limit))
 
 
 @router.get("/events/stuck")
-def stuck_events(here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50) -> dict[str, Any]:
+def stuck_events(
+    here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50
+) -> dict[str, Any]:
     """Events that a pipeline that listens has not taken: why, and what would move them."""
     with here.reads() as reads:
-        return listed(reads.stuck_events(here.app.clock.now_ms(), round(seconds(older) * 1000), limit))
+        return listed(
+            reads.stuck_events(here.app.clock.now_ms(), round(seconds(older) * 1000), limit)
+        )
 
 
 @router.get("/events/deliveries")
-def deliveries(here: Here, state: Literal["open", "done", "filtered", "refused"] | None = None, limit: Limit = 50) -> dict[str, Any]:
+def deliveries(
+    here: Here,
+    state: Literal["open", "done", "filtered", "refused"] | None = None,
+    limit: Limit = 50,
+) -> dict[str, Any]:
     """Deliveries of events to pipelines that listen, the newest first."""
     with here.reads() as reads:
         return listed(reads.deliveries(None, state, limit))
@@ -265,11 +328,18 @@ def timeouts(here: Here) -> dict[str, Any]:
     with here.reads() as reads:
         return listed(
             [
-                {"pipeline": of, "step": step, "median_s": seen.quantile(0.5), "p99_s": seen.quantile(0.99), "longest_s": seen.longest_s,
-                 "successes": seen.successes, "killed": seen.killed}
+                {
+                    "pipeline": of,
+                    "step": step,
+                    "median_s": seen.quantile(0.5),
+                    "p99_s": seen.quantile(0.99),
+                    "longest_s": seen.longest_s,
+                    "successes": seen.successes,
+                    "killed": seen.killed,
+                }
                 for (of, step), seen in sorted(reads.durations().items())
             ]
-        )  # fmt: skip
+        )
 
 
 @router.get("/dependencies")

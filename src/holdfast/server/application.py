@@ -19,7 +19,19 @@ from holdfast.app import App
 from holdfast.errors import HoldfastError
 from holdfast.model.pipeline import Pipeline
 from holdfast.release import VERSION
-from holdfast.server import api_intake, api_keeping, api_numbers, api_operations, api_outputs, api_reads, api_writes, forms, pages, stream, webhooks
+from holdfast.server import (
+    api_intake,
+    api_keeping,
+    api_numbers,
+    api_operations,
+    api_outputs,
+    api_reads,
+    api_writes,
+    forms,
+    pages,
+    stream,
+    webhooks,
+)
 from holdfast.server.access import Person, Sessions, Tokens
 from holdfast.server.api_reads import Here
 from holdfast.server.guard import Guard
@@ -36,7 +48,12 @@ LOCAL = {"localhost", "127.0.0.1", "[::1]"}
 
 
 def application(
-    app: App, pipelines: list[Pipeline[Any, Any]], *, hosts: set[str] = LOCAL, local: Person | None = None, secure: bool = False
+    app: App,
+    pipelines: list[Pipeline[Any, Any]],
+    *,
+    hosts: set[str] = LOCAL,
+    local: Person | None = None,
+    secure: bool = False,
 ) -> Guard:
     """The server as an ASGI application.
 
@@ -48,7 +65,14 @@ def application(
         secure: browsers reach it by HTTPS, so cookies travel by that alone.
     """
     state = State(
-        app, Tokens(app.settings.tokens_path), Sessions(), Watcher(app), {one.name: one for one in pipelines}, secure, Totals(), local=local
+        app,
+        Tokens(app.settings.tokens_path),
+        Sessions(),
+        Watcher(app),
+        {one.name: one for one in pipelines},
+        secure,
+        Totals(),
+        local=local,
     )
 
     @asynccontextmanager
@@ -58,28 +82,57 @@ def application(
         state.watcher.stop()
 
     server = FastAPI(
-        title="Holdfast", version=VERSION, lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None,
+        title="Holdfast",
+        version=VERSION,
+        lifespan=alive,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
         telemetry={"auto_configure": False},
-        description="AI pipelines without ever losing an item. Errors are RFC 9457 problems that say what to do.",
-    )  # fmt: skip
+        description="AI pipelines without ever losing an item. Errors are RFC 9457 problems "
+        "that say what to do.",
+    )
     server.state.holdfast = state
-    for part in (api_reads, api_numbers, api_outputs, api_intake, api_writes, api_operations, api_keeping, stream, webhooks, forms, pages):
-        server.router.routes.extend(part.router.routes)  # flat, so that what each needs can be read off it
+    for part in (
+        api_reads,
+        api_numbers,
+        api_outputs,
+        api_intake,
+        api_writes,
+        api_operations,
+        api_keeping,
+        stream,
+        webhooks,
+        forms,
+        pages,
+    ):
+        # flat, so that what each needs can be read off it
+        server.router.routes.extend(part.router.routes)
     _add_own(server)
     for route in server.routes:
         if isinstance(route, APIRoute):
             right_of(route)  # one that does not say what it needs is not served
-    server.mount("/static", StaticFiles(directory=str(files("holdfast.server") / "static")), "static")
+    server.mount(
+        "/static", StaticFiles(directory=str(files("holdfast.server") / "static")), "static"
+    )
     _explain(server)
     return Guard(server, state.tokens, state.sessions, hosts, local, app.clock, state.memo)
 
 
 def _add_own(server: FastAPI) -> None:
-    @server.get("/metrics", response_class=PlainTextResponse, tags=["telemetry"], dependencies=[needs("view")])
+    @server.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        tags=["telemetry"],
+        dependencies=[needs("view")],
+    )
     def metrics(here: Here) -> Response:
         """Metrics for Prometheus."""
         with here.reads() as reads:
-            return Response(exposition(reads, here.totals, here.app.clock), media_type="text/plain; version=0.0.4; charset=utf-8")
+            return Response(
+                exposition(reads, here.totals, here.app.clock),
+                media_type="text/plain; version=0.0.4; charset=utf-8",
+            )
 
     @server.get("/healthz", tags=["telemetry"])
     def alive(person: Annotated[Any, needs(ANYBODY)]) -> dict[str, str]:
@@ -103,7 +156,9 @@ def _explain(server: FastAPI) -> None:
     """Errors as problems; to a browser that asks for a page, as a page."""
 
     def answer(request: Request, refused: Refused) -> Response:
-        if request.headers.get("accept", "").startswith("text/html") and not request.url.path.startswith("/api/"):
+        if request.headers.get("accept", "").startswith(
+            "text/html"
+        ) and not request.url.path.startswith("/api/"):
             return pages.refused(request, refused)
         return problem(refused.status, refused.title, refused.detail, refused.headers)
 
@@ -118,16 +173,31 @@ def _explain(server: FastAPI) -> None:
     @server.exception_handler(HTTPException)
     async def theirs(request: Request, error: HTTPException) -> Response:
         return answer(
-            request, Refused(error.status_code, str(error.detail), "there is nothing here" if error.status_code == 404 else str(error.detail))
+            request,
+            Refused(
+                error.status_code,
+                str(error.detail),
+                "there is nothing here" if error.status_code == 404 else str(error.detail),
+            ),
         )
 
     @server.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        found = [{"where": ".".join(str(part) for part in one["loc"]), "what": one["msg"]} for one in error.errors()]
-        return problem(422, "Refused", "; ".join(f"{one['where']}: {one['what']}" for one in found[:5]), errors=found[:50])
+        found = [
+            {"where": ".".join(str(part) for part in one["loc"]), "what": one["msg"]}
+            for one in error.errors()
+        ]
+        return problem(
+            422,
+            "Refused",
+            "; ".join(f"{one['where']}: {one['what']}" for one in found[:5]),
+            errors=found[:50],
+        )
 
     @server.middleware("http")
-    async def surprise(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def surprise(
+        request: Request, go_on: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         try:
             return await go_on(request)
         except Refused:

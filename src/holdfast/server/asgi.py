@@ -1,4 +1,5 @@
-"""The shapes of ASGI (https://asgi.readthedocs.io), for what stands in front of the web framework."""
+"""The shapes of ASGI (https://asgi.readthedocs.io), for what stands in front of the web
+framework."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What people do on the pages: forms, sent by POST, answered by the page that shows what has changed."""
+"""What people do on the pages: forms, sent by POST, answered by the page that shows what has
+changed."""
 
 from __future__ import annotations
 
@@ -42,11 +43,17 @@ def one(form: dict[str, list[str]], name: str) -> str:
 @router.get("/sign-in")
 def sign_in(request: Request, person: Annotated[Any, needs(ANYBODY)]) -> Response:
     """Ask for a token."""
-    return RedirectResponse("/", 303) if person is not None else page(request, "sign_in.html", wrong=False)
+    return (
+        RedirectResponse("/", 303)
+        if person is not None
+        else page(request, "sign_in.html", wrong=False)
+    )
 
 
 @router.post("/sign-in")
-def signed_in(request: Request, here: Here, form: Form, person: Annotated[Any, needs(ANYBODY)]) -> Response:
+def signed_in(
+    request: Request, here: Here, form: Form, person: Annotated[Any, needs(ANYBODY)]
+) -> Response:
     """Take a token, and begin a session."""
     known = here.tokens.person(one(form, "token"), here.app.clock.now_ms())
     if known is None:
@@ -80,7 +87,9 @@ def do_items(here: Here, form: Form, person: Annotated[Person, needs("operate")]
         if not target:
             raise InputError("mark the items that you mean, or choose all that the filter finds")
     more = {"step": one(form, "step")} if verb == "restart" else {}
-    return _do(here, form, lambda app: getattr(app, verb)(target, reason=reason, who=person.name, **more))
+    return _do(
+        here, form, lambda app: getattr(app, verb)(target, reason=reason, who=person.name, **more)
+    )
 
 
 @router.post("/do/letters")
@@ -92,7 +101,9 @@ def do_letters(here: Here, form: Form, person: Annotated[Person, needs("operate"
         raise InputError("mark the dead letters that you mean")
     if any(not number.isdecimal() or len(number) > 18 for number in numbers):
         raise InputError("a dead letter has a number")
-    target: Any = [int(number) for number in numbers] if numbers else parse_filter([f"group:{group}"])
+    target: Any = (
+        [int(number) for number in numbers] if numbers else parse_filter([f"group:{group}"])
+    )
     if verb == "discard":
         return _do(here, form, lambda app: app.discard(target, reason, person.name))
     if verb != "redrive":
@@ -104,7 +115,9 @@ def do_letters(here: Here, form: Form, person: Annotated[Person, needs("operate"
         except ValueError as error:
             raise InputError(f"the inputs are no JSON: {error}") from None
         if not isinstance(arguments, list) or len(numbers) != 1:
-            raise InputError("the inputs of one step are a JSON array: one value for each, in order")
+            raise InputError(
+                "the inputs of one step are a JSON array: one value for each, in order"
+            )
         if _same(one(form, "given"), arguments):
             arguments = None  # as they were shown
     return _do(here, form, lambda app: app.redrive(target, arguments, None, reason, person.name))
@@ -116,7 +129,11 @@ def do_pipeline(here: Here, form: Form, person: Annotated[Person, needs("operate
     verb, name, step = one(form, "verb"), one(form, "pipeline"), one(form, "step")
     if verb not in ("pause", "resume"):
         raise InputError("a pipeline can be paused or resumed")
-    return _do(here, form, lambda app: getattr(app, f"{verb}_pipeline")(name, step, one(form, "reason"), person.name))
+    return _do(
+        here,
+        form,
+        lambda app: getattr(app, f"{verb}_pipeline")(name, step, one(form, "reason"), person.name),
+    )
 
 
 @router.post("/do/review")
@@ -127,23 +144,36 @@ def do_review(here: Here, form: Form, person: Annotated[Person, needs("review")]
         raise InputError("a review has a number")
     with here.reads() as reads:
         found = reads.review(int(number))
-    answer = {field["name"]: value for field in fields_of(found["form"]) if (value := _typed(form, field)) is not None}
+    answer = {
+        field["name"]: value
+        for field in fields_of(found["form"])
+        if (value := _typed(form, field)) is not None
+    }
     state = here.app.decide(int(number), answer, one(form, "digest"), person.name, (person.role,))
     here.changed()
     return RedirectResponse(f"/reviews?{urlencode({'state': 'open', 'was': state})}", 303)
 
 
 def fields_of(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The fields of a form, for drawing it: ``name``, ``kind`` (``choice``, ``bool``, ``number``, ``text`` or ``json``), ``choices``, ``default``,
-    ``required``, ``description``."""
+    """The fields of a form, for drawing it: ``name``, ``kind`` (``choice``, ``bool``, ``number``,
+    ``text`` or ``json``), ``choices``, ``default``, ``required``, ``description``."""
     root = schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     found = []
     for name, field in root.get("properties", {}).items():
-        kind = {"boolean": "bool", "integer": "number", "number": "number", "string": "text"}.get(str(field.get("type")), "json")
+        kind = {"boolean": "bool", "integer": "number", "number": "number", "string": "text"}.get(
+            str(field.get("type")), "json"
+        )
         found.append(
-            {"name": name, "kind": "choice" if "enum" in field else kind, "choices": field.get("enum", []), "default": field.get("default"),
-             "required": name in root.get("required", []), "description": field.get("description", ""), "whole": field.get("type") == "integer"}
-        )  # fmt: skip
+            {
+                "name": name,
+                "kind": "choice" if "enum" in field else kind,
+                "choices": field.get("enum", []),
+                "default": field.get("default"),
+                "required": name in root.get("required", []),
+                "description": field.get("description", ""),
+                "whole": field.get("type") == "integer",
+            }
+        )
     return found
 
 
@@ -155,20 +185,31 @@ def _same(given: str, arguments: list[Any]) -> bool:
 
 
 def _typed(form: dict[str, list[str]], field: dict[str, Any]) -> Any:
-    """What was typed into a field, as the form's schema has it; None when it was left empty and may be."""
+    """What was typed into a field, as the form's schema has it; None when it was left empty and may
+    be."""
     text = one(form, f"field-{field['name']}")
     if field["kind"] == "bool":
         return text == "true"
     if field["kind"] == "text":
         return text if text or field["required"] else None
     if field["kind"] == "choice":
-        return next((choice for choice in field["choices"] if json.dumps(choice) == json.dumps(_read(text))), None)
+        return next(
+            (
+                choice
+                for choice in field["choices"]
+                if json.dumps(choice) == json.dumps(_read(text))
+            ),
+            None,
+        )
     if not text:
         return None
     try:
         return json.loads(text)
     except ValueError:
-        raise InputError(f"{field['name']}: {text!r} is no {field['kind'] if field['kind'] == 'number' else 'JSON'}") from None
+        raise InputError(
+            f"{field['name']}: {text!r} is no "
+            f"{field['kind'] if field['kind'] == 'number' else 'JSON'}"
+        ) from None
 
 
 def _read(text: str) -> Any:
@@ -185,7 +226,11 @@ def _do(here: State, form: dict[str, list[str]], work: Callable[[App], Changed])
     if not back.startswith("/") or back.startswith(("//", "/\\")):
         back = "/"
     path = back.partition("?")[0]
-    kept = [pair for pair in back.partition("?")[2].split("&") if pair and not pair.startswith(("done=", "changed="))]
+    kept = [
+        pair
+        for pair in back.partition("?")[2].split("&")
+        if pair and not pair.startswith(("done=", "changed="))
+    ]
     done = do(here, work)
     if isinstance(done, Changed):
         kept += [f"done={done.operation}", f"changed={done.changed}"]

@@ -1,6 +1,8 @@
-"""What was answered a moment ago is answered again: five browsers that follow one page cost what one costs.
+"""What was answered a moment ago is answered again: five browsers that follow one page cost what
+one costs.
 
-Only refreshes are answered so (the page's script marks them), and only to who has the same role. What somebody does makes all of it old.
+Only refreshes are answered so (the page's script marks them), and only to who has the same role.
+What somebody does makes all of it old.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Memo:
         self._known[key] = (time.monotonic() + max(FRESH_S, cost_s / SHARE), value)
 
     def make(self, key: Any, make: Callable[[], T]) -> T:
-        """What is known; once it is old, it is made anew behind the answer, by one thread however many ask."""
+        """What is known; once it is old, it is made anew behind the answer, by one thread however
+        many ask."""
         found = self._known.get(key)
         if found is None:
             with self._lock:

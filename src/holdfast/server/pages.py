@@ -49,7 +49,13 @@ def overview(request: Request) -> Response:
 
 
 @router.get("/pipelines/{name}")
-def pipeline(request: Request, here: Here, name: Name, since: str = "1d", by: Annotated[str, Query(max_length=200)] = "") -> Response:
+def pipeline(
+    request: Request,
+    here: Here,
+    name: Name,
+    since: str = "1d",
+    by: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
     """One pipeline."""
     if since not in SPANS:
         raise InputError(f"a span is one of {', '.join(SPANS)}")
@@ -62,13 +68,19 @@ def pipeline(request: Request, here: Here, name: Name, since: str = "1d", by: An
             now = here.app.clock.now_ms()
             span = last(since, now)
             return {
-                "queues": {row["step"]: row for row in step_queues(reads, now) if row["pipeline"] == name},
-                "costs": {row["step"]: row for row in cost_table(reads, here.app.settings.prices, span, name)},
-                "steps": step_table(reads, name, span), "versions": reads.versions(name),
+                "queues": {
+                    row["step"]: row for row in step_queues(reads, now) if row["pipeline"] == name
+                },
+                "costs": {
+                    row["step"]: row
+                    for row in cost_table(reads, here.app.settings.prices, span, name)
+                },
+                "steps": step_table(reads, name, span),
+                "versions": reads.versions(name),
                 "patterns": plain(reads.patterns(name, now // 60_000 - 1440, 5)),
                 "pauses": [row for row in reads.pauses() if row["pipeline"] == name],
                 "whole": next(row for row in queue_table(reads, now) if row["pipeline"] == name),
-            }  # fmt: skip
+            }
 
     def dropped() -> dict[str, Any]:
         with here.reads() as reads:
@@ -76,22 +88,37 @@ def pipeline(request: Request, here: Here, name: Name, since: str = "1d", by: An
 
     def spent() -> list[dict[str, Any]]:
         with here.reads() as reads:
-            return costs_by_field(reads, here.app.settings.prices, name, by, last(since, here.app.clock.now_ms()))
+            return costs_by_field(
+                reads, here.app.settings.prices, name, by, last(since, here.app.clock.now_ms())
+            )
 
     fields = here.pipelines[name].search if name in here.pipelines else ()
     if by and by not in fields:
-        raise NotFoundError(f"{by!r} is no searchable field of {name}: it has {', '.join(fields) or 'none here'}")
+        raise NotFoundError(
+            f"{by!r} is no searchable field of {name}: it has {', '.join(fields) or 'none here'}"
+        )
     found = here.memo.make(("pipeline", name, since), made)
     by_field = here.memo.make(("costs", name, since, by), spent) if by else []
     return page(
-        request, "pipeline.html", name=name, since=since, spans=SPANS, funnel=here.memo.make(("funnel", name, since), dropped), fields=fields, by=by,
-        by_field=by_field, **found,
-    )  # fmt: skip
+        request,
+        "pipeline.html",
+        name=name,
+        since=since,
+        spans=SPANS,
+        funnel=here.memo.make(("funnel", name, since), dropped),
+        fields=fields,
+        by=by,
+        by_field=by_field,
+        **found,
+    )
 
 
 @router.get("/items")
 def items(
-    request: Request, here: Here, find: Annotated[str, Query(max_length=2_000)] = "", after: Annotated[str, Query(max_length=20)] = ""
+    request: Request,
+    here: Here,
+    find: Annotated[str, Query(max_length=2_000)] = "",
+    after: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """Items that a filter finds."""
     rows, more = Rows[dict[str, Any]](), False
@@ -113,9 +140,19 @@ def items(
             except InputError as several:
                 trouble = str(several)
     return page(
-        request, "items.html", status, find=find, after=after, rows=rows, found=found, counted=COUNTED, trouble=trouble, states=ITEM_STATES,
-        more=rows[-1]["item"] if more else None, also=also,
-    )  # fmt: skip
+        request,
+        "items.html",
+        status,
+        find=find,
+        after=after,
+        rows=rows,
+        found=found,
+        counted=COUNTED,
+        trouble=trouble,
+        states=ITEM_STATES,
+        more=rows[-1]["item"] if more else None,
+        also=also,
+    )
 
 
 @router.get("/items/{item:text}")
@@ -124,8 +161,13 @@ def item(request: Request, here: Here, item: ItemName, pipeline: Of = "") -> Res
     with here.reads() as reads:
         number = reads.naming.item(item, pipeline)
         found = reads.item(number)
-        lineage, takes = reads.lineage(number), sources_of(reads.shape(found["pipeline"], found["version"]))
-        letters = [reads.letter(one["letter"]) for one in found["letters"] if one["state"] == "open"][:20]
+        lineage, takes = (
+            reads.lineage(number),
+            sources_of(reads.shape(found["pipeline"], found["version"])),
+        )
+        letters = [
+            reads.letter(one["letter"]) for one in found["letters"] if one["state"] == "open"
+        ][:20]
     store = here.app.stored()
     found["cost"] = item_cost(found, here.app.settings.prices)
     for name in ("payload", "output"):
@@ -134,15 +176,28 @@ def item(request: Request, here: Here, item: ItemName, pipeline: Of = "") -> Res
         if one.get("output") is not None:
             one["output"], _ = whole(one["output"], store, WHOLE)
     begun = [one["started_at"] for one in found["timeline"]] or [found["admitted_at"]]
-    ends = [one["ended_at"] for one in found["timeline"] if one["ended_at"]] or [here.app.clock.now_ms()]
+    ends = [one["ended_at"] for one in found["timeline"] if one["ended_at"]] or [
+        here.app.clock.now_ms()
+    ]
     return page(
-        request, "item.html", item=plain(found), letters=plain(letters), begin=min(begun), took=max(max(ends) - min(begun), 1), lineage=lineage,
+        request,
+        "item.html",
+        item=plain(found),
+        letters=plain(letters),
+        begin=min(begun),
+        took=max(max(ends) - min(begun), 1),
+        lineage=lineage,
         takes=takes,
-    )  # fmt: skip
+    )
 
 
 @router.get("/dead")
-def dead(request: Request, here: Here, pipeline: str = "", group: Annotated[str, Query(max_length=100)] = "") -> Response:
+def dead(
+    request: Request,
+    here: Here,
+    pipeline: str = "",
+    group: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
     """Dead letters by cause; of one cause, each."""
     rows = Rows[dict[str, Any]]()
     with here.reads() as reads:
@@ -153,7 +208,16 @@ def dead(request: Request, here: Here, pipeline: str = "", group: Annotated[str,
             rows = reads.find_letters(wanted, 200, here.app.clock.now_ms())
         chosen = next((one for one in groups if one["group"] == group), None)
         hidden = {"rows": cut_of(rows), "groups": cut_of(groups)}
-    return page(request, "dead.html", groups=groups, group=group, chosen=chosen, rows=plain(rows), pipeline=pipeline, cut=hidden)
+    return page(
+        request,
+        "dead.html",
+        groups=groups,
+        group=group,
+        chosen=chosen,
+        rows=plain(rows),
+        pipeline=pipeline,
+        cut=hidden,
+    )
 
 
 @router.get("/dead/{letter}")
@@ -164,11 +228,20 @@ def letter(request: Request, here: Here, letter: Number) -> Response:
         whole_item = reads.item(parse(found["item"]))
     payload, complete = whole(whole_item["payload"], here.app.stored(), WHOLE)
     inputs, version = _inputs(here, found), whole_item["version"]
-    return page(request, "letter.html", letter=plain(found), payload=payload, payload_whole=complete, version=version, inputs=inputs)
+    return page(
+        request,
+        "letter.html",
+        letter=plain(found),
+        payload=payload,
+        payload_whole=complete,
+        version=version,
+        inputs=inputs,
+    )
 
 
 def _inputs(here: State, letter: dict[str, Any]) -> str:
-    """What the step was given, to be edited, where this server has the code and it is not too long; else empty."""
+    """What the step was given, to be edited, where this server has the code and it is not too long;
+    else empty."""
     served = here.pipelines.get(letter["pipeline"])
     if served is None or letter["state"] != "open":
         return ""
@@ -176,7 +249,11 @@ def _inputs(here: State, letter: dict[str, Any]) -> str:
         given = here.app.inputs(served, letter["item"], letter["step"], letter["place"])
     except HoldfastError:
         return ""
-    return json.dumps(json.loads(given), indent=1, ensure_ascii=False) if len(given) <= EDITABLE else ""
+    return (
+        json.dumps(json.loads(given), indent=1, ensure_ascii=False)
+        if len(given) <= EDITABLE
+        else ""
+    )
 
 
 @router.get("/reviews")
@@ -195,7 +272,13 @@ def review(request: Request, here: Here, review: Number) -> Response:
     with here.reads() as reads:
         found = reads.review(reads.naming.review(review))
     shown, complete = whole(found["shown"], here.app.stored(), WHOLE)
-    return page(request, "review.html", review=plain({**found, "shown": shown}), complete=complete, fields=forms.fields_of(found["form"]))
+    return page(
+        request,
+        "review.html",
+        review=plain({**found, "shown": shown}),
+        complete=complete,
+        fields=forms.fields_of(found["form"]),
+    )
 
 
 @router.get("/alerts")
@@ -225,18 +308,29 @@ def shelves(request: Request, here: Here) -> Response:
 
 @router.get("/runbooks/{slug}")
 def runbook(
-    request: Request, here: Here, slug: Annotated[str, Path(max_length=100)], pipeline: Annotated[str, Query(max_length=200)] = "",
+    request: Request,
+    here: Here,
+    slug: Annotated[str, Path(max_length=100)],
+    pipeline: Annotated[str, Query(max_length=200)] = "",
     subject: Annotated[str, Query(max_length=500)] = "",
-) -> Response:  # fmt: skip
+) -> Response:
     """One runbook, or that of an alert's kind, for the pipeline that the alert is about."""
     with here.reads() as reads:
         of = subjects(reads, here)
-        alerts = [alert for alert in reads.alerts(False, 100) if (alert["kind"], alert["subject"]) == (slug, subject)]
+        alerts = [
+            alert
+            for alert in reads.alerts(False, 100)
+            if (alert["kind"], alert["subject"]) == (slug, subject)
+        ]
     wanted = pipeline or subject.split(" ")[0]
-    chosen = next((one for one in of if one.pipeline == wanted), of[0] if of and not pipeline else None)
+    chosen = next(
+        (one for one in of if one.pipeline == wanted), of[0] if of and not pipeline else None
+    )
     if chosen is None:
         raise NotFoundError(f"there is no pipeline {wanted!r} in this ledger")
-    return page(request, "runbook.html", of=chosen, book=runbook_of_alert(chosen, slug), alerts=alerts)
+    return page(
+        request, "runbook.html", of=chosen, book=runbook_of_alert(chosen, slug), alerts=alerts
+    )
 
 
 @router.get("/audit")
@@ -249,19 +343,37 @@ def audit(request: Request, here: Here, prove: bool = False) -> Response:
     with here.reads() as reads:
         operations, trail = reads.operations(100), reads.trail(100)
         hidden = {"operations": cut_of(operations), "trail": cut_of(trail)}
-        return page(request, "audit.html", audit=found, operations=operations, trail=trail, states=ITEM_STATES, cut=hidden)
+        return page(
+            request,
+            "audit.html",
+            audit=found,
+            operations=operations,
+            trail=trail,
+            states=ITEM_STATES,
+            cut=hidden,
+        )
 
 
 @router.get("/artifacts/{digest}")
-def artifact(here: Here, digest: Annotated[str, Path(max_length=80)], media_type: Annotated[str, Query(max_length=100)] = "") -> Response:
+def artifact(
+    here: Here,
+    digest: Annotated[str, Path(max_length=80)],
+    media_type: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
     """The bytes of an artifact: a picture as such, anything else as a file to keep."""
     digest = digest.strip().lower().removeprefix("sha256:")
     if not _DIGEST.fullmatch(digest):
         raise NotFoundError("an artifact is named by the 64 hexadecimal digits of its digest")
     data = here.app.stored().get(digest)
-    headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, max-age=86400, immutable"}
+    headers = {
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Cache-Control": "private, max-age=86400, immutable",
+    }
     if media_type not in IMAGES:
-        media_type, headers["Content-Disposition"] = "application/octet-stream", f'attachment; filename="{digest[:16]}"'
+        media_type, headers["Content-Disposition"] = (
+            "application/octet-stream",
+            f'attachment; filename="{digest[:16]}"',
+        )
     return Response(data, media_type=media_type, headers=headers)
 
 
@@ -275,7 +387,9 @@ def subjects(reads: LedgerReads, here: State) -> list[Subject]:
     found = []
     for name, one in {one["pipeline"]: one for one in reads.pipelines()}.items():
         served = here.pipelines.get(name)
-        module, deadline = (shown_module(served), served.deadline) if served is not None else ("MODULE", None)
+        module, deadline = (
+            (shown_module(served), served.deadline) if served is not None else ("MODULE", None)
+        )
         found.append(subject_of(name, one["label"], one["shape"], module, deadline))
     return found
 

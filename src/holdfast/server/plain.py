@@ -1,4 +1,5 @@
-"""Rows of the ledger as JSON: values inline as they are, large ones by reference, text that is not ours marked by nothing: it is data."""
+"""Rows of the ledger as JSON: values inline as they are, large ones by reference, text that is not
+ours marked by nothing: it is data."""
 
 from __future__ import annotations
 
@@ -29,12 +30,16 @@ def plain(value: Any) -> Any:
         except ValueError:
             return value.decode("utf-8", "replace")
     if isinstance(value, msgspec.Struct):
-        return {"artifact": type(value).__name__.lower(), **{name: plain(getattr(value, name)) for name in value.__struct_fields__}}
+        return {
+            "artifact": type(value).__name__.lower(),
+            **{name: plain(getattr(value, name)) for name in value.__struct_fields__},
+        }
     return value
 
 
 def whole(value: Any, store: Store, limit: int) -> tuple[Any, bool]:
-    """A value with what its reference refers to, if that has at most so many bytes; whether it is whole."""
+    """A value with what its reference refers to, if that has at most so many bytes; whether it is
+    whole."""
     if value is None or isinstance(value, bytes):
         return plain(value), True
     if getattr(value, "size", limit + 1) > limit:

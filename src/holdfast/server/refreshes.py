@@ -19,7 +19,8 @@ class Refreshes:
         self._app, self._memo = app, memo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what was answered a moment ago to somebody of the same role, or ask, and keep the answer."""
+        """Answer what was answered a moment ago to somebody of the same role, or ask, and keep the
+        answer."""
         person: Person | None = scope["holdfast.person"]
         if person is None or not person.csrf:
             await self._app(scope, receive, send)
@@ -38,8 +39,11 @@ class Refreshes:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _asked(self, scope: Scope, receive: Receive, send: Send, csrf: bytes) -> Answer | None:
-        """Ask what is behind the door; anything but a plain answer goes out as it is, and is not kept."""
+    async def _asked(
+        self, scope: Scope, receive: Receive, send: Send, csrf: bytes
+    ) -> Answer | None:
+        """Ask what is behind the door; anything but a plain answer goes out as it is, and is not
+        kept."""
         kind, parts, plain = b"", list[bytes](), False
 
         async def collect(message: Message) -> None:

@@ -1,4 +1,5 @@
-"""Pages from templates. Text of items and models is only ever text: everything is escaped, and nothing of it becomes an address or markup."""
+"""Pages from templates. Text of items and models is only ever text: everything is escaped, and
+nothing of it becomes an address or markup."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ _REFRESHED = "x-refresh"
 
 
 def page(request: Request, template: str, status: int = 200, **given: Any) -> Response:
-    """Render a page; for a browser on this machine that has no session yet, begin one, so that its forms can prove where they come from."""
+    """Render a page; for a browser on this machine that has no session yet, begin one, so that its
+    forms can prove where they come from."""
     state = state_of(request)
     person: Person | None = request.scope.get("holdfast.person")
     key = ""
@@ -44,9 +46,15 @@ def page(request: Request, template: str, status: int = 200, **given: Any) -> Re
         key, person = state.sessions.begin(person, state.app.clock.now_ms() / 1000)
     snapshot = state.watcher.now() if person is not None else None
     text = _environment.get_template(template).render(
-        request=request, person=person, snapshot=snapshot, now=state.app.clock.now_ms(), bare=_REFRESHED in request.headers,
-        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""), release=VERSION, **given,
-    )  # fmt: skip
+        request=request,
+        person=person,
+        snapshot=snapshot,
+        now=state.app.clock.now_ms(),
+        bare=_REFRESHED in request.headers,
+        here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        release=VERSION,
+        **given,
+    )
     answer = HTMLResponse(text, status)
     if key:
         remember(answer, key, state)
@@ -107,7 +115,11 @@ def shape_of(value: Any) -> str:
         return "text"
     if isinstance(value, dict) and KEY in value:
         return "image" if value.get("media_type") in IMAGES else "file"
-    if isinstance(value, list) and value and all(isinstance(one, dict) and one and KEY not in one for one in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(one, dict) and one and KEY not in one for one in value)
+    ):
         return "table"
     return "json"
 
@@ -120,12 +132,18 @@ def columns(rows: list[dict[str, Any]]) -> list[str]:
 def pretty(value: Any) -> str:
     """A value as indented JSON, at most so long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}\n… {len(text) - TEXT_LIMIT:,} more characters"
+    return (
+        text
+        if len(text) <= TEXT_LIMIT
+        else f"{text[:TEXT_LIMIT]}\n… {len(text) - TEXT_LIMIT:,} more characters"
+    )
 
 
 def brief(value: Any, limit: int = 80) -> str:
     """A value in one line."""
-    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+    text = " ".join(
+        (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split()
+    )
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
@@ -135,8 +153,11 @@ def ticked(text: str) -> Markup:
 
 
 def items_at(field: str = "", value: str = "", **conditions: str) -> str:
-    """The address of the items that conditions find, whatever their values hold; of a searchable field, those with a value."""
-    words = [exactly(name, wanted) for name, wanted in conditions.items()] + ([equal(field, value)] if field else [])
+    """The address of the items that conditions find, whatever their values hold; of a searchable
+    field, those with a value."""
+    words = [exactly(name, wanted) for name, wanted in conditions.items()] + (
+        [equal(field, value)] if field else []
+    )
     return f"/items?find={quote(' '.join(words), safe='')}"
 
 
@@ -146,16 +167,30 @@ def unchanged(text: str) -> Markup:
 
 
 def _shown(value: Any) -> Any:
-    """What a page shows of an expression: text without characters that would change how the text around it reads."""
+    """What a page shows of an expression: text without characters that would change how the text
+    around it reads."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 _environment = Environment(
-    loader=PackageLoader("holdfast.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    loader=PackageLoader("holdfast.server"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
     finalize=_shown,
-)  # fmt: skip
+)
 _environment.filters |= {
-    "when": when, "lasting": lasting, "number": number, "percent": percent, "dollars": dollars, "shape_of": shape_of, "columns": columns,
-    "pretty": pretty, "brief": brief, "ticked": ticked, "unchanged": unchanged,
-}  # fmt: skip
+    "when": when,
+    "lasting": lasting,
+    "number": number,
+    "percent": percent,
+    "dollars": dollars,
+    "shape_of": shape_of,
+    "columns": columns,
+    "pretty": pretty,
+    "brief": brief,
+    "ticked": ticked,
+    "unchanged": unchanged,
+}
 _environment.globals |= {"TABLE_ROWS": TABLE_ROWS, "KEY": KEY, "items_at": items_at}

@@ -32,7 +32,9 @@ class Right:
         person: Person | None = request.scope.get("holdfast.person")
         if self.right != ANYBODY and (person is None or not person.may(self.right)):
             role = person.role if person is not None else "nobody"
-            raise Refused(403, "Not allowed", f"a {role} may not do this: it needs the right to {self.right}")
+            raise Refused(
+                403, "Not allowed", f"a {role} may not do this: it needs the right to {self.right}"
+            )
         return person
 
 
@@ -49,5 +51,7 @@ def right_of(route: APIRoute) -> str:
     """
     found = [one.call.right for one in route.dependant.dependencies if isinstance(one.call, Right)]
     if len(found) != 1:
-        raise AssertionError(f"route {route.path} must say which right it needs, once: it says {found or 'nothing'}")
+        raise AssertionError(
+            f"route {route.path} must say which right it needs, once: it says {found or 'nothing'}"
+        )
     return str(found[0])

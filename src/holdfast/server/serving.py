@@ -1,4 +1,5 @@
-"""The server beside a runner: in a thread of its own, with an event loop of its own, so that neither waits for the other."""
+"""The server beside a runner: in a thread of its own, with an event loop of its own, so that
+neither waits for the other."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ def bound(address: str, port: int) -> socket.socket:
         listener.bind((address, port))
         listener.listen(128)
     except OSError as error:
-        raise InputError(f"cannot listen on {address} port {port}: {error.strerror or error}; choose another with --port") from None
+        raise InputError(
+            f"cannot listen on {address} port {port}: {error.strerror or error}; choose "
+            "another with --port"
+        ) from None
     return listener
 
 
@@ -45,7 +49,13 @@ def loopback(listener: socket.socket) -> bool:
 
 @contextmanager
 def serving(
-    app: App, pipelines: list[Pipeline[Any, Any]], listener: socket.socket, *, hosts: set[str] = LOCAL, local: Person | None, secure: bool = False
+    app: App,
+    pipelines: list[Pipeline[Any, Any]],
+    listener: socket.socket,
+    *,
+    hosts: set[str] = LOCAL,
+    local: Person | None,
+    secure: bool = False,
 ) -> Iterator[str]:
     """Serve while the block runs; gives the address to open.
 
@@ -59,12 +69,24 @@ def serving(
     """
     guard = application(app, pipelines, hosts=hosts, local=local, secure=secure)
     settings = uvicorn.Config(
-        guard, log_level="warning", access_log=False, timeout_keep_alive=20, limit_concurrency=400, h11_max_incomplete_event_size=32_768,
-        server_header=False, date_header=True, timeout_graceful_shutdown=3, proxy_headers=False, ws="none", log_config=None,
-    )  # fmt: skip
+        guard,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=20,
+        limit_concurrency=400,
+        h11_max_incomplete_event_size=32_768,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=3,
+        proxy_headers=False,
+        ws="none",
+        log_config=None,
+    )
     server = uvicorn.Server(settings)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    thread = threading.Thread(target=server.run, args=([listener],), name="holdfast-server", daemon=True)
+    thread = threading.Thread(
+        target=server.run, args=([listener],), name="holdfast-server", daemon=True
+    )
     thread.start()
     waited = threading.Event()
     while not server.started and thread.is_alive() and not waited.wait(0.02):

@@ -1,7 +1,8 @@
-"""What pages and streams share: the state of everything, looked at by one thread, however many look at the page.
+"""What pages and streams share: the state of everything, looked at by one thread, however many look
+at the page.
 
-Counting a large ledger takes time that a runner beside it needs: the longer a look takes, the rarer it is, and while nobody asks there is
-none.
+Counting a large ledger takes time that a runner beside it needs: the longer a look takes, the rarer
+it is, and while nobody asks there is none.
 """
 
 from __future__ import annotations
@@ -123,18 +124,26 @@ class Watcher:
             seen = Snapshot(at=self._app.clock.now_ms(), trouble=str(error))
         self._looked = time.monotonic()
         self._rest = max(EVERY_S, max(time.thread_time() - cpu, (self._looked - began) / 4) / SHARE)
-        changed = msgspec.structs.replace(seen, at=0, version=0) != msgspec.structs.replace(self._now, at=0, version=0)
+        changed = msgspec.structs.replace(seen, at=0, version=0) != msgspec.structs.replace(
+            self._now, at=0, version=0
+        )
         self._now = msgspec.structs.replace(seen, version=self._now.version + changed)
 
     def _state(self) -> Snapshot:
         now, reads = self._app.clock.now_ms(), self._app.reads()
         try:
             return Snapshot(
-                at=now, queues=queue_table(reads, now), steps=step_queues(reads, now),
+                at=now,
+                queues=queue_table(reads, now),
+                steps=step_queues(reads, now),
                 pipelines=pipeline_table(reads, Span(now - HOUR_MS, now + 60_000)),
                 series=series(reads, Span(now - 3 * HOUR_MS, now + 60_000), None, 3),
-                groups=reads.groups(None, 8), alerts=reads.alerts(False, 100), runners=reads.runners(now), breakers=reads.breakers(),
-                pauses=reads.pauses(), reviews=len(reads.reviews(None, "open", 1_000)),
-            )  # fmt: skip
+                groups=reads.groups(None, 8),
+                alerts=reads.alerts(False, 100),
+                runners=reads.runners(now),
+                breakers=reads.breakers(),
+                pauses=reads.pauses(),
+                reviews=len(reads.reviews(None, "open", 1_000)),
+            )
         finally:
             reads.close()

@@ -51,7 +51,8 @@ class State:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def webhook_secrets(self) -> list[str]:
-        """The secrets by which webhooks are signed, read anew each time: they can be changed while the server runs."""
+        """The secrets by which webhooks are signed, read anew each time: they can be changed while
+        the server runs."""
         path = self.app.settings.webhook_secrets
         return path.read_text("utf-8").split() if path is not None and path.is_file() else []
 
@@ -73,7 +74,9 @@ class State:
         """Write into the trail what somebody did that is no operation."""
         writer = self.app.writer()
         try:
-            writer.lifecycle.note(Entry(self.app.clock.now_ms(), person.name, action, target, f"role {person.role}"))
+            writer.lifecycle.note(
+                Entry(self.app.clock.now_ms(), person.name, action, target, f"role {person.role}")
+            )
         finally:
             writer.close()
 
@@ -85,7 +88,10 @@ class State:
         """
         if name not in self.pipelines:
             served = ", ".join(sorted(self.pipelines)) or "none"
-            raise InputError(f"this server has no code of pipeline {name!r} (it serves {served}): start it with `holdfast serve MODULE`")
+            raise InputError(
+                f"this server has no code of pipeline {name!r} (it serves {served}): start it "
+                "with `holdfast serve MODULE`"
+            )
         return self.pipelines[name]
 
 

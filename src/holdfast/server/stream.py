@@ -1,4 +1,5 @@
-"""Server-sent events: a browser, or a program, hears when something has changed, and asks for what it shows again."""
+"""Server-sent events: a browser, or a program, hears when something has changed, and asks for what
+it shows again."""
 
 from __future__ import annotations
 
@@ -20,8 +21,11 @@ KEEP_ALIVE_S = 15.0
 
 
 @router.get("/stream", response_class=StreamingResponse)
-async def stream(request: Request, here: Here, person: Annotated[Person, needs("view")]) -> StreamingResponse:
-    """An event ``changed`` whenever anything has changed, at most twice a second; its data is the number of the change."""
+async def stream(
+    request: Request, here: Here, person: Annotated[Person, needs("view")]
+) -> StreamingResponse:
+    """An event ``changed`` whenever anything has changed, at most twice a second; its data is the
+    number of the change."""
 
     async def events() -> AsyncIterator[bytes]:
         seen, silent = -1, 0.0

@@ -1,4 +1,5 @@
-"""Signed webhooks in, as Standard Webhooks has them (https://www.standardwebhooks.com): the answer comes after the commit."""
+"""Signed webhooks in, as Standard Webhooks has them (https://www.standardwebhooks.com): the answer
+comes after the commit."""
 
 from __future__ import annotations
 
@@ -26,30 +27,51 @@ _ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 @router.post("/webhooks/{event}", status_code=202, dependencies=[needs(ANYBODY)])
-async def receive(request: Request, here: Here, event: Annotated[str, Path(max_length=200, description="The event's name.")]) -> dict[str, bool]:
-    """Take a signed message as an event: pipelines that listen begin, tasks that wait go on. The same message id twice is one event."""
+async def receive(
+    request: Request,
+    here: Here,
+    event: Annotated[str, Path(max_length=200, description="The event's name.")],
+) -> dict[str, bool]:
+    """Take a signed message as an event: pipelines that listen begin, tasks that wait go on. The
+    same message id twice is one event."""
     secrets = here.webhook_secrets()
     if not secrets:
-        raise Refused(404, "No webhooks", "this server takes none: name a file of secrets in HOLDFAST_WEBHOOK_SECRETS")
+        raise Refused(
+            404,
+            "No webhooks",
+            "this server takes none: name a file of secrets in HOLDFAST_WEBHOOK_SECRETS",
+        )
     body = await request.body()
     name, at = request.headers.get("webhook-id", ""), request.headers.get("webhook-timestamp", "")
     if not _ID.fullmatch(name) or not at.isdecimal() or len(at) > 12:
         raise Refused(401, "Not signed", "send webhook-id, webhook-timestamp and webhook-signature")
     if abs(here.app.clock.wall_ms() / 1000 - int(at)) > SKEW_S:
-        raise Refused(401, "Too old", f"the message's time differs from ours by more than {SKEW_S} s")
-    if not signed(f"{name}.{at}.".encode() + body, request.headers.get("webhook-signature", ""), secrets):
+        raise Refused(
+            401, "Too old", f"the message's time differs from ours by more than {SKEW_S} s"
+        )
+    if not signed(
+        f"{name}.{at}.".encode() + body, request.headers.get("webhook-signature", ""), secrets
+    ):
         raise Refused(401, "Not ours", "the signature fits none of the secrets")
     try:
         data: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, "No JSON", f"the body is no JSON: {error}") from None
     key = data.get("key", "") if isinstance(data, dict) else ""
-    new = await run_in_threadpool(here.app.publish, event, data, key if isinstance(key, str) else "", f"webhook:{event}:{name}", "webhook")
+    new = await run_in_threadpool(
+        here.app.publish,
+        event,
+        data,
+        key if isinstance(key, str) else "",
+        f"webhook:{event}:{name}",
+        "webhook",
+    )
     return {"new": new}
 
 
 def signed(message: bytes, signatures: str, secrets: list[str]) -> bool:
-    """Whether one of the signatures (``v1,BASE64``, between blanks) is by one of the secrets (``whsec_BASE64``)."""
+    """Whether one of the signatures (``v1,BASE64``, between blanks) is by one of the secrets
+    (``whsec_BASE64``)."""
     good = False
     for secret in secrets:
         try:

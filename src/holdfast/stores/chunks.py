@@ -16,7 +16,19 @@ from itertools import accumulate, pairwise
 
 from holdfast.errors import StoreError
 from holdfast.model.codec import join, split
-from holdfast.model.values import CHUNK_BYTES, CHUNK_ELEMENTS, Chunk, Element, Listing, Reference, Stored, Value, digests, inline, refers_to
+from holdfast.model.values import (
+    CHUNK_BYTES,
+    CHUNK_ELEMENTS,
+    Chunk,
+    Element,
+    Listing,
+    Reference,
+    Stored,
+    Value,
+    digests,
+    inline,
+    refers_to,
+)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = struct.Struct("<Q")
@@ -85,7 +97,9 @@ class ChunkedStore(ABC):
             return self.get(reference.digest)
         if isinstance(reference, Element):
             return self._element(reference)
-        return join([element for chunk in reference.chunks for element in self._elements(chunk.digest)])
+        return join(
+            [element for chunk in reference.chunks for element in self._elements(chunk.digest)]
+        )
 
     def holds(self, value: Value) -> bool:
         """Whether everything that a value refers to is there, in the size that it had."""
@@ -93,14 +107,19 @@ class ChunkedStore(ABC):
         if isinstance(value, Listing):
             sizes = {chunk.digest: chunk.size for chunk in value.chunks}
         try:
-            return all(self.size(digest) == sizes.get(digest, self.size(digest)) for digest in digests(value))
+            return all(
+                self.size(digest) == sizes.get(digest, self.size(digest))
+                for digest in digests(value)
+            )
         except StoreError:
             return False
 
     def chunk(self, elements: list[bytes]) -> Chunk:
         """Keep elements with their end offsets and digests."""
         ends = accumulate(map(len, elements))
-        table = b"".join(_NUMBER.pack(end) + _short(element) for end, element in zip(ends, elements, strict=True))
+        table = b"".join(
+            _NUMBER.pack(end) + _short(element) for end, element in zip(ends, elements, strict=True)
+        )
         body = b"".join([*elements, table, _NUMBER.pack(len(elements) | _DIGESTED)])
         refs = tuple(sorted({digest for element in elements for digest in refers_to(element)}))
         return Chunk(self.put(body), len(body), len(elements), refs)
@@ -146,7 +165,9 @@ class ChunkedStore(ABC):
         (end,) = _NUMBER.unpack_from(entries, len(entries) - wide)
         data = self.part(digest, begin, end - begin) if begin <= end <= table else b""
         if _short(data) != entries[-8:]:
-            raise StoreError(f"artifact {digest} is damaged at its element {index}: restore it from a backup")
+            raise StoreError(
+                f"artifact {digest} is damaged at its element {index}: restore it from a backup"
+            )
         return data
 
 

@@ -63,10 +63,20 @@ class Tally:
 
     def result(self, grace_s: float) -> Collected:
         """The numbers."""
-        return Collected(self.number, self.known, self.orphans, self.size, self.others, self.nobody, grace_s)
+        return Collected(
+            self.number, self.known, self.orphans, self.size, self.others, self.nobody, grace_s
+        )
 
 
-def collect(root: Path, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, ledger: str = "", unknown: bool = False) -> Collected:
+def collect(
+    root: Path,
+    referenced: set[str],
+    now_s: float,
+    grace_s: float,
+    dry_run: bool,
+    ledger: str = "",
+    unknown: bool = False,
+) -> Collected:
     """Remove the orphans of a directory store that are older than the grace.
 
     Args:
@@ -98,7 +108,9 @@ def collect(root: Path, referenced: set[str], now_s: float, grace_s: float, dry_
     return tally.result(grace_s)
 
 
-def _look_at(path: Path, digest: str, marks: Marks, before: float, ledger: str, tally: Tally, dry_run: bool) -> None:
+def _look_at(
+    path: Path, digest: str, marks: Marks, before: float, ledger: str, tally: Tally, dry_run: bool
+) -> None:
     """Remove an artifact that this ledger does not refer to, if it is old and nobody else's."""
     if _age(path) >= before:
         return

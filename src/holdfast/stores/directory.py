@@ -46,10 +46,15 @@ class DirectoryStore(ChunkedStore):
         path = self._path(digest)
         try:
             self._make_folder(path.parent)
-            while not self._published(digest, None if self._sound(digest, len(data)) else self._written(path.parent, data)):
+            while not self._published(
+                digest, None if self._sound(digest, len(data)) else self._written(path.parent, data)
+            ):
                 pass  # it was collected just now
         except OSError as error:
-            raise LedgerUnavailableError(f"artifacts cannot be written below {self._root}: {error.strerror}; free space or mend the disk") from error
+            raise LedgerUnavailableError(
+                f"artifacts cannot be written below {self._root}: {error.strerror}; free "
+                "space or mend the disk"
+            ) from error
         return digest
 
     def touch(self, digests: tuple[str, ...]) -> None:
@@ -65,12 +70,17 @@ class DirectoryStore(ChunkedStore):
                     try:
                         os.utime(self._path(digest))
                     except FileNotFoundError:
-                        raise StoreError(f"artifact {digest} is not in {self._root}: restore it from a backup") from None
+                        raise StoreError(
+                            f"artifact {digest} is not in {self._root}: restore it from a backup"
+                        ) from None
                     fresh += self._mark(digest)
             for folder in set(fresh):
                 _sync_folder(folder)
         except OSError as error:
-            raise LedgerUnavailableError(f"artifacts cannot be written below {self._root}: {error.strerror}; free space or mend the disk") from error
+            raise LedgerUnavailableError(
+                f"artifacts cannot be written below {self._root}: {error.strerror}; free "
+                "space or mend the disk"
+            ) from error
 
     def get(self, digest: str) -> bytes:
         """Return the bytes of a digest, verified."""
@@ -78,9 +88,13 @@ class DirectoryStore(ChunkedStore):
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"artifact {digest} is not in {self._root}: restore it from a backup") from None
+            raise StoreError(
+                f"artifact {digest} is not in {self._root}: restore it from a backup"
+            ) from None
         if hashlib.sha256(data).hexdigest() != digest:
-            raise StoreError(f"artifact {digest} is damaged in {self._root}: restore it from a backup")
+            raise StoreError(
+                f"artifact {digest} is damaged in {self._root}: restore it from a backup"
+            )
         return data
 
     def size(self, digest: str) -> int:
@@ -88,18 +102,25 @@ class DirectoryStore(ChunkedStore):
         try:
             return self._path(digest).stat().st_size
         except FileNotFoundError:
-            raise StoreError(f"artifact {digest} is not in {self._root}: restore it from a backup") from None
+            raise StoreError(
+                f"artifact {digest} is not in {self._root}: restore it from a backup"
+            ) from None
 
     def verify(self, digest: str) -> int:
-        """Compare the bytes of a digest with it, read a little at a time; return how many there are."""
+        """Compare the bytes of a digest with it, read a little at a time; return how many there
+        are."""
         try:
             with self._path(digest).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
                 size = file.tell()
         except FileNotFoundError:
-            raise StoreError(f"artifact {digest} is not in {self._root}: restore it from a backup") from None
+            raise StoreError(
+                f"artifact {digest} is not in {self._root}: restore it from a backup"
+            ) from None
         if found != digest:
-            raise StoreError(f"artifact {digest} is damaged in {self._root}: restore it from a backup")
+            raise StoreError(
+                f"artifact {digest} is damaged in {self._root}: restore it from a backup"
+            )
         return size
 
     def part(self, digest: str, at: int, length: int) -> bytes:
@@ -116,31 +137,56 @@ class DirectoryStore(ChunkedStore):
             if not path.name.startswith("."):
                 yield path.parent.name + path.name
 
-    def collect(self, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, unknown: bool = False) -> Collected:
+    def collect(
+        self,
+        referenced: set[str],
+        now_s: float,
+        grace_s: float,
+        dry_run: bool,
+        unknown: bool = False,
+    ) -> Collected:
         """Remove this ledger's orphans."""
         try:
             now = min(now_s, self._marks.now_s())
             return collect(self._root, referenced, now, grace_s, dry_run, self._ledger, unknown)
         except OSError as error:
-            raise LedgerUnavailableError(f"artifacts below {self._root} cannot be collected: {error.strerror}; mend the disk") from error
+            raise LedgerUnavailableError(
+                f"artifacts below {self._root} cannot be collected: {error.strerror}; mend the disk"
+            ) from error
 
-    # -- parts ----------------------------------------------------------------------------------------------------
+    # -- parts ------------------------------------------------------------------------------------
 
     def _sound(self, digest: str, size: int) -> bool:
         """Whether a file of a digest is there, and is what its digest says."""
         path = self._path(digest)
         try:
-            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+            with open(
+                path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)
+            ) as file:
                 found = os.fstat(file.fileno()).st_size
                 if found == size and hashlib.file_digest(file, "sha256").hexdigest() == digest:
                     return True
         except FileNotFoundError:
             return False
         except OSError as error:
-            log.warning("artifact %s in %s cannot be read (%s): it is written again", digest, self._root, error.strerror)
+            log.warning(
+                "artifact %s in %s cannot be read (%s): it is written again",
+                digest,
+                self._root,
+                error.strerror,
+            )
             return False
-        what = "other bytes than its digest says" if found == size else f"{found} bytes instead of {size}"
-        log.warning("artifact %s in %s was damaged: it had %s; it is written again", digest, self._root, what)
+        what = (
+            "other bytes than its digest says"
+            if found == size
+            else f"{found} bytes instead of {size}"
+        )
+        log.warning(
+            "artifact %s in %s was damaged: it had %s; it is written again",
+            digest,
+            self._root,
+            what,
+        )
         return False
 
     def _written(self, folder: Path, data: bytes) -> str:
@@ -177,7 +223,9 @@ class DirectoryStore(ChunkedStore):
                 os.unlink(fresh)
             raise
         for folder in folders:
-            _sync_folder(folder)  # also where it was there: perhaps put by a process that died before it synced the folder
+            # also where it was there: perhaps put by a process that died before it synced the
+            # folder
+            _sync_folder(folder)
         return True
 
     def _mark(self, digest: str) -> list[Path]:

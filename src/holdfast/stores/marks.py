@@ -63,7 +63,9 @@ class Marks:
     def ledgers(self) -> list[str]:
         """Every ledger that has marked anything here."""
         try:
-            return sorted(one.name for one in os.scandir(self._root) if one.is_dir(follow_symlinks=False))
+            return sorted(
+                one.name for one in os.scandir(self._root) if one.is_dir(follow_symlinks=False)
+            )
         except FileNotFoundError:
             return []
 
@@ -99,7 +101,8 @@ class Marks:
                 except BlockingIOError:
                     if time.monotonic() > until:
                         raise LedgerUnavailableError(
-                            f"a process holds {self._root / 'lock'} and does not go on: find and end it; then artifacts are put again"
+                            f"a process holds {self._root / 'lock'} and does not go on: find "
+                            "and end it; then artifacts are put again"
                         ) from None
                     time.sleep(0.002)
             yield

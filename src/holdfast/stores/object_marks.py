@@ -112,7 +112,15 @@ class ObjectMarks:
             return
 
 
-def collect_objects(store: Any, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, ledger: str, unknown: bool) -> Collected:
+def collect_objects(
+    store: Any,
+    referenced: set[str],
+    now_s: float,
+    grace_s: float,
+    dry_run: bool,
+    ledger: str,
+    unknown: bool,
+) -> Collected:
     """Remove the orphans of object storage that are older than the grace; see
     :func:`holdfast.stores.collecting.collect`."""
     marks, before, tally = ObjectMarks(store), now_s - grace_s, Tally(ledger, referenced, unknown)
@@ -139,7 +147,16 @@ def collect_objects(store: Any, referenced: set[str], now_s: float, grace_s: flo
     return tally.result(grace_s)
 
 
-def _remove(store: Any, marks: ObjectMarks, digest: str, path: str, size: int, before: float, ledger: str, tally: Tally) -> None:
+def _remove(
+    store: Any,
+    marks: ObjectMarks,
+    digest: str,
+    path: str,
+    size: int,
+    before: float,
+    ledger: str,
+    tally: Tally,
+) -> None:
     """Remove an object that this ledger does not refer to, if nobody else has it, and it is not put
     at this moment."""
     began = time.monotonic()
@@ -170,12 +187,18 @@ def _adopt(marks: ObjectMarks, ledger: str, digest: str, known: bool) -> None:
 def _marked(store: Any, ledger: str) -> dict[str, float]:
     """The objects that a ledger has marked, and when."""
     prefix = f"{FOLDER}/{ledger}"
-    return {path[len(prefix) :].replace("/", ""): put_at for path, _, put_at in _listed(store, prefix)}
+    return {
+        path[len(prefix) :].replace("/", ""): put_at for path, _, put_at in _listed(store, prefix)
+    }
 
 
 def _listed(store: Any, prefix: str | None) -> list[tuple[str, int, float]]:
     """Path, size and time of every object below a prefix."""
-    return [(str(one["path"]), int(one["size"]), one["last_modified"].timestamp()) for part in obstore.list(store, prefix) for one in part]
+    return [
+        (str(one["path"]), int(one["size"]), one["last_modified"].timestamp())
+        for part in obstore.list(store, prefix)
+        for one in part
+    ]
 
 
 def mark_of(ledger: str, digest: str) -> str:

@@ -67,10 +67,15 @@ class ObjectStore(ChunkedStore):
     def __init__(self, url: str, ledger: str = "") -> None:
         self._url, self._ledger = hidden(url), ledger
         try:
-            self._store = from_url(url) if url.startswith(("file:", "memory:")) else from_url(url, retry_config=_RETRY)
+            self._store = (
+                from_url(url)
+                if url.startswith(("file:", "memory:"))
+                else from_url(url, retry_config=_RETRY)
+            )
         except (BaseError, ValueError, TypeError) as error:
             raise InputError(
-                f"HOLDFAST_ARTIFACTS={hidden(url)!r}: {scrubbed(str(error), url)}; write s3://BUCKET/PREFIX, gs://… or az://…"
+                f"HOLDFAST_ARTIFACTS={hidden(url)!r}: {scrubbed(str(error), url)}; write "
+                "s3://BUCKET/PREFIX, gs://… or az://…"
             ) from error
         self._marks = ObjectMarks(self._store)
         self._touched: dict[str, float] = {}
@@ -91,7 +96,9 @@ class ObjectStore(ChunkedStore):
     def touch(self, digests: tuple[str, ...]) -> None:
         """Make objects young again, and this ledger's."""
         now = time.monotonic()
-        wanted = [checked(one) for one in digests if now - self._touched.get(one, -FRESH_S) >= FRESH_S]
+        wanted = [
+            checked(one) for one in digests if now - self._touched.get(one, -FRESH_S) >= FRESH_S
+        ]
         if len(wanted) < _TOUCHES // 4:
             for one in wanted:
                 self._touch(one)
@@ -104,14 +111,20 @@ class ObjectStore(ChunkedStore):
 
     def get(self, digest: str) -> bytes:
         """Return the bytes of a digest, verified."""
-        data = self._reach(digest, lambda: bytes(obstore.get(self._store, self._path(digest)).bytes()))
+        data = self._reach(
+            digest, lambda: bytes(obstore.get(self._store, self._path(digest)).bytes())
+        )
         if hashlib.sha256(data).hexdigest() != digest:
-            raise StoreError(f"artifact {digest} is damaged in {self._url}: restore it from a backup")
+            raise StoreError(
+                f"artifact {digest} is damaged in {self._url}: restore it from a backup"
+            )
         return data
 
     def size(self, digest: str) -> int:
         """How many bytes a digest has."""
-        return self._reach(digest, lambda: int(obstore.head(self._store, self._path(digest))["size"]))
+        return self._reach(
+            digest, lambda: int(obstore.head(self._store, self._path(digest))["size"])
+        )
 
     def verify(self, digest: str) -> int:
         """Compare the bytes of a digest with it, as they come; return how many there are."""
@@ -125,19 +138,39 @@ class ObjectStore(ChunkedStore):
 
         self._reach(digest, work)
         if found.hexdigest() != digest:
-            raise StoreError(f"artifact {digest} is damaged in {self._url}: restore it from a backup")
+            raise StoreError(
+                f"artifact {digest} is damaged in {self._url}: restore it from a backup"
+            )
         return size
 
     def part(self, digest: str, at: int, length: int) -> bytes:
         """Some of the bytes of a digest, by a range request."""
-        return self._reach(digest, lambda: bytes(obstore.get_range(self._store, self._path(digest), start=at, length=length))) if length else b""
+        return (
+            self._reach(
+                digest,
+                lambda: bytes(
+                    obstore.get_range(self._store, self._path(digest), start=at, length=length)
+                ),
+            )
+            if length
+            else b""
+        )
 
-    def collect(self, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, unknown: bool = False) -> Collected:
+    def collect(
+        self,
+        referenced: set[str],
+        now_s: float,
+        grace_s: float,
+        dry_run: bool,
+        unknown: bool = False,
+    ) -> Collected:
         """Remove this ledger's orphans."""
 
         def work() -> Collected:
             now = min(now_s, self._marks.now_s())
-            return collect_objects(self._store, referenced, now, grace_s, dry_run, self._ledger, unknown)
+            return collect_objects(
+                self._store, referenced, now, grace_s, dry_run, self._ledger, unknown
+            )
 
         return self._reach("", work)
 
@@ -161,7 +194,13 @@ class ObjectStore(ChunkedStore):
         """
         there = self._marks.size(self._path(digest))
         if size is not None and there not in (None, size):
-            log.warning("artifact %s in %s was damaged: it had %s bytes instead of %s; it is written again", digest, self._url, there, size)
+            log.warning(
+                "artifact %s in %s was damaged: it had %s bytes instead of %s; it is written again",
+                digest,
+                self._url,
+                there,
+                size,
+            )
         if not self._ledger or (there is not None and self._marks.has(self._ledger, digest)):
             return
         if there is not None and digest not in written and not self._marks.owners(digest):
@@ -188,6 +227,11 @@ class ObjectStore(ChunkedStore):
         try:
             return work()
         except (NotFoundError, FileNotFoundError):
-            raise StoreError(f"artifact {digest} is not in {self._url}: restore it from a backup") from None
+            raise StoreError(
+                f"artifact {digest} is not in {self._url}: restore it from a backup"
+            ) from None
         except BaseError as error:
-            raise LedgerUnavailableError(f"{self._url} cannot be reached ({hidden(str(error).splitlines()[0])}): work resumes when it can") from error
+            raise LedgerUnavailableError(
+                f"{self._url} cannot be reached ({hidden(str(error).splitlines()[0])}): work "
+                "resumes when it can"
+            ) from error

@@ -1,4 +1,5 @@
-"""Which artifact store a place names. Object storage is an extra, so it is imported only when it is named."""
+"""Which artifact store a place names. Object storage is an extra, so it is imported only when it is
+named."""
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
-"""What happened, counted: metrics, queues, funnels, costs; read from the ledger, so that it survives restarts and adds up over runners."""
+"""What happened, counted: metrics, queues, funnels, costs; read from the ledger, so that it
+survives restarts and adds up over runners."""

@@ -56,7 +56,9 @@ def examine(app: App) -> list[Finding]:
         except HoldfastError as error:
             found.append(Finding(check.__name__.strip("_"), "bad", str(error), "see the message"))
         except OSError as error:
-            found.append(Finding(check.__name__.strip("_"), "bad", str(error), "see to the file system"))
+            found.append(
+                Finding(check.__name__.strip("_"), "bad", str(error), "see to the file system")
+            )
     return found
 
 
@@ -78,20 +80,33 @@ def _places(app: App) -> Iterator[Finding]:
     for name, place in places:
         there = next(folder for folder in (place, *place.parents) if folder.exists())
         if not os.access(there, os.W_OK):
-            yield Finding(name, "bad", f"{there} cannot be written by this user", "give it to the user who runs Holdfast, or set HOLDFAST_HOME")
+            yield Finding(
+                name,
+                "bad",
+                f"{there} cannot be written by this user",
+                "give it to the user who runs Holdfast, or set HOLDFAST_HOME",
+            )
             continue
         disk = shutil.disk_usage(there)
         free = f"{disk.free / 1e9:.1f} GB ({disk.free / disk.total:.0%}) free under {place}"
         if disk.free < disk.total * FULL:
             yield Finding(
-                name, "warning", free, "make room: `holdfast artifacts collect`; when it is full nothing more is accepted, and nothing is lost"
+                name,
+                "warning",
+                free,
+                "make room: `holdfast artifacts collect`; when it is full nothing more is "
+                "accepted, and nothing is lost",
             )
         else:
             yield Finding(name, "ok", free)
 
 
 def _secrets(app: App) -> Iterator[Finding]:
-    files = [("tokens", app.settings.tokens_path), ("webhook secrets", app.settings.webhook_secrets), ("alert addresses", app.settings.notify)]
+    files = [
+        ("tokens", app.settings.tokens_path),
+        ("webhook secrets", app.settings.webhook_secrets),
+        ("alert addresses", app.settings.notify),
+    ]
     if app.settings.signing_key and not app.settings.signing_key.startswith("env:"):
         files.append(("signing key", Path(app.settings.signing_key)))
     for name, path in files:
@@ -106,7 +121,9 @@ def _secrets(app: App) -> Iterator[Finding]:
 def _ledger(app: App) -> Iterator[Finding]:
     path = app.settings.ledger_path
     if path is not None and not path.exists():
-        yield Finding("ledger", "ok", f"none yet at {path}: `holdfast run`, `submit` or `serve` makes it")
+        yield Finding(
+            "ledger", "ok", f"none yet at {path}: `holdfast run`, `submit` or `serve` makes it"
+        )
         return
     reads, now = app.reads(), app.clock.now_ms()
     try:
@@ -114,7 +131,11 @@ def _ledger(app: App) -> Iterator[Finding]:
         yield from _server(reads.server(), now)
         runners = reads.runners(now)
         yield from _clocks(app, reads, runners, now)
-        waiting = sum(states.get(name, (0, 0))[0] for states in reads.live_items().values() for name in ("queued", "waiting", "running"))
+        waiting = sum(
+            states.get(name, (0, 0))[0]
+            for states in reads.live_items().values()
+            for name in ("queued", "waiting", "running")
+        )
         if waiting and not runners:
             yield Finding(
                 "runners",
@@ -123,60 +144,117 @@ def _ledger(app: App) -> Iterator[Finding]:
                 "start one: `holdfast runner MODULE` or `holdfast serve MODULE`",
             )
         else:
-            yield Finding("runners", "ok", f"{len(runners)} alive, {waiting:,} items have not ended")
+            yield Finding(
+                "runners", "ok", f"{len(runners)} alive, {waiting:,} items have not ended"
+            )
         for alert in reads.alerts(False, 20):
             yield Finding(
-                "alert", "warning", f"{alert['kind']} {alert['subject']}: {alert['message']}", "`holdfast alerts`, `holdfast runbook MODULE`"
+                "alert",
+                "warning",
+                f"{alert['kind']} {alert['subject']}: {alert['message']}",
+                "`holdfast alerts`, `holdfast runbook MODULE`",
             )
         for pause in reads.pauses():
             what = f"{pause['pipeline']}{' / ' + pause['step'] if pause['step'] else ''}"
-            yield Finding("pause", "warning", f"{what} is paused by {pause['who']}", f"holdfast resume --pipeline {what.replace(' / ', ' --step ')}")
+            yield Finding(
+                "pause",
+                "warning",
+                f"{what} is paused by {pause['who']}",
+                f"holdfast resume --pipeline {what.replace(' / ', ' --step ')}",
+            )
     finally:
         reads.close()
 
 
 def _server(server: dict[str, Any] | None, now_ms: int) -> Iterator[Finding]:
-    """PostgreSQL, where the ledger is there. (A server whose fsync, full_page_writes or synchronous_commit is off is refused at once.)"""
+    """PostgreSQL, where the ledger is there. (A server whose fsync, full_page_writes or
+    synchronous_commit is off is refused at once.)"""
     if server is None:
         return
     yield Finding("postgresql", "ok", f"{server['version']}, {server['standbys']} standbys")
     used = f"{server['connections']} of {server['max_connections']} connections"
     if server["connections"] > server["max_connections"] * CROWDED:
-        yield Finding("connections", "warning", used, "raise max_connections: a runner needs 4, each command one")
+        yield Finding(
+            "connections",
+            "warning",
+            used,
+            "raise max_connections: a runner needs 4, each command one",
+        )
     else:
         yield Finding("connections", "ok", used)
     if server["autovacuum"] != "on":
-        yield Finding("autovacuum", "bad", "off: tables of what is under way grow without end", "set autovacuum = on")
+        yield Finding(
+            "autovacuum",
+            "bad",
+            "off: tables of what is under way grow without end",
+            "set autovacuum = on",
+        )
     if server["idle_transaction_s"] > IDLE_S:
-        found = f"somebody has held a transaction open, idle, for {server['idle_transaction_s']} s: nothing is vacuumed meanwhile"
-        yield Finding("idle transaction", "warning", found, "see pg_stat_activity; set idle_in_transaction_session_timeout")
+        found = (
+            "somebody has held a transaction open, idle, for "
+            f"{server['idle_transaction_s']} s: nothing is vacuumed meanwhile"
+        )
+        yield Finding(
+            "idle transaction",
+            "warning",
+            found,
+            "see pg_stat_activity; set idle_in_transaction_session_timeout",
+        )
     ahead = server["now"] - now_ms
     if abs(ahead) > JUMP_MS:
-        found = f"it is {skew_in_words(ahead)} the ledger's time: it was set while runners worked, and no wait is longer or shorter for it"
-        yield Finding("server's clock", "warning", found, "set it, if it is not right (NTP); the ledger's time approaches it by itself")
+        found = (
+            f"it is {skew_in_words(ahead)} the ledger's time: it was set while runners "
+            "worked, and no wait is longer or shorter for it"
+        )
+        yield Finding(
+            "server's clock",
+            "warning",
+            found,
+            "set it, if it is not right (NTP); the ledger's time approaches it by itself",
+        )
 
 
-def _clocks(app: App, reads: LedgerReads, runners: list[dict[str, Any]], now_ms: int) -> Iterator[Finding]:
+def _clocks(
+    app: App, reads: LedgerReads, runners: list[dict[str, Any]], now_ms: int
+) -> Iterator[Finding]:
     """This machine's clock, and those of the runners."""
-    newest, off = max([row["admitted_at"] for row in reads.items(None, None, 1)] or [now_ms]), skew_ms(app.clock)
+    newest, off = (
+        max([row["admitted_at"] for row in reads.items(None, None, 1)] or [now_ms]),
+        skew_ms(app.clock),
+    )
     if abs(off) > JUMP_MS:
         found = f"this machine's clock is {skew_in_words(off)} the ledger's time; no item minds"
         yield Finding("clock", "bad", found, "set the clock (NTP)")
     elif newest > now_ms + NEWER_MS:
-        yield Finding("clock", "bad", f"the newest item is {(newest - now_ms) / 1000:.0f} s ahead of this machine's clock", "set the clock (NTP)")
+        yield Finding(
+            "clock",
+            "bad",
+            f"the newest item is {(newest - now_ms) / 1000:.0f} s ahead of this machine's clock",
+            "set the clock (NTP)",
+        )
     else:
         yield Finding("clock", "ok", "as the ledger's")
     for one in runners:
         if one["clock_ahead_s"]:
-            found = f"it is {skew_in_words(one['clock_ahead_s'] * 1000)} the ledger's time; no item minds"
+            found = (
+                f"it is {skew_in_words(one['clock_ahead_s'] * 1000)} the ledger's time; "
+                "no item minds"
+            )
             yield Finding(f"clock of {one['host']}", "bad", found, "set that host's clock (NTP)")
 
 
 def _alerts(app: App) -> Iterator[Finding]:
     if app.settings.notify is None:
-        yield Finding("alert delivery", "warning", "nobody is told of alerts", "name a file of Apprise addresses in HOLDFAST_NOTIFY")
+        yield Finding(
+            "alert delivery",
+            "warning",
+            "nobody is told of alerts",
+            "name a file of Apprise addresses in HOLDFAST_NOTIFY",
+        )
     else:
-        yield Finding("alert delivery", "ok", f"to {len(Notices(app.settings).addresses)} addresses")
+        yield Finding(
+            "alert delivery", "ok", f"to {len(Notices(app.settings).addresses)} addresses"
+        )
 
 
 CHECKS: list[Callable[[App], Iterator[Finding]]] = [_software, _places, _secrets, _ledger, _alerts]

@@ -1,4 +1,5 @@
-"""A Grafana dashboard and Prometheus alert rules for a pipeline, from its declaration: its steps, thresholds and deadline."""
+"""A Grafana dashboard and Prometheus alert rules for a pipeline, from its declaration: its steps,
+thresholds and deadline."""
 
 from __future__ import annotations
 
@@ -13,38 +14,82 @@ WIDTH, HEIGHT = 12, 8
 
 
 def dashboard(pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
-    """The dashboard, importable as it is; its data source is a variable, its uid always the same."""
+    """The dashboard, importable as it is; its data source is a variable, its uid always the
+    same."""
     of = f'pipeline="{pipeline.name}"'
     panels = [
         (
             "Items a minute",
             "short",
             [
-                (f"sum by (state) (rate(holdfast_items_ended_total{{{of}}}[5m])) * 60", "{{state}}"),
+                (
+                    f"sum by (state) (rate(holdfast_items_ended_total{{{of}}}[5m])) * 60",
+                    "{{state}}",
+                ),
                 (f"sum(rate(holdfast_items_admitted_total{{{of}}}[5m])) * 60", "admitted"),
             ],
         ),
         ("Items in hand", "short", [(f"sum by (state) (holdfast_items{{{of}}})", "{{state}}")]),
-        ("Oldest queued item", "s", [(f"max(holdfast_oldest_queued_item_age_seconds{{{of}}})", "age")]),
+        (
+            "Oldest queued item",
+            "s",
+            [(f"max(holdfast_oldest_queued_item_age_seconds{{{of}}})", "age")],
+        ),
         ("Open dead letters", "short", [(f"max(holdfast_dead_letters{{{of}}})", "open")]),
         (
             "From admission to completion",
             "s",
-            [(_quantile(q, "holdfast_item_duration_seconds", of, ""), f"p{round(q * 100)}") for q in (0.5, 0.95, 0.99)],
+            [
+                (_quantile(q, "holdfast_item_duration_seconds", of, ""), f"p{round(q * 100)}")
+                for q in (0.5, 0.95, 0.99)
+            ],
         ),
-        ("Steps: 95th percentile", "s", [(_quantile(0.95, "holdfast_step_duration_seconds", of, "step, "), "{{step}}")]),
+        (
+            "Steps: 95th percentile",
+            "s",
+            [(_quantile(0.95, "holdfast_step_duration_seconds", of, "step, "), "{{step}}")],
+        ),
         (
             "Failed attempts a minute",
             "short",
-            [(f"sum by (step, error_class) (rate(holdfast_attempts_failed_total{{{of}}}[5m])) * 60", "{{step}} {{error_class}}")],
+            [
+                (
+                    (
+                        "sum by (step, error_class) "
+                        f"(rate(holdfast_attempts_failed_total{{{of}}}[5m])) * 60"
+                    ),
+                    "{{step}} {{error_class}}",
+                )
+            ],
         ),
         (
             "Funnel: tasks that succeeded, last hour",
             "short",
-            [(f'sum by (step) (increase(holdfast_tasks_ended_total{{{of},state="succeeded"}}[1h]))', "{{step}}")],
+            [
+                (
+                    (
+                        "sum by (step) "
+                        f'(increase(holdfast_tasks_ended_total{{{of},state="succeeded"}}[1h]))'
+                    ),
+                    "{{step}}",
+                )
+            ],
         ),
-        ("Tasks in hand", "short", [(f"sum by (step, state) (holdfast_tasks{{{of}}})", "{{step}} {{state}}")]),
-        ("Cost an hour: calls", "currencyUSD", [(f"sum by (step) (rate(holdfast_step_cost_dollars_total{{{of}}}[1h])) * 3600", "{{step}}")]),
+        (
+            "Tasks in hand",
+            "short",
+            [(f"sum by (step, state) (holdfast_tasks{{{of}}})", "{{step}} {{state}}")],
+        ),
+        (
+            "Cost an hour: calls",
+            "currencyUSD",
+            [
+                (
+                    f"sum by (step) (rate(holdfast_step_cost_dollars_total{{{of}}}[1h])) * 3600",
+                    "{{step}}",
+                )
+            ],
+        ),
     ]
     return {
         "uid": "holdfast-" + hashlib.sha256(pipeline.name.encode()).hexdigest()[:12],
@@ -54,18 +99,32 @@ def dashboard(pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
         "timezone": "utc",
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
-        "templating": {"list": [{"name": "source", "type": "datasource", "query": "prometheus", "label": "Data source"}]},
+        "templating": {
+            "list": [
+                {
+                    "name": "source",
+                    "type": "datasource",
+                    "query": "prometheus",
+                    "label": "Data source",
+                }
+            ]
+        },
         "panels": [_panel(number, *panel) for number, panel in enumerate(panels)],
     }
 
 
 def rules(pipeline: Pipeline[Any, Any]) -> str:
-    """Alert rules as a file for Prometheus (JSON, which is YAML); thresholds are those of the pipeline's own alerts."""
+    """Alert rules as a file for Prometheus (JSON, which is YAML); thresholds are those of the
+    pipeline's own alerts."""
     of, alerts = f'pipeline="{pipeline.name}"', pipeline.alerts
     runbook = "holdfast runbook MODULE, or /runbooks on the page"
     found = [
         _rule(
-            "HoldfastDeadLetters", f"holdfast_dead_letters{{{of}}} >= {alerts.dead}", "2m", f"{alerts.dead} or more dead letters are open", runbook
+            "HoldfastDeadLetters",
+            f"holdfast_dead_letters{{{of}}} >= {alerts.dead}",
+            "2m",
+            f"{alerts.dead} or more dead letters are open",
+            runbook,
         ),
         _rule(
             "HoldfastDeadLetterAge",
@@ -88,14 +147,30 @@ def rules(pipeline: Pipeline[Any, Any]) -> str:
             "no runner is alive, and items wait",
             runbook,
         ),
-        _rule("HoldfastAway", "holdfast_dependency_away > 0", "5m", "a dependency is away", runbook),
+        _rule(
+            "HoldfastAway", "holdfast_dependency_away > 0", "5m", "a dependency is away", runbook
+        ),
     ]
     if pipeline.deadline is not None:
-        slow = f"{_quantile(0.99, 'holdfast_item_duration_seconds', of, '')} > {pipeline.deadline * 0.8:g}"
-        found.append(_rule("HoldfastDeadlineRisk", slow, "10m", f"items take over 80 % of their deadline of {pipeline.deadline:g} s", runbook))
+        slow = (
+            f"{_quantile(0.99, 'holdfast_item_duration_seconds', of, '')} > "
+            f"{pipeline.deadline * 0.8:g}"
+        )
+        found.append(
+            _rule(
+                "HoldfastDeadlineRisk",
+                slow,
+                "10m",
+                f"items take over 80 % of their deadline of {pipeline.deadline:g} s",
+                runbook,
+            )
+        )
     for one in found:
         one["labels"]["pipeline"] = pipeline.name
-    return json.dumps({"groups": [{"name": f"holdfast-{pipeline.name}", "rules": found}]}, indent=2) + "\n"
+    return (
+        json.dumps({"groups": [{"name": f"holdfast-{pipeline.name}", "rules": found}]}, indent=2)
+        + "\n"
+    )
 
 
 def _quantile(q: float, metric: str, of: str, by: str) -> str:
@@ -122,7 +197,12 @@ def _panel(number: int, title: str, unit: str, queries: list[tuple[str, str]]) -
         "gridPos": {"x": number % 2 * WIDTH, "y": number // 2 * HEIGHT, "w": WIDTH, "h": HEIGHT},
         "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
         "targets": [
-            {"refId": chr(65 + index), "datasource": source, "expr": expression, "legendFormat": legend}
+            {
+                "refId": chr(65 + index),
+                "datasource": source,
+                "expr": expression,
+                "legendFormat": legend,
+            }
             for index, (expression, legend) in enumerate(queries)
         ],
     }

@@ -1,7 +1,8 @@
-"""Traces to any OpenTelemetry backend, by OTLP: one trace an item, below it a span a task, below that a span an attempt.
+"""Traces to any OpenTelemetry backend, by OTLP: one trace an item, below it a span a task, below
+that a span an attempt.
 
-They are made from the ledger when an item has ended, in a thread of their own: a backend that is away, or slow, harms no item. What it has
-not taken is on the item's page all the same.
+They are made from the ledger when an item has ended, in a thread of their own: a backend that is
+away, or slow, harms no item. What it has not taken is on the item's page all the same.
 """
 
 from __future__ import annotations
@@ -38,35 +39,92 @@ TIMEOUT_S = 5
 
 
 def spans_of(item: dict[str, Any]) -> list[ReadableSpan]:
-    """The spans of an item, as :meth:`holdfast.ledgers.reads.LedgerReads.item` returns it: itself, its tasks, their attempts."""
+    """The spans of an item, as :meth:`holdfast.ledgers.reads.LedgerReads.item` returns it: itself,
+    its tasks, their attempts."""
     trace, ident = item["trace"], item["item"]
-    resource = Resource.create({"service.name": item["pipeline"], "service.version": item["version"]})
+    resource = Resource.create(
+        {"service.name": item["pipeline"], "service.version": item["version"]}
+    )
     root = _context(trace, ident)
     ends = [one["ended_at"] for one in item["timeline"] if one["ended_at"]] or [item["admitted_at"]]
-    about = {"holdfast.item": ident, "holdfast.key": item["key"], "holdfast.state": item["state"], "holdfast.generation": item["generation"]}
+    about = {
+        "holdfast.item": ident,
+        "holdfast.key": item["key"],
+        "holdfast.state": item["state"],
+        "holdfast.generation": item["generation"],
+    }
     other = item["parent"] or (item["correlation"] if item["correlation"] != ident else None)
-    links = [Link(_context(trace, other), {"holdfast.link": "parent" if item["parent"] else "set off by"})] if other else []
+    links = (
+        [
+            Link(
+                _context(trace, other),
+                {"holdfast.link": "parent" if item["parent"] else "set off by"},
+            )
+        ]
+        if other
+        else []
+    )
     made = [
         _span(
-            item["pipeline"], root, None, item["admitted_at"], item["ended_at"] or max(ends), resource, about, item["state"] in ("dead",), links=links
+            item["pipeline"],
+            root,
+            None,
+            item["admitted_at"],
+            item["ended_at"] or max(ends),
+            resource,
+            about,
+            item["state"] in ("dead",),
+            links=links,
         )
     ]
     for (step, place), attempts in _tasks(item["timeline"]).items():
-        task = _context(trace, "", idempotency_key(ident, step, place, item["revision"])[:16])  # what ctx.traceparent names
+        # what ctx.traceparent names
+        task = _context(trace, "", idempotency_key(ident, step, place, item["revision"])[:16])
         last = attempts[-1]
         labels = {"holdfast.step": step, "holdfast.place": place, "holdfast.state": last["state"]}
         failed = last["state"] in ("failed", "dead")
-        made.append(_span(step, task, root, attempts[0]["started_at"], max(one["ended_at"] for one in attempts), resource, labels, failed))
+        made.append(
+            _span(
+                step,
+                task,
+                root,
+                attempts[0]["started_at"],
+                max(one["ended_at"] for one in attempts),
+                resource,
+                labels,
+                failed,
+            )
+        )
         for one in attempts:
             if one["state"] not in ("succeeded", "failed"):
                 continue
-            context = _context(trace, f"{ident}\0{step}\0{place}\0{one['generation']}\0{one['attempt']}")
-            numbers = {"holdfast.attempt": one["attempt"] or 0, "holdfast.cpu_s": one["cpu_s"] or 0.0, "holdfast.gpu_s": one["gpu_s"]}
+            context = _context(
+                trace, f"{ident}\0{step}\0{place}\0{one['generation']}\0{one['attempt']}"
+            )
+            numbers = {
+                "holdfast.attempt": one["attempt"] or 0,
+                "holdfast.cpu_s": one["cpu_s"] or 0.0,
+                "holdfast.gpu_s": one["gpu_s"],
+            }
             numbers["holdfast.cost_usd"] = one["cost_usd"]
-            error = {"error.type": one["error"], "holdfast.error_class": one["error_class"]} if one["state"] == "failed" else {}
+            error = (
+                {"error.type": one["error"], "holdfast.error_class": one["error_class"]}
+                if one["state"] == "failed"
+                else {}
+            )
             name = f"{step} attempt {one['attempt']}"
             made.append(
-                _span(name, context, task, one["started_at"], one["ended_at"], resource, {**numbers, **error}, bool(error), one.get("message"))
+                _span(
+                    name,
+                    context,
+                    task,
+                    one["started_at"],
+                    one["ended_at"],
+                    resource,
+                    {**numbers, **error},
+                    bool(error),
+                    one.get("message"),
+                )
             )
     return made
 
@@ -124,7 +182,8 @@ class Exporter:
 
 @contextmanager
 def exporting(app: App) -> Iterator[Callable[[Session], None]]:
-    """Export traces while the block runs, if ``HOLDFAST_OTLP`` says where to; gives what each tick of a run must call."""
+    """Export traces while the block runs, if ``HOLDFAST_OTLP`` says where to; gives what each tick
+    of a run must call."""
     if not app.settings.otlp:
         yield lambda session: None
         return
@@ -151,15 +210,34 @@ def _tasks(timeline: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[st
 
 def _context(trace: str, name: str, span: str = "") -> SpanContext:
     number = span or hashlib.sha256(name.encode()).hexdigest()[:16]
-    return SpanContext(int(trace or trace_of(name), 16), int(number, 16), False, TraceFlags(TraceFlags.SAMPLED))
+    return SpanContext(
+        int(trace or trace_of(name), 16), int(number, 16), False, TraceFlags(TraceFlags.SAMPLED)
+    )
 
 
 def _span(
-    name: str, context: SpanContext, parent: SpanContext | None, began: int, ended: int, resource: Resource, attributes: dict[str, Any], failed: bool,
-    message: str | None = None, links: list[Link] | None = None,
-) -> ReadableSpan:  # fmt: skip
+    name: str,
+    context: SpanContext,
+    parent: SpanContext | None,
+    began: int,
+    ended: int,
+    resource: Resource,
+    attributes: dict[str, Any],
+    failed: bool,
+    message: str | None = None,
+    links: list[Link] | None = None,
+) -> ReadableSpan:
     return ReadableSpan(
-        name, context, parent, resource, attributes, (), links or (), SpanKind.INTERNAL,
+        name,
+        context,
+        parent,
+        resource,
+        attributes,
+        (),
+        links or (),
+        SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR, (message or "")[:500]) if failed else Status(StatusCode.OK),
-        start_time=began * 1_000_000, end_time=max(ended, began) * 1_000_000, instrumentation_scope=InstrumentationScope("holdfast"),
-    )  # fmt: skip
+        start_time=began * 1_000_000,
+        end_time=max(ended, began) * 1_000_000,
+        instrumentation_scope=InstrumentationScope("holdfast"),
+    )

@@ -1,13 +1,21 @@
-"""Metrics in the format that Prometheus reads, from the ledger: they go on counting over restarts, and any process may be asked.
+"""Metrics in the format that Prometheus reads, from the ledger: they go on counting over restarts,
+and any process may be asked.
 
-Names, units and suffixes follow Prometheus' conventions; no label holds an item's id or any other text of an item.
+Names, units and suffixes follow Prometheus' conventions; no label holds an item's id or any other
+text of an item.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
@@ -22,7 +30,8 @@ STRIDE = 12
 """Every so many buckets become one of Prometheus' (a factor of 3.1)."""
 
 LATE_MIN = 10
-"""Minutes after which a minute is taken as complete: a transition is dated by its event, and written up to so much later."""
+"""Minutes after which a minute is taken as complete: a transition is dated by its event, and
+written up to so much later."""
 
 _LE = [(f"{BOUNDS_MS[k] / 1000:.4g}", k) for k in range(0, 200, STRIDE)]
 
@@ -59,15 +68,43 @@ def exposition(reads: LedgerReads, totals: Totals, clock: Clock) -> bytes:
 
 
 def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
-    admitted = CounterMetricFamily("holdfast_items_admitted", "Items accepted.", labels=["pipeline"])
-    ended = CounterMetricFamily("holdfast_items_ended", "Items that runners brought to their end.", labels=["pipeline", "state"])
-    took = HistogramMetricFamily("holdfast_item_duration_seconds", "From admission to completion.", labels=["pipeline"])
-    tasks = CounterMetricFamily("holdfast_tasks_ended", "Tasks that ended.", labels=["pipeline", "step", "state"])
-    failed = CounterMetricFamily("holdfast_attempts_failed", "Attempts that failed and were charged.", labels=["pipeline", "step", "error_class"])
-    ran = HistogramMetricFamily("holdfast_step_duration_seconds", "Of attempts that succeeded.", labels=["pipeline", "step"])
-    cpu = CounterMetricFamily("holdfast_step_cpu_seconds", "CPU time of attempts in worker processes.", labels=["pipeline", "step"])
-    gpu = CounterMetricFamily("holdfast_step_gpu_seconds", "Time for which attempts held GPUs, times their number.", labels=["pipeline", "step"])
-    cost = CounterMetricFamily("holdfast_step_cost_dollars", "What steps said that their calls cost.", labels=["pipeline", "step"])
+    admitted = CounterMetricFamily(
+        "holdfast_items_admitted", "Items accepted.", labels=["pipeline"]
+    )
+    ended = CounterMetricFamily(
+        "holdfast_items_ended",
+        "Items that runners brought to their end.",
+        labels=["pipeline", "state"],
+    )
+    took = HistogramMetricFamily(
+        "holdfast_item_duration_seconds", "From admission to completion.", labels=["pipeline"]
+    )
+    tasks = CounterMetricFamily(
+        "holdfast_tasks_ended", "Tasks that ended.", labels=["pipeline", "step", "state"]
+    )
+    failed = CounterMetricFamily(
+        "holdfast_attempts_failed",
+        "Attempts that failed and were charged.",
+        labels=["pipeline", "step", "error_class"],
+    )
+    ran = HistogramMetricFamily(
+        "holdfast_step_duration_seconds", "Of attempts that succeeded.", labels=["pipeline", "step"]
+    )
+    cpu = CounterMetricFamily(
+        "holdfast_step_cpu_seconds",
+        "CPU time of attempts in worker processes.",
+        labels=["pipeline", "step"],
+    )
+    gpu = CounterMetricFamily(
+        "holdfast_step_gpu_seconds",
+        "Time for which attempts held GPUs, times their number.",
+        labels=["pipeline", "step"],
+    )
+    cost = CounterMetricFamily(
+        "holdfast_step_cost_dollars",
+        "What steps said that their calls cost.",
+        labels=["pipeline", "step"],
+    )
     for (pipeline, step), one in sorted(sums.items()):
         if not step:
             admitted.add_metric([pipeline], one.admitted)
@@ -88,11 +125,25 @@ def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
 
 def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
     build = InfoMetricFamily("holdfast_build", "This release.", {"version": VERSION})
-    items = GaugeMetricFamily("holdfast_items", "Items that have not ended.", labels=["pipeline", "state"])
-    oldest = GaugeMetricFamily("holdfast_oldest_queued_item_age_seconds", "Since the oldest queued item was accepted.", labels=["pipeline"])
+    items = GaugeMetricFamily(
+        "holdfast_items", "Items that have not ended.", labels=["pipeline", "state"]
+    )
+    oldest = GaugeMetricFamily(
+        "holdfast_oldest_queued_item_age_seconds",
+        "Since the oldest queued item was accepted.",
+        labels=["pipeline"],
+    )
     letters = GaugeMetricFamily("holdfast_dead_letters", "Open dead letters.", labels=["pipeline"])
-    oldest_letter = GaugeMetricFamily("holdfast_oldest_dead_letter_age_seconds", "Since the oldest open one was written.", labels=["pipeline"])
-    refused = GaugeMetricFamily("holdfast_refused_inputs", "Inputs that were not accepted, and not since.", labels=["pipeline"])
+    oldest_letter = GaugeMetricFamily(
+        "holdfast_oldest_dead_letter_age_seconds",
+        "Since the oldest open one was written.",
+        labels=["pipeline"],
+    )
+    refused = GaugeMetricFamily(
+        "holdfast_refused_inputs",
+        "Inputs that were not accepted, and not since.",
+        labels=["pipeline"],
+    )
     for name, counts in reads.refused_counts().items():
         refused.add_metric([name], counts["open"])
     known = reads.open_letters_by_pipeline()
@@ -103,11 +154,19 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         number, first, _ = known.get(row["pipeline"], (0, now_ms, 0))
         letters.add_metric([row["pipeline"]], number)
         oldest_letter.add_metric([row["pipeline"]], max(now_ms - first, 0) / 1000)
-    tasks = GaugeMetricFamily("holdfast_tasks", "Tasks in hand; ready: they wait for capacity.", labels=["pipeline", "step", "state"])
+    tasks = GaugeMetricFamily(
+        "holdfast_tasks",
+        "Tasks in hand; ready: they wait for capacity.",
+        labels=["pipeline", "step", "state"],
+    )
     for row in step_queues(reads, now_ms):
         for state in ("running", "retrying", "waiting", "ready"):
             tasks.add_metric([row["pipeline"], row["step"], state], row[state])
-    pools = GaugeMetricFamily("holdfast_pool_tasks", "Tasks by pool; ready: they wait for capacity.", labels=["pool", "state"])
+    pools = GaugeMetricFamily(
+        "holdfast_pool_tasks",
+        "Tasks by pool; ready: they wait for capacity.",
+        labels=["pool", "state"],
+    )
     for row in pool_queues(reads, now_ms):
         for state in ("running", "ready"):
             pools.add_metric([row["pool"], state], row[state])
@@ -117,12 +176,35 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         kinds[alert["kind"]] = kinds.get(alert["kind"], 0) + 1
     for kind, number in sorted(kinds.items()):
         alerts.add_metric([kind], number)
-    away = GaugeMetricFamily("holdfast_dependency_away", "1 while the breaker of a dependency is open.", labels=["dependency"])
+    away = GaugeMetricFamily(
+        "holdfast_dependency_away",
+        "1 while the breaker of a dependency is open.",
+        labels=["dependency"],
+    )
     for breaker in reads.breakers():
         away.add_metric([breaker["dependency"]], 1)
-    runners = GaugeMetricFamily("holdfast_runners", "Runners whose lease holds.", len(reads.runners(now_ms)))
-    reviews = GaugeMetricFamily("holdfast_reviews", "Open reviews, counted up to 10,000.", len(reads.reviews(None, "open", 10_000)))
-    return [build, items, oldest, letters, oldest_letter, refused, tasks, pools, alerts, away, runners, reviews]
+    runners = GaugeMetricFamily(
+        "holdfast_runners", "Runners whose lease holds.", len(reads.runners(now_ms))
+    )
+    reviews = GaugeMetricFamily(
+        "holdfast_reviews",
+        "Open reviews, counted up to 10,000.",
+        len(reads.reviews(None, "open", 10_000)),
+    )
+    return [
+        build,
+        items,
+        oldest,
+        letters,
+        oldest_letter,
+        refused,
+        tasks,
+        pools,
+        alerts,
+        away,
+        runners,
+        reviews,
+    ]
 
 
 def _buckets(durations: Histogram) -> list[tuple[str, float]]:

@@ -1,4 +1,5 @@
-"""What waits and runs now: by pipeline, step and pool, with the age of the oldest and the time that the queue needs to drain."""
+"""What waits and runs now: by pipeline, step and pool, with the age of the oldest and the time that
+the queue needs to drain."""
 
 from __future__ import annotations
 
@@ -15,9 +16,10 @@ RATE_MIN = 10
 def queue_table(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
     """One row per pipeline.
 
-    Keys: ``pipeline``, ``queued``, ``running``, ``waiting``, ``paused`` (items), ``oldest_s`` (age of the oldest queued one), ``per_min`` (items that
-    ended, over ten minutes), ``drain_s`` (what is queued at that rate; None when nothing ends), ``dead`` (items), ``oldest_dead_s``
-    (since the oldest open dead letter was written).
+    Keys: ``pipeline``, ``queued``, ``running``, ``waiting``, ``paused`` (items), ``oldest_s`` (age
+    of the oldest queued one), ``per_min`` (items that ended, over ten minutes), ``drain_s`` (what
+    is queued at that rate; None when nothing ends), ``dead`` (items), ``oldest_dead_s`` (since the
+    oldest open dead letter was written).
     """
     span = Span(now_ms - RATE_MIN * 60_000, now_ms)
     measured = reads.measured(span.since_ms, span.until_ms)
@@ -31,23 +33,41 @@ def queue_table(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
         dead, first = states.get("dead", (0, 0))[0], letters.get(name)
         rows.append(
             {
-                "pipeline": name, **{state: states.get(state, (0, None))[0] for state in ("queued", "running", "waiting", "paused")},
-                "oldest_s": None if oldest is None else round(max(now_ms - oldest, 0) / 1000), "per_min": round(ended / RATE_MIN, 2),
-                "drain_s": round(queued / ended * RATE_MIN * 60) if ended else (0 if not queued else None),
-                "dead": dead, "oldest_dead_s": None if first is None else round((now_ms - first) / 1000),
+                "pipeline": name,
+                **{
+                    state: states.get(state, (0, None))[0]
+                    for state in ("queued", "running", "waiting", "paused")
+                },
+                "oldest_s": None if oldest is None else round(max(now_ms - oldest, 0) / 1000),
+                "per_min": round(ended / RATE_MIN, 2),
+                "drain_s": round(queued / ended * RATE_MIN * 60)
+                if ended
+                else (0 if not queued else None),
+                "dead": dead,
+                "oldest_dead_s": None if first is None else round((now_ms - first) / 1000),
             }
-        )  # fmt: skip
+        )
     return rows
 
 
 def step_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
-    """One row per step that has something in hand: ``pipeline``, ``step``, ``running``, ``retrying``, ``waiting`` (tasks), ``ready`` (what waits for
-    capacity, as the runners last said), ``oldest_s`` (since the oldest began), ``drain_s`` (what runs and is ready, at the rate of ten minutes; None
-    when nothing ends)."""
+    """One row per step that has something in hand: ``pipeline``, ``step``, ``running``,
+    ``retrying``, ``waiting`` (tasks), ``ready`` (what waits for capacity, as the runners last
+    said), ``oldest_s`` (since the oldest began), ``drain_s`` (what runs and is ready, at the rate
+    of ten minutes; None when nothing ends)."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def row(pipeline: str, step: str) -> dict[str, Any]:
-        empty = {"pipeline": pipeline, "step": step, "running": 0, "retrying": 0, "waiting": 0, "ready": 0, "oldest_s": None, "drain_s": None}
+        empty = {
+            "pipeline": pipeline,
+            "step": step,
+            "running": 0,
+            "retrying": 0,
+            "waiting": 0,
+            "ready": 0,
+            "oldest_s": None,
+            "drain_s": None,
+        }
         return found.setdefault((pipeline, step), empty)
 
     for pipeline, step, state, number, since in reads.live_tasks():
@@ -66,7 +86,8 @@ def step_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
 
 
 def pool_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
-    """One row per pool that is in use, over all runners, as they last said: ``pool``, ``running``, ``ready`` (tasks that wait for capacity)."""
+    """One row per pool that is in use, over all runners, as they last said: ``pool``, ``running``,
+    ``ready`` (tasks that wait for capacity)."""
     found: dict[str, dict[str, Any]] = {}
     for runner in reads.runners(now_ms):
         for pool, running, ready in runner["pools"]:

@@ -1,4 +1,5 @@
-"""Runbooks: what to do, for this very pipeline, in commands that can be pasted. Tests run every one of them."""
+"""Runbooks: what to do, for this very pipeline, in commands that can be pasted. Tests run every one
+of them."""
 
 from __future__ import annotations
 
@@ -55,9 +56,21 @@ class Subject(msgspec.Struct, frozen=True):
     deadline: float | None = None
 
 
-def subject_of(pipeline: str, version: str, shape: Iterable[dict[str, Any]], module: str = "MODULE", deadline: float | None = None) -> Subject:
+def subject_of(
+    pipeline: str,
+    version: str,
+    shape: Iterable[dict[str, Any]],
+    module: str = "MODULE",
+    deadline: float | None = None,
+) -> Subject:
     """The subject, from a version's shape."""
-    return Subject(pipeline, version, tuple(node["name"] for node in shape if node["kind"] in TASKS), module, deadline)
+    return Subject(
+        pipeline,
+        version,
+        tuple(node["name"] for node in shape if node["kind"] in TASKS),
+        module,
+        deadline,
+    )
 
 
 def runbooks(of: Subject) -> list[Runbook]:
@@ -82,13 +95,21 @@ def runbooks(of: Subject) -> list[Runbook]:
 
 
 def runbook_of_alert(of: Subject, kind: str) -> Runbook:
-    """The runbook that an alert of a kind leads to; how to read an alert, when it is none of them."""
+    """The runbook that an alert of a kind leads to; how to read an alert, when it is none of
+    them."""
     return next((one for one in runbooks(of) if kind in one.alerts or kind == one.slug), _alert(of))
 
 
 def markdown(of: Subject, book: Runbook) -> str:
     """A runbook as Markdown."""
-    lines = [f"# {book.title}", "", f"Pipeline `{of.pipeline}`, version `{of.version}`.", "", f"**When:** {book.when}", ""]
+    lines = [
+        f"# {book.title}",
+        "",
+        f"Pipeline `{of.pipeline}`, version `{of.version}`.",
+        "",
+        f"**When:** {book.when}",
+        "",
+    ]
     if book.alerts:
         lines += [f"**Alerts:** {', '.join(f'`{kind}`' for kind in book.alerts)}", ""]
     for number, step in enumerate(book.steps, 1):
@@ -120,17 +141,33 @@ def _failed(of: Subject) -> Runbook:
                 f"/dead?pipeline={of.pipeline}",
             ),
             Step(
-                f"Look at one whole story: each attempt, error, traceback. The steps are {', '.join(steps)}.",
+                "Look at one whole story: each attempt, error, traceback. The steps are "
+                f"{', '.join(steps)}.",
                 (f"holdfast dead --pipeline {name} --limit 5",),
             ),
             Step(
-                "If the cause has passed, or the step is mended and the runners are started again: send all back. What was done is not done again.",
-                (f"holdfast dead redrive --all --pipeline {name} --rate 50 --reason 'cause mended'",),
+                "If the cause has passed, or the step is mended and the runners are started "
+                "again: send all back. What was done is not done again.",
+                (
+                    (
+                        f"holdfast dead redrive --all --pipeline {name} --rate 50 --reason 'cause "
+                        "mended'"
+                    ),
+                ),
                 f"/dead?pipeline={of.pipeline}",
             ),
-            Step("See whether they get through now, and prove that nothing is lost.", (f"holdfast metrics {name} --since 15m", "holdfast audit")),
-            Step("What passes by itself need not be asked for: `@pipeline(…, redrive=[RedriveRule(error='timeout', after='1h', times=3)])`."),
-            Step("Items that can never work are closed with a reason; nothing is deleted: `holdfast dead discard NUMBER --reason …`."),
+            Step(
+                "See whether they get through now, and prove that nothing is lost.",
+                (f"holdfast metrics {name} --since 15m", "holdfast audit"),
+            ),
+            Step(
+                "What passes by itself need not be asked for: `@pipeline(…, "
+                "redrive=[RedriveRule(error='timeout', after='1h', times=3)])`."
+            ),
+            Step(
+                "Items that can never work are closed with a reason; nothing is deleted: "
+                "`holdfast dead discard NUMBER --reason …`."
+            ),
         ),
     )
 
@@ -142,14 +179,25 @@ def _stuck(of: Subject) -> Runbook:
         f"items of {of.pipeline} neither end nor fail",
         ("stuck-items",),
         (
-            Step("Each item past its bound, why it waits, and the command that moves it.", ("holdfast stuck --older 1h || true",), "/alerts"),
+            Step(
+                "Each item past its bound, why it waits, and the command that moves it.",
+                ("holdfast stuck --older 1h || true",),
+                "/alerts",
+            ),
             Step(
                 "Is something paused?",
-                ("holdfast operations --limit 10", f"holdfast resume --pipeline {shlex.quote(of.pipeline)}"),
+                (
+                    "holdfast operations --limit 10",
+                    f"holdfast resume --pipeline {shlex.quote(of.pipeline)}",
+                ),
                 f"/pipelines/{of.pipeline}",
             ),
             Step("Does somebody have to decide?", ("holdfast reviews",), "/reviews"),
-            Step("Is a dependency away? Its probes go on by themselves; when it is back, so do the items.", ("holdfast dependencies",)),
+            Step(
+                "Is a dependency away? Its probes go on by themselves; when it is back, so do "
+                "the items.",
+                ("holdfast dependencies",),
+            ),
         ),
     )
 
@@ -168,7 +216,11 @@ def _late(of: Subject) -> Runbook:
                 (f"holdfast metrics {name} --since 1h", "holdfast queues --steps"),
                 f"/pipelines/{of.pipeline}",
             ),
-            Step("Steps that take longer than they used to are killed at their learned limit: see the limits and why.", ("holdfast timeouts",)),
+            Step(
+                "Steps that take longer than they used to are killed at their learned limit: "
+                "see the limits and why.",
+                ("holdfast timeouts",),
+            ),
             Step("What waits for capacity needs more of it: see 'Scale capacity'."),
         ),
     )
@@ -181,13 +233,19 @@ def _capacity(of: Subject) -> Runbook:
         f"more comes into {of.pipeline} than is done",
         ("queue-growth",),
         (
-            Step("How much waits, since when, and how long it needs to drain.", ("holdfast queues", "holdfast queues --steps"), "/"),
             Step(
-                f"More worker processes in a runner: start it with `HOLDFAST_WORKERS=8 holdfast runner {of.module}`; more items at a "
+                "How much waits, since when, and how long it needs to drain.",
+                ("holdfast queues", "holdfast queues --steps"),
+                "/",
+            ),
+            Step(
+                "More worker processes in a runner: start it with `HOLDFAST_WORKERS=8 "
+                f"holdfast runner {of.module}`; more items at a "
                 f"time: HOLDFAST_IN_FLIGHT."
             ),
             Step(
-                f"More runners, on PostgreSQL alone: the same command on further machines, `holdfast runner {of.module}`. They share "
+                "More runners, on PostgreSQL alone: the same command on further machines, "
+                f"`holdfast runner {of.module}`. They share "
                 f"what waits by themselves."
             ),
             Step("Urgent items go first: `holdfast submit … --priority 100`."),
@@ -204,9 +262,14 @@ def _dependency(of: Subject) -> Runbook:
         (
             Step("Which one, since when, and what it says.", ("holdfast dependencies",), "/"),
             Step(
-                "Nothing is lost and nothing need be done: one probe at a time goes out, what needs the service waits, and goes on when it is back."
+                "Nothing is lost and nothing need be done: one probe at a time goes out, what "
+                "needs the service waits, and goes on when it is back."
             ),
-            Step("Afterwards: did anything die of it?", (f"holdfast dead groups --pipeline {shlex.quote(of.pipeline)}",), "/dead"),
+            Step(
+                "Afterwards: did anything die of it?",
+                (f"holdfast dead groups --pipeline {shlex.quote(of.pipeline)}",),
+                "/dead",
+            ),
         ),
     )
 
@@ -216,20 +279,28 @@ def _budget(of: Subject) -> Runbook:
     return Runbook(
         "budget-spent",
         "The budget is spent",
-        f"{of.pipeline} has cost its budget of the day and is paused, or items of it are dead for theirs",
+        f"{of.pipeline} has cost its budget of the day and is paused, or items of it are dead "
+        "for theirs",
         ("budget",),
         (
             Step(
-                "What costs so much: by step, and by day.", (f"holdfast costs {name} --since 1d", f"holdfast costs {name} --by-day --since 7d"), "/"
+                "What costs so much: by step, and by day.",
+                (f"holdfast costs {name} --since 1d", f"holdfast costs {name} --by-day --since 7d"),
+                "/",
             ),
             Step(
-                "Should it go on today? It does so by itself at midnight UTC; whoever resumes it before is not contradicted until the next day.",
+                "Should it go on today? It does so by itself at midnight UTC; whoever resumes "
+                "it before is not contradicted until the next day.",
                 (f"holdfast resume --pipeline {name}",),
                 f"/pipelines/{of.pipeline}",
             ),
             Step(
-                "Items that have cost too much: raise `@pipeline(…, budget=Budget(item_usd=…))`, start the runners again, and send them back.",
-                (f"holdfast find pipeline:{name} error:budget", f"holdfast dead redrive --all --pipeline {name} --reason 'budget raised'"),
+                "Items that have cost too much: raise `@pipeline(…, "
+                "budget=Budget(item_usd=…))`, start the runners again, and send them back.",
+                (
+                    f"holdfast find pipeline:{name} error:budget",
+                    f"holdfast dead redrive --all --pipeline {name} --reason 'budget raised'",
+                ),
             ),
         ),
     )
@@ -243,12 +314,20 @@ def _version(of: Subject) -> Runbook:
         ("unserved-version",),
         (
             Step(
-                f"What a new label changes for the items in flight: `holdfast deploy {of.module}`; with `--move` they go on under it, "
+                "What a new label changes for the items in flight: `holdfast deploy "
+                f"{of.module}`; with `--move` they go on under it, "
                 f"keeping results of steps "
                 "that are the same."
             ),
-            Step("Which versions have items?", (f"holdfast status {shlex.quote(of.pipeline)}",), f"/pipelines/{of.pipeline}"),
-            Step(f"Items of an old label finish on it while a runner serves it: `holdfast runner OLD_MODULE {of.module}`."),
+            Step(
+                "Which versions have items?",
+                (f"holdfast status {shlex.quote(of.pipeline)}",),
+                f"/pipelines/{of.pipeline}",
+            ),
+            Step(
+                "Items of an old label finish on it while a runner serves it: `holdfast "
+                f"runner OLD_MODULE {of.module}`."
+            ),
         ),
     )
 
@@ -262,17 +341,26 @@ def _step(of: Subject) -> Runbook:
         (),
         (
             Step(
-                f"Write the step: a typed function with `@step()`, and call it in the pipeline's function, for example after `{first}`. "
+                "Write the step: a typed function with `@step()`, and call it in the "
+                f"pipeline's function, for example after `{first}`. "
                 f"Give the pipeline a new "
                 f'label: `version="{of.version}-next"`.'
             ),
             Step(
-                f"See the graph, before anything runs: `holdfast graph {of.module}:{of.pipeline}`. Types that do not fit are refused "
+                "See the graph, before anything runs: `holdfast graph "
+                f"{of.module}:{of.pipeline}`. Types that do not fit are refused "
                 f"here, with both names."
             ),
             Step("Run it as plain Python in a test: the pipeline is a function."),
-            Step(f"See what it changes for the items in flight, then deploy: `holdfast deploy {of.module}`."),
-            Step("Watch the new step.", (f"holdfast funnel {shlex.quote(of.pipeline)} --since 1h",), f"/pipelines/{of.pipeline}"),
+            Step(
+                "See what it changes for the items in flight, then deploy: `holdfast deploy "
+                f"{of.module}`."
+            ),
+            Step(
+                "Watch the new step.",
+                (f"holdfast funnel {shlex.quote(of.pipeline)} --since 1h",),
+                f"/pipelines/{of.pipeline}",
+            ),
         ),
     )
 
@@ -285,8 +373,16 @@ def _machine(of: Subject) -> Runbook:
         ("disk-full", "ledger-trouble"),
         (
             Step("What is wrong here, and what to do about it.", ("holdfast doctor || true",)),
-            Step("What nothing refers to any more is removed.", ("holdfast artifacts collect --dry-run",)),
-            Step("What was acknowledged is safe; runners wait, and go on by themselves when there is room. Prove it.", ("holdfast audit",), "/audit"),
+            Step(
+                "What nothing refers to any more is removed.",
+                ("holdfast artifacts collect --dry-run",),
+            ),
+            Step(
+                "What was acknowledged is safe; runners wait, and go on by themselves when "
+                "there is room. Prove it.",
+                ("holdfast audit",),
+                "/audit",
+            ),
         ),
     )
 
@@ -299,23 +395,32 @@ def _events(of: Subject) -> Runbook:
         "what was received or emitted is kept, and does not arrive",
         ("undelivered-events", "parked-events", "broker-trouble"),
         (
-            Step("What waits, for how long, and what would move it.", ("holdfast stuck || true",), "/alerts"),
             Step(
-                "A pipeline's `where` or `key` fails, or a store does: the reason is there. After it has been put right, "
-                "`holdfast events redeliver DELIVERY` tries it at once; it is tried again by itself within 5 minutes.",
+                "What waits, for how long, and what would move it.",
+                ("holdfast stuck || true",),
+                "/alerts",
+            ),
+            Step(
+                "A pipeline's `where` or `key` fails, or a store does: the reason is there. "
+                "After it has been put right, "
+                "`holdfast events redeliver DELIVERY` tries it at once; it is tried again by "
+                "itself within 5 minutes.",
                 ("holdfast events deliveries --state open",),
             ),
             Step(
-                f"A version of {of.pipeline} listens and has no runner: start one. If it will not come back, end its subscriptions: "
+                f"A version of {of.pipeline} listens and has no runner: start one. If it will "
+                "not come back, end its subscriptions: "
                 f"`holdfast events unsubscribe {name} --version LABEL`."
             ),
             Step(
-                "The broker did not take an event, ten times: the reason is there. After it has been put right, "
+                "The broker did not take an event, ten times: the reason is there. After it "
+                "has been put right, "
                 "`holdfast events resend EVENT` hands it on again.",
                 ("holdfast events outgoing",),
             ),
             Step(
-                "The broker cannot be reached, or its stream would discard unread messages: the runner's log and the alert say which limit, and "
+                "The broker cannot be reached, or its stream would discard unread messages: "
+                "the runner's log and the alert say which limit, and "
                 "what to set. Events wait in the ledger meanwhile, and nothing of them is lost.",
                 ("holdfast alerts",),
                 "/alerts",
@@ -331,10 +436,24 @@ def _workers(of: Subject) -> Runbook:
         "`def` steps wait although there is capacity; a run ends with exit code 5",
         ("workers",),
         (
-            Step("The alert names the module, the error, and the command that shows it.", ("holdfast alerts",), "/alerts"),
-            Step("Repair the environment of the runner: the same Python, the same user, the same variables. No restart is needed."),
-            Step("Runners try a new worker by themselves, after 1 s at first, every 30 s at most. No attempt was used up meanwhile."),
-            Step("See that items move again.", (f"holdfast funnel {shlex.quote(of.pipeline)}",), f"/pipelines/{of.pipeline}"),
+            Step(
+                "The alert names the module, the error, and the command that shows it.",
+                ("holdfast alerts",),
+                "/alerts",
+            ),
+            Step(
+                "Repair the environment of the runner: the same Python, the same user, the "
+                "same variables. No restart is needed."
+            ),
+            Step(
+                "Runners try a new worker by themselves, after 1 s at first, every 30 s at "
+                "most. No attempt was used up meanwhile."
+            ),
+            Step(
+                "See that items move again.",
+                (f"holdfast funnel {shlex.quote(of.pipeline)}",),
+                f"/pipelines/{of.pipeline}",
+            ),
         ),
     )
 
@@ -346,14 +465,23 @@ def _memory(of: Subject) -> Runbook:
         "attempts fail with class memory, or other processes leave the runner too little",
         ("memory-short",),
         (
-            Step("Which steps needed too much? Each message names the peak.", ("holdfast dead find error:memory",), "/dead"),
-            Step("How much does each step usually need? See the column of peaks.", (f"holdfast metrics {shlex.quote(of.pipeline)}",)),
             Step(
-                "Give a step that is greedy for some inputs a limit, so that it fails alone: `@step(memory=...)`. Fewer workers at a time need less "
+                "Which steps needed too much? Each message names the peak.",
+                ("holdfast dead find error:memory",),
+                "/dead",
+            ),
+            Step(
+                "How much does each step usually need? See the column of peaks.",
+                (f"holdfast metrics {shlex.quote(of.pipeline)}",),
+            ),
+            Step(
+                "Give a step that is greedy for some inputs a limit, so that it fails alone: "
+                "`@step(memory=...)`. Fewer workers at a time need less "
                 "together: `HOLDFAST_WORKERS`."
             ),
             Step(
-                "If it is not the workers that hold the memory, end what does, or add memory. Then send the dead letters back: "
+                "If it is not the workers that hold the memory, end what does, or add memory. "
+                "Then send the dead letters back: "
                 "`holdfast dead redrive error:memory`."
             ),
         ),
@@ -368,14 +496,24 @@ def _clock(of: Subject) -> Runbook:
         ("clock",),
         (
             Step(
-                "Whose clock, and by how much? No item is harmed: waits, deadlines and leases go by the ledger's time.", ("holdfast doctor || true",)
+                "Whose clock, and by how much? No item is harmed: waits, deadlines and leases "
+                "go by the ledger's time.",
+                ("holdfast doctor || true",),
             ),
-            Step("Set the clock of the host that the alert names, and keep it right with NTP. No restart is needed."),
             Step(
-                "If its clock was put right while an SQLite runner worked: the ledger's time approaches it by 3 minutes an hour, or takes it up at "
+                "Set the clock of the host that the alert names, and keep it right with NTP. "
+                "No restart is needed."
+            ),
+            Step(
+                "If its clock was put right while an SQLite runner worked: the ledger's time "
+                "approaches it by 3 minutes an hour, or takes it up at "
                 "once when the runner is started again. What waits is moved along."
             ),
-            Step(f"See that nothing of {of.pipeline} hangs.", ("holdfast stuck --older 1h || true", "holdfast audit"), "/audit"),
+            Step(
+                f"See that nothing of {of.pipeline} hangs.",
+                ("holdfast stuck --older 1h || true", "holdfast audit"),
+                "/audit",
+            ),
         ),
     )
 
@@ -384,14 +522,23 @@ def _internal(of: Subject) -> Runbook:
     return Runbook(
         "a-fault-of-holdfast",
         "Items were buried by a fault of Holdfast's own",
-        "dead letters of class internal; after twenty alike in a minute the pipeline is paused by `holdfast`",
+        "dead letters of class internal; after twenty alike in a minute the pipeline is "
+        "paused by `holdfast`",
         ("internal",),
         (
-            Step("Which items? The traceback of each says where it failed.", ("holdfast dead find error:internal",), "/dead"),
-            Step("Is the pipeline paused, and since when?", ("holdfast operations",), "/audit"),
-            Step("Report it with one of the tracebacks. Nothing that had succeeded is lost, and every other item goes on."),
             Step(
-                f"With a version that mends it: `holdfast resume --pipeline {shlex.quote(of.pipeline)}`, and send the dead letters back: "
+                "Which items? The traceback of each says where it failed.",
+                ("holdfast dead find error:internal",),
+                "/dead",
+            ),
+            Step("Is the pipeline paused, and since when?", ("holdfast operations",), "/audit"),
+            Step(
+                "Report it with one of the tracebacks. Nothing that had succeeded is lost, "
+                "and every other item goes on."
+            ),
+            Step(
+                "With a version that mends it: `holdfast resume --pipeline "
+                f"{shlex.quote(of.pipeline)}`, and send the dead letters back: "
                 "`holdfast dead redrive error:internal`. No step runs again that had succeeded."
             ),
         ),
@@ -405,12 +552,24 @@ def _alert(of: Subject) -> Runbook:
         "an alert is open",
         (),
         (
-            Step("What is open: kind, subject, since when, and what to do.", ("holdfast alerts",), "/alerts"),
-            Step("Its kind names its runbook, here and on the page. An alert closes by itself, two minutes after what it says has ceased."),
             Step(
-                "Thresholds are the pipeline's: `@pipeline(…, alerts=Alerts(dead=…, dead_per_hour=…, dead_age=…, stuck=…, queue_age=…, "
+                "What is open: kind, subject, since when, and what to do.",
+                ("holdfast alerts",),
+                "/alerts",
+            ),
+            Step(
+                "Its kind names its runbook, here and on the page. An alert closes by itself, "
+                "two minutes after what it says has ceased."
+            ),
+            Step(
+                "Thresholds are the pipeline's: `@pipeline(…, alerts=Alerts(dead=…, "
+                "dead_per_hour=…, dead_age=…, stuck=…, queue_age=…, "
                 "deadline_risk=…, steps={…: StepAlerts(…)}))`."
             ),
-            Step(f"Is everything of {of.pipeline} accounted for?", ("holdfast audit", f"holdfast funnel {shlex.quote(of.pipeline)}"), "/audit"),
+            Step(
+                f"Is everything of {of.pipeline} accounted for?",
+                ("holdfast audit", f"holdfast funnel {shlex.quote(of.pipeline)}"),
+                "/audit",
+            ),
         ),
     )

@@ -25,4 +25,6 @@ def last(duration: str, now_ms: int) -> Span:
     Raises:
         InputError: it is no duration such as ``"1h"``.
     """
-    return Span(0 if duration == "all" else now_ms - round(seconds(duration) * 1000), now_ms + 60_000)
+    return Span(
+        0 if duration == "all" else now_ms - round(seconds(duration) * 1000), now_ms + 60_000
+    )

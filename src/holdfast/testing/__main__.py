@@ -1,4 +1,5 @@
-"""``python -m holdfast.testing --seeds 1000``: run the simulator over seeds; ``--seed N`` replays one."""
+"""``python -m holdfast.testing --seeds 1000``: run the simulator over seeds; ``--seed N`` replays
+one."""
 
 from __future__ import annotations
 
@@ -14,27 +15,59 @@ from holdfast.testing.simulator import InvariantBroken, simulate
 
 def main() -> int:
     """Print one JSON line; exit 1 when a seed breaks an invariant."""
-    parser = argparse.ArgumentParser(prog="python -m holdfast.testing", description="Deterministic simulation of the engine.")
-    parser.add_argument("--seeds", type=int, default=1000, help="how many seeds to run, from --first on")
+    parser = argparse.ArgumentParser(
+        prog="python -m holdfast.testing", description="Deterministic simulation of the engine."
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1000, help="how many seeds to run, from --first on"
+    )
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="run this one twice and compare the traces")
     parser.add_argument("--runners", type=int, default=1, help="runners that share the ledger")
-    parser.add_argument("--hostile", action="store_true", help="everything outside of the engine breaks its contract: holdfast.testing.hostile")
-    parser.add_argument("--inject", default="", help=f"with --hostile, what, with commas; drawn by default: {', '.join(INJECTIONS)}")
-    parser.add_argument("--keep-going", action="store_true", help="tell of every seed that breaks an invariant")
+    parser.add_argument(
+        "--hostile",
+        action="store_true",
+        help="everything outside of the engine breaks its contract: holdfast.testing.hostile",
+    )
+    parser.add_argument(
+        "--inject",
+        default="",
+        help=f"with --hostile, what, with commas; drawn by default: {', '.join(INJECTIONS)}",
+    )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="tell of every seed that breaks an invariant"
+    )
     arguments = parser.parse_args()
     inject = frozenset(one for one in arguments.inject.split(",") if one) or None
     if inject is not None and (unknown := inject - set(INJECTIONS)):
-        parser.error(f"no such injection: {', '.join(sorted(unknown))}; there are {', '.join(INJECTIONS)}")
+        parser.error(
+            f"no such injection: {', '.join(sorted(unknown))}; there are {', '.join(INJECTIONS)}"
+        )
     logging.disable(logging.CRITICAL)
-    seeds = range(arguments.first, arguments.first + arguments.seeds) if arguments.seed is None else [arguments.seed] * 2
-    totals = {"seeds": 0, "events": 0, "kills": 0, "faults": 0, "completed": 0, "dead": 0, "cancelled": 0}
+    seeds = (
+        range(arguments.first, arguments.first + arguments.seeds)
+        if arguments.seed is None
+        else [arguments.seed] * 2
+    )
+    totals = {
+        "seeds": 0,
+        "events": 0,
+        "kills": 0,
+        "faults": 0,
+        "completed": 0,
+        "dead": 0,
+        "cancelled": 0,
+    }
     traces = set()
     broken = 0
     for seed in seeds:
         try:
             hostile = arguments.hostile
-            result = simulate_hostile(seed, arguments.runners, inject) if hostile else simulate(seed, ALL, payloads, arguments.runners)
+            result = (
+                simulate_hostile(seed, arguments.runners, inject)
+                if hostile
+                else simulate(seed, ALL, payloads, arguments.runners)
+            )
         except InvariantBroken as error:
             print(f"broken: {error}", file=sys.stderr)
             if not arguments.keep_going:
@@ -47,7 +80,15 @@ def main() -> int:
             totals[name] += getattr(result, name)
         for state, number in result.states.items():
             totals[state] += number
-    print(json.dumps({**totals, "replays_equal": len(traces) == len({seed for seed, _ in traces}), "broken": broken}))
+    print(
+        json.dumps(
+            {
+                **totals,
+                "replays_equal": len(traces) == len({seed for seed, _ in traces}),
+                "broken": broken,
+            }
+        )
+    )
     return 1 if broken else 0
 
 

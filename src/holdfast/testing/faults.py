@@ -1,4 +1,5 @@
-"""The simulator's ledger and executor: the real ledger behind lost answers and a full disk, and attempts that fail as drawn."""
+"""The simulator's ledger and executor: the real ledger behind lost answers and a full disk, and
+attempts that fail as drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ DEAR = 0.1
 
 
 class FaultyLedger:
-    """The real SQLite ledger; a commit may fail before it is written, or be written and its answer lost."""
+    """The real SQLite ledger; a commit may fail before it is written, or be written and its answer
+    lost."""
 
     def __init__(self, ledger: SqliteLedger, rng: random.Random, rate: float) -> None:
         self._ledger = ledger
@@ -49,7 +51,8 @@ class FaultyLedger:
 
 
 class FaultyExecutor:
-    """Calls the step bodies for real, after a drawn delay; a drawn share fails, crashes, hangs, costs something, reports twice or late.
+    """Calls the step bodies for real, after a drawn delay; a drawn share fails, crashes, hangs,
+    costs something, reports twice or late.
 
     Args:
         kind: ``loop`` or ``process``: decides who suffers from a crash.
@@ -69,7 +72,13 @@ class FaultyExecutor:
         checked: Callable[[Invocation], None],
         slots: int,
     ) -> None:
-        self.kind, self._graphs, self._store, self._rng, self._later = kind, graphs, store, rng, later
+        self.kind, self._graphs, self._store, self._rng, self._later = (
+            kind,
+            graphs,
+            store,
+            rng,
+            later,
+        )
         self._rates, self._checked, self._free, self._slots = rates, checked, slots, slots
         self.report: Callable[[list[Outcome]], None] = lambda outcomes: None
         self._open: dict[tuple[int, int, str], int] = {}
@@ -102,7 +111,9 @@ class FaultyExecutor:
             self._open[invocation.task] = invocation.attempt
             self._started.add(invocation.attempted)
         outcomes = self._outcomes(step, invocations)
-        self._later(self._rng.choice((0, 1, 5, 50, 400)) * self._rng.random(), lambda: self._end(outcomes))
+        self._later(
+            self._rng.choice((0, 1, 5, 50, 400)) * self._rng.random(), lambda: self._end(outcomes)
+        )
 
     @property
     def taken(self) -> int:
@@ -134,13 +145,17 @@ class FaultyExecutor:
 
     def _outcomes(self, step: Step, invocations: list[Invocation]) -> list[Outcome]:
         drawn = self._rng.random()
-        fault = next((name for name, rate in self._rates.items() if (drawn := drawn - rate) < 0), "")
+        fault = next(
+            (name for name, rate in self._rates.items() if (drawn := drawn - rate) < 0), ""
+        )
         outcomes = [Outcome(invocation) for invocation in invocations]
         for outcome in outcomes:
             if self._rng.random() < DEAR:
                 outcome.usage = Usage(cost=self._rng.randrange(2_000_000))
         if fault in ("crash", "whole", "timeout"):
-            kind: ErrorClass = "timeout" if fault == "timeout" else "crash" if fault == "crash" else "transient"
+            kind: ErrorClass = (
+                "timeout" if fault == "timeout" else "crash" if fault == "crash" else "transient"
+            )
             for outcome in outcomes:
                 outcome.failure = Failure(kind, fault, "drawn")
                 outcome.whole = len(outcomes) > 1
@@ -165,7 +180,9 @@ class FaultyExecutor:
         graph = self._graphs[invocation.pipeline, invocation.version]
         node = graph.nodes[invocation.node]
         if step.kind == "batched":
-            verdict = step.instance()([read_arguments(graph, node, invocation, self._store)[0][0]])[0]
+            verdict = step.instance()([read_arguments(graph, node, invocation, self._store)[0][0]])[
+                0
+            ]
             if isinstance(verdict, Failed):
                 raise verdict.error()
             return checked_output(node, verdict)

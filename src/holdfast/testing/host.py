@@ -1,4 +1,5 @@
-"""The simulator's runner processes: each with its own clock, committer, executors and lease; killed, paused, or cut off from the ledger."""
+"""The simulator's runner processes: each with its own clock, committer, executors and lease;
+killed, paused, or cut off from the ledger."""
 
 from __future__ import annotations
 
@@ -117,7 +118,9 @@ class SimulatedDesk:
                 group.append(entry)
         self._write(group, questions, answers)
 
-    def _write(self, group: list[Entry], questions: list[Any], answers: list[tuple[Any, Any]]) -> None:
+    def _write(
+        self, group: list[Entry], questions: list[Any], answers: list[tuple[Any, Any]]
+    ) -> None:
         """Write a group; while that fails, the same group again, as the group writer asks."""
         if self.dead:
             return
@@ -128,9 +131,21 @@ class SimulatedDesk:
                 self._host.later(500, lambda: self._write(group, questions, answers))
                 return
             told = self._written(group, written)
-            self._refused.update({entry.plan.item: entry.plan.fence for entry, answer in told if isinstance(answer, Refused)})
+            self._refused.update(
+                {
+                    entry.plan.item: entry.plan.fence
+                    for entry, answer in told
+                    if isinstance(answer, Refused)
+                }
+            )
             answers += told
-            self._world.check_rows([entry.plan for entry, answer in zip(group, written, strict=True) if answer == "held"])
+            self._world.check_rows(
+                [
+                    entry.plan
+                    for entry, answer in zip(group, written, strict=True)
+                    if answer == "held"
+                ]
+            )
         for what, verb in questions:
             self._sequence += 1
             if isinstance(what, Question):
@@ -144,7 +159,8 @@ class SimulatedDesk:
         self._host.later(self._world.rng.random() * 2, lambda: self._answer(answers))
 
     def _written(self, group: list[Entry], written: list[Answer]) -> list[tuple[Any, Any]]:
-        """Keep what belongs to an item whose row somebody else holds, in its order; answer the rest."""
+        """Keep what belongs to an item whose row somebody else holds, in its order; answer the
+        rest."""
         answers: list[tuple[Any, Any]] = []
         busy: set[int] = set()
         for entry, answer in zip(group, written, strict=True):
@@ -176,7 +192,9 @@ class SimulatedThreads(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run it later."""
         desk = self._host.desk
-        self._host.later(self._host.world.rng.random() * 5, lambda: None if desk.dead else fn(*args, **kwargs))
+        self._host.later(
+            self._host.world.rng.random() * 5, lambda: None if desk.dead else fn(*args, **kwargs)
+        )
         return Future()
 
 
@@ -215,7 +233,10 @@ class Host:
         self.incarnation = world.real.begin("simulated", 1, self.clock.now_ms(), LEASE_MS)
         self._renewed = self._asked = self.clock.monotonic()
         self.desk = SimulatedDesk(self, world.ledger, self.incarnation)
-        self.executors = {kind: world.executor(self, kind, slots) for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))}
+        self.executors = {
+            kind: world.executor(self, kind, slots)
+            for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))
+        }
         executors: Any = self.executors
         self._ringing = False
         arrivals = Arrivals(self._ring)
@@ -233,7 +254,14 @@ class Host:
         )
         for executor in self.executors.values():
             executor.report = arrivals.report
-        self.listening = Listening(world.loaded, self.desk, self.clock, world.store, lambda work, then: then(work()), self.runner.hint)
+        self.listening = Listening(
+            world.loaded,
+            self.desk,
+            self.clock,
+            world.store,
+            lambda work, then: then(work()),
+            self.runner.hint,
+        )
 
     def _ring(self) -> None:
         """Something has come: a turn follows."""
@@ -258,8 +286,12 @@ class Host:
         now = self.clock.monotonic()
         if now - self._asked >= RENEW_S:
             self._asked = now
-            self.desk.call(lambda ledger: ledger.renew(self.incarnation, self.clock.now_ms(), LEASE_MS), self._answered(now))
-        looks = now * 1000 > self._paused_until + LOOK_MS  # what wakes from a pause works on until its watchdog looks
+            self.desk.call(
+                lambda ledger: ledger.renew(self.incarnation, self.clock.now_ms(), LEASE_MS),
+                self._answered(now),
+            )
+        # what wakes from a pause works on until its watchdog looks
+        looks = now * 1000 > self._paused_until + LOOK_MS
         if self.world.shared and looks and (now - self._renewed > SURE_S or self.desk.lost):
             self.die()
         self.turn()
@@ -276,21 +308,26 @@ class Host:
 
     def works_on(self, task: tuple[int, int, str]) -> bool:
         """Whether an attempt of a task runs here under a lease that has not ended."""
-        row = self.world.real.connection.execute("select 1 from incarnations where id = ? and ended_at is null", (self.incarnation,)).fetchone()
+        row = self.world.real.connection.execute(
+            "select 1 from incarnations where id = ? and ended_at is null", (self.incarnation,)
+        ).fetchone()
         return row is not None and any(executor.runs(task) for executor in self.executors.values())
 
     def pause(self, ms: float) -> None:
-        """Stand still, as a stopped process or a suspended machine does, and then go on as if nothing had been."""
+        """Stand still, as a stopped process or a suspended machine does, and then go on as if
+        nothing had been."""
         self._paused_until = self.world.clock.monotonic() * 1000 + ms
 
     def die(self) -> None:
-        """The process dies between two events and is started again: what was not committed is gone, what runs is never heard
-        of, or only by a runner that cannot use it."""
+        """The process dies between two events and is started again: what was not committed is gone,
+        what runs is never heard of, or only by a runner that cannot use it."""
         old = self.executors
         self._end()
         self.start()
         for kind, executor in old.items():
-            executor.report = self.executors[kind].report  # a zombie's outcome reaches the next runner
+            executor.report = self.executors[
+                kind
+            ].report  # a zombie's outcome reaches the next runner
 
     def stop(self) -> None:
         """The process is over, and is not started again."""

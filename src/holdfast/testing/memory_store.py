@@ -40,10 +40,22 @@ class MemoryStore(ChunkedStore):
         for digest in digests:
             self.get(digest)
 
-    def collect(self, referenced: set[str], now_s: float, grace_s: float, dry_run: bool, unknown: bool = False) -> Collected:
+    def collect(
+        self,
+        referenced: set[str],
+        now_s: float,
+        grace_s: float,
+        dry_run: bool,
+        unknown: bool = False,
+    ) -> Collected:
         """Forget what nothing refers to: all of it is old enough."""
         orphans = self._data.keys() - referenced
-        found = Collected(len(self._data), len(self._data) - len(orphans), len(orphans), sum(len(self._data[one]) for one in orphans))
+        found = Collected(
+            len(self._data),
+            len(self._data) - len(orphans),
+            len(orphans),
+            sum(len(self._data[one]) for one in orphans),
+        )
         for one in orphans if not dry_run else ():
             del self._data[one]
         return found

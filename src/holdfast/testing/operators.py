@@ -1,4 +1,5 @@
-"""The simulator's operators: people who pause, resume, cancel and restart items, steps and pipelines at any instant."""
+"""The simulator's operators: people who pause, resume, cancel and restart items, steps and
+pipelines at any instant."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 def operate(world: World) -> None:
     """Now and then ask for something; while the world heals, let everything go on."""
     now = world.clock.now_ms()
-    rows: Any = world.real.connection.execute("select id, version, state, wish from items order by id").fetchall()
+    rows: Any = world.real.connection.execute(
+        "select id, version, state, wish from items order by id"
+    ).fetchall()
     number = world.real.lifecycle.begin_operation(Operation("simulate", "", "an operator"), now)
     if world.healing:
         paused = [item for item, _, state, wish in rows if state == "paused" or wish is not None]
@@ -27,11 +30,19 @@ def operate(world: World) -> None:
             loaded = next(one for one in world.loaded if one.version == version)
             steps = [node.index for node in loaded.pipeline.graph.steps()]
             some = Restart({version: (world.rng.choice(steps),)})
-            change = world.rng.choice((Pause(), Pause(), Resume(), Resume(), Cancel(), Restart(), some))
+            change = world.rng.choice(
+                (Pause(), Pause(), Resume(), Resume(), Cancel(), Restart(), some)
+            )
             world.real.lifecycle.change(number, change, [item], now)
-            if world.real.lifecycle.change(number, change, [item], now) and isinstance(change, Pause | Resume | Cancel):
-                world.broken("I17 idempotent", f"{type(change).__name__} of {item} changed it twice")
+            if world.real.lifecycle.change(number, change, [item], now) and isinstance(
+                change, Pause | Resume | Cancel
+            ):
+                world.broken(
+                    "I17 idempotent", f"{type(change).__name__} of {item} changed it twice"
+                )
     if world.rng.random() < 0.1:
         pipeline = world.rng.choice(world.loaded).pipeline
         step = world.rng.choice(["", *[node.name for node in pipeline.graph.steps()]])
-        world.real.lifecycle.pause_pipeline(number, pipeline.name, step, world.rng.random() < 0.5, now)
+        world.real.lifecycle.pause_pipeline(
+            number, pipeline.name, step, world.rng.random() < 0.5, now
+        )

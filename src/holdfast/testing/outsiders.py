@@ -1,4 +1,5 @@
-"""The simulator's world outside: people who decide reviews, and a service that answers with events."""
+"""The simulator's world outside: people who decide reviews, and a service that answers with
+events."""
 
 from __future__ import annotations
 
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 
 
 def people_and_events(world: World) -> None:
-    """Decide some of the open reviews, and send some of the events that are waited for, or will be."""
+    """Decide some of the open reviews, and send some of the events that are waited for, or will
+    be."""
     now = world.clock.now_ms()
-    rows: Any = world.real.connection.execute("select id, name, digest, item from waits where kind = 'review' and state = 'open'").fetchall()
+    rows: Any = world.real.connection.execute(
+        "select id, name, digest, item from waits where kind = 'review' and state = 'open'"
+    ).fetchall()
     for review, title, digest, item in rows:
         if world.rng.random() < (1.0 if world.healing else 0.4):
             answer = {"number": item % 5} if title == "Ruling" else uncertain(world)
@@ -29,7 +33,10 @@ def people_and_events(world: World) -> None:
     for name, payload in world.payloads:
         if name == "people" and world.rng.random() < (1.0 if world.healing else 0.2):
             data = msgspec.json.encode({"number": 2 * payload})
-            world.real.mail.publish([Event(f"doubled {payload}", "doubled", "simulated", str(payload), now, data)] * world.rng.choice((1, 2)))
+            world.real.mail.publish(
+                [Event(f"doubled {payload}", "doubled", "simulated", str(payload), now, data)]
+                * world.rng.choice((1, 2))
+            )
 
 
 def uncertain(world: World) -> dict[str, object]:

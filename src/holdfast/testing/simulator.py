@@ -1,8 +1,10 @@
-"""Deterministic simulation: the real engine and the real ledger under a fake clock, faulty commits and a faulty executor.
+"""Deterministic simulation: the real engine and the real ledger under a fake clock, faulty commits
+and a faulty executor.
 
-One seed fixes everything: payloads, delays, failures, kills of the runner, lost COMMIT answers, duplicated and late
-reports. The invariants are checked after every step; the same seed replays the same run to the last event.
-(Method: W. Wilson, "Testing Distributed Systems with Deterministic Simulation", 2014.)
+One seed fixes everything: payloads, delays, failures, kills of the runner, lost COMMIT answers,
+duplicated and late reports. The invariants are checked after every step; the same seed replays the
+same run to the last event. (Method: W. Wilson, "Testing Distributed Systems with Deterministic
+Simulation", 2014.)
 """
 
 from __future__ import annotations
@@ -100,7 +102,9 @@ class World:
             graph = one.graph
             bodies = {node.index: "0" * 64 for node in graph.steps()}
             listens = tuple(listener.event for listener in one.listeners)
-            spec = VersionSpec(one.name, one.version, graph.fingerprint(), graph.shape(), bodies, listens)
+            spec = VersionSpec(
+                one.name, one.version, graph.fingerprint(), graph.shape(), bodies, listens
+            )
             registered = self.real.register(spec, self.clock.now_ms())
             self.loaded.append(Loaded(one, registered.version, registered.bodies))
         self.payloads = payloads(self.rng)
@@ -108,13 +112,20 @@ class World:
         for name, payload in self.payloads:
             data = msgspec.json.encode(payload)
             one = names[name]
-            self.real.admit([Submission(name, one.version, one.key_of(data), data, one.deadline)], self.clock.now_ms())
+            self.real.admit(
+                [Submission(name, one.version, one.key_of(data), data, one.deadline)],
+                self.clock.now_ms(),
+            )
         self.operators = self.rng.random() < 0.5
         """Whether people pause, resume, cancel and restart what runs."""
-        self.rates = {name: self.rng.choice((0.0, 0.03, 0.15)) for name in ("transient", "model", "crash", "whole", "timeout", "infrastructure")} | {
-            "twice": 0.05
-        }
-        self.hosts = [Host(self, self.rng.randint(-5_000, 5_000) if self.shared else 0) for _ in range(runners)]
+        self.rates = {
+            name: self.rng.choice((0.0, 0.03, 0.15))
+            for name in ("transient", "model", "crash", "whole", "timeout", "infrastructure")
+        } | {"twice": 0.05}
+        self.hosts = [
+            Host(self, self.rng.randint(-5_000, 5_000) if self.shared else 0)
+            for _ in range(runners)
+        ]
         self.healing = False
         self._settled: dict[tuple[int, int, str, int], str] = {}
 
@@ -163,12 +174,22 @@ class World:
     def executor(self, host: Host, kind: str, slots: int) -> FaultyExecutor:
         """What runs attempts of a host."""
         return FaultyExecutor(
-            kind, self.graphs, self.store, self.rng, host.later, self.rates, lambda invocation: self.check_start(host, invocation), slots
+            kind,
+            self.graphs,
+            self.store,
+            self.rng,
+            host.later,
+            self.rates,
+            lambda invocation: self.check_start(host, invocation),
+            slots,
         )
 
     def broken(self, rule: str, what: str) -> NoReturn:
         """Report a violation."""
-        self.violated(f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed {self.seed}` replays it)")
+        self.violated(
+            f"{rule}: {what} (seed {self.seed}: `python -m holdfast.testing --seed "
+            f"{self.seed}` replays it)"
+        )
 
     def violated(self, what: str) -> NoReturn:
         """End the run, also where an engine contains whatever is raised in it."""
@@ -176,22 +197,40 @@ class World:
         raise self._violation
 
     def check_rows(self, acknowledged: list[Transition]) -> None:
-        """After a commit: what it acknowledged is there (I2) and its fence held (I6), and what was settled stays as it was (I8)."""
-        rows = self.real.connection.execute("select item, node, place, generation, state from tasks")
+        """After a commit: what it acknowledged is there (I2) and its fence held (I6), and what was
+        settled stays as it was (I8)."""
+        rows = self.real.connection.execute(
+            "select item, node, place, generation, state from tasks"
+        )
         now = {row[:4]: row[4] for row in rows}
         for key, state in self._settled.items():
             if now.get(key) != state:
                 self.broken("I8 terminal", f"task {key} was {state} and is {now.get(key)}")
         for transition in acknowledged:
-            fences = list(self.real.connection.execute("select fence from items where id = ?", (transition.item,)))
+            fences = list(
+                self.real.connection.execute(
+                    "select fence from items where id = ?", (transition.item,)
+                )
+            )
             if fences != [(transition.fence,)]:
-                self.broken("I6 fencing", f"a write to item {transition.item} under fence {transition.fence} was accepted, it has {fences}")
+                self.broken(
+                    "I6 fencing",
+                    f"a write to item {transition.item} under fence {transition.fence} was "
+                    f"accepted, it has {fences}",
+                )
             for row in transition.plain:
                 if now.get(row[:4]) != row[4]:
-                    self.broken("I2 durable", f"task {row[1]} {row[2]!r} of {row[0]} was acknowledged as {row[4]}")
+                    self.broken(
+                        "I2 durable",
+                        f"task {row[1]} {row[2]!r} of {row[0]} was acknowledged as {row[4]}",
+                    )
             for task in transition.settled:
                 if now.get((transition.item, task.node, task.place, task.generation)) != task.state:
-                    self.broken("I2 durable", f"task {task.node} {task.place!r} of {transition.item} was acknowledged as {task.state}")
+                    self.broken(
+                        "I2 durable",
+                        f"task {task.node} {task.place!r} of {transition.item} was "
+                        f"acknowledged as {task.state}",
+                    )
         self._settled = now
         if self.result.events % 8 == 0:
             self._audit()
@@ -202,26 +241,54 @@ class World:
             self.broken("I1 conservation", str(audit))
 
     def check_start(self, host: Host, invocation: Invocation) -> None:
-        """Before an attempt: its start is durable (I9), its item runs under this fence with this owner (I5, I7), and it was not settled before."""
-        row = self.real.connection.execute("select state, fence, generation, due from items where id = ?", (invocation.item,)).fetchone()
+        """Before an attempt: its start is durable (I9), its item runs under this fence with this
+        owner (I5, I7), and it was not settled before."""
+        row = self.real.connection.execute(
+            "select state, fence, generation, due from items where id = ?", (invocation.item,)
+        ).fetchone()
         if row is None or row[1] != invocation.fence:
             return  # a zombie, whose fence has moved on: nothing that it does is written
         if row[0] != "running":
             self.broken("I7 start", f"an attempt started on an item that is {row[0]}")
         if row[3] != host.incarnation:
-            self.broken("I5 owner", f"incarnation {host.incarnation} started an attempt on an item of incarnation {row[3]} under its fence")
+            self.broken(
+                "I5 owner",
+                f"incarnation {host.incarnation} started an attempt on an item of incarnation "
+                f"{row[3]} under its fence",
+            )
         for other in self.hosts:
-            if other is not host and other.works_on(invocation.task) and not self._operated(invocation.item):
-                self.broken("I5 two owners", f"{invocation.task} started while incarnation {other.incarnation}, whose lease holds, is running it")
-        live = self.real.connection.execute("select attempt from live_tasks where item = ? and node = ? and place = ?", invocation.task).fetchone()
+            if (
+                other is not host
+                and other.works_on(invocation.task)
+                and not self._operated(invocation.item)
+            ):
+                self.broken(
+                    "I5 two owners",
+                    f"{invocation.task} started while incarnation {other.incarnation}, whose "
+                    "lease holds, is running it",
+                )
+        live = self.real.connection.execute(
+            "select attempt from live_tasks where item = ? and node = ? and place = ?",
+            invocation.task,
+        ).fetchone()
         if live is None or live[0] < invocation.attempt:
-            self.broken("I9 durable start", f"attempt {invocation.attempt} of {invocation.task} started, the ledger knows {live}")
+            self.broken(
+                "I9 durable start",
+                f"attempt {invocation.attempt} of {invocation.task} started, the ledger knows "
+                f"{live}",
+            )
         if (*invocation.task, row[2]) in self._settled:
             self.broken("I8 settled", f"{invocation.task} had been settled when it started again")
 
     def _operated(self, item: int) -> bool:
-        """Whether an operation took the item away from its runner, which hears of it within a poll; its fence holds until then."""
-        return self.real.connection.execute("select 1 from operated where item = ? limit 1", (item,)).fetchone() is not None
+        """Whether an operation took the item away from its runner, which hears of it within a poll;
+        its fence holds until then."""
+        return (
+            self.real.connection.execute(
+                "select 1 from operated where item = ? limit 1", (item,)
+            ).fetchone()
+            is not None
+        )
 
     def _tick(self, host: Host, ms: float = 50) -> None:
         def tick() -> None:
@@ -232,7 +299,8 @@ class World:
         host.later(ms, tick)
 
     def _outside(self) -> None:
-        """People decide, events come: now and then, sometimes twice, sometimes before anybody waits for them."""
+        """People decide, events come: now and then, sometimes twice, sometimes before anybody waits
+        for them."""
         self.later(self.rng.random() * 2_000 + 50, self._outside)
         self.outsiders(self)
         if self.operators:
@@ -248,7 +316,11 @@ class World:
             self.rng.choice(self.hosts).pause(self.rng.choice((1_000, 13_000, 17_000, 25_000)))
 
     def _open_items(self) -> int:
-        return sum(row[state] for row in self.reads.status() for state in ("queued", "running", "waiting", "paused"))
+        return sum(
+            row[state]
+            for row in self.reads.status()
+            for state in ("queued", "running", "waiting", "paused")
+        )
 
     def _heal(self) -> None:
         """Faults stop; from here on everything must end (I10)."""
@@ -265,7 +337,9 @@ class World:
                     self.broken("I10 progress", f"{number} items are {state} at the end")
                 if state in ("completed", "dead", "cancelled"):
                     self.result.states[state] = self.result.states.get(state, 0) + number
-        ((handed_in,),) = self.real.connection.execute("select count(*) from items where parent is null and correlation is null").fetchall()
+        ((handed_in,),) = self.real.connection.execute(
+            "select count(*) from items where parent is null and correlation is null"
+        ).fetchall()
         if handed_in != len({(name, repr(payload)) for name, payload in self.payloads}):
             self.broken("I1 conservation", f"{len(self.payloads)} items in, {handed_in} there")
         for query, what in LEFT_OVER.items():
@@ -274,7 +348,10 @@ class World:
 
 
 def simulate(
-    seed: int, pipelines: list[Pipeline[Any, Any]], payloads: Callable[[random.Random], list[tuple[str, Any]]], runners: int = 1
+    seed: int,
+    pipelines: list[Pipeline[Any, Any]],
+    payloads: Callable[[random.Random], list[tuple[str, Any]]],
+    runners: int = 1,
 ) -> SimulationResult:
     """Run one seed.
 
@@ -282,7 +359,8 @@ def simulate(
         seed: fixes everything.
         pipelines: what runs.
         payloads: draws (pipeline name, payload) pairs with distinct keys.
-        runners: how many runners share the ledger; several also renew leases, pause past them, and have clocks that differ.
+        runners: how many runners share the ledger; several also renew leases, pause past them, and
+            have clocks that differ.
 
     Raises:
         InvariantBroken: a rule was violated.

@@ -1,4 +1,5 @@
-"""User code that must not type-check: every line marked ``rejected`` is an error in both checkers, and no other line is."""
+"""User code that must not type-check: every line marked ``rejected`` is an error in both checkers,
+and no other line is."""
 
 from __future__ import annotations
 

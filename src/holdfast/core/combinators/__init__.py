@@ -1,4 +1,5 @@
-"""What each combinator makes of its regions' ends, a file each; all implement :class:`holdfast.core.regions.Combinator`."""
+"""What each combinator makes of its regions' ends, a file each; all implement
+:class:`holdfast.core.regions.Combinator`."""
 
 from __future__ import annotations
 
@@ -8,5 +9,7 @@ from types import MappingProxyType
 from holdfast.core.combinators import each, first_ok, gather, refine, route
 from holdfast.core.regions import Combinator
 
-COMBINATORS: Mapping[str, Combinator] = MappingProxyType({"each": each, "first_ok": first_ok, "gather": gather, "refine": refine, "route": route})
+COMBINATORS: Mapping[str, Combinator] = MappingProxyType(
+    {"each": each, "first_ok": first_ok, "gather": gather, "refine": refine, "route": route}
+)
 """Every combinator by node kind."""

@@ -1,8 +1,9 @@
-"""An each opens its region once per element, a window at a time, and joins what came of them in order.
+"""An each opens its region once per element, a window at a time, and joins what came of them in
+order.
 
-Up to :data:`PART` results are joined in memory. Of a longer list, every stretch of as many elements is kept in the artifact
-store as soon as it is done, and written down: memory holds the window and the open stretches, and a later claim reads no
-element of a kept one.
+Up to :data:`PART` results are joined in memory. Of a longer list, every stretch of as many elements
+is kept in the artifact store as soon as it is done, and written down: memory holds the window and
+the open stretches, and a later claim reads no element of a kept one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def start(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     for part in run.parts.pop((node.index, path), ()):
         if part.generation >= run.generation_of(node.inputs[0], path):
             progress.take(part)
-            run.generations[node.index, path] = max(part.generation, run.generations.get((node.index, path), 1))
+            run.generations[node.index, path] = max(
+                part.generation, run.generations.get((node.index, path), 1)
+            )
     if any(progress.failed):
         flag(run, MISSING, plan)
     look(run, node, path, progress, plan)
@@ -76,7 +79,11 @@ def part_kept(run: ItemRun, node: Node, key: WantKey, chunk: Chunk, plan: Plan) 
     progress, part = run.eaches.get((node.index, key.path)), key.number
     if progress is None:
         return
-    plan.beyond().parts += (EachPart(node.index, key.path, part, node.last, run.generation, chunk, progress.failures(part)),)
+    plan.beyond().parts += (
+        EachPart(
+            node.index, key.path, part, node.last, run.generation, chunk, progress.failures(part)
+        ),
+    )
     for result in progress.results.pop(part, {}).values():
         run.size -= run.weigh(result)
     progress.chunks[part] = chunk
@@ -120,7 +127,9 @@ def _open(run: ItemRun, node: Node, path: str, progress: EachProgress, plan: Pla
         open_region(run, node.regions[0], inside(path, index), plan)
 
 
-def _ended(run: ItemRun, node: Node, path: str, progress: EachProgress, index: int, plan: Plan) -> None:
+def _ended(
+    run: ItemRun, node: Node, path: str, progress: EachProgress, index: int, plan: Plan
+) -> None:
     progress.close_element(index)
     if progress.long and progress.end(index):
         part = index // PART
@@ -133,9 +142,17 @@ def _ended(run: ItemRun, node: Node, path: str, progress: EachProgress, index: i
 def _close(run: ItemRun, node: Node, path: str, progress: EachProgress, plan: Plan) -> None:
     """Every element has ended: join what came of them."""
     if progress.long:
-        chunks = tuple(progress.chunks[part] for part in sorted(progress.chunks) if progress.chunks[part].count)
+        chunks = tuple(
+            progress.chunks[part] for part in sorted(progress.chunks) if progress.chunks[part].count
+        )
         progress.closed = True
-        _settle(run, node, path, plan, Listing(sum(one.count for one in chunks), sum(one.size for one in chunks), chunks))
+        _settle(
+            run,
+            node,
+            path,
+            plan,
+            Listing(sum(one.count for one in chunks), sum(one.size for one in chunks), chunks),
+        )
         return
     results = progress.results.get(0, {})
     try:
@@ -149,7 +166,9 @@ def _close(run: ItemRun, node: Node, path: str, progress: EachProgress, plan: Pl
     _settle(run, node, path, plan, value)
 
 
-def _settle(run: ItemRun, node: Node, path: str, plan: Plan, value: Listing | bytes | object) -> None:
+def _settle(
+    run: ItemRun, node: Node, path: str, plan: Plan, value: Listing | bytes | object
+) -> None:
     if run.forgets:
         del run.eaches[node.index, path]
     settle(run, node, path, value)  # type: ignore[arg-type]

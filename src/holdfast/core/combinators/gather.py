@@ -21,7 +21,8 @@ NOTHING = Argument(b"null", CONSTANT)
 
 
 def start(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
-    """Open the branches. A join that fired before is not decided again: the branches that were in it are taken as they were."""
+    """Open the branches. A join that fired before is not decided again: the branches that were in
+    it are taken as they were."""
     spec: GatherSpec = node.spec
     row = run.decided(node, path)
     join = run.joins[node.index, path] = Join()
@@ -30,7 +31,11 @@ def start(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     elif spec.deadline_s is not None:
         plan.timers += (((node.index, path), spec.deadline_s),)
     if row is None:
-        join.awaited = {number for number, region in enumerate(node.regions) if run.redriven_in(region, node, path)}
+        join.awaited = {
+            number
+            for number, region in enumerate(node.regions)
+            if run.redriven_in(region, node, path)
+        }
     again = row is not None and row.generation == run.generation and spec.late == "record"
     for number, region in enumerate(node.regions):
         if join.fired and spec.late == "cancel":
@@ -65,7 +70,9 @@ def come_due(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
         _look(run, node, path, join, plan)
 
 
-def verdict(spec: GatherSpec, there: set[int], failed: set[int], overdue: bool) -> Literal["join", "fail", "wait"]:
+def verdict(
+    spec: GatherSpec, there: set[int], failed: set[int], overdue: bool
+) -> Literal["join", "fail", "wait"]:
     """The rule: may the join fire, can it never, or is there something to wait for?"""
     quorum, number = spec.quorum or 0, len(spec.rules)
     open_ = set(range(number)) - there - failed
@@ -109,7 +116,10 @@ def _look(run: ItemRun, node: Node, path: str, join: Join, plan: Plan) -> None:
             _fire(run, node, path, join, plan)
         elif found == "fail":
             if join.overdue:
-                why = f"{len(join.there)} of {len(node.regions)} branches were there after {node.spec.deadline_s:g} s"
+                why = (
+                    f"{len(join.there)} of {len(node.regions)} branches were there after "
+                    f"{node.spec.deadline_s:g} s"
+                )
                 refuse(run, (node.index, path), Failure("deadline", "JoinOverdue", why), plan)
             _break(run, node, path, join, plan)
 
@@ -125,7 +135,9 @@ def _fire(run: ItemRun, node: Node, path: str, join: Join, plan: Plan) -> None:
         if not member:
             flag(run, MISSING + run.graph.regions[region].name, plan)
     settle(run, node, path, tuple(values))
-    if node.spec.late == "record" and any(scopes_of(run, region, node, path) for region in node.regions):
+    if node.spec.late == "record" and any(
+        scopes_of(run, region, node, path) for region in node.regions
+    ):
         run.late.add((node.index, path))
     else:
         call_off(run, node, path, plan)
@@ -133,7 +145,8 @@ def _fire(run: ItemRun, node: Node, path: str, join: Join, plan: Plan) -> None:
 
 
 def _break(run: ItemRun, node: Node, path: str, join: Join, plan: Plan) -> None:
-    """The join can never fire: what waits is called off, and when nothing runs any more, the gather is dead."""
+    """The join can never fire: what waits is called off, and when nothing runs any more, the gather
+    is dead."""
     first, join.broken = not join.broken, True
     if first:
         if (node.index, path) in run.live:

@@ -1,4 +1,5 @@
-"""A refine opens its body again with the verdict on the iteration before, until that is good enough or the iterations are used up."""
+"""A refine opens its body again with the verdict on the iteration before, until that is good enough
+or the iterations are used up."""
 
 from __future__ import annotations
 
@@ -63,7 +64,12 @@ def _exhausted(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
     if spec.bury:
         row = run.restored.pop((node.index, path), None)
         if row is None or row.generation < run.generation:
-            refuse(run, (node.index, path), Failure("model", "NotConverged", not_converged(spec.maximum)), plan)
+            refuse(
+                run,
+                (node.index, path),
+                Failure("model", "NotConverged", not_converged(spec.maximum)),
+                plan,
+            )
         fail(run, node, path)
         return
     flag(run, NOT_CONVERGED, plan)

@@ -18,7 +18,8 @@ from holdfast.model.outcome import Argument
 
 
 def start(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
-    """Choose. The choice is written down once for every generation of the key, so that the shares count each item once."""
+    """Choose. The choice is written down once for every generation of the key, so that the shares
+    count each item once."""
     key = content(run, resolve(run, node.inputs[0], path))
     if key not in node.cases:  # what came from outside may be written in another way
         key = encode(decode(key, Any))
@@ -30,7 +31,9 @@ def start(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
         open_region(run, node.regions[node.cases.index(key)], path, plan)
         return
     if not known:
-        refuse(run, (node.index, path), Failure("bad-input", "NoCase", no_case(key, node.cases)), plan)
+        refuse(
+            run, (node.index, path), Failure("bad-input", "NoCase", no_case(key, node.cases)), plan
+        )
     fail(run, node, path)
 
 

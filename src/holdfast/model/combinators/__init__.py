@@ -1,1 +1,2 @@
-"""Combinators, a file each: they take callables and give a callable, so they nest, and nothing runs before they decide."""
+"""Combinators, a file each: they take callables and give a callable, so they nest, and nothing runs
+before they decide."""

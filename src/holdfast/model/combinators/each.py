@@ -19,7 +19,11 @@ B = TypeVar("B")
 
 
 def _tolerance(value: Any) -> float:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1_000_000_000
+    fits = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value <= 1_000_000_000
+    )
     if not fits or (value >= 1 and value != int(value)):
         raise UnfitError(f"give {TOLERANCE.expects}")
     return value  # type: ignore[no-any-return]
@@ -29,16 +33,19 @@ TOLERANCE = Kind("a share from 0 to below 1, or a whole number of elements", _to
 
 
 @checked("each()")
-def each(fn: Annotated[Callable[[A], B], BRANCH], *, tolerate: Annotated[float, TOLERANCE] = 0.0) -> Callable[[Iterable[A]], list[B]]:
+def each(
+    fn: Annotated[Callable[[A], B], BRANCH], *, tolerate: Annotated[float, TOLERANCE] = 0.0
+) -> Callable[[Iterable[A]], list[B]]:
     """Call ``fn`` on every element of a list, one task per element, results in order.
 
-    Eaches that follow each other directly, ``each(b)(each(a)(values))``, have no barrier between them: an element goes on to ``b``
-    as soon as its ``a`` is done.
+    Eaches that follow each other directly, ``each(b)(each(a)(values))``, have no barrier between
+    them: an element goes on to ``b`` as soon as its ``a`` is done.
 
     Args:
         fn: a step, combinator, or plain function of them.
-        tolerate: failures that are borne: a share of the elements below 1 (``0.05``), or a count from 1. A failed
-            element is left out of the result and leaves a dead letter of its own and the flag ``elements-missing``.
+        tolerate: failures that are borne: a share of the elements below 1 (``0.05``), or a count
+            from 1. A failed element is left out of the result and leaves a dead letter of its own
+            and the flag ``elements-missing``.
 
     Raises:
         DefinitionError: ``tolerate`` is negative, or the input is no list.
@@ -52,9 +59,17 @@ def each(fn: Annotated[Callable[[A], B], BRANCH], *, tolerate: Annotated[float, 
         element = element_type(kind)
         if element is None:
             source = values._source if isinstance(values, Traced) else "a constant"
-            raise EdgeTypeError(f"{source} gives {describe(kind)}, but each({name_of(fn)}) takes a list of what {name_of(fn)} takes")
+            raise EdgeTypeError(
+                f"{source} gives {describe(kind)}, but each({name_of(fn)}) takes a list of "
+                f"what {name_of(fn)} takes"
+            )
         node = active.add("each", "each", (ref,), list, element=element)
-        inner = active.body(node, fn, (Traced(Ref(node.index, element=True), element, f"an element of {node.name!r}"),), deeper=True)
+        inner = active.body(
+            node,
+            fn,
+            (Traced(Ref(node.index, element=True), element, f"an element of {node.name!r}"),),
+            deeper=True,
+        )
         node.type = list[inner]  # type: ignore[valid-type]
         node.stages = (Stage(len(active.nodes) - 1, tolerate),)
         return active.output(node)

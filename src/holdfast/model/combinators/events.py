@@ -1,4 +1,5 @@
-"""``emit``, ``wait_for`` and ``on``: events that leave a pipeline, are awaited in one, or start one."""
+"""``emit``, ``wait_for`` and ``on``: events that leave a pipeline, are awaited in one, or start
+one."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def checked_name(event: str) -> str:
         raise DefinitionError(f"event name {shown(event)} is not allowed: {error}") from None
 
 
-MARK = text(re.compile(r"([^\W_][\w.-]{0,99})?").fullmatch, "a mark of letters, digits, '_', '-' and '.'")
+MARK = text(
+    re.compile(r"([^\W_][\w.-]{0,99})?").fullmatch, "a mark of letters, digits, '_', '-' and '.'"
+)
 
 
 class Emit:
@@ -59,7 +62,11 @@ class Emit:
         refs = [active.reference(data, f"the data of event {self.event!r}")[0]]
         if isinstance(key, Traced) or key:
             refs.append(active.argument(key, f"emit({self.event!r})", "key", str))
-        result: None = active.output(active.add("emit", f"emit {self.event}", tuple(refs), type(None), spec=EmitSpec(self.event)))  # type: ignore[assignment]
+        result: None = active.output(
+            active.add(
+                "emit", f"emit {self.event}", tuple(refs), type(None), spec=EmitSpec(self.event)
+            )
+        )  # type: ignore[assignment]
         return result
 
 
@@ -67,8 +74,9 @@ class Emit:
 def emit(event: Annotated[str, EVENT]) -> Emit:
     """Emit an event: ``emit("claim.recorded")(record, key=record.claim_id)``.
 
-    It is written in the transaction that makes it true, once per generation of the item, and handed out from there: to pipelines that
-    listen (:func:`on`), to tasks that wait (:func:`wait_for`), and to the broker of ``HOLDFAST_BUS``.
+    It is written in the transaction that makes it true, once per generation of the item, and handed
+    out from there: to pipelines that listen (:func:`on`), to tasks that wait (:func:`wait_for`),
+    and to the broker of ``HOLDFAST_BUS``.
 
     Raises:
         DefinitionError: a name that is none.
@@ -77,19 +85,32 @@ def emit(event: Annotated[str, EVENT]) -> Emit:
 
 
 @overload
-def wait_for(event: str, kind: type[T], *, timeout: Duration | None = ...) -> Callable[[str], T]: ...
+def wait_for(
+    event: str, kind: type[T], *, timeout: Duration | None = ...
+) -> Callable[[str], T]: ...
 @overload
-def wait_for(event: str, kind: type[T], *, timeout: Duration, flag: str) -> Callable[[str], T | None]: ...
+def wait_for(
+    event: str, kind: type[T], *, timeout: Duration, flag: str
+) -> Callable[[str], T | None]: ...
 @checked("wait_for()")
-def wait_for(event: Annotated[str, EVENT], kind: Any, *, timeout: OptionalSpan = None, flag: Annotated[str, MARK] = "") -> Any:
-    """Wait for an event about a key: ``wait_for("payment.received", Payment, timeout="7d")(claim.claim_id)``.
+def wait_for(
+    event: Annotated[str, EVENT],
+    kind: Any,
+    *,
+    timeout: OptionalSpan = None,
+    flag: Annotated[str, MARK] = "",
+) -> Any:
+    """Wait for an event about a key:
+    ``wait_for("payment.received", Payment, timeout="7d")(claim.claim_id)``.
 
-    It waits in the ledger, not in a worker. An event counts from the item's admission on, so one that is faster than the item is not missed.
+    It waits in the ledger, not in a worker. An event counts from the item's admission on, so one
+    that is faster than the item is not missed.
 
     Args:
         event: the event's name.
         kind: the type of its data, which is the result.
-        timeout: how long at most, a duration; then it is a dead letter, or ``None`` if there is a flag.
+        timeout: how long at most, a duration; then it is a dead letter, or ``None`` if there is a
+            flag.
         flag: the mark that is left on the item when the event did not come in time.
 
     Raises:
@@ -104,7 +125,9 @@ def wait_for(event: Annotated[str, EVENT], kind: Any, *, timeout: OptionalSpan =
         if active is None:
             return outside().event(event, key, bool(flag))
         ref = active.argument(key, f"wait_for({event!r})", "key", str)
-        return active.output(active.add("wait", f"wait {event}", (ref,), kind | None if flag else kind, spec=spec))
+        return active.output(
+            active.add("wait", f"wait {event}", (ref,), kind | None if flag else kind, spec=spec)
+        )
 
     call.__name__ = f"wait_for({event!r})"
     return call
@@ -114,16 +137,20 @@ def wait_for(event: Annotated[str, EVENT], kind: Any, *, timeout: OptionalSpan =
 def on(
     event: Annotated[str, EVENT],
     *,
-    where: Annotated[Callable[[Any], bool] | None, function(1, "a function from the payload to True or False")] = None,
+    where: Annotated[
+        Callable[[Any], bool] | None, function(1, "a function from the payload to True or False")
+    ] = None,
 ) -> Callable[[Pipeline[A, T]], Pipeline[A, T]]:
-    """Start a pipeline with every event of a name: its data are the payload. Written above ``@pipeline``.
+    """Start a pipeline with every event of a name: its data are the payload. Written above
+    ``@pipeline``.
 
-    A pipeline listens from its first registration on; the producer knows nothing of it. Data that do not fit its payload's type are
-    kept as a refused delivery: ``holdfast events --refused``.
+    A pipeline listens from its first registration on; the producer knows nothing of it. Data that
+    do not fit its payload's type are kept as a refused delivery: ``holdfast events --refused``.
 
     Args:
         event: the event's name.
-        where: takes the payload and says whether it is of interest; a quick function, run beside the event loop.
+        where: takes the payload and says whether it is of interest; a quick function, run beside
+            the event loop.
 
     Raises:
         DefinitionError: a name that is none, or what is decorated is no pipeline.
@@ -131,7 +158,10 @@ def on(
 
     def decorate(pipeline: Pipeline[A, T]) -> Pipeline[A, T]:
         if not isinstance(pipeline, Pipeline):
-            refuse(f"on({event!r})", f"it goes above @pipeline(…), and starts a pipeline; {shown(pipeline)} is none")
+            refuse(
+                f"on({event!r})",
+                f"it goes above @pipeline(…), and starts a pipeline; {shown(pipeline)} is none",
+            )
         pipeline.listeners = (*pipeline.listeners, Listener(event, where))
         return pipeline
 

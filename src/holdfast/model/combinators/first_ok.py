@@ -23,12 +23,20 @@ Y = TypeVar("Y")
 @overload
 def first_ok(a: Callable[[Unpack[Ts]], T], /) -> Callable[[Unpack[Ts]], T]: ...
 @overload
-def first_ok(a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], /) -> Callable[[Unpack[Ts]], T | U]: ...
-@overload
-def first_ok(a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], /) -> Callable[[Unpack[Ts]], T | U | V]: ...
+def first_ok(
+    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], /
+) -> Callable[[Unpack[Ts]], T | U]: ...
 @overload
 def first_ok(
-    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], d: Callable[[Unpack[Ts]], W], /
+    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], /
+) -> Callable[[Unpack[Ts]], T | U | V]: ...
+@overload
+def first_ok(
+    a: Callable[[Unpack[Ts]], T],
+    b: Callable[[Unpack[Ts]], U],
+    c: Callable[[Unpack[Ts]], V],
+    d: Callable[[Unpack[Ts]], W],
+    /,
 ) -> Callable[[Unpack[Ts]], T | U | V | W]: ...
 @overload
 def first_ok(
@@ -42,12 +50,13 @@ def first_ok(
 ) -> Callable[[Unpack[Ts]], T | U | V | W | X | Y]: ...
 @checked("first_ok()")
 def first_ok(*branches: Annotated[Callable[..., Any], BRANCH]) -> Any:
-    """Try callables in order until one succeeds. When it was not the first, the item carries the flag ``fallback-NAME`` of the one
-    that answered; the last may be a :func:`holdfast.review`.
+    """Try callables in order until one succeeds. When it was not the first, the item carries the
+    flag ``fallback-NAME`` of the one that answered; the last may be a :func:`holdfast.review`.
 
-    A branch fails when a required step in it has exhausted its retries. If the last fails too, so does the whole, and
-    the last failure is the dead letter. While the breaker of a step's dependency is open, a branch fails over at once, and
-    only the last one waits: see ``when_open`` of :class:`holdfast.Dependency`.
+    A branch fails when a required step in it has exhausted its retries. If the last fails too, so
+    does the whole, and the last failure is the dead letter. While the breaker of a step's
+    dependency is open, a branch fails over at once, and only the last one waits: see ``when_open``
+    of :class:`holdfast.Dependency`.
 
     Raises:
         DefinitionError: no branches.

@@ -46,13 +46,16 @@ GATHERED = Kind(
 
 
 @checked("branch()")
-def branch(fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH], *, missing: Rule) -> Callable[[Unpack[Ts]], T | None]:
+def branch(
+    fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH], *, missing: Rule
+) -> Callable[[Unpack[Ts]], T | None]:
     """Give one branch of a :func:`gather` a rule of its own.
 
     Args:
         fn: a step, combinator, or plain function of them.
-        missing: what its absence means: ``"fail"``: the join fails, whatever the quorum; ``"wait"``: the join waits until it has
-            ended, past quorum and deadline, and takes ``None`` if it failed; ``"proceed"``: it is taken if it is there by then.
+        missing: what its absence means: ``"fail"``: the join fails, whatever the quorum;
+            ``"wait"``: the join waits until it has ended, past quorum and deadline, and takes
+            ``None`` if it failed; ``"proceed"``: it is taken if it is there by then.
 
     Raises:
         DefinitionError: another word.
@@ -62,13 +65,23 @@ def branch(fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH], *, missing: Rule) -
 
 
 @overload
-def gather(a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], /) -> Callable[[Unpack[Ts]], tuple[T, U]]: ...
+def gather(
+    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], /
+) -> Callable[[Unpack[Ts]], tuple[T, U]]: ...
 @overload
 def gather(
-    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], /, *, quorum: int | None = ..., deadline: Duration | None = ..., late: Late = ...
+    a: Callable[[Unpack[Ts]], T],
+    b: Callable[[Unpack[Ts]], U],
+    /,
+    *,
+    quorum: int | None = ...,
+    deadline: Duration | None = ...,
+    late: Late = ...,
 ) -> Callable[[Unpack[Ts]], tuple[T | None, U | None]]: ...
 @overload
-def gather(a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], /) -> Callable[[Unpack[Ts]], tuple[T, U, V]]: ...
+def gather(
+    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], /
+) -> Callable[[Unpack[Ts]], tuple[T, U, V]]: ...
 @overload
 def gather(
     a: Callable[[Unpack[Ts]], T],
@@ -82,7 +95,11 @@ def gather(
 ) -> Callable[[Unpack[Ts]], tuple[T | None, U | None, V | None]]: ...
 @overload
 def gather(
-    a: Callable[[Unpack[Ts]], T], b: Callable[[Unpack[Ts]], U], c: Callable[[Unpack[Ts]], V], d: Callable[[Unpack[Ts]], W], /
+    a: Callable[[Unpack[Ts]], T],
+    b: Callable[[Unpack[Ts]], U],
+    c: Callable[[Unpack[Ts]], V],
+    d: Callable[[Unpack[Ts]], W],
+    /,
 ) -> Callable[[Unpack[Ts]], tuple[T, U, V, W]]: ...
 @overload
 def gather(
@@ -167,7 +184,9 @@ def gather(
     quorum: int | None = ...,
     deadline: Duration | None = ...,
     late: Late = ...,
-) -> Callable[[Unpack[Ts]], tuple[T | None, U | None, V | None, W | None, X | None, Y | None, Z | None]]: ...
+) -> Callable[
+    [Unpack[Ts]], tuple[T | None, U | None, V | None, W | None, X | None, Y | None, Z | None]
+]: ...
 @overload
 def gather(
     a: Callable[[Unpack[Ts]], T],
@@ -195,7 +214,10 @@ def gather(
     quorum: int | None = ...,
     deadline: Duration | None = ...,
     late: Late = ...,
-) -> Callable[[Unpack[Ts]], tuple[T | None, U | None, V | None, W | None, X | None, Y | None, Z | None, S | None]]: ...
+) -> Callable[
+    [Unpack[Ts]],
+    tuple[T | None, U | None, V | None, W | None, X | None, Y | None, Z | None, S | None],
+]: ...
 
 
 @checked("gather()")
@@ -207,16 +229,21 @@ def gather(
 ) -> Any:
     """Run branches beside each other on the same input and join their results, as a tuple in order.
 
-    With neither ``quorum`` nor ``deadline`` every branch must succeed. Otherwise a branch that is not there leaves ``None`` in the
-    tuple and the flag ``missing-NAME`` on the item; one that failed also leaves its dead letter, which can be redriven alone. The join
-    fires once: when ``quorum`` branches have succeeded, or, with a deadline, when all have ended or the deadline has come.
+    With neither ``quorum`` nor ``deadline`` every branch must succeed. Otherwise a branch that is
+    not there leaves ``None`` in the tuple and the flag ``missing-NAME`` on the item; one that
+    failed also leaves its dead letter, which can be redriven alone. The join fires once: when
+    ``quorum`` branches have succeeded, or, with a deadline, when all have ended or the deadline has
+    come.
 
     Args:
-        branches: steps, combinators, plain functions of them; :func:`branch` gives one a rule of its own.
-        quorum: how many must succeed. With a deadline, what is there by then must be at least so many.
+        branches: steps, combinators, plain functions of them; :func:`branch` gives one a rule of
+            its own.
+        quorum: how many must succeed. With a deadline, what is there by then must be at least so
+            many.
         deadline: how long the join waits, a duration from its start; then it takes what is there.
-        late: what becomes of branches that it did not wait for: ``"cancel"`` stops them; ``"record"`` lets them go on beside what follows,
-            keeps how they ended and leaves the flag ``late-NAME``; what has not ended with the item is cancelled then.
+        late: what becomes of branches that it did not wait for: ``"cancel"`` stops them;
+            ``"record"`` lets them go on beside what follows, keeps how they ended and leaves the
+            flag ``late-NAME``; what has not ended with the item is cancelled then.
 
     Raises:
         DefinitionError: fewer than two branches, or a quorum that they cannot reach.
@@ -234,8 +261,14 @@ def gather(
         if active is None:
             return _gather_plainly(branches, spec, arguments)
         node = active.add("gather", "gather", (), Any, spec=spec)
-        kinds = [active.body(node, one.fn if isinstance(one, Branch) else one, arguments) for one in branches]
-        optional = [kind if rule == "fail" or kind is Any else kind | None for kind, rule in zip(kinds, rules, strict=True)]
+        kinds = [
+            active.body(node, one.fn if isinstance(one, Branch) else one, arguments)
+            for one in branches
+        ]
+        optional = [
+            kind if rule == "fail" or kind is Any else kind | None
+            for kind, rule in zip(kinds, rules, strict=True)
+        ]
         node.type = tuple[tuple(optional)]  # type: ignore[misc]
         return active.output(node)
 
@@ -247,7 +280,9 @@ def _rule(branch: Any, usual: Rule) -> Rule:
     return branch.missing if isinstance(branch, Branch) else usual
 
 
-def _gather_plainly(branches: tuple[Any, ...], spec: GatherSpec, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def _gather_plainly(
+    branches: tuple[Any, ...], spec: GatherSpec, arguments: tuple[Any, ...]
+) -> tuple[Any, ...]:
     """One after the other; there are no deadlines, so each is given the time to end."""
     results: list[Any] = []
     failed: list[Exception] = []

@@ -1,4 +1,5 @@
-"""``refine``: draft, judge, and draft again with the judge's feedback, a bounded number of times."""
+"""``refine``: draft, judge, and draft again with the judge's feedback, a bounded number of
+times."""
 
 from __future__ import annotations
 
@@ -44,21 +45,29 @@ def refine(
     draft: Annotated[Callable[[Unpack[Ts], V | None], T], BRANCH],
     judge: Annotated[Callable[[T], V], BRANCH],
     *,
-    until: Annotated[Callable[[V], bool], function(1, "a function from a verdict to True or False")],
+    until: Annotated[
+        Callable[[V], bool], function(1, "a function from a verdict to True or False")
+    ],
     max_iterations: Annotated[int, whole(1, 10_000)],
-    score: Annotated[Callable[[V], float] | None, function(1, "a function from a verdict to a number")] = None,
+    score: Annotated[
+        Callable[[V], float] | None, function(1, "a function from a verdict to a number")
+    ] = None,
     exhausted: Annotated[Literal["best", "bury"] | Callable[[T], T], EXHAUSTED] = "best",
 ) -> Callable[[Unpack[Ts]], T]:
-    """Make a draft, judge it, and make it again with the judge's verdict as feedback, until the verdict is good enough.
+    """Make a draft, judge it, and make it again with the judge's verdict as feedback, until the
+    verdict is good enough.
 
     Args:
-        draft: takes the inputs and, last, the verdict on the pass before (``None`` in the first pass).
+        draft: takes the inputs and, last, the verdict on the pass before (``None`` in the first
+            pass).
         judge: takes a draft, gives a verdict.
         until: whether a verdict is good enough; a quick function, run on the event loop.
         max_iterations: most passes.
-        score: how good a verdict is; the best draft is that of the highest. Without it, the last draft counts as the best.
-        exhausted: when no pass was good enough: ``"best"`` gives the best draft and leaves the flag ``not-converged``; ``"bury"`` makes a
-            dead letter of it; a callable (such as ``review(Form)``) takes the best draft and gives the result, with the same flag.
+        score: how good a verdict is; the best draft is that of the highest. Without it, the last
+            draft counts as the best.
+        exhausted: when no pass was good enough: ``"best"`` gives the best draft and leaves the flag
+            ``not-converged``; ``"bury"`` makes a dead letter of it; a callable (such as
+            ``review(Form)``) takes the best draft and gives the result, with the same flag.
 
     Passes per item, and the inputs that took most of them: ``holdfast steps show PIPELINE refine``.
 
@@ -76,12 +85,18 @@ def refine(
             feedback = Traced(Ref(node.index, element=True), Any, f"the feedback of {node.name!r}")
             made = active.call(node.name, draft, (*arguments, feedback))
             region.result, node.type = active.reference(made, f"the draft of {node.name}")
-            verdict, kind = active.reference(active.call(node.name, judge, (made,)), f"the verdict of {node.name}")
+            verdict, kind = active.reference(
+                active.call(node.name, judge, (made,)), f"the verdict of {node.name}"
+            )
             node.element = kind if kind is Any else kind | None
             decided = enough(Traced(verdict, kind, f"the verdict of {node.name!r}"))
             node.spec = RefineSpec(max_iterations, verdict, decided._ref.node, exhausted == "bury")
         if callable(exhausted):
-            best = Traced(Ref(node.index, ("best",), element=True), node.type, f"the best draft of {node.name!r}")
+            best = Traced(
+                Ref(node.index, ("best",), element=True),
+                node.type,
+                f"the best draft of {node.name!r}",
+            )
             node.type = either([node.type, active.body(node, exhausted, (best,))])
         return active.output(node)
 
@@ -91,7 +106,8 @@ def refine(
 
 
 def _until_step(until: Callable[[Any], bool], score: Callable[[Any], float] | None) -> Step:
-    """``until`` and ``score`` as a step, so that their answer is a row like any other, and their failure too."""
+    """``until`` and ``score`` as a step, so that their answer is a row like any other, and their
+    failure too."""
 
     async def decide(verdict: Any) -> Until:
         return bool(until(verdict)), float(score(verdict)) if score is not None else 0.0
@@ -99,7 +115,9 @@ def _until_step(until: Callable[[Any], bool], score: Callable[[Any], float] | No
     return Step(decide, Policy(retry=Retry(attempts=1)), "function", {"Until": Until}, "until")
 
 
-def _refine_plainly(draft: Any, judge: Any, enough: Step, maximum: int, exhausted: Any, arguments: tuple[Any, ...]) -> Any:
+def _refine_plainly(
+    draft: Any, judge: Any, enough: Step, maximum: int, exhausted: Any, arguments: tuple[Any, ...]
+) -> Any:
     feedback, best, highest = None, None, float("-inf")
     for _ in range(maximum):
         made = draft(*arguments, feedback)

@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 
 NAMES = several(
-    text(lambda name: 0 < len(name) <= 200 and name.isprintable(), "a name of at most 200 characters"),
+    text(
+        lambda name: 0 < len(name) <= 200 and name.isprintable(), "a name of at most 200 characters"
+    ),
     "the name of a person or role, or several",
 )
 
@@ -29,22 +31,27 @@ NAMES = several(
 def review(
     form: type[T],
     *,
-    title: Annotated[str, text(lambda title: is_name(title, 500), "a text of at most 500 characters, without NUL")] = "",
+    title: Annotated[
+        str,
+        text(lambda title: is_name(title, 500), "a text of at most 500 characters, without NUL"),
+    ] = "",
     by: Annotated[str | Iterable[str], NAMES] = (),
     within: OptionalSpan = None,
     escalate: Annotated[str | Iterable[str], NAMES] = (),
     four_eyes: bool = False,
 ) -> Callable[..., T]:
-    """Ask a person: a callable that shows its arguments and gives what was decided, an instance of ``form``.
+    """Ask a person: a callable that shows its arguments and gives what was decided, an instance of
+    ``form``.
 
-    It waits in the ledger, not in a worker. ``holdfast reviews`` lists what is open, shows the values and takes exactly one decision,
-    which is bound to the digest of what was shown.
+    It waits in the ledger, not in a worker. ``holdfast reviews`` lists what is open, shows the
+    values and takes exactly one decision, which is bound to the digest of what was shown.
 
     Args:
         form: a dataclass, msgspec or pydantic type whose fields are what the person fills in.
         title: what the reviewer reads first; by default the form's name.
         by: the name of a person or role who may decide, or several; by default anybody.
-        within: how long they have, a duration; then it is escalated, or (without ``escalate``) a dead letter.
+        within: how long they have, a duration; then it is escalated, or (without ``escalate``) a
+            dead letter.
         escalate: who may decide from then on, for as long again.
         four_eyes: a second person must give the same answer.
 
@@ -59,14 +66,27 @@ def review(
         decoder(kind)
         form_schema(kind)
     except (TypeError, DefinitionError) as error:
-        refuse("review()", f"form={shown(form)} is not allowed: a form is a dataclass, msgspec or pydantic type: {error}")
-    spec = ReviewSpec(form, title or describe(form), by, None if within is None else seconds(within), escalate, four_eyes)
+        refuse(
+            "review()",
+            f"form={shown(form)} is not allowed: a form is a dataclass, msgspec or pydantic "
+            f"type: {error}",
+        )
+    spec = ReviewSpec(
+        form,
+        title or describe(form),
+        by,
+        None if within is None else seconds(within),
+        escalate,
+        four_eyes,
+    )
 
     def call(*shown: Any) -> Any:
         active = tracer()
         if active is None:
             return outside().decide(form, shown)
-        refs = tuple(active.reference(value, f"what review({describe(form)}) shows")[0] for value in shown)
+        refs = tuple(
+            active.reference(value, f"what review({describe(form)}) shows")[0] for value in shown
+        )
         return active.output(active.add("review", "review", refs, form, spec=spec))
 
     call.__name__ = "review"

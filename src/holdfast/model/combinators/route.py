@@ -51,20 +51,31 @@ CASE_KEY = Kind("text, a number, True, False, None, or an enum member", _case_ke
 
 
 @checked("case()")
-def case(key: Annotated[K, CASE_KEY], fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH]) -> Case[K, Unpack[Ts], T]:
-    """Pair a key (text, number, bool, None or an enum member) with a callable; see :func:`route`."""
+def case(
+    key: Annotated[K, CASE_KEY], fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH]
+) -> Case[K, Unpack[Ts], T]:
+    """Pair a key (text, number, bool, None or an enum member) with a callable; see
+    :func:`route`."""
     return Case(key, fn)
 
 
 @overload
 def route(a: Case[K, Unpack[Ts], T], /) -> Callable[[K, Unpack[Ts]], T]: ...
 @overload
-def route(a: Case[K, Unpack[Ts], T], b: Case[K, Unpack[Ts], U], /) -> Callable[[K, Unpack[Ts]], T | U]: ...
-@overload
-def route(a: Case[K, Unpack[Ts], T], b: Case[K, Unpack[Ts], U], c: Case[K, Unpack[Ts], V], /) -> Callable[[K, Unpack[Ts]], T | U | V]: ...
+def route(
+    a: Case[K, Unpack[Ts], T], b: Case[K, Unpack[Ts], U], /
+) -> Callable[[K, Unpack[Ts]], T | U]: ...
 @overload
 def route(
-    a: Case[K, Unpack[Ts], T], b: Case[K, Unpack[Ts], U], c: Case[K, Unpack[Ts], V], d: Case[K, Unpack[Ts], W], /
+    a: Case[K, Unpack[Ts], T], b: Case[K, Unpack[Ts], U], c: Case[K, Unpack[Ts], V], /
+) -> Callable[[K, Unpack[Ts]], T | U | V]: ...
+@overload
+def route(
+    a: Case[K, Unpack[Ts], T],
+    b: Case[K, Unpack[Ts], U],
+    c: Case[K, Unpack[Ts], V],
+    d: Case[K, Unpack[Ts], W],
+    /,
 ) -> Callable[[K, Unpack[Ts]], T | U | V | W]: ...
 @overload
 def route(
@@ -78,11 +89,12 @@ def route(
 ) -> Callable[[K, Unpack[Ts]], T | U | V | W | X | Y]: ...
 @checked("route()")
 def route(*cases: Any) -> Any:
-    """Choose one way by a key: ``route(case("digital", embedded), case("scanned", scanned))(document.kind, document)``.
+    """Choose one way by a key:
+    ``route(case("digital", embedded), case("scanned", scanned))(document.kind, document)``.
 
-    Only the chosen way runs. A key that no case names is bad input: the item is a dead letter that says so. Where the
-    key's type is a ``Literal``, an enum or ``bool``, every one of its values must have a case. How many items took which way is
-    kept per minute: ``holdfast steps show``.
+    Only the chosen way runs. A key that no case names is bad input: the item is a dead letter that
+    says so. Where the key's type is a ``Literal``, an enum or ``bool``, every one of its values
+    must have a case. How many items took which way is kept per minute: ``holdfast steps show``.
 
     Raises:
         DefinitionError: no cases, equal keys, or a value of the key's type without a case.
@@ -105,10 +117,17 @@ def route(*cases: Any) -> Any:
         values = possible(kind)
         missing = [value for value in values if encode(value) not in keys]
         if missing:
-            raise DefinitionError(f"route() has no case for {missing[0]!r}, which its key {describe(kind)} may be: add case({missing[0]!r}, …)")
-        reachable = get_origin(kind) in (Union, types.UnionType) or any(fits(type(given.key), kind) or isinstance(kind, type) for given in cases)
+            raise DefinitionError(
+                f"route() has no case for {missing[0]!r}, which its key {describe(kind)} may "
+                f"be: add case({missing[0]!r}, …)"
+            )
+        reachable = get_origin(kind) in (Union, types.UnionType) or any(
+            fits(type(given.key), kind) or isinstance(kind, type) for given in cases
+        )
         if not values and not reachable:
-            raise DefinitionError(f"route()'s key is {describe(kind)}, which none of its cases can equal")
+            raise DefinitionError(
+                f"route()'s key is {describe(kind)}, which none of its cases can equal"
+            )
         node = active.add("route", "route", (ref,), Any, cases=tuple(keys))
         node.type = either([active.body(node, given.fn, arguments) for given in cases])
         return active.output(node)
@@ -118,7 +137,8 @@ def route(*cases: Any) -> Any:
 
 
 def possible(kind: Any) -> list[Any]:
-    """All values of a ``Literal``, an enum or ``bool``, or a union of these; empty when they cannot be listed."""
+    """All values of a ``Literal``, an enum or ``bool``, or a union of these; empty when they cannot
+    be listed."""
     if get_origin(kind) in (Union, types.UnionType):
         parts = [possible(part) for part in get_args(kind)]
         return [value for part in parts for value in part] if all(parts) else []

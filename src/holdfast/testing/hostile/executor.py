@@ -59,19 +59,29 @@ class HostileExecutor(FaultyExecutor):
 
     def tick(self) -> None:
         """Something may be wrong."""
-        if self.world.strikes.open and self.world.executors_raise and self._spoiling.random() < 0.01:
+        if (
+            self.world.strikes.open
+            and self.world.executors_raise
+            and self._spoiling.random() < 0.01
+        ):
             self.world.strikes.note("executor tick", None)
             raise self.world.strikes.alien()
 
     def _outcomes(self, step: Step, invocations: list[Invocation]) -> list[Outcome]:
         usual = self._rates
         if self.world.exact and step.policy.retry.attempts < MANY:
-            self._rates = {}  # what is tried a few times may fail for good, and then its end is not known
+            # what is tried a few times may fail for good, and then its end is not known
+            self._rates = {}
         outcomes = super()._outcomes(step, invocations)
         self._rates = usual
         strikes = self.world.strikes
         for one in outcomes:
-            if strikes.open and one.invocation.item == strikes.victim and self.world.spoils and self._spoiling.random() < 0.3:
+            if (
+                strikes.open
+                and one.invocation.item == strikes.victim
+                and self.world.spoils
+                and self._spoiling.random() < 0.3
+            ):
                 strikes.note("outcome", one.invocation.item)
                 spoilt: Any = one
                 if self._spoiling.random() < 0.5:

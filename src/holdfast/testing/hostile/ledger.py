@@ -32,7 +32,9 @@ class HostileLedger(FaultyLedger):
         clock: the ledger's own.
     """
 
-    def __init__(self, ledger: SqliteLedger, rng: random.Random, rate: float, strikes: Strikes, clock: Clock) -> None:
+    def __init__(
+        self, ledger: SqliteLedger, rng: random.Random, rate: float, strikes: Strikes, clock: Clock
+    ) -> None:
         super().__init__(ledger, rng, rate)
         self._strikes, self._clock = strikes, clock
         self.verbs = 0.0
@@ -64,7 +66,8 @@ class HostileLedger(FaultyLedger):
                 self._since.setdefault(one.item, now)
             raise RowsHeldError(held)
         since_when = {one.item: self._since.pop(one.item, now) for one in transitions}
-        written = super().commit(incarnation, command, transitions)  # where it fails, it was not for another's row
+        # where it fails, it was not for another's row
+        written = super().commit(incarnation, command, transitions)
         for one in transitions:
             since = since_when[one.item]
             if one.item not in self.locked:
@@ -75,7 +78,9 @@ class HostileLedger(FaultyLedger):
         """Whether a success is in it that the ledger never takes."""
         if self.refused is None:
             return False
-        successes = [(one.item, row[1]) for row in one.plain] + [(one.item, task.node) for task in one.settled if task.output is not None]
+        successes = [(one.item, row[1]) for row in one.plain] + [
+            (one.item, task.node) for task in one.settled if task.output is not None
+        ]
         return self.refused in successes
 
     def __getattr__(self, name: str) -> Any:
@@ -97,7 +102,11 @@ class HostileLedger(FaultyLedger):
         if drawn == 1:
             raise self._strikes.alien()
         called(*arguments, **named)
-        raise (CommitUnknownError("simulated: the answer was lost") if drawn == 2 else self._strikes.alien())
+        raise (
+            CommitUnknownError("simulated: the answer was lost")
+            if drawn == 2
+            else self._strikes.alien()
+        )
 
     def _fails(self) -> bool:
         return self._strikes.open and self._rng.random() < self.verbs

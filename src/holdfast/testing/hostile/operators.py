@@ -21,7 +21,9 @@ DAY_MS = 86_400_000
 def operate(world: HostileWorld) -> None:
     """Ask for something of some items that were handed in."""
     now = world.clock.now_ms()
-    rows: Any = world.real.connection.execute("select id, version from items where parent is null order by id").fetchall()
+    rows: Any = world.real.connection.execute(
+        "select id, version from items where parent is null order by id"
+    ).fetchall()
     number = world.real.lifecycle.begin_operation(Operation("simulate", "", "an operator"), now)
     for item, version in rows:
         if world.rng.random() >= 0.03:

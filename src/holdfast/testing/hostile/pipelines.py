@@ -162,7 +162,9 @@ def bulky(given: Given) -> int:
 def joins(given: Given) -> int:
     """A fallback, a join, a refinement."""
     number = number_of(given)
-    good = refine(draft, judged, until=lambda one: one % 4 == 0, max_iterations=5)(first_ok(picky, plus)(number))
+    good = refine(draft, judged, until=lambda one: one % 4 == 0, max_iterations=5)(
+        first_ok(picky, plus)(number)
+    )
     return merged(both(gather(doubled, plus)(number)), good)
 
 
@@ -193,7 +195,9 @@ def drawn_payloads(rng: random.Random, unfit: bool = False) -> list[tuple[str, A
         name = rng.choice(ALL).name
         value = rng.randrange(40)
         if name == "fields":
-            kind: dict[str, str] = {} if unfit and rng.random() < 0.5 else {"kind": rng.choice(("a", "b", "none"))}
+            kind: dict[str, str] = (
+                {} if unfit and rng.random() < 0.5 else {"kind": rng.choice(("a", "b", "none"))}
+            )
             drawn.append((name, {"key": f"item {number}", "number": value} | kind))
         else:
             drawn.append((name, Given(f"item {number}", value)))

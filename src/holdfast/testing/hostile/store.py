@@ -40,7 +40,9 @@ class HostileStore(MemoryStore):
         if self._strikes.open and self.losses and self._rng.random() < 0.1:
             self.losses -= 1
             self._strikes.note("store lost", None)
-            self._spoilt[digest] = self._rng.choice(("is not there: restore it from a backup", "is damaged: restore it from a backup"))
+            self._spoilt[digest] = self._rng.choice(
+                ("is not there: restore it from a backup", "is damaged: restore it from a backup")
+            )
         return digest
 
     def get(self, digest: str) -> bytes:

@@ -103,7 +103,9 @@ class HostileWorld(World):
         payloads: Payloads | None = None,
     ) -> None:
         rng = self.hostile = random.Random(f"hostile {seed}")
-        drawn = frozenset(one for one in INJECTIONS if rng.random() < 0.25) or frozenset((rng.choice(INJECTIONS),))
+        drawn = frozenset(one for one in INJECTIONS if rng.random() < 0.25) or frozenset(
+            (rng.choice(INJECTIONS),)
+        )
         self.injections = drawn if injections is None else injections
         super().__init__(
             seed,
@@ -122,8 +124,10 @@ class HostileWorld(World):
                 "twice": 0.05,
             }
         self.strikes = Strikes(rng, rng.choice((1, 3, 8)) if "raising" in self.injections else 0)
-        self.store: HostileStore = self._store()
-        self.ledger: HostileLedger = HostileLedger(self.real, self.rng, self.ledger.rate, self.strikes, self.clock)
+        self.store = self._store()
+        self.ledger: HostileLedger = HostileLedger(
+            self.real, self.rng, self.ledger.rate, self.strikes, self.clock
+        )
         self.ledger.delayed = self.delayed
         self.ledger.verbs = rng.choice((0.02, 0.1)) if "verbs" in self.injections else 0.0
         self.executors_raise, self.spoils = (
@@ -155,15 +159,24 @@ class HostileWorld(World):
     def _know(self) -> None:
         """Read which item has what, and choose the victim."""
         names = {one.version: one.pipeline.name for one in self.loaded}
-        rows = self.real.connection.execute("select id, version, payload from items order by id").fetchall()
-        self.given = {int(str(item)): (names[int(str(version))], _bytes(payload)) for item, version, payload in rows}
+        rows = self.real.connection.execute(
+            "select id, version, payload from items order by id"
+        ).fetchall()
+        self.given = {
+            int(str(item)): (names[int(str(version))], _bytes(payload))
+            for item, version, payload in rows
+        }
         self.strikes.victim = self.hostile.choice(sorted(self.given))
         if "refusal" in self.injections:
             item = self.hostile.choice(sorted(self.given))
-            graph = next(one.pipeline.graph for one in self.loaded if one.pipeline.name == self.given[item][0])
+            graph = next(
+                one.pipeline.graph
+                for one in self.loaded
+                if one.pipeline.name == self.given[item][0]
+            )
             self.ledger.refused = item, self.hostile.choice([node.index for node in graph.steps()])
 
-    # -- what happens ------------------------------------------------------------------------------
+    # -- what happens -----------------------------------------------------------------------------
 
     def run(self, limit: int = 50_000) -> SimulationResult:
         """Run with faults, then heal, until every item has ended."""
@@ -198,7 +211,8 @@ class HostileWorld(World):
             if self.clock.monotonic() - self._healed > LATE_S:
                 self.broken(
                     "I23 late",
-                    f"{self._open_items()} items have not ended {LATE_S:.0f} s after everything was well ({self._wounds()})",
+                    f"{self._open_items()} items have not ended {LATE_S:.0f} s after "
+                    f"everything was well ({self._wounds()})",
                 )
 
     def executor(self, host: Host, kind: str, slots: int) -> FaultyExecutor:
@@ -244,7 +258,9 @@ class HostileWorld(World):
 
     def _lock(self) -> None:
         if not self.healing:
-            self.ledger.locked[self.hostile.choice(sorted(self.given))] = self.clock.monotonic() + self.hostile.choice((1.0, 5.0, 20.0))
+            self.ledger.locked[self.hostile.choice(sorted(self.given))] = (
+                self.clock.monotonic() + self.hostile.choice((1.0, 5.0, 20.0))
+            )
 
     def _overlap(self) -> None:
         """A host begins another incarnation while the one whose lease it lost goes on, as long as
@@ -269,7 +285,7 @@ class HostileWorld(World):
         for machine in self._machines:
             machine.wrong_ms = 0
 
-    # -- what is checked ---------------------------------------------------------------------------
+    # -- what is checked --------------------------------------------------------------------------
 
     @contextmanager
     def _calm(self) -> Iterator[None]:
@@ -295,7 +311,8 @@ class HostileWorld(World):
         if seconds > BOUND_S and self.steady and not self.healing:
             self.broken(
                 "I25 bounded",
-                f"a locked row has delayed item {item}, which is another one, by {seconds:.1f} s ({self._wounds()})",
+                f"a locked row has delayed item {item}, which is another one, by "
+                f"{seconds:.1f} s ({self._wounds()})",
             )
 
     def ran(self, invocation: Invocation) -> None:
@@ -305,12 +322,14 @@ class HostileWorld(World):
         if self._bodies[task] > 1 and self.steady and self._begun == len(self.hosts):
             self.broken(
                 "I21 repeated",
-                f"{invocation.task} of generation {invocation.generation} has succeeded twice ({self._wounds()})",
+                f"{invocation.task} of generation {invocation.generation} has succeeded twice "
+                f"({self._wounds()})",
             )
 
     def _check_end(self) -> None:
         until = self.clock.monotonic() + 5
-        while self._queue and self._queue[0][0] < until * 1000:  # calls that were given up return their slots when they end
+        # calls that were given up return their slots when they end
+        while self._queue and self._queue[0][0] < until * 1000:
             self._step()
         super()._check_end()
         for host in self.hosts:
@@ -318,27 +337,40 @@ class HostileWorld(World):
                 if one.taken:
                     self.broken(
                         "I20 slots",
-                        f"{one.taken} of executor {kind} are taken though nothing runs ({self._wounds()})",
+                        f"{one.taken} of executor {kind} are taken though nothing runs "
+                        f"({self._wounds()})",
                     )
         if self.exact:
             self._check_ends()
 
     def _check_ends(self) -> None:
         """Every item that nothing struck has the end that plain Python gives it."""
-        family = dict(self.real.connection.execute("select id, parent from items where parent is not null"))
+        family = dict(
+            self.real.connection.execute("select id, parent from items where parent is not null")
+        )
         struck = {*self.strikes.items, *(family.get(item, item) for item in self.strikes.items)}
         struck |= {child for child, parent in family.items() if parent in struck}
         wrong = []
+        store: Any = self.store
         for item, (name, data) in sorted(self.given.items()):
             row = self._row(item)
             found = self._json(row["output"]) if row["state"] == "completed" else None
             if found is None and item in self.cleared:
                 continue
-            if any(self.store.spoilt(one["message"]) for one in row["letters"] if one["state"] == "open"):
+            if any(
+                store.spoilt(one["message"]) for one in row["letters"] if one["state"] == "open"
+            ):
                 continue
             if found != plain_end(name, data) and item not in struck:
-                errors = [(one["step"], one["error_class"], one["error"]) for one in row["letters"] if one["state"] == "open"]
-                wrong.append(f"{name} {item} is {row['state']} {found!r:.60} {errors}, plain Python gives {plain_end(name, data)!r:.60}")
+                errors = [
+                    (one["step"], one["error_class"], one["error"])
+                    for one in row["letters"]
+                    if one["state"] == "open"
+                ]
+                wrong.append(
+                    f"{name} {item} is {row['state']} {found!r:.60} {errors}, plain Python "
+                    f"gives {plain_end(name, data)!r:.60}"
+                )
         if len(wrong) > self.strikes.unknown:
             self.broken("I19 unaffected", f"{'; '.join(wrong)} ({self._wounds()})")
 
@@ -355,13 +387,21 @@ class HostileWorld(World):
         return value if value is None or isinstance(value, bytes) else self.store.fetch(value)
 
     def _wounds(self) -> str:
-        refused = f", success of {self.ledger.refused} refused" if self.ledger.refused is not None else ""
-        return f"injected: {', '.join(sorted(self.injections))}{refused}; struck: {', '.join(self.strikes.where[-6:]) or 'nobody'}"
+        refused = (
+            f", success of {self.ledger.refused} refused" if self.ledger.refused is not None else ""
+        )
+        return (
+            f"injected: {', '.join(sorted(self.injections))}{refused}; struck: "
+            f"{', '.join(self.strikes.where[-6:]) or 'nobody'}"
+        )
 
     def broken(self, rule: str, what: str) -> NoReturn:
         """Report a violation."""
         runners = f" --runners {len(self.hosts)}" if len(self.hosts) > 1 else ""
-        self.violated(f"{rule}: {what} (`python -m holdfast.testing --hostile --seed {self.seed}{runners}` replays it)")
+        self.violated(
+            f"{rule}: {what} (`python -m holdfast.testing --hostile --seed "
+            f"{self.seed}{runners}` replays it)"
+        )
 
 
 def _bytes(payload: Any) -> bytes:
