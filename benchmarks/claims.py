@@ -56,7 +56,7 @@ def prepare(url: str, home: Path, finished: int, waiting: int) -> tuple[App, int
                 (items + rows.format(first, version, state, due, count)).encode(), (data,)
             )
         connection.execute(
-            "insert into tasks (item, node, place, generation, state, attempt, started_at, "
+            "insert into tasks (item, node, element_path, generation, state, attempt, started_at, "
             "ended_at, incarnation, output)"
             f" select {OLD} + n, node, '', 1, 'succeeded', 1, 1, 1, 1, %s from "
             f"generate_series(1, {finished}) n, generate_series(0, 6) node".encode(),

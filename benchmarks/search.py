@@ -125,7 +125,7 @@ def _end(
                 f"vendor.Error{rng.randrange(20)}",
                 f"order {one.key} was refused",
             )
-            done.letters = (
+            done.dead_letters = (
                 DeadLetter(
                     1 if one.version == versions[0] else 0,
                     "",

@@ -101,7 +101,7 @@ def parcels(parcel: Parcel) -> str:
 
 
 @step(retry=_OFTEN)
-async def seal(ctx: Context, text: str) -> str:
+async def chain_hash(ctx: Context, text: str) -> str:
     """New in version 2."""
     return f"{text}, sealed"
 
@@ -109,13 +109,13 @@ async def seal(ctx: Context, text: str) -> str:
 @pipeline(version="2", name="parcels", key=lambda parcel: parcel.key)
 def sealed_parcels(parcel: Parcel) -> str:
     """A version with a step more at the end, to which items are moved."""
-    return seal(close(record(polish(weigh(receive(parcel))))))
+    return chain_hash(close(record(polish(weigh(receive(parcel))))))
 
 
 @pipeline(version="2", name="parcels", key=lambda parcel: parcel.key)
 def sealed_booked_parcels(parcel: Parcel) -> str:
     """The same on PostgreSQL."""
-    return seal(close(record(book(polish(weigh(receive(parcel)))))))
+    return chain_hash(close(record(book(polish(weigh(receive(parcel)))))))
 
 
 @pipeline(version="1", name="parcels", key=lambda parcel: parcel.key)

@@ -31,8 +31,12 @@ def fill(app: App) -> None:
     ]
     app.run(SERVED, payloads, manifest="monday")
     with closing(app.reads()) as reads:
-        letters = [one["letter"] for one in reads.letters(None, "open", 9) if one["key"] == "again"]
-    app.redrive(letters, who="anna")
+        dead_letters = [
+            one["dead_letter"]
+            for one in reads.dead_letters(None, "open", 9)
+            if one["key"] == "again"
+        ]
+    app.redrive(dead_letters, who="anna")
     app.run(SERVED)
     app.pause_pipeline("doomed", reason="one", who="anna")
     app.resume_pipeline("doomed", reason="two", who="anna")
@@ -64,7 +68,7 @@ class Ledger:
             "items_transition",
             "receipts_append_only",
             "receipts_never_deleted",
-            "trail_end",
+            "audit_log_end",
         ):
             database.execute(f"drop trigger if exists {trigger}")
         for statement in statements:

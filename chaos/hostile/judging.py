@@ -47,7 +47,7 @@ def judge(app: App, receipts: dict[str, Drawn]) -> Found:
     try:
         items = {row["item"]: row for row in reads.items(None, None, EVERYTHING)}
         classes = {
-            row["item"]: row["error_class"] for row in reads.letters(None, "open", EVERYTHING)
+            row["item"]: row["error_class"] for row in reads.dead_letters(None, "open", EVERYTHING)
         }
         for item, drawn in receipts.items():
             row = items.get(item)

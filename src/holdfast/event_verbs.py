@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from holdfast.errors import ConflictError, InputError, LedgerUnknownError, StoreError
 from holdfast.handling import Handling
 from holdfast.model import media
+from holdfast.model.audit_log import Entry
 from holdfast.model.codec import plainly
 from holdfast.model.combinators.events import checked_name
 from holdfast.model.events import Event, Unsubscribed, check_identity
-from holdfast.model.trail import Entry
 from holdfast.settings import current_user
 
 T = TypeVar("T")

@@ -46,7 +46,7 @@ class Executor(Protocol):
         """Run one call under reserved capacity: one attempt, or the elements of a batch."""
         ...
 
-    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+    def cancel(self, item: int, node: int, element_path: str, fence: int, attempt: int) -> None:
         """Stop this attempt and no other of the task; it reports a failure of class ``cancelled``.
         One that has not begun never begins. Unknown ones are ignored."""
         ...

@@ -193,7 +193,7 @@ class Handling:
 
     def redrive(
         self,
-        letters: Target,
+        dead_letters: Target,
         arguments: list[Any] | None = None,
         rate: float | None = None,
         reason: str = "",
@@ -217,10 +217,10 @@ class Handling:
             )
         except ValueError as error:
             raise InputError(f"the arguments cannot be kept: {error}") from None
-        return self._change_letters("redrive", letters, change, reason, who, told, rate)
+        return self._change_dead_letters("redrive", dead_letters, change, reason, who, told, rate)
 
     def discard(
-        self, letters: Target, reason: str, who: str = "", told: Told | None = None
+        self, dead_letters: Target, reason: str, who: str = "", told: Told | None = None
     ) -> Changed:
         """Close open dead letters with a reason; an item that has none left is discarded. Nothing
         is deleted.
@@ -229,8 +229,10 @@ class Handling:
             InputError: no reason.
         """
         if not reason.strip():
-            raise InputError("a discard needs a reason: it is what the audit trail will say")
-        return self._change_letters("discard", letters, Discard(), reason, who, told, None)
+            raise InputError("a discard needs a reason: it is what the audit log will say")
+        return self._change_dead_letters(
+            "discard", dead_letters, Discard(), reason, who, told, None
+        )
 
     def pause_pipeline(
         self, pipeline: str, step: str = "", reason: str = "", who: str = ""
@@ -364,34 +366,34 @@ class Handling:
             rate,
         )
 
-    def _change_letters(
+    def _change_dead_letters(
         self,
         verb: str,
-        letters: Target,
+        dead_letters: Target,
         change: Change,
         reason: str,
         who: str,
         told: Told | None,
         rate: float | None,
     ) -> Changed:
-        if not isinstance(letters, Filter):
-            letters = list(letters)
+        if not isinstance(dead_letters, Filter):
+            dead_letters = list(dead_letters)
             return self._work(
                 verb,
-                named(letters, "dead letters"),
+                named(dead_letters, "dead letters"),
                 change,
                 reason,
                 who,
-                lambda reads: _parts(letters),
-                len(letters),
+                lambda reads: _parts(dead_letters),
+                len(dead_letters),
                 told,
                 rate,
             )
-        wanted = self._resolved(letters)
+        wanted = self._resolved(dead_letters)
 
         def batches(reads: LedgerReads) -> Iterator[list[int]]:
             for items in self._batches(reads, wanted):
-                yield reads.open_letters(items, wanted)
+                yield reads.open_dead_letters(items, wanted)
 
         return self._work(
             verb,

@@ -15,13 +15,13 @@ import msgspec
 from holdfast.errors import LedgerError
 from holdfast.health import Health
 from holdfast.lifecycle import Lifecycle
+from holdfast.model.audit_log import Entry
 from holdfast.model.claimed import Claimed
 from holdfast.model.events import Delivery, Event, Outgoing, Published, Unsubscribed
 from holdfast.model.item import Receipt, Refusal, Submission
 from holdfast.model.marks import Mark, There
 from holdfast.model.moments import LedgerTime, Moment
 from holdfast.model.task import Answer, Transition
-from holdfast.model.trail import Entry
 
 
 class CommitUnknownError(LedgerError):
@@ -397,12 +397,14 @@ class Reads(Protocol):
         """
         ...
 
-    def letters(self, pipeline: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
+    def dead_letters(
+        self, pipeline: str | None, state: str | None, limit: int
+    ) -> list[dict[str, Any]]:
         """Dead letters, newest first: ``letter``, ``item``, ``pipeline``, ``step``, ``place``,
         ``error_class``, ``error``, ``message``, …"""
         ...
 
-    def letter(self, letter: int) -> dict[str, Any]:
+    def dead_letter(self, dead_letter: int) -> dict[str, Any]:
         """One dead letter with its attempts and the whole failure.
 
         Raises:

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import msgspec
 
+from holdfast.model.audit_log import Entry
 from holdfast.model.changes import Change, Obstacle, Operation
 from holdfast.model.redriving import RedriveRule
-from holdfast.model.trail import Entry
 
 
 class Wished(msgspec.Struct, frozen=True, array_like=True):
@@ -35,7 +35,7 @@ class Lifecycle(Protocol):
         ...
 
     def note(self, entry: Entry) -> None:
-        """Write down what somebody did, in the trail."""
+        """Write down what somebody did, in the audit log."""
         ...
 
     def change(self, operation: int, change: Change, targets: list[int], now_ms: int) -> list[int]:

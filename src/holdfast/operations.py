@@ -66,7 +66,7 @@ class Operations(EventVerbs, Auditing):
         finally:
             reads.close()
 
-    def letter(self, letter: int) -> Shown:
+    def dead_letter(self, dead_letter: int) -> Shown:
         """One dead letter with its attempts, as :meth:`holdfast.ledgers.reads.LedgerReads.letter`
         describes it; a notebook draws it.
 
@@ -75,11 +75,13 @@ class Operations(EventVerbs, Auditing):
         """
         reads = self.reads()
         try:
-            return Shown(reads.letter(letter))
+            return Shown(reads.dead_letter(dead_letter))
         finally:
             reads.close()
 
-    def inputs(self, pipeline: Pipeline[Any, Any], item: str, step: str, place: str = "") -> bytes:
+    def inputs(
+        self, pipeline: Pipeline[Any, Any], item: str, step: str, element_path: str = ""
+    ) -> bytes:
         """What a step of an item is given, as a JSON array with one value for each of its
         parameters.
 
@@ -106,7 +108,7 @@ class Operations(EventVerbs, Auditing):
                 f"{pipeline.name} {pipeline.version}"
             )
         with media.using(store):
-            _, arguments = given(claimed, pipeline, store, step, place)
+            _, arguments = given(claimed, pipeline, store, step, element_path)
             return join(contents(arguments, pipeline, store))
 
     def reviews(

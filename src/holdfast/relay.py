@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from holdfast.bus import Bus
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.errors import (
     BusError,
     EventRefusedError,
@@ -80,11 +80,16 @@ class Relay:
     """
 
     def __init__(
-        self, bus: Bus, desk: Desk, clock: Clock, artifacts: Store, arrived: Callable[[], None]
+        self,
+        bus: Bus,
+        commit_queue: CommitQueue,
+        clock: Clock,
+        artifacts: Store,
+        arrived: Callable[[], None],
     ) -> None:
-        self._bus, self._desk, self._clock, self._artifacts, self._arrived = (
+        self._bus, self._commit_queue, self._clock, self._artifacts, self._arrived = (
             bus,
-            desk,
+            commit_queue,
             clock,
             artifacts,
             arrived,
@@ -272,7 +277,7 @@ class Relay:
 
     async def _call(self, verb: Callable[[Ledger], T]) -> T:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._desk.call(verb, partial(_resolve, done))
+        self._commit_queue.call(verb, partial(_resolve, done))
         return await done
 
     def _troubled(self, error: Exception) -> None:

@@ -11,8 +11,8 @@ from holdfast.clock import Clock
 from holdfast.errors import InputError
 from holdfast.ledger import Ledger
 from holdfast.ledgers.opening import open_ledger
+from holdfast.model.audit_log import Entry
 from holdfast.model.moments import shown
-from holdfast.model.trail import Entry
 from holdfast.remembering import Memory
 from holdfast.settings import Settings
 

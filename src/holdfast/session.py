@@ -542,7 +542,7 @@ class Session:
         if self._executors_loop.outstanding(attempt):
             suspect = LiveTask(
                 attempt.node,
-                attempt.place,
+                attempt.element_path,
                 "running",
                 attempt.attempt,
                 suspect=SUSPECT,

@@ -44,10 +44,10 @@ def test_the_end_is_anchored_by_a_signed_head(
     assert "wrote the signed head to head" in line("audit", "--head", "head")
     assert "goes on from the signed head" in line("audit", "--against", "head")
     assert "verified: ledger" in line("verify", "head", "--key", "key.pub")
-    ledger.spoil("delete from trail where id = (select max(id) from trail)")
+    ledger.spoil("delete from audit_log where id = (select max(id) from audit_log)")
     said = line("audit", "--against", "head", code=1)
     assert "broken: head-not-extended" in said
-    assert "broken: trail-changed" in said
+    assert "broken: audit-log-changed" in said
     found = json.loads(line("audit", "--against", "head", "--json", code=1))
     assert found["audit_log"]["anchored"] is None
 

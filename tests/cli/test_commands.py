@@ -88,9 +88,11 @@ def test_dead_letters(holdfast: Shell, tmp_path: Path) -> None:
     holdfast("runner", SAMPLES, "--until-idle")
     (left,) = holdfast.json("dead")
     assert left["key"] == "b"
-    assert "--reason" in holdfast("dead", "discard", str(left["letter"]), code=2)
+    assert "--reason" in holdfast("dead", "discard", str(left["dead_letter"]), code=2)
     assert (
-        holdfast.json("dead", "discard", str(left["letter"]), "--reason", "withdrawn")["changed"]
+        holdfast.json("dead", "discard", str(left["dead_letter"]), "--reason", "withdrawn")[
+            "changed"
+        ]
         == 1
     )
     assert "no open dead letters" in holdfast("dead")

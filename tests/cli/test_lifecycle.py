@@ -194,7 +194,7 @@ def test_dead_letters_by_group_and_edited(holdfast: Shell, tmp_path: Path) -> No
         job("l", tmp_path, amount=4711),
     )
     groups = holdfast.json("dead", "groups")
-    assert [(one["letters"], one["step"]) for one in groups] == [(3, "picky"), (1, "wordy")]
+    assert [(one["dead_letters"], one["step"]) for one in groups] == [(3, "picky"), (1, "wordy")]
     assert groups[0]["group"] in holdfast("dead", "groups")
     assert [row["key"] for row in holdfast.json("dead", "find", "step:picky", "customer=no*")] == [
         "u2",
@@ -209,7 +209,7 @@ def test_dead_letters_by_group_and_edited(holdfast: Shell, tmp_path: Path) -> No
         "dead", "show", "1", "-m", f"{SAMPLES}:jobs", code=2
     )
     assert f"dead redrive group:{groups[1]['group']}" in holdfast(
-        "dead", "show", str(groups[1]["letter"])
+        "dead", "show", str(groups[1]["dead_letter"])
     )
     edited = tmp_path / "edited.json"
     edited.write_text(f"[{job('l', tmp_path, 'Delta', 5)}]")
@@ -217,7 +217,9 @@ def test_dead_letters_by_group_and_edited(holdfast: Shell, tmp_path: Path) -> No
         "dead", "redrive", "--all", "--edit", str(edited), code=2
     )
     assert (
-        holdfast.json("dead", "redrive", str(groups[1]["letter"]), "--edit", str(edited))["changed"]
+        holdfast.json("dead", "redrive", str(groups[1]["dead_letter"]), "--edit", str(edited))[
+            "changed"
+        ]
         == 1
     )
     holdfast("runner", SAMPLES + ":picked", "--until-idle")

@@ -54,7 +54,7 @@ def brought(ledger: Ledger, version: int, state: str) -> int:
     elif state == "completed":
         done.settled, done.output = (settled(0), settled(1)), (1, "")
     else:
-        done.settled, done.letters = (
+        done.settled, done.dead_letters = (
             (settled(0, "dead"),),
             (DeadLetter(0, "", 1, failure, 1, NOW, "f" * 16),),
         )
@@ -63,7 +63,7 @@ def brought(ledger: Ledger, version: int, state: str) -> int:
         assert ask(ledger, Cancel(), item) == [item]
     if state == "discarded":
         operation = ledger.lifecycle.begin_operation(
-            Operation("discard", "letters", "me", "why"), NOW
+            Operation("discard", "dead_letters", "me", "why"), NOW
         )
         assert ledger.lifecycle.change(operation, Discard(), [1], NOW) == [1]
     return item

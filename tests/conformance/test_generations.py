@@ -101,7 +101,7 @@ def test_a_revision_leaves_nothing_of_the_old_payload(ledger: Ledger, version: i
         fence,
         NOW,
         settled=(settled(0), settled(1, "dead")),
-        letters=(DeadLetter(1, "", 1, failure, 1, NOW, "f" * 16),),
+        dead_letters=(DeadLetter(1, "", 1, failure, 1, NOW, "f" * 16),),
         flags=("odd",),
         state="dead",
         more=Beyond(effects=(Effect(0, "", "charge", b"1"),)),

@@ -146,7 +146,9 @@ def test_values_come_back_as_they_went(ledger: Ledger, version: int) -> None:
     ledger.end(incarnation, NOW)
     _, again = claim(ledger, version)
     assert [
-        (task.place, task.output, task.flag, task.attempt) for one in again for task in one.settled
+        (task.element_path, task.output, task.flag, task.attempt)
+        for one in again
+        for task in one.settled
     ] == [("3.1", stored, "f", 2)] * 2
 
 
@@ -239,14 +241,19 @@ def test_a_dead_item_is_redriven_into_the_next_generation_or_discarded(
     submit(ledger, "a", "b")
     incarnation, claimed = claim(ledger, version)
     for number, one in enumerate(claimed, 1):
-        letter = DeadLetter(1, "", 1, Failure("transient", "E", "m"), 3, NOW)
+        dead_letter = DeadLetter(1, "", 1, Failure("transient", "E", "m"), 3, NOW)
         tasks = [settled(0), settled(1, "dead")]
         ledger.commit(
             incarnation,
             number,
             [
                 Transition(
-                    one.item, one.fence, NOW, settled=tuple(tasks), letters=(letter,), state="dead"
+                    one.item,
+                    one.fence,
+                    NOW,
+                    settled=tuple(tasks),
+                    dead_letters=(dead_letter,),
+                    state="dead",
                 )
             ],
         )

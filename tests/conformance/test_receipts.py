@@ -239,5 +239,5 @@ def test_a_payload_that_reads_as_the_same_value_is_the_same(app: App) -> None:
 
 
 def test_a_large_payload_is_the_same_or_a_conflict(app: App) -> None:
-    large = [After("a", 1.0, large=letter * 100_000) for letter in "xxy"]
+    large = [After("a", 1.0, large=dead_letter * 100_000) for dead_letter in "xxy"]
     assert statuses(list(app.submit(after, large))) == ["new", "same", "conflict"]

@@ -117,7 +117,7 @@ class Fifty:
         try:
             item = reads.item_by_key(key) or 0
             return {
-                (item, one.node, one.place)
+                (item, one.node, one.element_path)
                 for one in reads.claimed(item).settled
                 if one.state == "succeeded"
             }
@@ -229,21 +229,21 @@ def contained(world: Fifty, key: str, expected: dict[str, tuple[str, Any]]) -> N
     assert {one: end for one, end in found.items() if one != key} == {
         one: end for one, end in expected.items() if one != key
     }
-    letters = [
+    dead_letters = [
         one
-        for one in world.item(key)["letters"]
+        for one in world.item(key)["dead_letters"]
         if (one["state"] == "open" and ("planted" in str(one) or "Alien" in one["error"]))
         or one["error_class"] == "internal"
     ]
-    if found[key] == expected[key] and not letters:
+    if found[key] == expected[key] and not dead_letters:
         return
     assert found[key][0] == "dead"
-    assert [one["error_class"] in ("internal", "bad-input") for one in letters] == [True], str(
-        world.item(key)["letters"]
+    assert [one["error_class"] in ("internal", "bad-input") for one in dead_letters] == [True], str(
+        world.item(key)["dead_letters"]
     )
     done = world.succeeded(key)
     before = dict(SUCCEEDED)
-    world.app.redrive([one["letter"] for one in letters])
+    world.app.redrive([one["dead_letter"] for one in dead_letters])
     world.run(admit=False)
     assert world.found()[key] == expected[key]
     again = {task for task, times in SUCCEEDED.items() if times > before.get(task, 0)}

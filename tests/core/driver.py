@@ -66,23 +66,24 @@ LIMIT = 20_000
 
 DUMP = {
     "tasks": (
-        "select item, node, place, generation, state, attempt, flag, output, artifact from tasks"
+        "select item, node, element_path, generation, state, attempt, flag, output, artifact "
+        "from tasks"
     ),
     "attempts": (
-        "select item, node, place, generation, attempt, error_class, error, message, "
+        "select item, node, element_path, generation, attempt, error_class, error, message, "
         "charged from attempts"
     ),
-    "letters": (
-        "select item, node, place, generation, error_class, error, message, attempts, "
+    "dead_letters": (
+        "select item, node, element_path, generation, error_class, error, message, attempts, "
         "state from dead_letters"
     ),
     "waits": (
-        "select item, node, place, generation, round, kind, state, name, shown, "
+        "select item, node, element_path, generation, round, kind, state, name, shown, "
         "shown_artifact from waits"
     ),
     "events": "select type, data, artifact from events",
-    "parts": "select item, node, place, part, generation, failed from each_parts",
-    "live": "select item, node, place, state, attempt from live_tasks",
+    "parts": "select item, node, element_path, part, generation, failed from each_parts",
+    "live": "select item, node, element_path, state, attempt from live_tasks",
 }
 
 
@@ -326,7 +327,7 @@ class Driver:
             return
         self.world.succeeded |= {(run.item, run.generation, row[1], row[2]) for row in plan.plain}
         self.world.succeeded |= {
-            (run.item, run.generation, row.node, row.place)
+            (run.item, run.generation, row.node, row.element_path)
             for row in plan.settled
             if row.state == "succeeded"
         }
@@ -366,7 +367,7 @@ class Driver:
         self.carry(run, plan, "its claim")
 
     def _answer(self, run: ItemRun, answer: Answer) -> None:
-        key = answer.node, answer.place
+        key = answer.node, answer.element_path
         if key not in run.checking and (key not in run.live or run.live[key].state == "waiting"):
             run.checking.add(key)
             self.todo.append(Todo("answer", run, key, answer))

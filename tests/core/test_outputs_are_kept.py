@@ -125,7 +125,7 @@ def rows(plan: Plan) -> list[tuple[int, str, Any]]:
 def test_a_branch_that_fails_waits_for_the_output_of_the_other() -> None:
     run = going(paid)
     plan = told_of(run, Failed(key_of(run, "look"), 1, Failure("bad-input", "E", "no")))
-    assert (len(plan.letters), plan.state) == (1, None)
+    assert (len(plan.dead_letters), plan.state) == (1, None)
     plan = told_of(run, stored(run))
     assert (rows(plan), plan.state) == ([(0, "succeeded", STORED)], "dead")
 
@@ -134,7 +134,7 @@ def test_an_item_that_has_spent_its_budget_ends_when_the_output_is_stored() -> N
     run = going(paid_and_told)
     run.budget = 1.0
     plan = told_of(run, Succeeded(key_of(run, "look"), 1, b'"x"', cost=2.0))
-    assert ([one.failure.error for one in plan.letters], plan.state, plan.ready) == (
+    assert ([one.failure.error for one in plan.dead_letters], plan.state, plan.ready) == (
         ["BudgetExceeded"],
         None,
         (),
@@ -146,14 +146,14 @@ def test_an_item_that_has_spent_its_budget_ends_when_the_output_is_stored() -> N
         "it waits for the store"
     )
     plan = told_of(run, stored(run))
-    assert (rows(plan), plan.state, plan.letters) == ([(0, "succeeded", STORED)], "dead", ())
+    assert (rows(plan), plan.state, plan.dead_letters) == ([(0, "succeeded", STORED)], "dead", ())
 
 
 def test_what_a_join_did_not_wait_for_stays_a_success() -> None:
     run = going(fastest)
     plan = told_of(run, Succeeded(key_of(run, "look"), 1, b'"x"'))
     assert plan.state is None, "the output of the other branch is being stored"
-    assert key_of(run, "pay") not in [(one.node, one.place) for one in plan.settled], (
+    assert key_of(run, "pay") not in [(one.node, one.element_path) for one in plan.settled], (
         "it is not cancelled"
     )
     plan = told_of(run, stored(run))
@@ -167,11 +167,11 @@ def test_a_deadline_ends_it_and_nothing_repeats_what_is_unsafe() -> None:
     run = going(paid)
     run.deadline = 2000
     plan = told_of(run, DeadlinePassed(), 2000)
-    (letter,) = plan.letters
-    assert (plan.state, letter.node) == ("dead", key_of(run, "look")[0])
+    (dead_letter,) = plan.dead_letters
+    assert (plan.state, dead_letter.node) == ("dead", key_of(run, "look")[0])
     assert (
         "its output could not be stored and is not kept: pay (unsafe: a redrive does not repeat it"
-        in letter.failure.message
+        in dead_letter.failure.message
     )
     assert sorted(rows(plan)) == [(0, "succeeded", None), (1, "dead", None)]
 
@@ -180,16 +180,16 @@ def test_a_deadline_names_what_may_be_repeated() -> None:
     run = going(scanned)
     run.deadline = 2000
     plan = told_of(run, DeadlinePassed(), 2000)
-    assert "is not kept: scan" in plan.letters[0].failure.message
+    assert "is not kept: scan" in plan.dead_letters[0].failure.message
     assert sorted(rows(plan)) == [(0, "cancelled", None), (1, "dead", None)]
 
 
-def test_a_deadline_while_it_waits_to_end_is_a_letter_of_what_is_lost() -> None:
+def test_a_deadline_while_it_waits_to_end_is_a_dead_letter_of_what_is_lost() -> None:
     run = going(paid)
     told_of(run, Failed(key_of(run, "look"), 1, Failure("bad-input", "E", "no")))
     run.deadline = 2000
     plan = told_of(run, DeadlinePassed(), 2000)
-    assert (plan.state, [one.node for one in plan.letters], rows(plan)) == (
+    assert (plan.state, [one.node for one in plan.dead_letters], rows(plan)) == (
         "dead",
         [0],
         [(0, "succeeded", None)],
@@ -201,7 +201,7 @@ def test_a_deadline_takes_no_result_that_is_there() -> None:
     told_of(run, Succeeded(key_of(run, "look"), 1, b'"x"'))
     run.deadline = 2000
     plan = told_of(run, DeadlinePassed(), 2000)
-    assert (plan.state, plan.letters) == ("completed", ())
+    assert (plan.state, plan.dead_letters) == ("completed", ())
     assert (key_of(run, "pay")[0], "succeeded", None) in rows(plan)
 
 
@@ -211,14 +211,14 @@ def test_an_output_that_can_never_be_stored_of_a_branch_that_was_called_off() ->
     event = stored(run)
     event.value, event.failure = None, Failure("bad-input", "E", "it cannot be stored")
     plan = told_of(run, event)
-    assert (plan.state, plan.letters) == ("completed", ())
+    assert (plan.state, plan.dead_letters) == ("completed", ())
     assert (key_of(run, "pay")[0], "succeeded", None) in rows(plan)
 
 
 def buried(run: ItemRun, event: Event | None = None) -> Plan:
     """The plan that buries it after a failure of ours."""
     plan = contain(run, event, 1000, Plan(1, 1, 1000), KeyError("planted"))
-    assert (plan.state, plan.letters[0].failure.error_class) == ("dead", "internal")
+    assert (plan.state, plan.dead_letters[0].failure.error_class) == ("dead", "internal")
     return plan
 
 
@@ -265,7 +265,7 @@ def test_a_deadline_buries_it_without_outputs() -> None:
     go_on(run, DeadlinePassed(), plan)
     assert (
         "its output could not be stored and is not kept: pay (unsafe"
-        in plan.letters[0].failure.message
+        in plan.dead_letters[0].failure.message
     )
     assert (rows(plan), run.unstored) == ([(0, "succeeded", None)], {})
 
@@ -276,7 +276,7 @@ def test_an_output_that_cannot_be_stored_is_named() -> None:
     event = stored(run)
     event.value, event.failure = None, Failure("bad-input", "E", "no")
     go_on(run, event, plan)
-    assert "is not kept: scan" in plan.letters[0].failure.message
+    assert "is not kept: scan" in plan.dead_letters[0].failure.message
     assert (rows(plan), run.unstored) == ([], {})
 
 
@@ -290,7 +290,7 @@ def test_a_transactional_success_whose_output_is_not_stored_is_repeated() -> Non
     key = key_of(run, "scan")
     plan = told_of(run, Succeeded(key, 1, LARGE, cost=0.5, transaction=object()))
     assert not plan.settles(key), "so the runner rolls its transaction back"
-    assert (rows(plan), plan.letters, run.unstored, plan.jobs) == ([], (), {}, ())
+    assert (rows(plan), plan.dead_letters, run.unstored, plan.jobs) == ([], (), {}, ())
     assert [(one.failure.error_class, one.failure.error, one.charged) for one in plan.failed] == [
         ("infrastructure", "StoreUnavailable", False)
     ]

@@ -81,9 +81,9 @@ def test_an_item_is_buried_when_what_has_succeeded_is_stored(
     RAN.clear()
     app.run([paid], [(paid, "a")], each_tick=tick)
     assert "the store is away" in waited, "people are told"
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["error_class"], app.reads().audit(0)["balanced"]) == ("internal", True)
-    app.redrive([letter["letter"]])
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["error_class"], app.reads().audit(0)["balanced"]) == ("internal", True)
+    app.redrive([dead_letter["dead_letter"]])
     assert run(paid)["completed"] == 1
     assert RAN["pay"] == 1, "it had succeeded"
 
@@ -100,13 +100,13 @@ def test_a_redrive_after_a_deadline_does_not_repeat_what_is_unsafe(
         patch.setattr(DirectoryStore, "put", put)
         assert run(hurried, "a")["dead"] == 1
     SLOW[0] = 0.2
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["step"], letter["error_class"]) == ("look", "deadline")
-    assert "is not kept: pay (unsafe" in letter["message"]
-    app.redrive([letter["letter"]])
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["step"], dead_letter["error_class"]) == ("look", "deadline")
+    assert "is not kept: pay (unsafe" in dead_letter["message"]
+    app.redrive([dead_letter["dead_letter"]])
     assert run(hurried)["dead"] == 1
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["step"], letter["error"], RAN["pay"], RAN["look"]) == (
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["step"], dead_letter["error"], RAN["pay"], RAN["look"]) == (
         "both",
         "ValueCleared",
         1,
@@ -114,6 +114,6 @@ def test_a_redrive_after_a_deadline_does_not_repeat_what_is_unsafe(
     )
     assert (
         "could not be stored before its item ended: restart the item from 'pay'"
-        in letter["message"]
+        in dead_letter["message"]
     )
     assert app.reads().audit(0)["balanced"]

@@ -36,12 +36,12 @@ def test_an_item_without_its_artifact_is_dead_and_goes_on_when_it_is_back(app: A
             "large": "dead",
             "small": "completed",
         }
-        (letter,) = reads.letters(None, "open", 9)
-        assert letter["error_class"] == "bad-input"
-        assert artifact.parent.name + artifact.name in letter["message"]
+        (dead_letter,) = reads.dead_letters(None, "open", 9)
+        assert dead_letter["error_class"] == "bad-input"
+        assert artifact.parent.name + artifact.name in dead_letter["message"]
         assert reads.audit(0)["balanced"]
     artifact.write_bytes(kept)
-    app.redrive([letter["letter"]])
+    app.redrive([dead_letter["dead_letter"]])
     app.run([counted])
     with closing(app.reads()) as reads:
         assert {row["key"]: row["state"] for row in reads.items(None, None, 9)} == {

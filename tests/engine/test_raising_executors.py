@@ -68,8 +68,8 @@ def test_an_executor_that_cannot_stop_an_attempt_keeps_no_other_from_it(
     monkeypatch.setattr(f"{raising}.cancel", cancel)
     STOPPED.clear()
     assert run(hurried, "slow")["dead"] == 1
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["error_class"], STOPPED) == ("deadline", ["waits"])
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["error_class"], STOPPED) == ("deadline", ["waits"])
     assert app.reads().audit(0)["balanced"]
 
 
@@ -94,8 +94,8 @@ def test_a_plan_that_cannot_be_carried_out_gives_its_slots_back(
 
     monkeypatch.setattr(running, "Entry", entry)
     app.run([doubled], [(doubled, "a"), (doubled, "b")], each_tick=sessions.append)
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["error_class"], failed) == ("internal", [2])
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["error_class"], failed) == ("internal", [2])
     assert free_at_the_end(app, sessions)
 
 
@@ -113,5 +113,5 @@ def test_an_executor_that_raises_for_one_of_several_tasks_keeps_no_slot(
 
     monkeypatch.setattr(LoopExecutor, "reserve", raising)
     app.run([doubled], [(doubled, "a"), (doubled, "b")], each_tick=sessions.append)
-    assert [one["error_class"] for one in app.reads().letters(None, "open", 9)] == ["internal"]
+    assert [one["error_class"] for one in app.reads().dead_letters(None, "open", 9)] == ["internal"]
     assert free_at_the_end(app, sessions)

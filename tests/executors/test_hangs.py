@@ -52,8 +52,8 @@ def test_a_hung_def_is_killed_and_its_neighbours_are_not_charged(
 def test_a_step_that_kills_its_worker_is_buried_after_three_crashes(run: Run, app: App) -> None:
     status = run(hanging, Order("poison", kind="die"), *[Order(f"fine-{n}") for n in range(5)])
     assert (status["completed"], status["dead"]) == (5, 1)
-    (letter,) = app.reads().letters(None, None, 9)
-    assert (letter["error_class"], letter["error"], letter["attempts"]) == (
+    (dead_letter,) = app.reads().dead_letters(None, None, 9)
+    assert (dead_letter["error_class"], dead_letter["error"], dead_letter["attempts"]) == (
         "crash",
         "killed by SIGSEGV",
         3,

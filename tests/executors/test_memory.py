@@ -335,29 +335,31 @@ def run_with(
     app.run([pipeline], [(pipeline, need) for need in needs])
     reads = app.reads()
     row = next(row for row in reads.status() if row["pipeline"] == pipeline.name)
-    return row, reads.letters(None, "open", 20)
+    return row, reads.dead_letters(None, "open", 20)
 
 
-def test_a_step_that_takes_more_than_its_limit_is_killed_and_its_letter_names_the_peak(
+def test_a_step_that_takes_more_than_its_limit_is_killed_and_its_dead_letter_names_the_peak(
     tmp_path: Path,
 ) -> None:
-    row, letters = run_with(tmp_path, devouring, [Need(1, 1000), Need(2, 20)])
+    row, dead_letters = run_with(tmp_path, devouring, [Need(1, 1000), Need(2, 20)])
     assert (row["completed"], row["dead"]) == (1, 1)
-    (letter,) = letters
-    assert (letter["error_class"], letter["attempts"]) == ("memory", 2)
-    assert "limit memory='300MB'" in letter["message"]
-    used = int(letter["message"].split()[1])
+    (dead_letter,) = dead_letters
+    assert (dead_letter["error_class"], dead_letter["attempts"]) == ("memory", 2)
+    assert "limit memory='300MB'" in dead_letter["message"]
+    used = int(dead_letter["message"].split()[1])
     assert 300 < used < 1100
-    assert "MB" in letter["message"]
+    assert "MB" in dead_letter["message"]
 
 
 def test_children_count_and_what_they_share_counts_once_and_address_space_does_not(
     tmp_path: Path,
 ) -> None:
     needs = [Need(1, 600, "child"), Need(2, 150, "forks"), Need(3, 10_000, "address space")]
-    row, letters = run_with(tmp_path, devouring, needs)
+    row, dead_letters = run_with(tmp_path, devouring, needs)
     assert (row["completed"], row["dead"]) == (2, 1)
-    assert [(letter["key"], letter["error_class"]) for letter in letters] == [("1", "memory")]
+    assert [(dead_letter["key"], dead_letter["error_class"]) for dead_letter in dead_letters] == [
+        ("1", "memory")
+    ]
 
 
 def test_a_batch_above_the_limit_is_halved_until_it_fits(
@@ -371,10 +373,10 @@ def test_a_batch_above_the_limit_is_halved_until_it_fits(
 
 
 def test_a_limit_for_all_workers_kills_attempts_above_it(tmp_path: Path) -> None:
-    row, letters = run_with(tmp_path, hoarding, [Need(1, 600)], worker_memory="300MB")
+    row, dead_letters = run_with(tmp_path, hoarding, [Need(1, 600)], worker_memory="300MB")
     assert row["dead"] == 1
-    assert letters[0]["error_class"] == "memory"
-    assert "HOLDFAST_WORKER_MEMORY=300 MB" in letters[0]["message"]
+    assert dead_letters[0]["error_class"] == "memory"
+    assert "HOLDFAST_WORKER_MEMORY=300 MB" in dead_letters[0]["message"]
 
 
 def test_a_worker_that_keeps_too_much_is_replaced_between_two_calls(
@@ -439,11 +441,11 @@ def test_looking_costs_nothing_that_anybody_notices() -> None:
 def test_when_memory_is_short_the_attempt_of_the_largest_worker_fails_with_what_it_held(
     tmp_path: Path,
 ) -> None:
-    row, letters = run_with(tmp_path, hoarding, [Need(1, 400)], memory_reserve="1000TB")
+    row, dead_letters = run_with(tmp_path, hoarding, [Need(1, 400)], memory_reserve="1000TB")
     assert row["dead"] == 1
-    assert letters[0]["error_class"] == "memory"
-    assert "of memory is left in" in letters[0]["message"]
-    assert "the largest worker was killed" in letters[0]["message"]
+    assert dead_letters[0]["error_class"] == "memory"
+    assert "of memory is left in" in dead_letters[0]["message"]
+    assert "the largest worker was killed" in dead_letters[0]["message"]
 
 
 @pytest.mark.parametrize(("counts", "error_class"), [(True, "memory"), (False, "crash")])
@@ -452,6 +454,6 @@ def test_a_worker_that_linux_killed_for_want_of_memory_failed_with_memory(
 ) -> None:
     kills = itertools.count()
     monkeypatch.setattr(LinuxFigures, "kills", lambda self: next(kills) if counts else 0)
-    row, letters = run_with(tmp_path, counting, [Need(1, 0, "killed")])
+    row, dead_letters = run_with(tmp_path, counting, [Need(1, 0, "killed")])
     assert row["dead"] == 1
-    assert letters[0]["error_class"] == error_class
+    assert dead_letters[0]["error_class"] == error_class

@@ -66,8 +66,8 @@ def test_what_fails_after_it_wrote_leaves_nothing(run: Run, app: App, bookings: 
     assert (status["completed"], status["dead"]) == (1, 3)
     assert [number for _, number in bookings()] == [1]
     causes = {
-        letter["key"]: (letter["error_class"], letter["attempts"])
-        for letter in app.reads().letters(None, "open", 9)
+        dead_letter["key"]: (dead_letter["error_class"], dead_letter["attempts"])
+        for dead_letter in app.reads().dead_letters(None, "open", 9)
     }
     assert causes == {"bad": ("bad-input", 1), "slow": ("timeout", 3), "deferred": ("transient", 3)}
 

@@ -41,8 +41,10 @@ def outputs(app: App, output: Callable[[str], Any]) -> Outputs:
     def go(pipeline: Pipeline[Any, Any], deeds: list[Deed]) -> list[Any]:
         app.run([pipeline], [(pipeline, deed) for deed in deeds])
         row = next(row for row in app.reads().status() if row["pipeline"] == pipeline.name)
-        letters = [(one["error"], one["message"]) for one in app.reads().letters(None, "open", 20)]
-        assert row["completed"] == len(deeds), letters
+        dead_letters = [
+            (one["error"], one["message"]) for one in app.reads().dead_letters(None, "open", 20)
+        ]
+        assert row["completed"] == len(deeds), dead_letters
         return [output(str(deed.id)) for deed in deeds]
 
     return go
@@ -64,7 +66,7 @@ def test_a_child_that_comes_back_from_a_step_does_not_answer_for_its_parent(app:
     app.run([forking], [(forking, Deed(number)) for number in range(3)])
     row = next(row for row in app.reads().status() if row["pipeline"] == "forking")
     assert (row["completed"], row["dead"]) == (0, 3)
-    assert {one["message"] for one in app.reads().letters(None, "open", 20)} == {
+    assert {one["message"] for one in app.reads().dead_letters(None, "open", 20)} == {
         "the parent's verdict counts"
     }
 

@@ -94,7 +94,7 @@ def owned_by(ledger: Ledger) -> tuple[int, int]:
             "1, 1, 9007199254740991)"
         )
         if ledger.app.settings.ledger_path is not None
-        else "insert into incarnations (id, host, pid, place, born, started_at, expires_at) "
+        else "insert into incarnations (id, host, pid, element_path, born, started_at, expires_at) "
         "overriding system value "
         "values (99, 'here', 1, '', 0, 1, 9007199254740991)",
         f"update items set state = 'running', due = 99, fence = 5 where id = {WAITING}",
@@ -267,13 +267,13 @@ def signed(ledger: Ledger, keys: Path, file: Path) -> App:
     "statements",
     [
         [
-            "delete from trail where id = (select max(id) from trail)",
-            "update meta set value = (select id || ' ' || digest from trail order by id "
+            "delete from audit_log where id = (select max(id) from audit_log)",
+            "update meta set value = (select id || ' ' || digest from audit_log order by id "
             "desc limit 1) where name = 'audit-log-end'",
             "delete from operations where id = (select max(id) from operations)",
         ],
         [
-            "delete from trail",
+            "delete from audit_log",
             "update meta set value = '0 ' where name = 'audit-log-end'",
             "delete from operations",
         ],

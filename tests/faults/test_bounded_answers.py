@@ -62,7 +62,7 @@ def doubled(number: int) -> int:
     return twice(number)
 
 
-class Desk:
+class CommitQueue:
     """A committer with a thread that can be held up before a verb, or by one.
 
     Attributes:
@@ -134,16 +134,16 @@ Asked = Callable[[RemoteLedger], Any]
 
 
 def over_the_socket(
-    path: Path, ask: Callable[[Desk, Slow, RemoteLedger], None], trouble: str | None = None
+    path: Path, ask: Callable[[CommitQueue, Slow, RemoteLedger], None], trouble: str | None = None
 ) -> None:
     """Serve a slow ledger, and ask it from a thread."""
 
     async def main() -> None:
         slow = Slow()
-        desk = Desk(slow)
+        commit_queue = CommitQueue(slow)
         server = await listen(
             path,
-            desk,  # type: ignore[arg-type]
+            commit_queue,  # type: ignore[arg-type]
             lambda: 0,
             lambda: None,
             0,
@@ -151,7 +151,7 @@ def over_the_socket(
             lambda: trouble,
         )
         with closing(await asyncio.to_thread(RemoteLedger, path)) as far:
-            await asyncio.to_thread(ask, desk, slow, far)
+            await asyncio.to_thread(ask, commit_queue, slow, far)
         server.close()
 
     asyncio.run(main())
@@ -161,23 +161,23 @@ ONE = [Submission("p", "1", "k", b"1")]
 
 
 def test_what_was_not_handed_to_the_ledger_is_unavailable_and_never_written(tmp_path: Path) -> None:
-    def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
+    def ask(commit_queue: CommitQueue, slow: Slow, far: RemoteLedger) -> None:
         slow.may_end.set()
         with pytest.raises(LedgerUnavailableError, match="was not handed to it") as told:
             far.admit(ONE, 0)
         assert not isinstance(told.value, LedgerUnknownError)
         assert "the disk is full" in str(told.value)
         assert told.value.retry_after == 5.0
-        desk.free.set()
+        commit_queue.free.set()
         assert far.admit([Submission("p", "1", "later", b"1")], 0) == []
-        assert (desk.calls, slow.admitted) == (2, ["later"]), "it was taken back"
+        assert (commit_queue.calls, slow.admitted) == (2, ["later"]), "it was taken back"
 
     over_the_socket(tmp_path / "s", ask, "the disk is full")
 
 
 def test_what_was_handed_to_the_ledger_is_unknown(tmp_path: Path) -> None:
-    def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
-        desk.free.set()
+    def ask(commit_queue: CommitQueue, slow: Slow, far: RemoteLedger) -> None:
+        commit_queue.free.set()
         with pytest.raises(LedgerUnknownError, match="unknown whether it is written") as told:
             far.admit(ONE, 0)
         assert told.value.command
@@ -191,8 +191,8 @@ def test_what_was_handed_to_the_ledger_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_command_asked_again_under_its_identity_is_done_once(tmp_path: Path) -> None:
-    def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
-        desk.free.set()
+    def ask(commit_queue: CommitQueue, slow: Slow, far: RemoteLedger) -> None:
+        commit_queue.free.set()
         command = wire.Command("the same", wire.Apply(3, wire_change(), [1]))
         for _ in range(2):
             with pytest.raises(LedgerUnknownError):
@@ -205,8 +205,8 @@ def test_a_command_asked_again_under_its_identity_is_done_once(tmp_path: Path) -
 
 
 def test_an_operation_that_has_begun_asks_again_by_itself(tmp_path: Path) -> None:
-    def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
-        desk.free.set()
+    def ask(commit_queue: CommitQueue, slow: Slow, far: RemoteLedger) -> None:
+        commit_queue.free.set()
         answers: list[Any] = []
         asking = threading.Thread(
             target=lambda: answers.append(far.change(3, wire_change(), [1], 0))
@@ -223,8 +223,8 @@ def test_an_operation_that_has_begun_asks_again_by_itself(tmp_path: Path) -> Non
 
 
 def test_errors_of_the_ledger_stay_what_they_are(tmp_path: Path) -> None:
-    def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
-        desk.free.set()
+    def ask(commit_queue: CommitQueue, slow: Slow, far: RemoteLedger) -> None:
+        commit_queue.free.set()
         with pytest.raises(LedgerUnavailableError, match="the disk is full") as told:
             far.publish([])
         assert type(told.value) is LedgerUnavailableError
@@ -240,11 +240,11 @@ def test_more_commands_than_may_wait_are_answered_at_once(
 ) -> None:
     monkeypatch.setattr(serving, "MOST", 0)
 
-    def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
-        desk.free.set()
+    def ask(commit_queue: CommitQueue, slow: Slow, far: RemoteLedger) -> None:
+        commit_queue.free.set()
         with pytest.raises(LedgerUnavailableError, match="busy"):
             far.admit(ONE, 0)
-        assert desk.calls == 0
+        assert commit_queue.calls == 0
 
     over_the_socket(tmp_path / "s", ask)
 
@@ -504,7 +504,7 @@ def test_a_commit_that_the_server_has_not_answered_is_unknown(postgres: str) -> 
 
 
 def test_what_is_asked_of_a_future_release_is_refused_not_unknown(tmp_path: Path) -> None:
-    def ask(desk: Desk, slow: Slow, far: RemoteLedger) -> None:
+    def ask(commit_queue: CommitQueue, slow: Slow, far: RemoteLedger) -> None:
         far._send(wire.framed(["identity", ["a verb to come"]]))
         reply = msgspec.msgpack.decode(far._frame(remote.REPLY_S * 8), type=wire.Reply)
         assert isinstance(wire.error_of(reply, ""), InputError)

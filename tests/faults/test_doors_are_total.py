@@ -115,7 +115,7 @@ def test_an_error_crosses_the_socket_as_what_it_is(tmp_path: Path, error: Except
 
     from holdfast import control
 
-    class Desk:
+    class CommitQueue:
         """Answers every verb with the error."""
 
         def call(self, verb: Any, then: Any) -> None:
@@ -138,7 +138,7 @@ def test_an_error_crosses_the_socket_as_what_it_is(tmp_path: Path, error: Except
     async def serve() -> None:
         server = await control.serve(
             tmp_path / "s",
-            Desk(),  # type: ignore[arg-type]
+            CommitQueue(),  # type: ignore[arg-type]
             lambda: 0,
             lambda: None,
             0,
@@ -387,12 +387,12 @@ def bags(bag: Bag) -> int:
 
 
 def test_sets_and_fields_left_at_their_default_are_compared_by_value(app: App) -> None:
-    letters = [chr(97 + n) for n in range(20)]
+    dead_letters = [chr(97 + n) for n in range(20)]
     given: list[Any] = [
-        {"id": "a", "tags": letters, "inner": [{"id": "r-1"}]},
-        {"id": "a", "tags": letters[::-1], "inner": [{"id": "r-1", "amount": 0}]},
-        Bag("a", set(letters), [Row("r-1")]),
-        {"id": "a", "tags": letters[1:], "inner": [{"id": "r-1"}]},
+        {"id": "a", "tags": dead_letters, "inner": [{"id": "r-1"}]},
+        {"id": "a", "tags": dead_letters[::-1], "inner": [{"id": "r-1", "amount": 0}]},
+        Bag("a", set(dead_letters), [Row("r-1")]),
+        {"id": "a", "tags": dead_letters[1:], "inner": [{"id": "r-1"}]},
         {"id": "b"},
         {"id": "b", "tags": []},
         Bag("b"),

@@ -259,13 +259,13 @@ def test_a_runner_that_meets_a_cleared_value_makes_a_dead_letter(run: Patterns, 
         app.restart([number(app, "7")], step="send")
     app.run([invoices])
     assert run.item("7")["state"] == "dead"
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["step"], letter["error_class"], letter["error"]) == (
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["step"], dead_letter["error_class"], dead_letter["error"]) == (
         "send",
         "bad-input",
         "ValueCleared",
     )
-    assert "'invoice' was cleared by retention" in letter["message"]
+    assert "'invoice' was cleared by retention" in dead_letter["message"]
     assert app.reads().audit(0)["balanced"]
     with pytest.raises(InputError, match="cleared by retention"):
         app.inputs(invoices, "7", "send")

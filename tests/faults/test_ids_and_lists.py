@@ -17,7 +17,7 @@ from holdfast.cli.exits import carried_out
 from holdfast.errors import InputError, NotFoundError
 from holdfast.model.ids import parse, show
 from holdfast.model.search import Exact, Filter, equal, exactly, read_filter
-from tests.lists_samples import Paper, letters, papers
+from tests.lists_samples import Paper, dead_letters, papers
 
 HOSTILE = (
     "plain",
@@ -76,8 +76,11 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> App:
     made += [(papers, Paper(f"many {n}", "ACME GmbH")) for n in range(40)]
     made += [(papers, Paper(f"untitled {n}")) for n in range(2)]
     made += [(papers, Paper(f"broken {n}", bad="value")) for n in range(3)]
-    made += [(letters, Paper("plain", "Beta")), (letters, Paper("sealed", "Beta", bad="sealed"))]
-    app.run([papers, letters], made)
+    made += [
+        (dead_letters, Paper("plain", "Beta")),
+        (dead_letters, Paper("sealed", "Beta", bad="sealed")),
+    ]
+    app.run([papers, dead_letters], made)
     return app
 
 
@@ -141,9 +144,9 @@ def test_a_key_in_two_pipelines_is_refused_with_both_and_how_to_name_each(
     assert "'plain' names 2 items" in err
     assert "of pipeline papers" in err
     assert "of pipeline letters" in err
-    for words in (("letters:plain",), ("plain", "--pipeline", "letters")):
+    for words in (("letters:plain",), ("plain", "--pipeline", "dead_letters")):
         code, out, _ = holdfast("items", "show", "--json", *words)
-        assert (code, json.loads(out)["pipeline"]) == (0, "letters")
+        assert (code, json.loads(out)["pipeline"]) == (0, "dead_letters")
     assert holdfast("pause", "plain")[0] == 2
     assert holdfast("operations", "letters:plain")[0] == 0
 
@@ -254,19 +257,21 @@ def test_dead_letters_are_named_by_number_by_item_and_by_key(
     ledger: App, holdfast: Command
 ) -> None:
     with closing(ledger.reads()) as reads:
-        (row,) = reads.find_letters(Filter(key="sealed"), 9, 0)
+        (row,) = reads.find_dead_letters(Filter(key="sealed"), 9, 0)
     for word in (
-        str(row["letter"]),
-        f"#{row['letter']}",
-        f"letter:{row['letter']}",
-        f" {row['letter']} ",
+        str(row["dead_letter"]),
+        f"#{row['dead_letter']}",
+        f"letter:{row['dead_letter']}",
+        f" {row['dead_letter']} ",
         row["item"],
         row["item"].upper(),
         "sealed",
     ):
         code, out, err = holdfast("dead", "show", "--json", word)
-        assert (code, json.loads(out)["letter"]) == (0, row["letter"]), err
-    assert holdfast("items", "show", f"letter:{row['letter']}")[1].startswith(f"item {row['item']}")
+        assert (code, json.loads(out)["dead_letter"]) == (0, row["dead_letter"]), err
+    assert holdfast("items", "show", f"letter:{row['dead_letter']}")[1].startswith(
+        f"item {row['item']}"
+    )
     for word, says in (
         ("0", "a dead letter has a number"),
         ("9" * 30, "a dead letter has a number"),
@@ -415,10 +420,12 @@ def test_numbers_and_groups_that_lists_print_name_what_they_stand_for(
     with closing(ledger.reads()) as reads:
         (item,) = [row["item"] for row in reads.search(Filter(key="sealed"), 9, 0)]
         (group,) = [row["group"] for row in reads.groups(None, 9) if row["step"] == "each/ocr"]
-        (letter,) = [row["letter"] for row in reads.find_letters(Filter(key="sealed"), 9, 0)]
+        (dead_letter,) = [
+            row["dead_letter"] for row in reads.find_dead_letters(Filter(key="sealed"), 9, 0)
+        ]
     for word in (group, group[:8].upper(), f"group:{group}"):
         code, out, err = holdfast("dead", "show", "--json", word)
-        assert (code, json.loads(out or "{}").get("letter")) == (0, letter), err
+        assert (code, json.loads(out or "{}").get("dead_letter")) == (0, dead_letter), err
     done = ledger.pause([parse(item)])
     for word in (f"#{done.operation}", f"operation:{done.operation}"):
         code, out, err = holdfast("operations", "--json", word)

@@ -26,11 +26,11 @@ from holdfast.errors import (
 from holdfast.ledgers import sqlite_file
 from holdfast.ledgers.postgres import PostgresLedger
 from holdfast.ledgers.postgres_connection import check_durable, open_connection
+from holdfast.model.audit_log import Entry
 from holdfast.model.item import Submission
 from holdfast.model.marks import Mark, There, missing
 from holdfast.model.moments import Moment
 from holdfast.model.task import Transition
-from holdfast.model.trail import Entry
 from holdfast.testing.postgres import LocalPostgres
 from tests.command_line import Line
 from tests.conformance.test_ledger import NOW, SPEC, settled
@@ -184,7 +184,7 @@ class Place:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def element_path(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return (
         in_a_file(tmp_path)
         if request.param == "sqlite"
@@ -193,7 +193,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def in_a_file(folder: Path) -> Place:
-    file, kept = folder / "place" / "ledger.db", folder / "backup.db"
+    file, kept = folder / "element_path" / "ledger.db", folder / "backup.db"
 
     def backup() -> None:
         with sqlite3.connect(file) as source, sqlite3.connect(kept) as target:
@@ -234,25 +234,25 @@ def tell(server: LocalPostgres, *statements: str) -> None:
 
 
 def test_a_restored_ledger_is_refused_until_somebody_accepts_it(
-    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    element_path: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     DONE.clear()
-    place.app().run([counting], [(counting, 1)])
-    place.backup()
-    place.app().run([counting], [(counting, 2)])
-    place.app().run([counting], [(counting, 2)])
-    place.restore()
+    element_path.app().run([counting], [(counting, 1)])
+    element_path.backup()
+    element_path.app().run([counting], [(counting, 2)])
+    element_path.app().run([counting], [(counting, 2)])
+    element_path.restore()
     for verb in (
-        lambda: place.app().run([counting]),
-        lambda: list(place.app().submit(counting, [3])),
-        lambda: place.app().pause_pipeline("counting"),
+        lambda: element_path.app().run([counting]),
+        lambda: list(element_path.app().submit(counting, [3])),
+        lambda: element_path.app().pause_pipeline("counting"),
     ):
         with pytest.raises(
             LedgerRestoredError, match="older copy.*groups of results.*accept-restore"
         ):
             verb()
-    monkeypatch.setenv("HOLDFAST_HOME", str(place.home))
-    monkeypatch.setenv("HOLDFAST_LEDGER", place.url)
+    monkeypatch.setenv("HOLDFAST_HOME", str(element_path.home))
+    monkeypatch.setenv("HOLDFAST_LEDGER", element_path.url)
     line = Line(capsys)
     out = json.loads(line("ledger", "accept-restore", "--json", code=2))
     assert (
@@ -268,10 +268,10 @@ def test_a_restored_ledger_is_refused_until_somebody_accepts_it(
     (noted,) = json.loads(line("ledger", "restores", "--json"))
     assert noted["reason"] == "the disk burned"
     assert "groups of results" in noted["report"]
-    assert [(one["action"], one["reason"]) for one in place.app().reads().trail(1)] == [
+    assert [(one["action"], one["reason"]) for one in element_path.app().reads().audit_log(1)] == [
         ("accept-restore", "the disk burned")
     ]
-    result = place.app().run([counting], [(counting, 2), (counting, 3)])
+    result = element_path.app().run([counting], [(counting, 2), (counting, 3)])
     assert result.received == 2, "what was lost is accepted again"
     assert json.loads(line("audit", "--json"))["balanced"]
     assert DONE == [1, 2, 2, 3]
@@ -281,23 +281,23 @@ def test_a_restored_ledger_is_refused_until_somebody_accepts_it(
     )
 
 
-def test_to_accept_needs_a_reason_and_something_to_accept(place: Place) -> None:
-    place.app().run([counting], [(counting, 1)])
+def test_to_accept_needs_a_reason_and_something_to_accept(element_path: Place) -> None:
+    element_path.app().run([counting], [(counting, 1)])
     with pytest.raises(InputError, match="needs a reason"):
-        place.app().accept_restore("  ")
+        element_path.app().accept_restore("  ")
     with pytest.raises(InputError, match="nothing to accept"):
-        place.app().accept_restore("why not")
-    assert place.app().restored().missing == []
-    assert place.app().accept_restore("a runner elsewhere refuses it", force=True).accepted
+        element_path.app().accept_restore("why not")
+    assert element_path.app().restored().missing == []
+    assert element_path.app().accept_restore("a runner elsewhere refuses it", force=True).accepted
 
 
-def test_one_who_only_submits_remembers_too(place: Place) -> None:
-    list(place.app().submit(counting, [1]))
-    place.backup()
-    list(place.app().submit(counting, [2]))
-    place.restore()
+def test_one_who_only_submits_remembers_too(element_path: Place) -> None:
+    list(element_path.app().submit(counting, [1]))
+    element_path.backup()
+    list(element_path.app().submit(counting, [2]))
+    element_path.restore()
     with pytest.raises(LedgerRestoredError, match="item "):
-        list(place.app().submit(counting, [3]))
+        list(element_path.app().submit(counting, [3]))
 
 
 def test_a_copy_at_another_place_is_as_old(tmp_path: Path) -> None:
@@ -314,23 +314,23 @@ def test_a_copy_at_another_place_is_as_old(tmp_path: Path) -> None:
     app.run([counting])
 
 
-def test_a_home_that_cannot_be_written_or_read_stops_nothing(place: Place) -> None:
-    place.app().run([counting], [(counting, 1)])
-    folder = place.home / "acknowledged"
+def test_a_home_that_cannot_be_written_or_read_stops_nothing(element_path: Place) -> None:
+    element_path.app().run([counting], [(counting, 1)])
+    folder = element_path.home / "acknowledged"
     for one in folder.iterdir():
         one.write_text("{")
-    place.app().run([counting], [(counting, 2)])
+    element_path.app().run([counting], [(counting, 2)])
     shutil.rmtree(folder)
     folder.write_text("a file is in the way")
-    place.app().run([counting], [(counting, 3)])
-    reads = place.app().reads()
+    element_path.app().run([counting], [(counting, 3)])
+    reads = element_path.app().reads()
     assert reads.status()[0]["completed"] == 3
 
 
-def test_few_runners_are_remembered(place: Place) -> None:
+def test_few_runners_are_remembered(element_path: Place) -> None:
     for number in range(12):
-        place.app().run([counting], [(counting, number)])
-    assert len(list((place.home / "acknowledged").iterdir())) <= 9
+        element_path.app().run([counting], [(counting, number)])
+    assert len(list((element_path.home / "acknowledged").iterdir())) <= 9
 
 
 # -- under a runner that lives -------------------------------------------------------------------

@@ -27,6 +27,7 @@ from holdfast.ledgers.reads import LedgerReads
 from holdfast.ledgers.sqlite import SqliteLedger
 from holdfast.ledgers.sqlite_reads import sqlite_reads
 from holdfast.model.alerts import Alert
+from holdfast.model.audit_log import Entry
 from holdfast.model.changes import Operation, Pause
 from holdfast.model.codec import check_json, decode, keep, plainly
 from holdfast.model.combinators.review import review
@@ -49,7 +50,6 @@ from holdfast.model.task import (
     Transition,
     Wait,
 )
-from holdfast.model.trail import Entry
 
 T = TypeVar("T")
 
@@ -281,7 +281,7 @@ def test_numbers(both: Both, number: int) -> None:
         said = []
         for ask in (
             lambda: reads.item(number),
-            lambda: reads.letter(number),
+            lambda: reads.dead_letter(number),
             lambda: reads.operation(number),
             lambda: reads.naming.filter(Filter(operation=number)),
             lambda: reads.naming.filter(
@@ -366,7 +366,7 @@ def test_texts_of_failures_are_cleaned(both: Both, error: str, message: str, tra
 
     failure = kept(Failure("transient", error or "x", message, trace))
     _, claimed = claim(both)
-    letters = []
+    dead_letters = []
     for ledger, reads, (incarnation, item, fence) in zip(
         both.ledgers, both.reads, claimed, strict=True
     ):
@@ -376,18 +376,18 @@ def test_texts_of_failures_are_cleaned(both: Both, error: str, message: str, tra
             fence,
             NOW,
             settled=settled,
-            letters=(DeadLetter(0, "", 1, failure, 1, NOW),),
+            dead_letters=(DeadLetter(0, "", 1, failure, 1, NOW),),
             state="dead",
         )
         assert ledger.commit(incarnation, 1, [one]) == [True]
-        letters.append(
+        dead_letters.append(
             next(
                 row
-                for row in reads.letters(None, None, 10_000)
+                for row in reads.dead_letters(None, None, 10_000)
                 if row["item"] == reads.item(item)["item"]
             )
         )
-    assert [(one["error"], one["message"]) for one in letters] == [
+    assert [(one["error"], one["message"]) for one in dead_letters] == [
         (failure.error, failure.message)
     ] * 2
 
@@ -555,16 +555,16 @@ def test_every_door_refuses_deeper_values_and_says_so(either: App) -> None:
     app = either
     app.run([growing, taking], [(growing, NESTING), (growing, NESTING + 2)])
     assert states(app) == {str(NESTING): "completed", str(NESTING + 2): "dead"}
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert letter["error"].endswith("ResultError")
-    assert "deeper than 64 levels" in letter["message"]
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert dead_letter["error"].endswith("ResultError")
+    assert "deeper than 64 levels" in dead_letter["message"]
     right, deep = (msgspec.json.decode(nested(levels)) for levels in (NESTING, NESTING + 1))
     (receipt,) = app.submit(taking, [right])
     assert receipt.created
     for door in (
         lambda: list(app.submit(taking, [deep])),
         lambda: app.publish("e.f", deep),
-        lambda: app.redrive([letter["letter"]], [deep]),
+        lambda: app.redrive([dead_letter["dead_letter"]], [deep]),
         lambda: app.decide(1, deep, "d" * 64, "me"),
     ):
         with pytest.raises(InputError, match="deeper than 64 levels"):
@@ -673,15 +673,15 @@ def test_a_key_that_a_step_has_made_is_a_dead_letter_and_the_step_ran_once(
     app.run([of], [(of, Named("bad", about)), (of, Named("good", "good𐀀"))])
     found = states(app)
     assert found == {"bad": "dead", "good": "completed" if of is telling else "waiting"}
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["error_class"], letter["error"]) == ("bad-input", "KeyNotAllowed")
-    assert "512 characters, without NUL" in letter["message"]
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["error_class"], dead_letter["error"]) == ("bad-input", "KeyNotAllowed")
+    assert "512 characters, without NUL" in dead_letter["message"]
     item = app.reads().item_by_key("bad")
     assert item is not None
     ran = [one["step"] for one in app.reads().item(item)["timeline"] if one["state"] == "succeeded"]
     assert ran.count("passed") == 1
     assert app.reads().audit(0)["balanced"]
-    app.redrive([letter["letter"]])
+    app.redrive([dead_letter["dead_letter"]])
     app.run([of])
     assert states(app)["bad"] == "dead", "and again, without the step"
 

@@ -45,11 +45,11 @@ def test_every_way_to_fail_is_counted_and_classified(where: str, app: App, tmp_p
         assert {entry["error_class"] for entry in tries} == {kind}, (how, tries)
         assert len(tries) == len((tmp_path / how).read_text()) == TRIES.get(kind, 3), how
         assert all(entry["charged"] for entry in tries)
-        (letter,) = item["letters"]
-        assert (letter["error_class"], letter["state"]) == (kind, "open")
-        assert "\0" not in letter["message"] + letter["traceback"]
-        assert len(letter["message"]) <= 2_000
-        assert len(letter["traceback"]) <= 16_000
+        (dead_letter,) = item["dead_letters"]
+        assert (dead_letter["error_class"], dead_letter["state"]) == (kind, "open")
+        assert "\0" not in dead_letter["message"] + dead_letter["traceback"]
+        assert len(dead_letter["message"]) <= 2_000
+        assert len(dead_letter["traceback"]) <= 16_000
 
 
 @pytest.mark.parametrize("where", ["loop", "process", "threads"])

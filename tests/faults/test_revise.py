@@ -104,8 +104,8 @@ def test_an_item_in_any_state_begins_anew(
     assert json.loads(revision["payload"])["amount"] == old.amount
     assert revision["output"] == (b"100" if before == "completed" else None)
     assert "revise" in [one["verb"] for one in item["operations"]]
-    assert {one["reason"] for one in item["letters"]} <= {"revised", "gone"}
-    assert [one["state"] for one in item["letters"]] == (
+    assert {one["reason"] for one in item["dead_letters"]} <= {"revised", "gone"}
+    assert [one["state"] for one in item["dead_letters"]] == (
         ["redriven"] if before == "dead" else ["discarded"] if before == "discarded" else []
     )
     found = app.reads().find_ids(

@@ -83,22 +83,25 @@ def test_a_descriptor_that_was_closed_is_never_the_ledgers(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "says"),
+    ("element_path", "says"),
     [
         ("/proc/none", "HOLDFAST_HOME"),
         ("{tmp}/file", "HOLDFAST_HOME"),
         ("{tmp}/file/deeper", "HOLDFAST_HOME"),
     ],
 )
-def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path, place: str, says: str) -> None:
+def test_a_home_that_cannot_be_written_is_one_line(
+    tmp_path: Path, element_path: str, says: str
+) -> None:
     (tmp_path / "file").touch()
     for command in ("run", "submit"):
         code, _, err = shell(
-            f'holdfast {command} {SAMPLES}:papers \'{{"id": "a"}}\'', place.format(tmp=tmp_path)
+            f'holdfast {command} {SAMPLES}:papers \'{{"id": "a"}}\'',
+            element_path.format(tmp=tmp_path),
         )
         assert (code, len(err.splitlines())) == (3, 1), err
         assert says in err
-    assert shell("holdfast status", place.format(tmp=tmp_path))[0] == 3
+    assert shell("holdfast status", element_path.format(tmp=tmp_path))[0] == 3
 
 
 def test_a_working_directory_that_is_gone(tmp_path: Path, home: Path) -> None:

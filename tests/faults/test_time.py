@@ -113,7 +113,9 @@ def deadline(ledger: Ledger, incarnation: int, version: int, now: int) -> int:
     assert one.deadline is not None
     buried = DeadLetter(0, "", 1, Failure("bad-input", "E", "no"), 1, now)
     assert ledger.commit(
-        incarnation, now, [Transition(one.item, one.fence, now, letters=(buried,), state="dead")]
+        incarnation,
+        now,
+        [Transition(one.item, one.fence, now, dead_letters=(buried,), state="dead")],
     ) == [True]
     return one.deadline - now
 
@@ -125,8 +127,8 @@ def test_every_redrive_and_restart_has_the_whole_deadline(ledger: Ledger, versio
     for number in range(1, 4):
         now = NOW + number * HOUR
         operation = ledger.lifecycle.begin_operation(Operation("redrive", "", "me", ""), now)
-        letters = ledger_letters(ledger)
-        assert ledger.lifecycle.change(operation, Redrive(), letters, now)
+        dead_letters = ledger_dead_letters(ledger)
+        assert ledger.lifecycle.change(operation, Redrive(), dead_letters, now)
         assert deadline(ledger, mine, version, now) == 10_000
     now = NOW + 10 * HOUR
     operation = ledger.lifecycle.begin_operation(Operation("restart", "", "me", ""), now)
@@ -134,7 +136,7 @@ def test_every_redrive_and_restart_has_the_whole_deadline(ledger: Ledger, versio
     assert deadline(ledger, mine, version, now) == 10_000
 
 
-def ledger_letters(ledger: Ledger) -> list[int]:
+def ledger_dead_letters(ledger: Ledger) -> list[int]:
     rows = "select id from dead_letters where state = 'open'"
     if isinstance(ledger, SqliteLedger):
         return [row[0] for row in ledger.connection.execute(rows)]

@@ -66,7 +66,7 @@ def test_a_step_that_swallows_its_cancellation_is_counted_and_killed_next_time(
         ("timeout", "the attempt took longer than 0.3 s, and swallowed its cancellation"),
         ("timeout", "the attempt took longer than 0.3 s; its process was killed"),
     ]
-    assert _item(app, "stubborn")["letters"][0]["attempts"] == 2
+    assert _item(app, "stubborn")["dead_letters"][0]["attempts"] == 2
     assert _item(app, "fine")["state"] == "completed"
     first, second = (tmp_path / "pids").read_text().split()
     assert int(first) == os.getpid() != int(second)

@@ -44,29 +44,31 @@ def test_every_kind_of_value_survives_processes_threads_and_the_loop(app: App) -
 
 def test_what_would_be_changed_is_refused_by_step_field_and_type(app: App) -> None:
     app.run(list(LOST.values()), [(one, name) for name, one in LOST.items()])
-    letters = {
-        one["pipeline"].removeprefix("lost-"): one for one in app.reads().letters(None, "open", 99)
+    dead_letters = {
+        one["pipeline"].removeprefix("lost-"): one
+        for one in app.reads().dead_letters(None, "open", 99)
     }
-    assert set(letters) == set(LOST)
+    assert set(dead_letters) == set(LOST)
     for name, (_, _, said) in REFUSED.items():
-        letter = letters[name]
-        assert (letter["error_class"], letter["error"]) == ("bug", "holdfast.errors.ResultError"), (
-            name
+        dead_letter = dead_letters[name]
+        assert (dead_letter["error_class"], dead_letter["error"]) == (
+            "bug",
+            "holdfast.errors.ResultError",
+        ), name
+        assert dead_letter["message"].startswith("step 'give' returned something that is not a "), (
+            dead_letter["message"]
         )
-        assert letter["message"].startswith("step 'give' returned something that is not a "), (
-            letter["message"]
-        )
-        assert re.search(said, letter["message"]), (name, letter["message"])
+        assert re.search(said, dead_letter["message"]), (name, dead_letter["message"])
     assert app.reads().audit(0)["balanced"]
 
 
 def test_an_effect_whose_result_cannot_be_kept_is_not_repeated(app: App, tmp_path: Path) -> None:
     app.run([value_samples.paying], [(value_samples.paying, str(tmp_path))])
-    (letter,) = app.reads().letters(None, "open", 9)
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
     assert (
-        letter["error_class"],
-        "kind=" in letter["message"],
-        "of type tests.value_samples.Leaf" in letter["message"],
+        dead_letter["error_class"],
+        "kind=" in dead_letter["message"],
+        "of type tests.value_samples.Leaf" in dead_letter["message"],
     ) == ("bug", True, True)
     assert (tmp_path / "paid").read_text() == "paid\n", (
         "it has been done once, whatever number of attempts there were"
@@ -123,22 +125,22 @@ def test_constants_and_defaults_are_what_the_source_says(app: App, payload: Any)
 
 def test_an_edited_input_that_would_be_changed_is_refused(app: App) -> None:
     app.run([LOST["tuple"]], [(LOST["tuple"], "a")])
-    (letter,) = app.reads().letters(None, "open", 9)
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
     with pytest.raises(InputError, match=r"\$ is nan"):
-        app.redrive([letter["letter"]], [float("nan")])
+        app.redrive([dead_letter["dead_letter"]], [float("nan")])
 
 
 @pytest.mark.parametrize("given", [[], ["a", "b"]])
 def test_an_edited_input_of_another_length_is_bad_input(given: list[Any], app: App) -> None:
     app.run([LOST["tuple"]], [(LOST["tuple"], "a")])
-    (letter,) = app.reads().letters(None, "open", 9)
-    app.redrive([letter["letter"]], given)
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    app.redrive([dead_letter["dead_letter"]], given)
     app.run([LOST["tuple"]])
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert letter["error_class"] == "bad-input"
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert dead_letter["error_class"] == "bad-input"
     assert (
         f"the edited input of step 'give' has {len(given)} arguments, and it takes 1"
-        in letter["message"]
+        in dead_letter["message"]
     )
 
 

@@ -28,20 +28,27 @@ def test_when_retries_are_exhausted_it_is_a_dead_letter_with_every_attempt(
     run: Run, app: App, tmp_path: Path
 ) -> None:
     assert run(retried, Order("a", numbers=[9], folder=str(tmp_path)))["dead"] == 1
-    letter = app.reads().letter(1)
-    assert (letter["step"], letter["error_class"], letter["attempts"], letter["state"]) == (
+    dead_letter = app.reads().dead_letter(1)
+    assert (
+        dead_letter["step"],
+        dead_letter["error_class"],
+        dead_letter["attempts"],
+        dead_letter["state"],
+    ) == (
         "flaky",
         "transient",
         3,
         "open",
     )
-    assert [one["message"] for one in letter["tries"] if one["state"] == "failed"] == [
+    assert [one["message"] for one in dead_letter["tries"] if one["state"] == "failed"] == [
         "try 1",
         "try 2",
         "try 3",
     ]
-    assert "TransientError" in letter["traceback"]
-    assert all(one["host"] and one["body"] for one in letter["tries"] if one["state"] == "failed")
+    assert "TransientError" in dead_letter["traceback"]
+    assert all(
+        one["host"] and one["body"] for one in dead_letter["tries"] if one["state"] == "failed"
+    )
 
 
 def test_a_redrive_runs_only_what_had_not_succeeded(run: Run, app: App, tmp_path: Path) -> None:
@@ -58,7 +65,7 @@ def test_a_redrive_runs_only_what_had_not_succeeded(run: Run, app: App, tmp_path
 def test_a_discard_closes_it_with_a_reason(run: Run, app: App, tmp_path: Path) -> None:
     run(retried, Order("a", numbers=[9], folder=str(tmp_path)))
     assert app.discard([1], "the client withdrew it").changed == 1
-    assert app.reads().letter(1)["reason"] == "the client withdrew it"
+    assert app.reads().dead_letter(1)["reason"] == "the client withdrew it"
     assert app.reads().status()[0]["discarded"] == 1
     assert app.reads().audit(0)["balanced"]
 
@@ -78,7 +85,9 @@ def test_each_bears_some_failures_and_says_so(
     assert states["a"] == ("completed", ["elements-missing"])
     assert states["b"][0] == "dead"
     assert {
-        letter["place"] for letter in app.reads().letters(None, "open", 9) if letter["key"] == "a"
+        dead_letter["element_path"]
+        for dead_letter in app.reads().dead_letters(None, "open", 9)
+        if dead_letter["key"] == "a"
     } == {"2"}
 
 
@@ -87,7 +96,7 @@ def test_a_borne_element_can_be_redriven_in_a_completed_item(run: Run, app: App)
     assert app.redrive([1]).changed == 1
     assert run(squares)["completed"] == 1
     steps = [
-        (one["step"], one["place"], one["state"])
+        (one["step"], one["element_path"], one["state"])
         for one in app.reads().item(app.reads().item_by_key("a") or 0)["timeline"]
     ]
     assert steps.count(("each/square", "2", "failed")) == 2
@@ -105,7 +114,9 @@ def test_a_fallback_takes_up_a_failure_and_leaves_a_flag(
         [],
         "dead",
     )
-    assert [letter["step"] for letter in app.reads().letters(None, None, 9)] == ["first_ok/small"]
+    assert [dead_letter["step"] for dead_letter in app.reads().dead_letters(None, None, 9)] == [
+        "first_ok/small"
+    ]
 
 
 def test_an_optional_step_that_fails_leaves_none_and_a_flag(
@@ -117,7 +128,7 @@ def test_an_optional_step_that_fails_leaves_none_and_a_flag(
         "a": ["no-extra"],
         "b": [],
     }
-    assert app.reads().letters(None, None, 9) == []
+    assert app.reads().dead_letters(None, None, 9) == []
 
 
 def test_a_route_without_a_case_is_a_dead_letter_that_says_so(
@@ -125,9 +136,9 @@ def test_a_route_without_a_case_is_a_dead_letter_that_says_so(
 ) -> None:
     run(routed, Order("a"), Order("b", kind="fancy"), Order("c", kind="odd"))
     assert (output("a"), output("b")) == ("plain", "fancy")
-    (letter,) = app.reads().letters(None, None, 9)
-    assert letter["message"] == "no case for 'odd': the route knows plain, fancy"
-    app.redrive([letter["letter"]])
+    (dead_letter,) = app.reads().dead_letters(None, None, 9)
+    assert dead_letter["message"] == "no case for 'odd': the route knows plain, fancy"
+    app.redrive([dead_letter["dead_letter"]])
     assert run(routed)["dead"] == 1
 
 
@@ -137,14 +148,14 @@ def test_a_batch_that_fails_as_a_whole_is_bisected_until_one_stands_alone(
     status = run(batches, *range(10, 20))
     assert (status["completed"], status["dead"]) == (7, 3)
     causes = {
-        letter["key"]: (letter["error_class"], letter["attempts"])
-        for letter in app.reads().letters(None, None, 9)
+        dead_letter["key"]: (dead_letter["error_class"], dead_letter["attempts"])
+        for dead_letter in app.reads().dead_letters(None, None, 9)
     }
     assert causes == {"13": ("transient", 2), "14": ("bad-input", 1), "15": ("crash", 3)}
 
 
 def test_a_missed_deadline_says_what_it_cut_off(run: Run, app: App) -> None:
     assert run(hurried, Order("a"))["dead"] == 1
-    (letter,) = app.reads().letters(None, None, 9)
-    assert (letter["step"], letter["error_class"]) == ("slow", "deadline")
+    (dead_letter,) = app.reads().dead_letters(None, None, 9)
+    assert (dead_letter["step"], dead_letter["error_class"]) == ("slow", "deadline")
     assert app.reads().audit(0)["balanced"]

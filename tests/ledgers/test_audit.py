@@ -17,11 +17,11 @@ DEAD = "(select id from items where key = 'dead')"
 ASKED = "(select id from items where parent is not null)"
 PARENT = "(select id from items where key = 'p')"
 WAIT = (
-    "insert into waits (item, node, place, generation, round, kind, state, fresh, name, "
+    "insert into waits (item, node, element_path, generation, round, kind, state, fresh, name, "
     "key, opened_at, due)"
 )
 LIVE = (
-    "insert into live_tasks (item, node, place, state, attempt, failures, crashes, "
+    "insert into live_tasks (item, node, element_path, state, attempt, failures, crashes, "
     "suspect, started_at, wake_at)"
 )
 
@@ -92,17 +92,18 @@ BREAKS = [
     ),
     ("update deliveries set item = 7", "delivered-without-item"),
     ("insert into mail (kind, item) values ('ended', 7)", "mail-without-item"),
-    ("delete from trail where id = (select max(id) from trail)", "operation-without-entry"),
-    ("delete from trail where id = (select max(id) from trail)", "trail-changed"),
-    ("delete from trail", "trail-changed"),
-    ("update trail set who = 'somebody else' where id = 1", "trail-changed"),
-    ("delete from trail where id = 1", "trail-changed"),
+    ("delete from audit_log where id = (select max(id) from audit_log)", "operation-without-entry"),
+    ("delete from audit_log where id = (select max(id) from audit_log)", "audit-log-changed"),
+    ("delete from audit_log", "audit-log-changed"),
+    ("update audit_log set who = 'somebody else' where id = 1", "audit-log-changed"),
+    ("delete from audit_log where id = 1", "audit-log-changed"),
     (
         (
-            "insert into trail (id, at, who, action, target, reason, digest) values (99, 1, 'x', "
+            "insert into audit_log (id, at, who, action, target, reason, digest) values (99, "
+            "1, 'x', "
             "'x', 'x', 'x', 'x')"
         ),
-        "trail-changed",
+        "audit-log-changed",
     ),
     ("update measures set succeeded = succeeded + 1 where node = 0", "measures-succeeded"),
 ]
@@ -148,7 +149,7 @@ def names() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "element_path"),
     [
         ("first", ""),
         ("half", "0"),
@@ -168,7 +169,7 @@ def names() -> list[str]:
 )
 @pytest.mark.parametrize("how", ["gone", "cancelled"])
 def test_each_task_that_the_graph_requires_is_missed(
-    ledger: Ledger, name: str, place: str, how: str
+    ledger: Ledger, name: str, element_path: str, how: str
 ) -> None:
     """Of every combinator: a task of a completed item that has no row, or has not succeeded."""
     shape = everything.graph.shape()
@@ -177,10 +178,13 @@ def test_each_task_that_the_graph_requires_is_missed(
         for number, one in enumerate(shape)
         if name in (one["kind"], one["name"].rpartition("/")[2])
     ]
-    if place == "first_ok":
-        found, place = [number for number in found if "first_ok" in shape[number]["name"]], ""
+    if element_path == "first_ok":
+        found, element_path = (
+            [number for number in found if "first_ok" in shape[number]["name"]],
+            "",
+        )
     assert found, names()
-    where = f"item = {GOOD} and node = {found[0]} and place = '{place}'"
+    where = f"item = {GOOD} and node = {found[0]} and place = '{element_path}'"
     ledger.spoil(
         f"delete from tasks where {where}"
         if how == "gone"
@@ -189,7 +193,7 @@ def test_each_task_that_the_graph_requires_is_missed(
     broken = {one["rule"]: one["items"] for one in ledger.app.reads().audit(0)["broken"]}
     tolerated = (
         how == "cancelled"
-        and place
+        and element_path
         and shape[found[0]]["kind"] == "step"
         and name in ("half", "twice", "judge")
     )
@@ -198,13 +202,16 @@ def test_each_task_that_the_graph_requires_is_missed(
 
 def test_an_element_that_is_gone_with_all_its_tasks_is_missed(ledger: Ledger) -> None:
     inside = f"({node('half')}, {node('twice')})"
-    ledger.spoil(f"delete from tasks where item = {GOOD} and node in {inside} and place = '2'")
+    ledger.spoil(
+        f"delete from tasks where item = {GOOD} and node in {inside} and element_path = '2'"
+    )
     assert "required-task-missing" in ledger.rules()
 
 
 def test_a_large_list_is_known_by_its_length(ledger: Ledger) -> None:
     ledger.spoil(
-        "delete from tasks where place = '2' and item = (select id from items where key = 'bulk')"
+        "delete from tasks where element_path = '2' and item = (select id from items where "
+        "key = 'bulk')"
     )
     assert "required-task-missing" in ledger.rules()
 

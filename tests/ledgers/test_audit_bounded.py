@@ -38,7 +38,7 @@ def fill_many(ledger: Ledger, items: int) -> None:
         "output_node, output_place) "
         f"select n, p, v, 'k' || n, 'completed', 1000, 2000, 0, '' from {series}, {of}",
         f"insert into receipts (item, pipeline, at) select n, p, 1000 from {series}, {of}",
-        "insert into tasks (item, node, place, generation, state, attempt, started_at, "
+        "insert into tasks (item, node, element_path, generation, state, attempt, started_at, "
         "ended_at, incarnation, output) "
         f"select n, 0, '', 1, 'succeeded', 1, 1000, 1000, 1, {value} from {series}",
         "insert into measures (minute, incarnation, version, node, admitted) select 0, 0, v, "

@@ -94,8 +94,8 @@ class Nothing:
 
 
 def test_only_one_task_is_the_probe() -> None:
-    desk, clock = Nothing(), FakeClock()
-    gates = Gates(desk, clock, random.Random(1))
+    commit_queue, clock = Nothing(), FakeClock()
+    gates = Gates(commit_queue, clock, random.Random(1))
     step, now = called, clock.now_ms()
     opened = OpenBreaker("ledger-of-clients", now, 0, now + 1_000)
     gates.refresh([opened], set())
@@ -106,7 +106,7 @@ def test_only_one_task_is_the_probe() -> None:
     clock.advance(1_500)
     assert gates.until("calling", step, 1, (1, 0, "")) is not None  # type: ignore[arg-type]
     assert gates.until("calling", step, 1, (2, 0, "")) is not None  # type: ignore[arg-type]
-    (question,) = desk.asked  # the ledger is asked once for the permit
+    (question,) = commit_queue.asked  # the ledger is asked once for the permit
     question.answer, question.done = True, True
     gates.visit()
     assert gates.until("calling", step, 1, (2, 0, "")) is None  # type: ignore[arg-type]

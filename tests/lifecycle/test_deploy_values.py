@@ -140,9 +140,9 @@ def test_a_corrected_input_goes_along_if_it_fits(
 ) -> None:
     run(pays, payload(tmp_path, "a", amount=1))
     with closing(app.reads()) as reads:
-        (letter,) = reads.letters(None, "open", 9)
+        (dead_letter,) = reads.dead_letters(None, "open", 9)
     app.redrive(
-        [letter["letter"]],
+        [dead_letter["dead_letter"]],
         [{"id": "corrected", "folder": str(tmp_path), "kind": "invoice", "amount": None}],
     )
     app.register([version])

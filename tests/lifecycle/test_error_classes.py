@@ -62,17 +62,17 @@ def test_every_class_ends_as_the_table_says(pattern: str, executor: str, tmp_pat
             assert [entry for entry in tries if entry["charged"]] == [], (
                 "the infrastructure's faults are charged to nobody"
             )
-            assert item["letters"] == []
+            assert item["dead_letters"] == []
             continue
-        state, flags, letter = ENDS[pattern]
+        state, flags, dead_letter = ENDS[pattern]
         assert {entry["error_class"] for entry in tries} == {kind}
         assert len(tries) == ATTEMPTS[kind], (pattern, executor, kind, tries)
         assert item["state"] == state, (kind, item["state"])
         assert [
             re.sub(r"^(fallback|missing)-.*", r"\1-1", flag) for flag in item["flags"]
         ] == flags, kind
-        assert [one["error_class"] for one in item["letters"] if one["state"] == "open"] == (
-            [kind] if letter else []
+        assert [one["error_class"] for one in item["dead_letters"] if one["state"] == "open"] == (
+            [kind] if dead_letter else []
         ), kind
 
 

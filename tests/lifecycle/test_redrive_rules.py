@@ -29,7 +29,7 @@ def test_a_rule_sends_back_what_it_concerns_and_not_for_ever(
         Job("b", str(tmp_path), "somebody", 200),
         Job("c", str(tmp_path), "nobody"),
     )
-    (mine,) = app.reads().letters("picked", "open", 1000)[-1:]
+    (mine,) = app.reads().dead_letters("picked", "open", 1000)[-1:]
     rule = RedriveRule(step="picky", error="bad-input", after="1h", times=2)
     ledger, now = app.open_ledger(), app.clock.now_ms()
     try:
@@ -37,7 +37,9 @@ def test_a_rule_sends_back_what_it_concerns_and_not_for_ever(
             "they have not been open for an hour"
         )
         assert ledger.lifecycle.redrive_by_rule("other", rule, 0, now + HOUR_MS) == (0, 0)
-        assert ledger.lifecycle.redrive_by_rule("picked", rule, mine["letter"], now + HOUR_MS) == (
+        assert ledger.lifecycle.redrive_by_rule(
+            "picked", rule, mine["dead_letter"], now + HOUR_MS
+        ) == (
             0,
             1,
         ), "after the first"
@@ -67,19 +69,19 @@ def test_a_rule_sends_back_what_it_concerns_and_not_for_ever(
         run(picked)
     for key in "ac":
         found = run.item(key)
-        assert (found["state"], len(found["letters"])) == ("dead", 3), (
+        assert (found["state"], len(found["dead_letters"])) == ("dead", 3), (
             "twice sent back, and then left to people"
         )
         assert log_of(Job(key, str(tmp_path))) == ["picky"] * 3
-    assert len(run.item("b")["letters"]) == 1
+    assert len(run.item("b")["dead_letters"]) == 1
 
 
 def test_a_live_runner_applies_its_rules(run: Patterns, app: App, tmp_path: Path) -> None:
     run(picked, Job("a", str(tmp_path), "somebody", 200))
     with run.runner(with_rules(RedriveRule(step="wordy", after="1ms", times=1))):
-        until(lambda: len(run.item("a")["letters"]) == 2)
+        until(lambda: len(run.item("a")["dead_letters"]) == 2)
     assert run.state("a")[0] == "dead"
-    assert [one["state"] for one in run.item("a")["letters"]] == ["open", "redriven"]
+    assert [one["state"] for one in run.item("a")["dead_letters"]] == ["open", "redriven"]
     assert app.reads().audit(0)["balanced"]
 
 

@@ -57,7 +57,7 @@ def test_a_restart_with_another_payload(run: Patterns, app: App, tmp_path: Path)
     app.restart([number(app, job)], payload=payload)
     run(picked)
     assert run.output("a") == "ACME"
-    assert app.reads().letters(None, "open", 9) == []
+    assert app.reads().dead_letters(None, "open", 9) == []
 
 
 def test_a_restart_of_a_cancelled_and_of_a_waiting_item(
@@ -85,7 +85,7 @@ def test_restarting_one_step_of_an_each(run: Patterns, app: App, tmp_path: Path)
     run(lettering)
     item = run.item("a")
     assert run.output("a") == ["A", "B"]
-    assert [one["place"] for one in item["timeline"] if one["step"] == "each/lettered"] == [
+    assert [one["element_path"] for one in item["timeline"] if one["step"] == "each/lettered"] == [
         "0",
         "1",
         "0",
@@ -164,7 +164,7 @@ def test_dead_letters_in_groups_are_redriven_by_group(
     large = [Job(f"l{n}", str(tmp_path), amount=1000 + n) for n in range(2)]
     run(picked, *unknown, *large)
     groups = app.reads().groups("picked", 9)
-    assert [(one["letters"], one["step"], one["error_class"]) for one in groups] == [
+    assert [(one["dead_letters"], one["step"], one["error_class"]) for one in groups] == [
         (4, "picky", "bad-input"),
         (2, "wordy", "transient"),
     ]
@@ -172,9 +172,9 @@ def test_dead_letters_in_groups_are_redriven_by_group(
     done = app.redrive(Filter(group=groups[1]["group"], states=("dead",)), reason="mended")
     assert done.changed == 2
     run(picked)
-    assert len(app.reads().letters(None, "open", 9)) == 6
+    assert len(app.reads().dead_letters(None, "open", 9)) == 6
     assert app.discard(Filter(error="bad-input"), "gone").changed == 4
-    assert app.reads().groups(None, 9)[0]["letters"] == 2
+    assert app.reads().groups(None, 9)[0]["dead_letters"] == 2
     with closing(app.reads()) as reads:
         assert reads.find_ids(Filter(states=("discarded",)), Page(9), app.clock.now_ms())
     with pytest.raises(InputError, match="needs a reason"):
@@ -183,13 +183,13 @@ def test_dead_letters_in_groups_are_redriven_by_group(
 
 def test_a_task_is_redriven_with_an_edited_input(run: Patterns, app: App, tmp_path: Path) -> None:
     run(lettering, Job("a", str(tmp_path), tags=["a", "x"]))
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert app.redrive([letter["letter"]], arguments=["y"], who="anna").changed == 1
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert app.redrive([dead_letter["dead_letter"]], arguments=["y"], who="anna").changed == 1
     run(lettering)
     assert run.output("a") == ["A", "Y"]
     item = run.item("a")
     assert [
-        one["place"]
+        one["element_path"]
         for one in item["timeline"]
         if one["step"] == "each/lettered" and one["state"] == "succeeded"
     ] == ["0", "1"]

@@ -34,7 +34,9 @@ def looked_at(app: App) -> list[dict[str, Any]]:
 
 def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
     """Whether an item is meant, by a plain reading."""
-    letters = [letter for letter in one["letters"] if letter["state"] == "open"]
+    dead_letters = [
+        dead_letter for dead_letter in one["dead_letters"] if dead_letter["state"] == "open"
+    ]
     took = None if one["ended_at"] is None else (one["ended_at"] - one["admitted_at"]) / 1000
     live = [
         entry["step"]
@@ -46,14 +48,16 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
         assert isinstance(pattern, str)
         return value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern
 
-    def of_letter(letter: dict[str, Any]) -> bool:
+    def of_dead_letter(dead_letter: dict[str, Any]) -> bool:
         return (
-            wanted.error in (None, letter["error_class"], letter["error"])
-            and wanted.group in (None, letter["group"])
-            and wanted.step in (None, letter["step"])
+            wanted.error in (None, dead_letter["error_class"], dead_letter["error"])
+            and wanted.group in (None, dead_letter["group"])
+            and wanted.step in (None, dead_letter["step"])
         )
 
-    asks_letters = wanted.error is not None or wanted.group is not None or wanted.step is not None
+    asks_dead_letters = (
+        wanted.error is not None or wanted.group is not None or wanted.step is not None
+    )
     by_step = wanted.step in live and wanted.error is None and wanted.group is None
     return (
         wanted.pipeline in (None, one["pipeline"])
@@ -64,7 +68,11 @@ def holds(one: dict[str, Any], wanted: Filter, now_ms: int) -> bool:
             one["pipeline"] == "picked" and like(str(one["data"][name]), value)
             for name, value in wanted.fields
         )
-        and (not asks_letters or by_step or any(of_letter(letter) for letter in letters))
+        and (
+            not asks_dead_letters
+            or by_step
+            or any(of_dead_letter(dead_letter) for dead_letter in dead_letters)
+        )
         and (wanted.flag is None or wanted.flag in one["flags"])
         and (wanted.slower_s is None or (took is not None and took >= wanted.slower_s))
         and (wanted.faster_s is None or (took is not None and took <= wanted.faster_s))

@@ -116,9 +116,9 @@ def test_a_hanging_attempt_is_killed_by_what_was_learned_before_the_restart(
 
 def test_a_deadline_says_what_it_cut_off(run: Patterns, app: App, tmp_path: Path) -> None:
     run(late, Job("a", str(tmp_path)))
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert letter["error_class"] == "deadline"
-    assert "it cut off hopeless (waiting for its retry after 1 failures)" in letter["message"]
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert dead_letter["error_class"] == "deadline"
+    assert "it cut off hopeless (waiting for its retry after 1 failures)" in dead_letter["message"]
 
 
 @pytest.mark.parametrize(

@@ -62,14 +62,14 @@ def test_an_item_whose_rows_cannot_be_read_repeats_nothing_when_they_can_be_agai
     change(app, "update tasks set artifact = 'torn' where node = 0")
     run.decide({"fine": True})
     app.run([asked])
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert (letter["error"], letter["error_class"], letter["step"]) == (
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert (dead_letter["error"], dead_letter["error_class"], dead_letter["step"]) == (
         "UnreadableRows",
         "bad-input",
         "pay",
     )
     change(app, "update tasks set artifact = null where node = 0")
-    app.redrive([letter["letter"]])
+    app.redrive([dead_letter["dead_letter"]])
     run(asked)
     if app.reviews():
         run.decide({"fine": True})
@@ -78,16 +78,16 @@ def test_an_item_whose_rows_cannot_be_read_repeats_nothing_when_they_can_be_agai
     assert app.reads().audit(0)["balanced"]
 
 
-def test_every_query_knows_such_a_letter_by_its_name() -> None:
+def test_every_query_knows_such_a_dead_letter_by_its_name() -> None:
     """The class and the name by which the shared condition knows such letters are those that the
     core gives them."""
     run = ItemRun(1, 1, asked.graph, "asked", "1", "a", 1, b'"a"', COMBINATORS)
-    failure = unreadable(run, "torn", 0).letters[0].failure
+    failure = unreadable(run, "torn", 0).dead_letters[0].failure
     for dialect in ("sqlite", "postgres"):
         told = queries(dialect)
         for name in (
             "settled_tasks",
-            "redriven_letters",
+            "redriven_dead_letters",
             "item_settled",
             "audited_tasks",
             "audited_outer_tasks",

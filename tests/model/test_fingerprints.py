@@ -33,7 +33,7 @@ def test_keys_and_payload_values_are_left_out(form: str) -> None:
     named = {
         normalised(form.format(name), [name])
         for name in NAMES
-        if any(letter.isalpha() for letter in name)
+        if any(dead_letter.isalpha() for dead_letter in name)
     }
     assert len(named) == 1
     found = {
@@ -148,4 +148,4 @@ def test_one_cause_is_one_group_in_the_ledger(tmp_path: Path) -> None:
     app.run([lookup], [(lookup, order) for order in orders])
     with closing(app.reads()) as reads:
         (group,) = reads.groups(None, 10)
-    assert group["letters"] == 6
+    assert group["dead_letters"] == 6

@@ -273,8 +273,8 @@ def test_generated_values_through_workers_and_both_ledgers(
 ) -> None:
     app = empty()
     sent = [
-        {"key": str(place), "value": value}
-        for place, value in enumerate(values)
+        {"key": str(element_path), "value": value}
+        for element_path, value in enumerate(values)
         if _is_plain(value)
     ]
     app.run([passed_on], [(passed_on, one) for one in sent])

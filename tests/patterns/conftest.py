@@ -52,7 +52,9 @@ class Patterns:
         return json.loads(output_of(found["output"], self.app.store()))
 
     def steps(self, key: str) -> list[tuple[str, str, str]]:
-        return [(one["step"], one["place"], one["state"]) for one in self.item(key)["timeline"]]
+        return [
+            (one["step"], one["element_path"], one["state"]) for one in self.item(key)["timeline"]
+        ]
 
     def review(self) -> dict[str, Any]:
         (found,) = self.app.reviews()

@@ -97,8 +97,8 @@ def test_evidence_of_an_open_dead_letter_is_never_cleared(run: Patterns, app: Ap
     object.__setattr__(two_of, "keep", scanned.keep)
     try:
         assert app.purge([two_of]) == 0
-        (letter,) = app.reads().letters(None, "open", 9)
-        app.discard([letter["letter"]], "looked at")
+        (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+        app.discard([dead_letter["dead_letter"]], "looked at")
         assert app.purge([two_of]) == 1
     finally:
         object.__setattr__(two_of, "keep", type(scanned.keep)())

@@ -15,7 +15,7 @@ def test_chained_eaches_have_no_barrier(run: Patterns) -> None:
     run(chained, Claim("a", 200))
     assert run.output("a") == [n + 1 for n in range(200) if n != 5]
     timeline = [one for one in run.item("a")["timeline"] if one["step"].startswith("each")]
-    order = [(one["step"], one["place"]) for one in timeline]
+    order = [(one["step"], one["element_path"]) for one in timeline]
     assert len({step for step, _ in order}) == 2
     assert chained.graph.nodes[1].kind == "each"
     assert sum(node.kind == "each" for node in chained.graph.nodes) == 1, (
@@ -28,9 +28,13 @@ def test_a_long_each_is_kept_in_stretches_and_every_element_can_be_redriven(
 ) -> None:
     run(chained, Claim("a", 3000))
     assert run.output("a") == [n + 1 for n in range(3000) if n % 1000 != 5]
-    letters = app.reads().letters("chained", "open", 9)
-    assert sorted(one["place"] for one in letters) == ["1005", "2005", "5"]
-    (one,) = [letter["letter"] for letter in letters if letter["place"] == "1005"]
+    dead_letters = app.reads().dead_letters("chained", "open", 9)
+    assert sorted(one["element_path"] for one in dead_letters) == ["1005", "2005", "5"]
+    (one,) = [
+        dead_letter["dead_letter"]
+        for dead_letter in dead_letters
+        if dead_letter["element_path"] == "1005"
+    ]
     app.redrive([one])
     run(chained)
     assert run.output("a") == [n + 1 for n in range(3000) if n % 1000 != 5], (
@@ -38,15 +42,19 @@ def test_a_long_each_is_kept_in_stretches_and_every_element_can_be_redriven(
     )
     assert (
         sum(
-            step.endswith("second") and place == "1005" and state == "failed"
-            for step, place, state in run.steps("a")
+            step.endswith("second") and element_path == "1005" and state == "failed"
+            for step, element_path, state in run.steps("a")
         )
         == 2
     )
     assert (
-        sum(step.endswith("second") and place == "1006" for step, place, _ in run.steps("a")) == 1
+        sum(
+            step.endswith("second") and element_path == "1006"
+            for step, element_path, _ in run.steps("a")
+        )
+        == 1
     )
-    assert len(app.reads().letters("chained", "open", 9)) == 3
+    assert len(app.reads().dead_letters("chained", "open", 9)) == 3
 
 
 def test_a_child_is_an_item_of_its_own(run: Patterns, app: App) -> None:
@@ -75,16 +83,16 @@ def test_a_dead_child_fails_its_parent_and_a_redrive_sends_both_back(
     run(only_child, Claim("a", 5), Claim("b", 7))
     assert run.output("only a") == 100
     assert run.state("only b")[0] == "dead"
-    letters = app.reads().letters(None, "open", 9)
-    assert {one["pipeline"] for one in letters} == {"only_child", "strict", "tens"}
-    (parent,) = [one["letter"] for one in letters if one["pipeline"] == "only_child"]
+    dead_letters = app.reads().dead_letters(None, "open", 9)
+    assert {one["pipeline"] for one in dead_letters} == {"only_child", "strict", "tens"}
+    (parent,) = [one["dead_letter"] for one in dead_letters if one["pipeline"] == "only_child"]
     app.redrive([parent])
     run(only_child)
-    assert len(app.reads().letters("strict", "redriven", 9)) == 1, (
+    assert len(app.reads().dead_letters("strict", "redriven", 9)) == 1, (
         "the parent's redrive sent the child's letter back, and so on"
     )
-    assert len(app.reads().letters("tens", "redriven", 9)) == 1
-    assert len(app.reads().letters(None, "open", 9)) == 3
+    assert len(app.reads().dead_letters("tens", "redriven", 9)) == 1
+    assert len(app.reads().dead_letters(None, "open", 9)) == 3
 
 
 def test_cancelling_reaches_children(run: Patterns, app: App) -> None:

@@ -52,8 +52,8 @@ def test_an_effect_that_could_not_be_awaited_on_the_loop_is_not_had(tmp_path: Pa
         [pattern_samples.charged_wrongly],
         [(pattern_samples.charged_wrongly, Claim("a", folder=str(tmp_path)))],
     )
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert "in an async step, give it an `async def`" in letter["message"]
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert "in an async step, give it an `async def`" in dead_letter["message"]
     assert not (tmp_path / "a").exists(), "not once, and not once for each attempt"
 
 

@@ -76,8 +76,8 @@ def test_data_of_a_wrong_type_for_a_wait_are_a_dead_letter(run: Patterns, app: A
     run(awaiting, Claim("a"))
     app.publish("payment.received", {"claim": "a", "amount": "lots"}, key="a")
     run(awaiting)
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert letter["error_class"] == "bad-input"
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert dead_letter["error_class"] == "bad-input"
 
 
 def test_an_event_that_does_not_come_leaves_its_flag(run: Patterns) -> None:

@@ -78,7 +78,7 @@ def test_no_dead_letter_is_left_for_a_branch_that_failed_over(
     run(flow, Ask("a", str(tmp_path)))
     assert run.output("a") == "small a"
     with closing(app.reads()) as reads:
-        assert reads.letters(None, "open", 9) == []
+        assert reads.dead_letters(None, "open", 9) == []
 
 
 def test_a_branch_in_backoff_fails_over_when_the_breaker_opens(
@@ -160,8 +160,10 @@ def test_without_a_fallback_it_fails_as_its_step_says(
     run(joined, Ask("c", str(tmp_path)))
     assert run.state("a")[0] == "dead"
     with closing(app.reads()) as reads:
-        (letter,) = [one for one in reads.letters("outside", "open", 9) if one["key"] == "a"]
-    assert (letter["step"], letter["error_class"], letter["error"]) == (
+        (dead_letter,) = [
+            one for one in reads.dead_letters("outside", "open", 9) if one["key"] == "a"
+        ]
+    assert (dead_letter["step"], dead_letter["error_class"], dead_letter["error"]) == (
         "failing",
         "transient",
         "DependencyUnavailable",
@@ -176,8 +178,8 @@ def test_a_dead_letter_of_it_can_be_redriven(run: Patterns, app: App, tmp_path: 
     (tmp_path / "up").touch()
     app.close_dependency("failing")
     with closing(app.reads()) as reads:
-        letters = [one["letter"] for one in reads.letters(None, "open", 9)]
-    app.redrive(letters)
+        dead_letters = [one["dead_letter"] for one in reads.dead_letters(None, "open", 9)]
+    app.redrive(dead_letters)
     run(outside)
     assert run.output("a") == "failing a"
 

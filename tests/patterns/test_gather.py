@@ -35,16 +35,16 @@ def test_a_quorum_that_cannot_be_reached_is_a_dead_item(run: Patterns) -> None:
     assert run.state("a")[0] == "dead"
 
 
-def test_a_branch_that_fails_leaves_none_a_flag_and_a_letter_that_can_be_redriven_alone(
+def test_a_branch_that_fails_leaves_none_a_flag_and_a_dead_letter_that_can_be_redriven_alone(
     run: Patterns, app: App
 ) -> None:
     run(by_deadline, Claim("a", words="quick fails"))
     assert run.state("a")[0] == "dead", "nothing was there after 300 ms"
     run(two_of, Claim("b", words="quick fails"))
     assert run.output("b") == "- other slow"
-    (letter,) = app.reads().letters("two_of", "open", 9)
-    assert letter["step"] == "gather/quick"
-    app.redrive([letter["letter"]])
+    (dead_letter,) = app.reads().dead_letters("two_of", "open", 9)
+    assert dead_letter["step"] == "gather/quick"
+    app.redrive([dead_letter["dead_letter"]])
     run(two_of)
     assert run.state("b")[0] == "completed"
     assert run.item("b")["generation"] == 2

@@ -114,8 +114,8 @@ def test_it_is_escalated_and_then_given_up(run: Patterns, app: App) -> None:
         first = app.reviews()[0]
         app.decide(first["review"], Ruling("pay", 1), first["digest"], "boss")
         run.wait(lambda: {run.state("a")[0], run.state("b")[0]} == {"completed", "dead"})
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert "nobody decided within 0.4 s after it was escalated" in letter["message"]
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert "nobody decided within 0.4 s after it was escalated" in dead_letter["message"]
 
 
 def test_a_fallback_chain_may_end_with_a_person(run: Patterns) -> None:
@@ -155,8 +155,8 @@ def test_a_decision_that_does_not_fit_the_step_is_a_dead_letter(
     run(wired, Claim("a", words="raise", folder=str(tmp_path)))
     run.decide({"verdict": "done", "value": 17})
     run(wired)
-    (letter,) = app.reads().letters(None, "open", 9)
-    assert "does not fit" in letter["message"]
+    (dead_letter,) = app.reads().dead_letters(None, "open", 9)
+    assert "does not fit" in dead_letter["message"]
 
 
 def test_a_step_may_ask_when_it_has_failed_often_enough(run: Patterns, tmp_path: Path) -> None:

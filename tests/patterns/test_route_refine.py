@@ -44,7 +44,11 @@ def test_feedback_goes_to_the_next_pass(run: Patterns, app: App) -> None:
     run(refined, Claim("a"))
     assert run.output("a") == "xxx"
     assert run.state("a")[1] == []
-    assert [place for step, place, _ in run.steps("a") if step == "refine/draft"] == ["0", "1", "2"]
+    assert [element_path for step, element_path, _ in run.steps("a") if step == "refine/draft"] == [
+        "0",
+        "1",
+        "2",
+    ]
     (found,) = app.reads().patterns("refined", 0, 5)
     assert (found["passes"], found["mean_passes"]) == ([{"passes": 3, "items": 1}], 3.0)
     assert [(one["key"], one["passes"]) for one in found["worst"]] == [("a", 3)]
@@ -57,12 +61,12 @@ def test_an_exhausted_refinement_gives_the_best_with_a_flag_or_a_dead_letter(
     assert run.output("a") == "x"
     assert run.state("a")[1] == ["not-converged"]
     run(given_up, Claim("b"))
-    (letter,) = app.reads().letters("given_up", "open", 9)
-    assert (letter["step"], letter["message"]) == (
+    (dead_letter,) = app.reads().dead_letters("given_up", "open", 9)
+    assert (dead_letter["step"], dead_letter["message"]) == (
         "refine",
         "no draft was good enough after 2 passes",
     )
-    app.redrive([letter["letter"]])
+    app.redrive([dead_letter["dead_letter"]])
     run(given_up)
     assert run.state("b")[0] == "dead"
 

@@ -37,10 +37,12 @@ def test_an_item_with_everything(served: Served) -> None:
     assert item["payload"] == {"id": "claim-3", "number": 3}
     assert item["cost"]["api_usd"] == pytest.approx(0.004), "two attempts"
     assert [one["state"] for one in item["timeline"]] == ["failed", "failed", "dead"]
-    letter = client.get(f"/api/v1/dead-letters/{item['letters'][0]['letter']}").json()
-    assert letter["error_class"] == "transient"
+    dead_letter = client.get(
+        f"/api/v1/dead-letters/{item['dead_letters'][0]['dead_letter']}"
+    ).json()
+    assert dead_letter["error_class"] == "transient"
     (group,) = client.get("/api/v1/dead-letters/groups").json()["rows"]
-    assert (group["letters"], group["step"]) == (3, "read")
+    assert (group["dead_letters"], group["step"]) == (3, "read")
 
 
 def test_numbers_of_a_pipeline(served: Served) -> None:
@@ -195,8 +197,10 @@ def test_the_jobs_of_a_program(
         "recorded",
     }
     assert client.post("/api/v1/events/redeliver", json={"deliveries": [1]}).status_code == 404
-    trail = [(one["who"], one["action"]) for one in client.get("/api/v1/trail").json()["rows"]]
-    assert trail == [
+    audit_log = [
+        (one["who"], one["action"]) for one in client.get("/api/v1/audit-log").json()["rows"]
+    ]
+    assert audit_log == [
         ("reviewer-1", "decide"),
         ("operator-1", "redrive"),
         ("operator-1", "resume"),
@@ -216,10 +220,10 @@ def test_a_changed_trail_is_seen(local: Served) -> None:
     assert local.app.settings.ledger_path is not None
     connection = apsw.Connection(str(local.app.settings.ledger_path))
     connection.set_busy_timeout(5_000)
-    connection.execute("update trail set who = 'somebody else' where id = 1")
+    connection.execute("update audit_log set who = 'somebody else' where id = 1")
     connection.close()
     broken = client.get("/api/v1/audit").json()["broken"]
-    assert ("trail-changed", ["entry 1"]) in [(one["rule"], one["items"]) for one in broken]
+    assert ("audit-log-changed", ["entry 1"]) in [(one["rule"], one["items"]) for one in broken]
 
 
 def test_the_api_says_what_it_can_do(served: Served) -> None:

@@ -43,10 +43,10 @@ def test_outputs_one_and_all(served: Served) -> None:
     (dead, *_) = client.get("/api/v1/items", params={"find": "state:dead"}).json()["rows"]
     assert client.get(f"/api/v1/items/{dead['item']}/output").status_code == 404
     assert client.get("/api/v1/pipelines/nothing/outputs").status_code == 404
-    (letter, *_) = client.get("/api/v1/dead-letters").json()["rows"]
-    number = int(letter["key"].split("-")[1])
-    assert client.get(f"/api/v1/dead-letters/{letter['letter']}/inputs").json() == {
-        "inputs": [{"id": letter["key"], "number": number}]
+    (dead_letter, *_) = client.get("/api/v1/dead-letters").json()["rows"]
+    number = int(dead_letter["key"].split("-")[1])
+    assert client.get(f"/api/v1/dead-letters/{dead_letter['dead_letter']}/inputs").json() == {
+        "inputs": [{"id": dead_letter["key"], "number": number}]
     }
 
 
@@ -110,7 +110,7 @@ def test_tokens_are_made_and_revoked_by_an_admin_who_has_one(served: Served) -> 
     assert admin.post("/api/v1/tokens", json={"name": "robot", "role": "viewer"}).status_code == 422
     assert admin.post("/api/v1/tokens/robot/revoke").json() == {"revoked": "robot"}
     assert robot.get("/api/v1/items").status_code == 401
-    assert [one["action"] for one in admin.get("/api/v1/trail").json()["rows"]][:2] == [
+    assert [one["action"] for one in admin.get("/api/v1/audit-log").json()["rows"]][:2] == [
         "revoke token",
         "add token",
     ]
@@ -209,7 +209,7 @@ def test_a_deploy_names_items_whose_values_do_not_fit(tmp_path: Path) -> None:
         ).json()
         assert (again["changed"], again["unfit"]) == (0, 1)
         with closing(app.reads()) as reads:
-            before = len(reads.trail(99))
+            before = len(reads.audit_log(99))
         assert client.post("/api/v1/dependencies/nothing/close", json={}).status_code == 404
         with closing(app.writer()) as writer:
             number = writer.lifecycle.begin_operation(
@@ -223,7 +223,9 @@ def test_a_deploy_names_items_whose_values_do_not_fit(tmp_path: Path) -> None:
             == 0
         )
         with closing(app.reads()) as reads:
-            assert [one["action"] for one in reads.trail(99)][: len(reads.trail(99)) - before] == [
+            assert [one["action"] for one in reads.audit_log(99)][
+                : len(reads.audit_log(99)) - before
+            ] == [
                 "close",
                 "close",
             ]

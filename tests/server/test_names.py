@@ -17,7 +17,7 @@ from holdfast import App, Pipeline
 from holdfast.server.access import Tokens
 from holdfast.server.application import LOCAL
 from holdfast.server.serving import bound, serving
-from tests.lists_samples import Paper, letters, papers
+from tests.lists_samples import Paper, dead_letters, papers
 
 HOSTILE = (
     "two words",
@@ -47,11 +47,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     ]
     made += [(papers, Paper(f"many {n}", "ACME GmbH")) for n in range(60)]
     app.run(
-        [papers, letters], [*made, (papers, Paper("dies", bad="x")), (letters, Paper("two words"))]
+        [papers, dead_letters],
+        [*made, (papers, Paper("dies", bad="x")), (dead_letters, Paper("two words"))],
     )
     token = Tokens(app.settings.tokens_path).add("me", "admin", app.clock.now_ms())
     listener = bound("127.0.0.1", 0)
-    with serving(app, [papers, letters], listener, hosts=set(LOCAL), local=None) as address:
+    with serving(app, [papers, dead_letters], listener, hosts=set(LOCAL), local=None) as address:
         with httpx.Client(
             base_url=address, headers={"authorization": f"Bearer {token}"}, timeout=20
         ) as found:
@@ -84,8 +85,10 @@ def test_what_is_ambiguous_is_refused_with_its_candidates(client: httpx.Client) 
     answer = client.get("/api/v1/items/two%20words")
     assert (answer.status_code, "names 2 items" in answer.json()["detail"]) == (422, True)
     assert (
-        client.get("/api/v1/items/two%20words", params={"pipeline": "letters"}).json()["pipeline"]
-        == "letters"
+        client.get("/api/v1/items/two%20words", params={"pipeline": "dead_letters"}).json()[
+            "pipeline"
+        ]
+        == "dead_letters"
     )
     assert "names 2 items" in html.unescape(client.get("/items", params={"find": "two words"}).text)
 
@@ -131,12 +134,19 @@ def test_lists_say_how_they_are_cut(client: httpx.Client) -> None:
 
 
 def test_numbers_are_taken_as_they_are_printed(client: httpx.Client) -> None:
-    (letter,) = client.get("/api/v1/dead-letters").json()["rows"]
-    for named in (letter["letter"], f"letter:{letter['letter']}", f"%23{letter['letter']}"):
-        assert client.get(f"/api/v1/dead-letters/{named}").json()["letter"] == letter["letter"]
+    (dead_letter,) = client.get("/api/v1/dead-letters").json()["rows"]
+    for named in (
+        dead_letter["dead_letter"],
+        f"letter:{dead_letter['dead_letter']}",
+        f"%23{dead_letter['dead_letter']}",
+    ):
+        assert (
+            client.get(f"/api/v1/dead-letters/{named}").json()["dead_letter"]
+            == dead_letter["dead_letter"]
+        )
     assert client.get("/api/v1/dead-letters/nothing").status_code == 422
     assert client.get("/api/v1/operations/999").status_code == 404
-    group = letter["group"]
+    group = dead_letter["group"]
     for named in (group, group.upper(), group[:6]):
         assert client.get("/dead", params={"group": named}).text.count("/dead/1") >= 1
         assert (

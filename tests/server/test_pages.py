@@ -112,13 +112,13 @@ def test_a_group_is_sent_back_at_once(
     page.get_by_placeholder("Why").first.fill("upstream mended")
     page.get_by_role("button", name="Redrive all 3").click()
     page.get_by_text("Operation 1: 3 changed").wait_for()
-    local.until(lambda: not local.app.reads().letters(None, "open", 9))
+    local.until(lambda: not local.app.reads().dead_letters(None, "open", 9))
     assert local.app.reads().operations(1)[0]["reason"] == "upstream mended"
 
 
 def test_inputs_are_edited_and_sent_back(page: Any, local: Served) -> None:
     reads = local.app.reads()
-    key = reads.letter(1)["key"]
+    key = reads.dead_letter(1)["key"]
     page.goto("/dead/1")
     inputs = page.get_by_label("Inputs of the step")
     assert json.loads(inputs.input_value()) == [{"id": key, "number": int(key.split("-")[1])}], (
@@ -129,19 +129,21 @@ def test_inputs_are_edited_and_sent_back(page: Any, local: Served) -> None:
 
     def again() -> list[int]:
         return [
-            one["letter"]
-            for one in reads.letters(None, "open", 9)
-            if one["key"] == key and one["letter"] != 1
+            one["dead_letter"]
+            for one in reads.dead_letters(None, "open", 9)
+            if one["key"] == key and one["dead_letter"] != 1
         ]
 
-    (letter,) = local.until(again)
-    assert reads.claimed(parse(reads.letter(1)["item"])).edits == {}, "as it was shown is no edit"
-    page.goto(f"/dead/{letter}")
+    (dead_letter,) = local.until(again)
+    assert reads.claimed(parse(reads.dead_letter(1)["item"])).edits == {}, (
+        "as it was shown is no edit"
+    )
+    page.goto(f"/dead/{dead_letter}")
     page.get_by_label("Inputs of the step").fill('[{"id": "mended", "number": 4}]')
     page.get_by_role("button", name="Redrive").click()
     page.get_by_text("Operation 2: 1 changed").wait_for()
-    local.until(lambda: len(reads.letters(None, "open", 9)) == 2)
-    assert reads.letter(letter)["state"] == "redriven"
+    local.until(lambda: len(reads.dead_letters(None, "open", 9)) == 2)
+    assert reads.dead_letter(dead_letter)["state"] == "redriven"
     reads.close()
 
 

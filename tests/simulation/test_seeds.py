@@ -73,7 +73,7 @@ def test_it_finds_a_missing_fence(monkeypatch: pytest.MonkeyPatch) -> None:
             if run is None:
                 continue
             outcome.invocation.fence = run.fence
-            key = outcome.invocation.node, outcome.invocation.place
+            key = outcome.invocation.node, outcome.invocation.element_path
             run.running.add(key)
             if key in run.live:  # whichever attempt it was
                 outcome.invocation.attempt = run.live[key].attempt
@@ -83,7 +83,7 @@ def test_it_finds_a_missing_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _found()
 
 
-def test_it_finds_a_dead_item_without_its_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_finds_a_dead_item_without_its_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "absorbed", lambda run, key: True)
     assert "dead-without-letter" in _found()
 

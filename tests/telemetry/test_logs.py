@@ -46,7 +46,7 @@ def test_logs_name_the_attempt_and_hide_secrets(pipeline: str, tmp_path: Path) -
     assert line["step"].startswith("leaking")
     item = App(home=tmp_path / "home").item("a")
     assert (line["item"], line["trace"]) == (item["item"], item["trace"])
-    assert item["letters"][0]["message"] == f"401 for key {HIDDEN}"
+    assert item["dead_letters"][0]["message"] == f"401 for key {HIDDEN}"
     for file in (tmp_path / "home").rglob("*"):
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
     assert SECRET not in done.stdout + done.stderr
@@ -70,7 +70,7 @@ def test_a_notebook_shows_a_pipeline_a_run_and_a_failure(tmp_path: Path) -> None
     result = app.run([ordered], [(ordered, Order("<b>a</b>", 3))])
     assert ordered._repr_svg_() == svg(ordered)
     assert "<td>received</td><td>1</td>" in result._repr_html_()
-    shown = app.letter(1)._repr_html_()
+    shown = app.dead_letter(1)._repr_html_()
     assert "no such order" in shown
     assert "<pre>Traceback" in shown
     assert "&lt;b&gt;a&lt;/b&gt;" in shown

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from holdfast import App
 from holdfast.ledgers.queries import queries
-from holdfast.model.measures import Histogram, Measure, first_place
+from holdfast.model.measures import Histogram, Measure, first_element
 from holdfast.model.prices import Prices
 from holdfast.telemetry.costs import cost_table, item_cost
 from holdfast.telemetry.funnel import funnel
@@ -58,11 +58,11 @@ def test_no_durations_have_no_quantile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "first"),
+    ("element_path", "first"),
     [("", True), ("0", True), ("0.0", True), ("1", False), ("0.1", False), ("10", False)],
 )
-def test_first_places(place: str, first: bool) -> None:
-    assert first_place(place) is first
+def test_first_places(element_path: str, first: bool) -> None:
+    assert first_element(element_path) is first
 
 
 def test_everything_is_counted(run: Patterns, app: App) -> None:

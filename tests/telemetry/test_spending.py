@@ -55,17 +55,17 @@ def test_an_item_that_has_spent_its_budget_starts_nothing_more(run: Patterns, ap
     assert steps["b"] == [("asked", "failed"), ("asked", "failed"), ("asked", "dead")], (
         "retries cost as well"
     )
-    (letter,) = run.item("a")["letters"]
-    assert (letter["error_class"], letter["error"]) == ("budget", "BudgetExceeded")
-    assert "the item has spent $0.8, its budget is $0.7" in letter["message"]
-    app.redrive([letter["letter"]])
+    (dead_letter,) = run.item("a")["dead_letters"]
+    assert (dead_letter["error_class"], dead_letter["error"]) == ("budget", "BudgetExceeded")
+    assert "the item has spent $0.8, its budget is $0.7" in dead_letter["message"]
+    app.redrive([dead_letter["dead_letter"]])
     run(frugal)
     assert run.state("a")[0] == "dead", "what was spent before counts"
-    (letter,) = [one for one in run.item("a")["letters"] if one["state"] == "open"]
+    (dead_letter,) = [one for one in run.item("a")["dead_letters"] if one["state"] == "open"]
     raised = Pipeline(
         frugal.fn, "1", frugal.key, None, "frugal", None, {}, budget=Budget(item_usd=2.0)
     )
-    app.redrive([letter["letter"]])
+    app.redrive([dead_letter["dead_letter"]])
     run(raised)
     assert run.output("a") == 1
 
@@ -89,8 +89,8 @@ def test_items_are_found_by_what_they_cost(run: Patterns, app: App) -> None:
     assert app.reads().count_found(parse_filter(["dearer:0.01"]), 99, app.clock.now_ms()) == 3, (
         "a tenth of a GPU second is no cent"
     )
-    (letter,) = run.item("a")["letters"]
-    app.redrive([letter["letter"]])
+    (dead_letter,) = run.item("a")["dead_letters"]
+    app.redrive([dead_letter["dead_letter"]])
     run(Pipeline(frugal.fn, "1", frugal.key, None, "frugal", None, {}, budget=Budget(item_usd=2.0)))
     assert found("dearer:0.5", "state:completed") == ["a", "c"]
 

@@ -42,7 +42,9 @@ group = typer.Typer(
 
 Chosen = Annotated[
     list[str] | None,
-    typer.Argument(metavar="LETTER... | CONDITION...", help=f"Numbers of dead letters. {HELP}"),
+    typer.Argument(
+        metavar="LETTER... | CONDITION...", help=f"Numbers of dead dead_letters. {HELP}"
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="All that are open (of --pipeline, if given).")]
 Only = Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline.")]
@@ -54,7 +56,7 @@ def register(app: typer.Typer) -> None:
 
 
 @group.callback()
-def list_letters(
+def list_dead_letters(
     context: typer.Context,
     pipeline: Only = None,
     state: Annotated[
@@ -68,10 +70,10 @@ def list_letters(
         return
     wanted = check_state(state, ("open", "redriven", "discarded"))
     reads = App().reads()
-    rows = reads.letters(
+    rows = reads.dead_letters(
         pipeline and reads.naming.pipeline(pipeline), wanted, row_limit(limit, json)
     )
-    _print_letters(rows, json, f"no {wanted + ' ' if wanted else ''}dead letters")
+    _print_dead_letters(rows, json, f"no {wanted + ' ' if wanted else ''}dead letters")
 
 
 @group.command("find")
@@ -88,22 +90,24 @@ def find(
     app = App()
     reads = app.reads()
     if any(is_condition(word) and not is_number(word) for word in words):
-        rows = reads.find_letters(parse_filter(words), row_limit(limit, json), app.clock.now_ms())
+        rows = reads.find_dead_letters(
+            parse_filter(words), row_limit(limit, json), app.clock.now_ms()
+        )
     else:
-        rows = Rows(reads.letter(letter) for letter in _named(reads, words))
-    _print_letters(rows, json, "no open dead letters")
+        rows = Rows(reads.dead_letter(dead_letter) for dead_letter in _named(reads, words))
+    _print_dead_letters(rows, json, "no open dead letters")
 
 
-def _print_letters(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:
+def _print_dead_letters(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:
     print_list(
         rows,
         json,
         [
-            "letter",
+            "dead_letter",
             "item",
             "key",
             "step",
-            "place",
+            "element_path",
             "class",
             "error",
             "message",
@@ -113,11 +117,11 @@ def _print_letters(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:
         ],
         [
             [
-                row["letter"],
+                row["dead_letter"],
                 row["item"],
                 shorten(row["key"], 40),
                 row["step"],
-                row["place"],
+                row["element_path"],
                 row["error_class"],
                 row["error"],
                 shorten(row["message"], 80),
@@ -132,7 +136,7 @@ def _print_letters(rows: Rows[dict[str, Any]], json: bool, empty: str) -> None:
 
 
 @group.command("show")
-def show_letter(
+def show_dead_letter(
     word: Annotated[
         str,
         typer.Argument(
@@ -151,26 +155,26 @@ def show_letter(
     version, host, worker and cost."""
     app = App()
     reads = app.reads()
-    letter = letter_of(reads, word)
-    found = reads.letter(letter)
+    dead_letter = dead_letter_of(reads, word)
+    found = reads.dead_letter(dead_letter)
     item = reads.item(parse(found["item"]))
     found["payload"], found["version"] = item["payload"], item["version"]
     if target:
         found["inputs"] = app.inputs(
-            load_pipeline(target), found["item"], found["step"], found["place"]
+            load_pipeline(target), found["item"], found["step"], found["element_path"]
         )
     if json:
         print_json(found)
         return
-    place = f", element {found['place']}" if found["place"] else ""
+    element_path = f", element {found['element_path']}" if found["element_path"] else ""
     of = f"{found['pipeline']} version {safe(found['version'])}"
     tell(
-        f"dead letter {found['letter']} ({found['state']}) of item {found['item']}, key "
+        f"dead letter {found['dead_letter']} ({found['state']}) of item {found['item']}, key "
         f"{safe(found['key'])}, {of}"
     )
     tell(f"payload: {safe(shorten(found['payload'], 500))}")
     tell(
-        f"step {found['step']}{place}, generation {found['generation']}, after "
+        f"step {found['step']}{element_path}, generation {found['generation']}, after "
         f"{found['attempts']} attempts, at {moment(found['at'])}"
     )
     tell(f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}")
@@ -223,14 +227,11 @@ def show_letter(
     )
     if found["traceback"]:
         tell(f"\n{indent(safe_lines(found['traceback'].rstrip()), '  ')}")
-    there = (
-        f"{found['item']} "
-        f"{found['step']}{' --place ' + found['place'] if found['place'] else ''} -m "
-        f"MODULE:{found['pipeline']}"
-    )
+    at = f" --element-path {found['element_path']}" if found["element_path"] else ""
+    there = f"{found['item']} {found['step']}{at} -m MODULE:{found['pipeline']}"
     tell(
         f"\n`holdfast replay {there}` runs it here with its exact input; `holdfast dead "
-        f"redrive {letter}` sends it back"
+        f"redrive {dead_letter}` sends it back"
     )
 
 
@@ -249,7 +250,7 @@ def groups(
         json,
         [
             "group",
-            "letters",
+            "dead_letters",
             "pipeline",
             "step",
             "class",
@@ -262,13 +263,13 @@ def groups(
         [
             [
                 row["group"],
-                row["letters"],
+                row["dead_letters"],
                 row["pipeline"],
                 row["step"],
                 row["error_class"],
                 row["error"],
                 shorten(row["message"], 80),
-                row["letter"],
+                row["dead_letter"],
                 moment(row["first_at"]),
                 moment(row["last_at"]),
             ]
@@ -327,7 +328,9 @@ def redrive(
             items = (
                 chosen
                 if isinstance(chosen, Filter)
-                else sorted({parse(app.reads().letter(letter)["item"]) for letter in chosen})
+                else sorted(
+                    {parse(app.reads().dead_letter(dead_letter)["item"]) for dead_letter in chosen}
+                )
             )
             wanted = replace(items, states=("dead",)) if isinstance(items, Filter) else items
             if to:
@@ -369,7 +372,7 @@ def discard(
     """Close dead letters with a reason; an item without open ones is discarded. Nothing is
     deleted."""
     if not reason.strip():
-        raise InputError("a discard needs --reason '…': it is what the audit trail will say")
+        raise InputError("a discard needs --reason '…': it is what the audit log will say")
     app = App()
     chosen = _chosen(app, words, all, pipeline)
     sure(app, "discard the dead letters of", chosen, yes)
@@ -397,8 +400,12 @@ def _chosen(
             wanted = replace(wanted, pipeline=pipeline)
         wanted = reads.naming.filter(wanted)
         return wanted if wanted.states else replace(wanted, states=("dead", "completed"))
-    letters = [letter for word in words or [] for letter in letters_of(reads, word, pipeline)]
-    return list(dict.fromkeys(letters))
+    dead_letters = [
+        dead_letter
+        for word in words or []
+        for dead_letter in dead_letters_of(reads, word, pipeline)
+    ]
+    return list(dict.fromkeys(dead_letters))
 
 
 def is_number(word: str) -> bool:
@@ -413,7 +420,11 @@ def _named(reads: LedgerReads, words: list[str]) -> list[int]:
         InputError: one of them names nothing, and is no condition either.
     """
     try:
-        return list(dict.fromkeys(letter for word in words for letter in letters_of(reads, word)))
+        return list(
+            dict.fromkeys(
+                dead_letter for word in words for dead_letter in dead_letters_of(reads, word)
+            )
+        )
     except NotFoundError:
         parse_filter(
             [
@@ -425,21 +436,21 @@ def _named(reads: LedgerReads, words: list[str]) -> list[int]:
         raise
 
 
-def letters_of(reads: LedgerReads, word: str, pipeline: str | None = None) -> list[int]:
+def dead_letters_of(reads: LedgerReads, word: str, pipeline: str | None = None) -> list[int]:
     """The dead letters that a word names: by number, or all open ones of an item.
 
     Raises:
         NotFoundError: no such dead letter, no such item, or it has no open one.
     """
     if is_number(word):
-        number = reads.naming.letter(word.strip().lower().removeprefix("dead:"))
-        reads.letter(number)
+        number = reads.naming.dead_letter(word.strip().lower().removeprefix("dead:"))
+        reads.dead_letter(number)
         return [number]
     try:
         item = reads.naming.item(word, pipeline or "")
     except NotFoundError as error:
-        return _letters_of_group(reads, word, error)
-    found = reads.open_letters([item], Filter())
+        return _dead_letters_of_group(reads, word, error)
+    found = reads.open_dead_letters([item], Filter())
     if not found:
         raise NotFoundError(
             f"item {show(item)} has no open dead letter: `holdfast items show {show(item)}`"
@@ -447,25 +458,25 @@ def letters_of(reads: LedgerReads, word: str, pipeline: str | None = None) -> li
     return found
 
 
-def _letters_of_group(reads: LedgerReads, word: str, error: NotFoundError) -> list[int]:
+def _dead_letters_of_group(reads: LedgerReads, word: str, error: NotFoundError) -> list[int]:
     """The open dead letters of a group that is named without ``group:``; else the error stands."""
     try:
         group = reads.naming.filter(Filter(group=word)).group
     except NotFoundError:
         raise error from None
-    found = [row["letter"] for row in reads.find_letters(Filter(group=group), COUNTED, 0)]
+    found = [row["dead_letter"] for row in reads.find_dead_letters(Filter(group=group), COUNTED, 0)]
     if not found:
         raise NotFoundError(f"group {group} has no open dead letters")
     return found
 
 
-def letter_of(reads: LedgerReads, word: str) -> int:
+def dead_letter_of(reads: LedgerReads, word: str) -> int:
     """The one dead letter that a word names.
 
     Raises:
         InputError: it names an item that has several; the message lists them.
     """
-    found = letters_of(reads, word)
+    found = dead_letters_of(reads, word)
     if len(found) > 1:
         raise InputError(
             f"{word!r} has {len(found)} open dead letters: name one by number: "

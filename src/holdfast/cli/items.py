@@ -130,7 +130,7 @@ def show_item(
         _print_revision(one)
     tell("")
     print_table(
-        ["at", "step", "place", "attempt", "state", "seconds", "cpu_s", "what"],
+        ["at", "step", "element_path", "attempt", "state", "seconds", "cpu_s", "what"],
         [_row(one) for one in found["timeline"]],
         "no step has run",
     )
@@ -138,10 +138,11 @@ def show_item(
         if wait["state"] == "open":
             tell(f"\n{wait['step']} waits for {_awaited(wait)}")
     _print_lineage(reads.lineage(parse(found["item"])), found["item"])
-    for letter in found["letters"]:
+    for dead_letter in found["dead_letters"]:
         tell(
-            f"\ndead letter {letter['letter']} ({letter['state']}): {letter['step']}: "
-            f"{safe(letter['error'])}: {safe(shorten(letter['message']))}"
+            f"\ndead letter {dead_letter['dead_letter']} ({dead_letter['state']}): "
+            f"{dead_letter['step']}: "
+            f"{safe(dead_letter['error'])}: {safe(shorten(dead_letter['message']))}"
         )
 
 
@@ -229,7 +230,7 @@ def _row(one: dict[str, Any]) -> list[Any]:
     return [
         moment(one["started_at"]),
         one["step"],
-        one["place"],
+        one["element_path"],
         one["attempt"],
         one["state"],
         one["s"],

@@ -37,10 +37,11 @@ def replay(
             "--module", "-m", metavar="MODULE:PIPELINE", help="Where the pipeline is declared."
         ),
     ],
-    place: Annotated[
+    element_path: Annotated[
         str,
         typer.Option(
-            "--place", help="The element, for a step inside an each; by default the one that died."
+            "--element-path",
+            help="The element, for a step inside an each; by default the one that died.",
         ),
     ] = "",
     debug: Annotated[
@@ -54,10 +55,13 @@ def replay(
     app = App()
     reads = app.reads()
     found = find_item(app, item, prefer=pipeline.name)
-    claimed, place = reads.claimed(found), place or _place(reads, found, step)
+    claimed, element_path = (
+        reads.claimed(found),
+        element_path or _element_path_of(reads, found, step),
+    )
     store = app.store()
     media.otherwise(store)
-    node, arguments = given(claimed, pipeline, store, step, place)
+    node, arguments = given(claimed, pipeline, store, step, element_path)
     step = node.name
     invocation = Invocation(
         claimed.item,
@@ -65,7 +69,7 @@ def replay(
         pipeline.name,
         pipeline.version,
         node.index,
-        place,
+        element_path,
         1,
         claimed.generation,
         claimed.key,
@@ -88,22 +92,24 @@ def replay(
             pdb.post_mortem(sys.exc_info()[2])
         failure = failure_of(error, node.step.policy.retry.never)
         if json:
-            print_json({"step": step, "place": place, "failed": failure})
+            print_json({"step": step, "element_path": element_path, "failed": failure})
         else:
             tell(safe_lines(failure.traceback), err=True)
             complain(f"{step} failed again: {failure.error_class}: {failure.message}")
         raise typer.Exit(1) from None
     if json:
-        print_json({"step": step, "place": place, "output": output})
+        print_json({"step": step, "element_path": element_path, "output": output})
     else:
         tell(safe_lines(output.decode("utf-8", "replace")))
 
 
-def _place(reads: LedgerReads, item: int, step: str) -> str:
+def _element_path_of(reads: LedgerReads, item: int, step: str) -> str:
     """The element at which a step of an item has died, where it is one; else none."""
-    dead = [reads.letter(letter) for letter in reads.open_letters([item], Filter())]
+    dead = [
+        reads.dead_letter(dead_letter) for dead_letter in reads.open_dead_letters([item], Filter())
+    ]
     places = {
-        one["place"]
+        one["element_path"]
         for one in dead
         if one["step"] == step or one["step"].endswith((f"/{step}", f".{step}"))
     }

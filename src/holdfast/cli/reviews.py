@@ -74,7 +74,7 @@ def list_reviews(
             "pipeline",
             "key",
             "step",
-            "place",
+            "element_path",
             "title",
             "for",
             "since",
@@ -94,7 +94,7 @@ def _row(row: dict[str, Any]) -> list[Any]:
         row["pipeline"],
         shorten(row["key"], 40),
         row["step"],
-        row["place"],
+        row["element_path"],
         shorten(row["title"], 40),
         ", ".join(row["by"]) or "anybody",
         moment(row["opened_at"]),
@@ -116,10 +116,10 @@ def show_review(word: Number, json: Json = False) -> None:
         print_json(found)
         return
     tell(f"review {review} ({found['state']}): {safe(found['title'])}")
-    place = f" at {found['place']}" if found["place"] else ""
+    element_path = f" at {found['element_path']}" if found["element_path"] else ""
     tell(
         f"item {found['item']}, key {safe(found['key'])}, {found['pipeline']}, step "
-        f"{found['step']}{place}"
+        f"{found['step']}{element_path}"
     )
     who = safe(", ".join(found["by"])) or "anybody"
     two = ", two persons" if found["four_eyes"] else ""

@@ -229,7 +229,7 @@ def revoke_token(
 
 
 def _note(app: App, action: str, target: str, reason: str) -> None:
-    from holdfast.model.trail import Entry
+    from holdfast.model.audit_log import Entry
 
     writer = app.writer()
     try:

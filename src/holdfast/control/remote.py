@@ -42,11 +42,11 @@ from holdfast.control.wire import (
 )
 from holdfast.errors import LedgerLockedError, LedgerUnavailableError, LedgerUnknownError
 from holdfast.ledger import Registered, VersionSpec
+from holdfast.model.audit_log import Entry
 from holdfast.model.changes import Change, Obstacle, Operation
 from holdfast.model.events import Event, Published, Unsubscribed
 from holdfast.model.holdings import Held
 from holdfast.model.item import Receipt, Refusal, Submission
-from holdfast.model.trail import Entry
 from holdfast.unshared import unshared
 
 HELLO_S = 1.0

@@ -30,7 +30,7 @@ from holdfast.control.wire import (
     reply_of,
     what_next,
 )
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.errors import HoldfastError, InputError, LedgerUnavailableError, LedgerUnknownError
 from holdfast.ledger import Ledger
 from holdfast.model.holdings import Held
@@ -110,14 +110,14 @@ class Counter:
 
     def __init__(
         self,
-        desk: Desk,
+        commit_queue: CommitQueue,
         now_ms: Callable[[], int],
         backlog: int,
         held: Callable[[], Held],
         trouble: Callable[[], str | None],
     ) -> None:
-        self._desk, self._now_ms, self._backlog, self._held, self._trouble = (
-            desk,
+        self._commit_queue, self._now_ms, self._backlog, self._held, self._trouble = (
+            commit_queue,
             now_ms,
             backlog,
             held,
@@ -167,7 +167,7 @@ class Counter:
         ticket = self._tickets[identity] = Ticket(verb, asyncio.get_running_loop())
         self._waiting += 1
         ticket.answered.add_done_callback(lambda done: self._ended(identity, ticket))
-        self._desk.call(ticket.run, ticket.told)
+        self._commit_queue.call(ticket.run, ticket.told)
         return ticket
 
     def _ended(self, identity: str, ticket: Ticket) -> None:
@@ -197,7 +197,7 @@ class Counter:
 
 async def serve(
     path: Path,
-    desk: Desk,
+    commit_queue: CommitQueue,
     now_ms: Callable[[], int],
     hint: Callable[[], None],
     backlog: int,
@@ -216,7 +216,7 @@ async def serve(
         trouble: why nothing is written at the moment, or None.
     """
     path.unlink(missing_ok=True)
-    counter = Counter(desk, now_ms, backlog, held, trouble)
+    counter = Counter(commit_queue, now_ms, backlog, held, trouble)
     hello = framed(Hello(secrets.token_hex(8), os.getpid()))
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

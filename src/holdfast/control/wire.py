@@ -24,10 +24,10 @@ from holdfast.errors import (
     StoreError,
 )
 from holdfast.ledger import Ledger, VersionSpec
+from holdfast.model.audit_log import Entry
 from holdfast.model.changes import Change, Operation
 from holdfast.model.events import Event
 from holdfast.model.item import Refusal, Submission
-from holdfast.model.trail import Entry
 
 LENGTH = struct.Struct("<I")
 FRAME_LIMIT = 256 * 1024 * 1024

@@ -66,7 +66,10 @@ def start(run: ItemRun, keys: Sequence[TaskKey], at: int, plan: Plan) -> None:
             continue  # its start is durable already: a repeat that does not count
         live.state, live.started_at, live.wake_at = "running", at, 0
         live.attempt += 1
-        plan.live = (*[one for one in plan.live if (one.node, one.place) != key], copied(live))
+        plan.live = (
+            *[one for one in plan.live if (one.node, one.element_path) != key],
+            copied(live),
+        )
 
 
 def _timer_due(run: ItemRun, event: TimerDue, plan: Plan) -> None:

@@ -57,7 +57,7 @@ def keep_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> N
     """Write the success, and follow it up: as a rule, one step that needs nothing else is ready
     then."""
     key = event.key
-    number, place = key
+    number, element_path = key
     node = run.graph.nodes[number]
     settle_success(run, event, output, plan)
     run.values[key] = output
@@ -67,13 +67,13 @@ def keep_success(run: ItemRun, event: Succeeded, output: Value, plan: Plan) -> N
     scope = (
         None
         if node.follower < 0 or run.restored or run.earlier
-        else run.scopes.get((node.region, place))
+        else run.scopes.get((node.region, element_path))
     )
     if scope is None or scope.failed:
-        run.todo.append((node, place, True))
+        run.todo.append((node, element_path, True))
         return
     scope.left -= 1
-    plan.ready += ((node.follower, place),)
+    plan.ready += ((node.follower, element_path),)
     plan.usual = not run.ending and run.budget is None and plan.more is None
 
 

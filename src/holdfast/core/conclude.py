@@ -169,7 +169,11 @@ def release(run: ItemRun, state: Any, wake: int, plan: Plan) -> None:
         if live.attempt and live.state in ("retrying", "running"):
             live.state = "retrying"
             plan.live = (
-                *[one for one in plan.live if (one.node, one.place) != (live.node, live.place)],
+                *[
+                    one
+                    for one in plan.live
+                    if (one.node, one.element_path) != (live.node, live.element_path)
+                ],
                 copied(live),
             )
     plan.wakes, plan.ready, plan.lookups = (), (), ()
@@ -180,7 +184,7 @@ def copied(live: LiveTask) -> LiveTask:
     """A live task as it is now: it changes after its row has been handed in."""
     return LiveTask(
         live.node,
-        live.place,
+        live.element_path,
         live.state,
         live.attempt,
         live.failures,

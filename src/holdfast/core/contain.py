@@ -76,9 +76,11 @@ def give_outputs_up(run: ItemRun, plan: Plan, keys: Collection[TaskKey]) -> None
     repeats what is unsafe."""
     if not keys:
         return
-    letter = plan.letters[0]
-    failure = replace(letter.failure, message=f"{not_kept(run, keys)} ({letter.failure.message})")
-    plan.letters = (replace(letter, failure=storable(failure)),)
+    dead_letter = plan.dead_letters[0]
+    failure = replace(
+        dead_letter.failure, message=f"{not_kept(run, keys)} ({dead_letter.failure.message})"
+    )
+    plan.dead_letters = (replace(dead_letter, failure=storable(failure)),)
     for key in sorted(keys):
         event = run.unstored.pop(key)
         if unsafe(run, key):
@@ -143,7 +145,7 @@ def bury_item(run: ItemRun, key: TaskKey, failure: Failure, at: int, facts: Plan
         plan.settled = tuple(
             [row for row in facts.settled[:1] if row.state == "succeeded" and row.attempt]
         )
-    plan.letters = (DeadLetter(*key, run.generation, kept, 0, at, fingerprint(step, kept)),)
+    plan.dead_letters = (DeadLetter(*key, run.generation, kept, 0, at, fingerprint(step, kept)),)
     plan.more = Beyond(told=bool(run.parent), abandoned=True)
     plan.state = "dead"
     plan.tally = ((key[0], "dead"),)

@@ -81,5 +81,5 @@ class Plan(Transition, gc=False):
         if any((row[1], row[2]) == key for row in self.plain):
             return True
         return any(
-            (one.node, one.place) == key and one.state == "succeeded" for one in self.settled
+            (one.node, one.element_path) == key and one.state == "succeeded" for one in self.settled
         )

@@ -158,7 +158,7 @@ def _enter_step(run: ItemRun, node: Node, path: str, plan: Plan) -> None:
 def _resume_step(run: ItemRun, node: Node, live: LiveTask, plan: Plan) -> None:
     """A step's task had started under an earlier claim. What ran in an event loop is suspected of
     its runner's death."""
-    key = live.node, live.place
+    key = live.node, live.element_path
     run.live[key] = live
     if live.state == "running" and node.step.runs == "loop":
         live.suspect += 1
@@ -375,7 +375,7 @@ def _withdraw(key: TaskKey, plan: Plan) -> bool:
 def drop_timer(run: ItemRun, key: TaskKey, plan: Plan) -> None:
     """A join waits for no deadline any more."""
     if run.live.pop(key, None) is not None:
-        plan.live = tuple([one for one in plan.live if (one.node, one.place) != key])
+        plan.live = tuple([one for one in plan.live if (one.node, one.element_path) != key])
         plan.dropped += (key,)
 
 

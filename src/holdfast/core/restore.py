@@ -41,14 +41,14 @@ def restore(run: ItemRun, claimed: Claimed) -> None:
     """Take up what earlier claims left behind."""
     if claimed.fence == 1:
         return  # nothing of it has begun
-    run.restored = {(task.node, task.place): task for task in claimed.settled}
-    run.earlier = {(live.node, live.place): live for live in claimed.live}
+    run.restored = {(task.node, task.element_path): task for task in claimed.settled}
+    run.earlier = {(live.node, live.element_path): live for live in claimed.live}
     run.redriven = claimed.redriven
     run.edits = claimed.edits
     for part in claimed.parts:
-        run.parts.setdefault((part.node, part.place), []).append(part)
+        run.parts.setdefault((part.node, part.element_path), []).append(part)
     for effect in claimed.effects:
-        run.effects.setdefault((effect.node, effect.place), []).append(effect)
+        run.effects.setdefault((effect.node, effect.element_path), []).append(effect)
 
 
 def begin(run: ItemRun, at: int) -> Plan:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def settle_success(run: ItemRun, event: Succeeded, output: Value | None, plan: Plan) -> None:
     """The attempt succeeded: its row. ``output`` is None where it could not be kept."""
-    key = node, place = event.key
+    key = node, element_path = event.key
     live, at = run.live.pop(key), plan.at
     began = live.started_at
     if event.ran_s and (since := at - round(event.ran_s * 1000)) > began:
@@ -41,7 +41,7 @@ def settle_success(run: ItemRun, event: Succeeded, output: Value | None, plan: P
         row = (
             run.item,
             node,
-            place,
+            element_path,
             run.generation,
             "succeeded",
             live.attempt,
@@ -55,7 +55,7 @@ def settle_success(run: ItemRun, event: Succeeded, output: Value | None, plan: P
     else:
         settled = SettledTask(
             node,
-            place,
+            element_path,
             run.generation,
             "succeeded",
             live.attempt,
@@ -113,7 +113,7 @@ def _charge(run: ItemRun, live: LiveTask, failure: Failure) -> None:
     live.crashes += 1
     if failure.error == UNISOLATED:  # the crashes are counted instead
         live.suspect = 0
-        run.alone.discard((live.node, live.place))
+        run.alone.discard((live.node, live.element_path))
 
 
 def note_attempt(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> Verdict:
@@ -144,7 +144,9 @@ def bury(
     policy = None if node.step is None else node.step.policy
     optional = policy is not None and policy.optional
     if not absorbed(run, key):
-        plan.letters += (letter_for(run, key, failure, live.attempt if live else 0, plan.at),)
+        plan.dead_letters += (
+            dead_letter_for(run, key, failure, live.attempt if live else 0, plan.at),
+        )
     mark = str(policy.flag) if policy is not None and optional else ""
     close(
         run,
@@ -200,7 +202,9 @@ def _cut_off(run: ItemRun, plan: Plan, kind: ErrorClass, error: str, why: str) -
         failure = Failure(kind, error, f"{why}; it cut off {_doing(run)}")
         if kind == "deadline" and run.unstored:
             failure = replace(failure, message=f"{failure.message}; {not_kept(run, run.unstored)}")
-        plan.letters += (letter_for(run, key, failure, live.attempt if live else 0, plan.at),)
+        plan.dead_letters += (
+            dead_letter_for(run, key, failure, live.attempt if live else 0, plan.at),
+        )
     if not late and not (key in run.unstored and unsafe(run, key)):
         run.unstored.pop(key, None)
         stop_task(run, key, plan)
@@ -271,7 +275,7 @@ def close(
     live = run.live.pop(key, None)
     if live is not None:
         if plan.live:
-            plan.live = tuple([one for one in plan.live if (one.node, one.place) != key])
+            plan.live = tuple([one for one in plan.live if (one.node, one.element_path) != key])
         if live.state == "waiting" and run.graph.nodes[key[0]].kind != "gather":
             plan.beyond().ended += (key,)
     attempt, started = (live.attempt, began or live.started_at) if live else (0, began or plan.at)
@@ -286,7 +290,7 @@ def close(
 def note_decision(run: ItemRun, key: TaskKey, output: bytes, plan: Plan) -> None:
     """Write down what a combinator decided, as a settled task of its own."""
     if run.live.pop(key, None) is not None and plan.live:
-        plan.live = tuple([one for one in plan.live if (one.node, one.place) != key])
+        plan.live = tuple([one for one in plan.live if (one.node, one.element_path) != key])
     plan.settled += (SettledTask(*key, run.generation, "succeeded", 0, plan.at, plan.at, output),)
     if run.graph.nodes[key[0]].kind == "route":
         plan.beyond().choices += ((key[0], str(decode(output, object))),)
@@ -297,7 +301,7 @@ def refuse(run: ItemRun, key: TaskKey, failure: Failure, plan: Plan) -> None:
     written."""
     plan.tally += ((key[0], "dead"),)
     if not absorbed(run, key):
-        plan.letters += (letter_for(run, key, failure, 0, plan.at),)
+        plan.dead_letters += (dead_letter_for(run, key, failure, 0, plan.at),)
     close(run, key, "dead", plan, NOTHING, None, "", plan.at)
 
 
@@ -324,7 +328,9 @@ def absorbed(run: ItemRun, key: TaskKey) -> bool:
     return False
 
 
-def letter_for(run: ItemRun, key: TaskKey, failure: Failure, attempts: int, at: int) -> DeadLetter:
+def dead_letter_for(
+    run: ItemRun, key: TaskKey, failure: Failure, attempts: int, at: int
+) -> DeadLetter:
     """A dead letter of a task."""
     cause = fingerprint(run.graph.nodes[key[0]].name, failure, _particulars(run, key))
     return DeadLetter(*key, run.generation, failure, attempts, at, cause)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.ledger import Ledger
 from holdfast.model.alerts import Address, Alert, Rule, Telling
 from holdfast.model.pipeline import Pipeline
@@ -49,7 +49,7 @@ class Alerting:
     def __init__(
         self,
         pipelines: list[Pipeline[Any, Any]],
-        desk: Desk,
+        commit_queue: CommitQueue,
         clock: Clock,
         prices: Prices,
         here: Callable[[], list[Alert]] = list,
@@ -59,8 +59,8 @@ class Alerting:
         self._rules = {
             one.name: Rule(one.alerts, one.deadline, one.budget, prices) for one in pipelines
         }
-        self._desk, self._clock, self._here, self._addresses, self._tell = (
-            desk,
+        self._commit_queue, self._clock, self._here, self._addresses, self._tell = (
+            commit_queue,
             clock,
             here,
             tuple(addresses),
@@ -88,7 +88,7 @@ class Alerting:
                 now + TELLING_MS, now, self._addresses
             ) if self._addresses else []
 
-        self._desk.call(verb, self._seen)
+        self._commit_queue.call(verb, self._seen)
 
     def _seen(self, answer: Any) -> None:
         if isinstance(answer, Exception):
@@ -121,4 +121,4 @@ class Alerting:
             log.warning(
                 "alerts could not be delivered to %s, and are tried again later: %s", label, trouble
             )
-        self._desk.call(verb, lambda answer: None)
+        self._commit_queue.call(verb, lambda answer: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.entries import Question
 from holdfast.engine.serving import Limits
 from holdfast.ledger import Ledger
@@ -13,7 +13,7 @@ from holdfast.model.claimed import Claimed
 
 log = logging.getLogger("holdfast")
 
-MORSEL = 8
+MIN_CLAIM = 8
 """Items of a first claim; it doubles as long as capacity takes them up."""
 
 AGAIN_MS = 200
@@ -36,19 +36,24 @@ class Claims:
     """
 
     def __init__(
-        self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, limits: Limits
+        self,
+        incarnation: int,
+        versions: list[int],
+        commit_queue: CommitQueue,
+        clock: Clock,
+        limits: Limits,
     ) -> None:
-        self._incarnation, self._versions, self._desk, self._clock, self._limits = (
+        self._incarnation, self._versions, self._commit_queue, self._clock, self._limits = (
             incarnation,
             versions,
-            desk,
+            commit_queue,
             clock,
             limits,
         )
         self._asked: Question | None = None
         self._room = 0
-        self._appetite = MORSEL
-        self._hungry = True
+        self._claim_size = MIN_CLAIM
+        self._claim_wanted = True
         self._next_poll = 0
         self._wake: int | None = None
 
@@ -56,11 +61,11 @@ class Claims:
         """Claim items of these versions from now on."""
         if versions != self._versions:
             self._versions = versions
-            self._hungry = True
+            self._claim_wanted = True
 
-    def hunger(self) -> None:
+    def request_claim(self) -> None:
         """Something may be claimable: ask at the next opportunity."""
-        self._hungry = True
+        self._claim_wanted = True
 
     def expect(self, wake: int) -> None:
         """An item is claimable again at this time."""
@@ -70,7 +75,7 @@ class Claims:
     def idle(self) -> bool:
         """Nothing is claimable, and no wait ends by itself before long."""
         waits = self._wake is not None and self._wake - self._clock.now_ms() < IDLE_MS
-        return self._asked is None and not self._hungry and not waits
+        return self._asked is None and not self._claim_wanted and not waits
 
     def ask(self, in_flight: int, waiting: int, full: bool, now: int) -> None:
         """Ask for items, if there is room.
@@ -82,22 +87,22 @@ class Claims:
             now: Unix milliseconds.
         """
         if now >= self._next_poll:
-            self._hungry = True
+            self._claim_wanted = True
         if not self._versions:
-            self._hungry, self._wake = False, None  # all that is served is paused
-        if not self._hungry or self._asked is not None:
+            self._claim_wanted, self._wake = False, None  # all that is served is paused
+        if not self._claim_wanted or self._asked is not None:
             return
-        if waiting and waiting >= self._appetite // 2:
-            self._appetite = max(self._appetite // 2, MORSEL)
+        if waiting and waiting >= self._claim_size // 2:
+            self._claim_size = max(self._claim_size // 2, MIN_CLAIM)
             return
-        room = min(self._limits.items - in_flight, self._limits.claim, self._appetite)
+        room = min(self._limits.items - in_flight, self._limits.claim, self._claim_size)
         if (
-            room < min(self._limits.claim, self._limits.items, self._appetite) // 4
+            room < min(self._limits.claim, self._limits.items, self._claim_size) // 4
             or room < 1
             or full
         ):
             return
-        self._hungry, self._room = False, room
+        self._claim_wanted, self._room = False, room
         versions, incarnation = self._versions, self._incarnation
 
         def verb(ledger: Ledger) -> tuple[list[Claimed], int | None]:
@@ -105,7 +110,7 @@ class Claims:
             wake = ledger.next_wake(versions)
             return ledger.claim(incarnation, versions, room, self._clock.now_ms()), wake
 
-        self._asked = self._desk.ask(verb)
+        self._asked = self._commit_queue.ask(verb)
 
     def take(self) -> tuple[list[Claimed], int]:
         """Items that were claimed since this was last asked, and the number of the verb that
@@ -125,6 +130,6 @@ class Claims:
         if self._wake is not None:
             self._next_poll = min(self._next_poll, max(self._wake, now + 1))
         if len(claimed) == self._room:
-            self._hungry = True
-            self._appetite = min(self._appetite * 2, self._limits.claim)
+            self._claim_wanted = True
+            self._claim_size = min(self._claim_size * 2, self._limits.claim)
         return claimed, asked.sequence

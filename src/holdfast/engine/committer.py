@@ -53,7 +53,7 @@ later."""
 Call = tuple[Callable[[Ledger], Any], Callable[[Any], None]]
 
 
-class Desk(Protocol):
+class CommitQueue(Protocol):
     """What the engine sees of the committer: hand in, and hear later what became of it."""
 
     def hand_over(self, entries: Sequence[Entry]) -> None:

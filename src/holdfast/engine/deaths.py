@@ -46,10 +46,11 @@ class Deaths:
             self._more += 1
             return
         cause = "an earlier dead letter"
-        if plan.letters:
-            letter = plan.letters[-1]
-            step, failure = run.graph.nodes[letter.node].name, letter.failure
-            where = f"step {step}{f' at element {letter.place}' if letter.place else ''}"
+        if plan.dead_letters:
+            dead_letter = plan.dead_letters[-1]
+            step, failure = run.graph.nodes[dead_letter.node].name, dead_letter.failure
+            element = dead_letter.element_path
+            where = f"step {step}{f' at element {element}' if element else ''}"
             cause = (
                 f"{where}: {failure.error_class}: {failure.error}: "
                 f"{' '.join(failure.message.split())[:_MESSAGE]}"

@@ -19,7 +19,7 @@ from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import TaskKey
 from holdfast.core.values import arguments, resolve
 from holdfast.engine.batching import Gathering
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.gates import Gates
 from holdfast.engine.learning import Learning
 from holdfast.engine.leaving import stop_everywhere
@@ -75,15 +75,15 @@ class Dispatch:
     def __init__(
         self,
         executors: Mapping[str, Executor],
-        desk: Desk,
+        commit_queue: CommitQueue,
         clock: Clock,
         learned: Mapping[str, float],
         gates: Gates,
         learning: Learning,
     ) -> None:
         self.executors = executors
-        self._desk, self._clock, self._learned, self._gates, self._learning = (
-            desk,
+        self._commit_queue, self._clock, self._learned, self._gates, self._learning = (
+            commit_queue,
             clock,
             learned,
             gates,
@@ -219,7 +219,7 @@ class Dispatch:
         if failure is not None and failure.error_class == "memory":
             gathering.shrink(len(tasks))
             size, at = gathering.size, self._clock.now_ms()
-            self._desk.ask(lambda ledger: ledger.mail.learn(batch_name(step), size, at))
+            self._commit_queue.ask(lambda ledger: ledger.mail.learn(batch_name(step), size, at))
 
     def reserve(self, run: ItemRun, key: TaskKey, step: Step) -> bool:
         """Take a slot for a task."""

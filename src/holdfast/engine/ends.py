@@ -15,7 +15,7 @@ from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import Plan
 from holdfast.engine.active import ActiveItems
 from holdfast.engine.claims import Claims
-from holdfast.engine.committer import Desk, Refused, Unsettled
+from holdfast.engine.committer import CommitQueue, Refused, Unsettled
 from holdfast.engine.dispatch import Dispatch
 from holdfast.engine.entries import Entry
 from holdfast.engine.io_pool import IoPool
@@ -50,7 +50,7 @@ class Ends:
 
     def __init__(
         self,
-        desk: Desk,
+        commit_queue: CommitQueue,
         clock: Clock,
         items: ActiveItems,
         dispatch: Dispatch,
@@ -59,7 +59,12 @@ class Ends:
         tally: Tally,
         pool: IoPool,
     ) -> None:
-        self._desk, self._clock, self._items, self._dispatch = desk, clock, items, dispatch
+        self._commit_queue, self._clock, self._items, self._dispatch = (
+            commit_queue,
+            clock,
+            items,
+            dispatch,
+        )
         self._claims, self._leaving, self._tally, self._pool = claims, leaving, tally, pool
         self._refusals: dict[int, int] = {}
         self._frozen: dict[int, tuple[ItemRun, float]] = {}
@@ -82,20 +87,20 @@ class Ends:
             self._tally.ended(run, plan)
             self.ended.append((run.item, str(plan.state)))
         elif plan.state == "queued":
-            self._claims.hunger()
+            self._claims.request_claim()
 
     def bury(self, run: ItemRun, plan: Plan) -> Entry | None:
         """An item ends as a dead letter, whatever else is true of it; the entry that says so,
         unless outputs of what has succeeded must be stored first."""
-        letter = plan.letters[0]
-        what = f"{letter.failure.error}: {letter.failure.message}"
-        log.error("item %s is buried: %s\n%s", show(run.item), what, letter.failure.traceback)
+        dead_letter = plan.dead_letters[0]
+        what = f"{dead_letter.failure.error}: {dead_letter.failure.message}"
+        log.error("item %s is buried: %s\n%s", show(run.item), what, dead_letter.failure.traceback)
         self._stop_all(run)
         run.buried = True
         for node, became in plan.tally:
             self._tally.tasks[run.pipeline, node, became] += 1
-        if letter.failure.error_class == "internal" and self.faults.note(
-            run.pipeline, letter.fingerprint, what
+        if dead_letter.failure.error_class == "internal" and self.faults.note(
+            run.pipeline, dead_letter.fingerprint, what
         ):
             self._pause(run.pipeline, what)
         return self._written(run, plan)
@@ -204,4 +209,4 @@ class Ends:
             ledger.lifecycle.pause_pipeline(operation, pipeline, "", True, at)
             ledger.lifecycle.end_operation(operation, "done", at)
 
-        self._desk.ask(verb)
+        self._commit_queue.ask(verb)

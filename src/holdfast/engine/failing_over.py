@@ -10,7 +10,7 @@ from holdfast.core.events import Unavailable
 from holdfast.core.item_run import ItemRun
 from holdfast.core.plan import TaskKey
 from holdfast.engine.active import ActiveItems
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.dispatch import Dispatch, fails_over
 from holdfast.engine.gates import Gates
 from holdfast.engine.serving import Loaded
@@ -32,7 +32,7 @@ class FailingOver:
 
     def __init__(
         self,
-        desk: Desk,
+        commit_queue: CommitQueue,
         clock: Clock,
         items: ActiveItems,
         timers: Timers,
@@ -40,7 +40,12 @@ class FailingOver:
         gates: Gates,
         loaded: list[Loaded],
     ) -> None:
-        self._desk, self._clock, self._items, self._timers = desk, clock, items, timers
+        self._commit_queue, self._clock, self._items, self._timers = (
+            commit_queue,
+            clock,
+            items,
+            timers,
+        )
         self._dispatch, self._gates = dispatch, gates
         self._tried: list[tuple[ItemRun, TaskKey]] = []
         self._tasks: dict[str, list[tuple[int, int]]] = {}
@@ -96,4 +101,4 @@ class FailingOver:
                     self._timers.set(run, key)
         parked = [task for name in opened for task in self._tasks.get(name, ())]
         if parked:
-            self._desk.ask(lambda ledger: ledger.health.wake_retrying(parked, at))
+            self._commit_queue.ask(lambda ledger: ledger.health.wake_retrying(parked, at))

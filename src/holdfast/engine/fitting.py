@@ -160,7 +160,7 @@ class Sieve:
         )
         if why:
             return f"payload: {why}"
-        for node, place, body, output in one.results:
+        for node, element_path, body, output in one.results:
             there = same.get(node)
             if (
                 there is None
@@ -170,15 +170,16 @@ class Sieve:
                 continue  # it runs again
             why = self._unfit(output, graph.nodes[there].type)
             if why:
-                return f"result of {graph.nodes[there].name}{f' [{place}]' if place else ''}: {why}"
-        for node, place, arguments in one.edits:
-            why = self._unfit_edit(graph.nodes[same[node]], arguments) if node in same else ""
-            if why:
                 return (
-                    "edited input of "
-                    f"{graph.nodes[same[node]].name}{f' [{place}]' if place else ''}: "
+                    "result of "
+                    f"{graph.nodes[there].name}{f' [{element_path}]' if element_path else ''}: "
                     f"{why}"
                 )
+        for node, element_path, arguments in one.edits:
+            why = self._unfit_edit(graph.nodes[same[node]], arguments) if node in same else ""
+            if why:
+                at = f" [{element_path}]" if element_path else ""
+                return f"edited input of {graph.nodes[same[node]].name}{at}: {why}"
         return ""
 
     def _unfit_edit(self, node: Node, arguments: bytes) -> str:

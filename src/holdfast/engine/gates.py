@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from holdfast.clock import Clock
 from holdfast.engine.breaker import ANSWERED, AWAY, SILENT, Breaker
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.entries import Question
 from holdfast.health import OpenBreaker
 from holdfast.model.dependency import Dependency
@@ -44,8 +44,8 @@ class Gates:
         rng: spreads those that wait.
     """
 
-    def __init__(self, desk: Desk, clock: Clock, rng: random.Random) -> None:
-        self._desk, self._clock, self._rng = desk, clock, rng
+    def __init__(self, commit_queue: CommitQueue, clock: Clock, rng: random.Random) -> None:
+        self._commit_queue, self._clock, self._rng = commit_queue, clock, rng
         self._breakers: dict[str, Breaker] = {}
         self._open: dict[str, OpenBreaker] = {}
         self._asking: dict[str, tuple[Task, OpenBreaker, int, Question]] = {}
@@ -149,7 +149,9 @@ class Gates:
             return opened.probe_at + int(self._rng.random() * SPREAD_MS)
         if name not in self._asking:
             next_at = now + int(dependency.pause_s(opened.probes + 1) * 1000)
-            question = self._desk.ask(lambda ledger: ledger.health.probe(name, next_at, now))
+            question = self._commit_queue.ask(
+                lambda ledger: ledger.health.probe(name, next_at, now)
+            )
             self._asking[name] = task, opened, next_at, question
         return now + ASKING_MS
 
@@ -181,10 +183,12 @@ class Gates:
             dependency.name,
             why,
         )
-        self._desk.ask(lambda ledger: ledger.health.trip(dependency.name, why, probe_at, now))
+        self._commit_queue.ask(
+            lambda ledger: ledger.health.trip(dependency.name, why, probe_at, now)
+        )
 
     def _heal(self, dependency: Dependency) -> None:
         del self._open[dependency.name]
         self._breaker(dependency).clear()
         log.warning("dependency %s is back", dependency.name)
-        self._desk.ask(lambda ledger: ledger.health.heal(dependency.name))
+        self._commit_queue.ask(lambda ledger: ledger.health.heal(dependency.name))

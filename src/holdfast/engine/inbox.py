@@ -48,7 +48,11 @@ class Inbox:
                 yield (
                     run,
                     EffectNoted(
-                        (invocation.node, invocation.place), invocation.attempt, label, value, reply
+                        (invocation.node, invocation.element_path),
+                        invocation.attempt,
+                        label,
+                        value,
+                        reply,
                     ),
                 )
 
@@ -64,7 +68,7 @@ class Inbox:
 
     def check(self, run: ItemRun, answer: Answer) -> None:
         """Have one answer checked, once."""
-        key = answer.node, answer.place
+        key = answer.node, answer.element_path
         live = run.live.get(key)
         if answer.generation and (
             answer.generation != run.generation

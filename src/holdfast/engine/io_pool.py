@@ -207,4 +207,4 @@ def _failure(error: BaseException) -> Failure:
 
 
 def _unreadable(answer: Answer, failure: Failure) -> Event:
-    return Answered((answer.node, answer.place), answer.generation, failure=failure)
+    return Answered((answer.node, answer.element_path), answer.generation, failure=failure)

@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.entries import Question
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.durations import Durations
@@ -30,8 +30,8 @@ class Learning:
         known: what earlier runs and other runners have seen.
     """
 
-    def __init__(self, desk: Desk, clock: Clock, known: dict[Of, Durations]) -> None:
-        self._desk, self._clock, self._known = desk, clock, known
+    def __init__(self, commit_queue: CommitQueue, clock: Clock, known: dict[Of, Durations]) -> None:
+        self._commit_queue, self._clock, self._known = commit_queue, clock, known
         self._limits: dict[tuple[str, Step, int], float] = {}
         self._took: dict[tuple[str, Step], list[float]] = defaultdict(list)
         self._cut_off: dict[Of, list[float]] = {}
@@ -80,7 +80,9 @@ class Learning:
             for limit_s in limits:
                 seen.cut_off(limit_s)
         self._took, self._cut_off = defaultdict(list), {}
-        self._asked = self._desk.ask(lambda ledger: ledger.health.learn_durations(fresh, now))
+        self._asked = self._commit_queue.ask(
+            lambda ledger: ledger.health.learn_durations(fresh, now)
+        )
 
     def _shared(self, answer: dict[Of, Durations] | Exception) -> None:
         self._asked = None

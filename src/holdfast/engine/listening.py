@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.serving import Loaded
 from holdfast.errors import LeaseLostError, LedgerError, LedgerUnavailableError, StoreError
 from holdfast.ledger import Ledger
@@ -83,7 +83,7 @@ class Listening:
     def __init__(
         self,
         loaded: list[Loaded],
-        desk: Desk,
+        commit_queue: CommitQueue,
         clock: Clock,
         artifacts: Store,
         aside: Aside,
@@ -92,8 +92,8 @@ class Listening:
         self._pipelines: dict[int, Pipeline[Any, Any]] = {
             one.version: one.pipeline for one in loaded if one.pipeline.listeners
         }
-        self._desk, self._clock, self._artifacts, self._aside, self._accepted = (
-            desk,
+        self._commit_queue, self._clock, self._artifacts, self._aside, self._accepted = (
+            commit_queue,
             clock,
             artifacts,
             aside,
@@ -118,7 +118,7 @@ class Listening:
             return
         self._visiting, self._due, self._next = True, False, asked + POLL_MS / 1000
         now = self._clock.now_ms()
-        self._desk.call(
+        self._commit_queue.call(
             lambda ledger: ledger.mail.deliveries(list(self._pipelines), now), self._fetched
         )
 
@@ -132,7 +132,7 @@ class Listening:
         self._aside(partial(judged, self._pipelines, deliveries, self._artifacts), self._judged)
 
     def _judged(self, verdicts: list[tuple[Delivery, Verdict]]) -> None:
-        self._desk.call(
+        self._commit_queue.call(
             partial(settled, verdicts=verdicts, now_ms=self._clock.now_ms()), self._back
         )
 

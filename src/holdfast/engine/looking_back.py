@@ -43,7 +43,7 @@ def given(
     restore(run, claimed)
     # What died is about to run again, so that what it is in is open.
     run.restored = {
-        (one.node, one.place): one
+        (one.node, one.element_path): one
         for one in claimed.settled
         if one.state in ("succeeded", "skipped")
     }

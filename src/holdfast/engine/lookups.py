@@ -11,7 +11,7 @@ from holdfast.core.events import CacheAnswered
 from holdfast.core.item_run import ItemRun
 from holdfast.core.loaded import look_up
 from holdfast.core.plan import Plan, TaskKey
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.entries import Question
 from holdfast.engine.io_pool import IoPool
 from holdfast.ledger import Ledger
@@ -25,8 +25,8 @@ class Lookups:
         pool: looks whether everything that a known result refers to is there.
     """
 
-    def __init__(self, desk: Desk, pool: IoPool) -> None:
-        self._desk, self._pool = desk, pool
+    def __init__(self, commit_queue: CommitQueue, pool: IoPool) -> None:
+        self._commit_queue, self._pool = commit_queue, pool
         self._asked: list[tuple[ItemRun, TaskKey, str, Question]] = []
 
     def ask(self, run: ItemRun, ready: tuple[TaskKey, ...], plan: Plan) -> tuple[TaskKey, ...]:
@@ -38,7 +38,7 @@ class Lookups:
             else:
                 others.append(key)
         for key, digest in plan.lookups:
-            question = self._desk.ask(partial(_cached, digest=digest))
+            question = self._commit_queue.ask(partial(_cached, digest=digest))
             self._asked.append((run, key, digest, question))
         return tuple(others)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.entries import Question
 from holdfast.ledger import Ledger
 from holdfast.model.task import Answer
@@ -30,10 +30,12 @@ class Mail:
         poll_ms: longest time between two visits.
     """
 
-    def __init__(self, incarnation: int, desk: Desk, clock: Clock, poll_ms: int) -> None:
-        self._incarnation, self._desk, self._clock, self._poll_ms = (
+    def __init__(
+        self, incarnation: int, commit_queue: CommitQueue, clock: Clock, poll_ms: int
+    ) -> None:
+        self._incarnation, self._commit_queue, self._clock, self._poll_ms = (
             incarnation,
-            desk,
+            commit_queue,
             clock,
             poll_ms,
         )
@@ -62,7 +64,7 @@ class Mail:
             handed = ledger.mail.distribute(now, ROUND)
             return handed, ledger.mail.answers(incarnation) if waits else []
 
-        self._asked = self._desk.ask(verb)
+        self._asked = self._commit_queue.ask(verb)
 
     def take(self) -> tuple[bool, list[Answer]]:
         """Whether something was handed out since this was last asked, so that items may have become

@@ -36,7 +36,7 @@ class Outcomes:
     def event_of(self, run: ItemRun, outcome: Outcome, at: int) -> Succeeded | Failed:
         """The event of an outcome. ``at``: Unix milliseconds."""
         invocation, failure = outcome.invocation, outcome.failure
-        key = invocation.node, invocation.place
+        key = invocation.node, invocation.element_path
         step: Step = run.graph.nodes[key[0]].step
         usage = outcome.usage
         if step.gpus:

@@ -15,7 +15,7 @@ import msgspec
 from holdfast.clock import Clock
 from holdfast.core.item_run import ItemRun
 from holdfast.engine.active import ActiveItems
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.entries import Question
 from holdfast.engine.leaving import Leaving
 from holdfast.health import OpenBreaker
@@ -56,12 +56,17 @@ class Ownership:
     """
 
     def __init__(
-        self, incarnation: int, versions: list[int], desk: Desk, clock: Clock, poll_ms: int
+        self,
+        incarnation: int,
+        versions: list[int],
+        commit_queue: CommitQueue,
+        clock: Clock,
+        poll_ms: int,
     ) -> None:
-        self._incarnation, self._versions, self._desk, self._clock, self._poll_ms = (
+        self._incarnation, self._versions, self._commit_queue, self._clock, self._poll_ms = (
             incarnation,
             versions,
-            desk,
+            commit_queue,
             clock,
             poll_ms,
         )
@@ -80,7 +85,7 @@ class Ownership:
         if self._asked is not None or not (self._due or now >= self._next):
             return
         self._due, self._next = False, now + self._poll_ms
-        self._asked = self._desk.ask(self._ask)
+        self._asked = self._commit_queue.ask(self._ask)
 
     def take(self) -> tuple[News | None, int]:
         """What the ledger says, if it has answered since this was last asked; and the number of
@@ -124,7 +129,7 @@ class Ownership:
             len(unknown),
         )
         incarnation, versions, now = self._incarnation, self._versions, self._clock.now_ms()
-        self._adopting = self._desk.ask(
+        self._adopting = self._commit_queue.ask(
             lambda ledger: ledger.adopt(incarnation, versions, unknown, now)
         )
 

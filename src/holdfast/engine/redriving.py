@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.model.pipeline import Pipeline
 from holdfast.model.redriving import RedriveRule
 
@@ -26,9 +26,11 @@ class Redriving:
         clock: all time.
     """
 
-    def __init__(self, pipelines: list[Pipeline[Any, Any]], desk: Desk, clock: Clock) -> None:
+    def __init__(
+        self, pipelines: list[Pipeline[Any, Any]], commit_queue: CommitQueue, clock: Clock
+    ) -> None:
         self._rules = [(one.name, rule) for one in pipelines for rule in one.redrive]
-        self._desk, self._clock = desk, clock
+        self._commit_queue, self._clock = commit_queue, clock
         self._next = clock.now_ms()
 
     def visit(self) -> None:
@@ -42,7 +44,7 @@ class Redriving:
 
     def _look(self, pipeline: str, rule: RedriveRule, after: int) -> None:
         now = self._clock.now_ms()
-        self._desk.call(
+        self._commit_queue.call(
             lambda ledger: ledger.lifecycle.redrive_by_rule(pipeline, rule, after, now),
             partial(self._looked, pipeline, rule),
         )

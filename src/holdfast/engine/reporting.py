@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.model.holdings import packed
 from holdfast.model.load import Load
 
@@ -38,14 +38,14 @@ class Reporting:
     def __init__(
         self,
         incarnation: int,
-        desk: Desk,
+        commit_queue: CommitQueue,
         clock: Clock,
         load: Callable[[], Load],
         held: Callable[[], list[tuple[int, int]]] | None = None,
     ) -> None:
-        self._incarnation, self._desk, self._clock, self._load, self._held = (
+        self._incarnation, self._commit_queue, self._clock, self._load, self._held = (
             incarnation,
-            desk,
+            commit_queue,
             clock,
             load,
             held,
@@ -60,7 +60,7 @@ class Reporting:
         if self._held is not None and not 0 <= self._hold_at - now <= HOLD_MS:
             self._hold_at = now + HOLD_MS
             held = packed(self._held())
-            self._desk.call(
+            self._commit_queue.call(
                 lambda ledger: ledger.health.hold(self._incarnation, held), lambda answer: None
             )
         if now < self._next:
@@ -68,11 +68,13 @@ class Reporting:
         self._next = now + REPORT_MS
         if now >= self._compact_at:
             self._compact_at = now + COMPACT_MS
-            self._desk.call(lambda ledger: ledger.health.compact_measures(now), self._compacted)
+            self._commit_queue.call(
+                lambda ledger: ledger.health.compact_measures(now), self._compacted
+            )
         load = self._load()
         if load != self._said:
             self._said = load
-            self._desk.call(
+            self._commit_queue.call(
                 lambda ledger: ledger.health.report(self._incarnation, load), lambda answer: None
             )
 

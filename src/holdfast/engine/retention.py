@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from holdfast.clock import Clock
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.model.duration import Duration, seconds
 from holdfast.model.pipeline import Pipeline
 
@@ -36,13 +36,15 @@ class Retention:
         clock: all time.
     """
 
-    def __init__(self, pipelines: list[Pipeline[Any, Any]], desk: Desk, clock: Clock) -> None:
+    def __init__(
+        self, pipelines: list[Pipeline[Any, Any]], commit_queue: CommitQueue, clock: Clock
+    ) -> None:
         self._pipelines = [
             one
             for one in pipelines
             if (one.keep.intermediates, one.keep.outputs) != ("forever", "forever")
         ]
-        self._desk, self._clock = desk, clock
+        self._commit_queue, self._clock = commit_queue, clock
         self._next = 0
 
     def visit(self) -> None:
@@ -53,7 +55,7 @@ class Retention:
         self._next = now + HOUR_MS
         for one in self._pipelines:
             limits = purge_limits(one, now)
-            self._desk.call(
+            self._commit_queue.call(
                 lambda ledger, limits=limits: ledger.purge(*limits, SOME),  # type: ignore[misc]
                 self._cleared,
             )

@@ -36,7 +36,7 @@ from holdfast.core.restore import begin, fresh, restore
 from holdfast.engine.active import ActiveItems
 from holdfast.engine.arrivals import Arrivals
 from holdfast.engine.claims import Claims
-from holdfast.engine.committer import Answer, Desk, Refused, Unsettled
+from holdfast.engine.committer import Answer, CommitQueue, Refused, Unsettled
 from holdfast.engine.dispatch import Call, Dispatch
 from holdfast.engine.ends import Ends
 from holdfast.engine.entries import Entry
@@ -95,7 +95,7 @@ class Runner:
         incarnation: int,
         loaded: list[Loaded],
         executors: Mapping[str, Executor],
-        desk: Desk,
+        commit_queue: CommitQueue,
         clock: Clock,
         rng: random.Random,
         store: Store,
@@ -109,23 +109,27 @@ class Runner:
         self.tally = Tally(clock)
         self.draining = False
         self._loaded = {one.version: one for one in loaded}
-        self._desk, self._clock, self._limits = desk, clock, limits
+        self._commit_queue, self._clock, self._limits = commit_queue, clock, limits
         self._executors, self._arrivals = executors, arrivals
         self._items, self._timers, self._leaving = ActiveItems(), Timers(), Leaving()
-        self._gates = Gates(desk, clock, rng)
-        self._learning = Learning(desk, clock, dict(durations))
+        self._gates = Gates(commit_queue, clock, rng)
+        self._learning = Learning(commit_queue, clock, dict(durations))
         self._outcomes = Outcomes(self._gates, self._learning, limits.prices, rng)
-        self._dispatch = Dispatch(executors, desk, clock, learned, self._gates, self._learning)
+        self._dispatch = Dispatch(
+            executors, commit_queue, clock, learned, self._gates, self._learning
+        )
         self._pool = IoPool(store, threads, clock, arrivals.ring)
-        self._lookups = Lookups(desk, self._pool)
-        self._claims = Claims(incarnation, list(self._loaded), desk, clock, limits)
-        self._mail = Mail(incarnation, desk, clock, limits.poll_ms)
-        self._ownership = Ownership(incarnation, list(self._loaded), desk, clock, limits.poll_ms)
+        self._lookups = Lookups(commit_queue, self._pool)
+        self._claims = Claims(incarnation, list(self._loaded), commit_queue, clock, limits)
+        self._mail = Mail(incarnation, commit_queue, clock, limits.poll_ms)
+        self._ownership = Ownership(
+            incarnation, list(self._loaded), commit_queue, clock, limits.poll_ms
+        )
         self._inbox = Inbox(self._items, arrivals, self._mail, self._pool)
         self._reconciling = Reconciling(executors)
-        self._stopping = Stopping(incarnation, desk, self._items, executors, self.hint)
+        self._stopping = Stopping(incarnation, commit_queue, self._items, executors, self.hint)
         self._ends = Ends(
-            desk,
+            commit_queue,
             clock,
             self._items,
             self._dispatch,
@@ -135,7 +139,7 @@ class Runner:
             self._pool,
         )
         self._failing_over = FailingOver(
-            desk, clock, self._items, self._timers, self._dispatch, self._gates, loaded
+            commit_queue, clock, self._items, self._timers, self._dispatch, self._gates, loaded
         )
         self._entries: list[Entry] = []
         self._uncommitted = 0
@@ -150,7 +154,7 @@ class Runner:
         while self._arrivals.outcomes:
             self.report(self._arrivals.outcomes.popleft(), at)
         self.hand_over()  # the committer writes while what it has written is gone on with
-        for entries, answer in self._desk.answers():
+        for entries, answer in self._commit_queue.answers():
             self.committed(entries, answer, at)
         for run, event in self.arriving(at):
             self.step(run, event, at)
@@ -172,7 +176,7 @@ class Runner:
         yield from self._inbox.effects()
         if self._inbox.answers():
             self._handed_out = True
-            self._claims.hunger()
+            self._claims.request_claim()
         yield from self._lookups.take()
         yield from self._steered()
         for run, key in self._timers.due(at):
@@ -234,7 +238,7 @@ class Runner:
         """Give the turn's plans to the committer, together."""
         if self._entries:
             self._uncommitted += len(self._entries)
-            self._desk.hand_over(self._entries)
+            self._commit_queue.hand_over(self._entries)
             self._entries = []
 
     # -- one event of one item --------------------------------------------------------------------
@@ -364,7 +368,7 @@ class Runner:
             # look again
             if entry.plan.more is not None:
                 self._mail.due()
-                self._claims.hunger()
+                self._claims.request_claim()
             if entry.plan.state is not None:
                 self._ends.over(entry)
             elif not (run.closed or run.running or run.starting):
@@ -396,7 +400,7 @@ class Runner:
             for outcome in outcomes:
                 self._leaving.ended(outcome.invocation.attempted)
                 run = self._inbox.run_of(outcome.invocation)
-                key = outcome.invocation.node, outcome.invocation.place
+                key = outcome.invocation.node, outcome.invocation.element_path
                 if (
                     run is not None
                     and key in run.running
@@ -416,7 +420,7 @@ class Runner:
             try:
                 event = self._outcomes.event_of(run, outcome, at)
             except Exception as error:  # the executor has reported what cannot be
-                self._cannot_run(run, (invocation.node, invocation.place), error, at)
+                self._cannot_run(run, (invocation.node, invocation.element_path), error, at)
                 self._roll_back(outcome)
             else:
                 self.step(run, event, at)
@@ -426,7 +430,7 @@ class Runner:
     def hint(self) -> None:
         """Something may be claimable, or somebody may have asked for something: claim at once, and
         look at the rest right after."""
-        self._claims.hunger()
+        self._claims.request_claim()
         self._hinted = True
         self._arrivals.ring()
 
@@ -566,7 +570,7 @@ class Runner:
         who asked is told."""
         if type(event) is Succeeded and event.transaction is not None:
             opened = event.transaction
-            self._desk.ask(lambda ledger: opened.roll_back())
+            self._commit_queue.ask(lambda ledger: opened.roll_back())
             self._free_transaction()
         elif type(event) is EffectNoted and event.reply is not None:
             event.reply(False)
@@ -574,7 +578,7 @@ class Runner:
     def _roll_back(self, outcome: Outcome) -> None:
         if outcome.transaction is not None:
             opened = outcome.transaction
-            self._desk.ask(lambda ledger: opened.roll_back())
+            self._commit_queue.ask(lambda ledger: opened.roll_back())
             self._free_transaction()
 
     def _free_transaction(self) -> None:

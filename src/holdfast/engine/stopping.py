@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from holdfast.engine.active import ActiveItems
-from holdfast.engine.committer import Desk
+from holdfast.engine.committer import CommitQueue
 from holdfast.engine.entries import Question
 from holdfast.executor import Executor
 
@@ -28,14 +28,14 @@ class Stopping:
     def __init__(
         self,
         incarnation: int,
-        desk: Desk,
+        commit_queue: CommitQueue,
         items: ActiveItems,
         executors: Mapping[str, Executor],
         over: Callable[[], None],
     ) -> None:
-        self._incarnation, self._desk, self._items, self._executors, self._over = (
+        self._incarnation, self._commit_queue, self._items, self._executors, self._over = (
             incarnation,
-            desk,
+            commit_queue,
             items,
             executors,
             over,
@@ -66,7 +66,9 @@ class Stopping:
         )
         if over:
             self._telling = over
-            self._asked = self._desk.ask(lambda ledger: ledger.lifecycle.stopped(incarnation, over))
+            self._asked = self._commit_queue.ask(
+                lambda ledger: ledger.lifecycle.stopped(incarnation, over)
+            )
 
     def _stopped(self, item: int) -> bool:
         run = self._items.get(item)

@@ -60,7 +60,7 @@ def checked(answer: Answer, node: Node, store: Store) -> Answered:
     Raises:
         StoreError, LedgerUnavailableError: it cannot be read from the store.
     """
-    key: TaskKey = answer.node, answer.place
+    key: TaskKey = answer.node, answer.element_path
     if answer.failure is not None or answer.value is None:
         return Answered(
             key,
@@ -82,7 +82,7 @@ def checked(answer: Answer, node: Node, store: Store) -> Answered:
 
 def _decision(answer: Answer, data: bytes, node: Node) -> Answered:
     """What a person says of a step that may have taken effect."""
-    key: TaskKey = answer.node, answer.place
+    key: TaskKey = answer.node, answer.element_path
     try:
         decided = decode(data, Uncertain)
         if decided.verdict != "done":

@@ -162,7 +162,7 @@ def context_of(node: Node, invocation: Invocation, recorder: Recorder | None) ->
     """What a step that asks for its context is given."""
     item = show(invocation.item)
     deadline = None if invocation.deadline is None else invocation.deadline / 1000
-    key = idempotency_key(item, node.name, invocation.place, invocation.revision)
+    key = idempotency_key(item, node.name, invocation.element_path, invocation.revision)
     correlation, trace = invocation.correlation or item, invocation.trace or trace_of(item)
     return Context(
         item,

@@ -133,11 +133,11 @@ class LoopExecutor(Places):
         self._attempts[running] = attempt
         attempt.running = hidden(running)
 
-    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+    def cancel(self, item: int, node: int, element_path: str, fence: int, attempt: int) -> None:
         """Cancel that attempt's asyncio task; it reports when it has unwound."""
         why = Failure("cancelled", "Cancelled", "the item was cancelled or has another owner")
         for running, one in list(self._attempts.items()):
-            if one.invocation.attempted == (item, node, place, fence, attempt):
+            if one.invocation.attempted == (item, node, element_path, fence, attempt):
                 self._stop(running, one, why)
 
     def holds(self, item: int) -> bool:

@@ -133,11 +133,11 @@ class ProcessExecutor:
         self._later.append([Outcome(one, failure=why) for one in invocations])
         self._ship_soon()
 
-    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+    def cancel(self, item: int, node: int, element_path: str, fence: int, attempt: int) -> None:
         """Stop an attempt, and no other of its task. One that has not begun never begins: it is
         taken out of the queue, or forbidden to the worker that holds it. One that runs is killed,
         unless others of its batch are still wanted."""
-        attempted = item, node, place, fence, attempt
+        attempted = item, node, element_path, fence, attempt
         job = self._job_of(attempted)
         if job is None or attempted in job.cancelled:
             return

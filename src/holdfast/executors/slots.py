@@ -15,7 +15,7 @@ from holdfast.model.step import Step
 from holdfast.modules.pipelines import Source
 
 Attempted = tuple[int, int, str, int, int]
-"""Item, node, place, fence and attempt."""
+"""Item, node, element path, fence and attempt."""
 
 DEPTH = 200
 """Most calls that one worker holds."""

@@ -93,10 +93,10 @@ class ThreadExecutor(Places):
             return
         one.call.add_done_callback(lambda done: self._hand_over(loop, one, done))
 
-    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+    def cancel(self, item: int, node: int, element_path: str, fence: int, attempt: int) -> None:
         """Take the attempt out of the queue, or give it up; its thread runs on then."""
         for one in list(self._open):
-            if one.invocation.attempted == (item, node, place, fence, attempt):
+            if one.invocation.attempted == (item, node, element_path, fence, attempt):
                 self._give_up(
                     one,
                     Failure(

@@ -75,12 +75,12 @@ class TransactionExecutor(Places):
             )
         future.add_done_callback(lambda done: self._hand_over(loop, invocation, done))
 
-    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+    def cancel(self, item: int, node: int, element_path: str, fence: int, attempt: int) -> None:
         """Cut the connection and give the attempt up; one that has not begun never begins."""
         if self._open is not None and self._open[0].attempted == (
             item,
             node,
-            place,
+            element_path,
             fence,
             attempt,
         ):

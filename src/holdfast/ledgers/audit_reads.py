@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.ledgers.audit_rows import FIRST, ranges
 from holdfast.ledgers.audit_rules import ROW_RULES
-from holdfast.ledgers.auditing import end_of_trail
+from holdfast.ledgers.auditing import end_of_audit_log
 from holdfast.model.audits import Rule
 from holdfast.model.ids import show
 from holdfast.model.states import ITEM_STATES
@@ -55,12 +55,12 @@ class AuditReads:
 
     def log_end(self: _Asks) -> dict[str, Any]:
         """The end of the audit log: ``entries``, and ``last``, the hash of the newest."""
-        number, _, digest = end_of_trail(self._rows).partition(" ")
+        number, _, digest = end_of_audit_log(self._rows).partition(" ")
         return {"entries": int(number), "last": digest}
 
     def log_digest(self: _Asks, entry: int) -> str | None:
         """The hash of an entry of the audit log; None when there is none of this number."""
-        return next(iter(self._rows("trail_entry", entry)), (None,))[0]
+        return next(iter(self._rows("audit_log_entry", entry)), (None,))[0]
 
     def owners(self: _Asks, now_ms: int) -> list[tuple[int, str, int]]:
         """Runners that are not over and own something: incarnation, host, process."""
@@ -161,8 +161,8 @@ class AuditReads:
         while rows := self._rows("task_references", *key, PAGE):
             for item, _, _, _, artifact in rows:
                 yield from _named(show(item), "tasks", item, artifact)
-            item, node, place, generation, _ = rows[-1]
-            key = (item, node, place, generation)
+            item, node, element_path, generation, _ = rows[-1]
+            key = (item, node, element_path, generation)
 
     def still_refers(self: _Asks, one: Reference) -> bool:
         """Whether the row refers to the artifact now, too: it may have been cleared meanwhile."""
@@ -173,12 +173,12 @@ class AuditReads:
             )
         key: tuple[int, int, str, int] = (one.row, -(1 << 31), "", 0)
         while rows := self._rows("task_references", *key, PAGE):
-            for item, node, place, generation, artifact in rows:
+            for item, node, element_path, generation, artifact in rows:
                 if item != one.row:
                     return False
                 if any(other.digest == one.digest for other in _named("", "tasks", item, artifact)):
                     return True
-                key = (item, node, place, generation)
+                key = (item, node, element_path, generation)
         return False
 
 

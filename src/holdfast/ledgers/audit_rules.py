@@ -81,10 +81,12 @@ TASK_RULES: Final = (
         "holdfast restart ITEM; nothing answers it",
         stands=True,
     ),
-    Rule("letter-without-item", "letters", "a dead letter is of an item that is gone", RESTORE),
+    Rule(
+        "letter-without-item", "dead_letters", "a dead letter is of an item that is gone", RESTORE
+    ),
     Rule(
         "letter-ahead",
-        "letters",
+        "dead_letters",
         "a dead letter belongs to a generation that has not begun",
         RESTORE,
     ),
@@ -208,8 +210,8 @@ GROUP = Rule(
     "conservation", "receipts", "what was received is not what is there", RESTORE, shown=""
 )
 TRAIL = Rule(
-    "trail-changed",
-    "trail",
+    "audit-log-changed",
+    "audit_log",
     "entries of the audit log were changed or taken out",
     "compare it with a backup, and with the last signed head (holdfast audit --against FILE)",
     shown="",

@@ -15,12 +15,12 @@ from holdfast.ledgers import audit_rules
 from holdfast.ledgers.audit_rows import BATCH, FIRST, LAST, Rows, ranges
 from holdfast.ledgers.recount import Recount
 from holdfast.ledgers.rows import value_of
+from holdfast.model.audit_log import Entry, broken_at
 from holdfast.model.audits import FEW, Finding, Rule, found
 from holdfast.model.graph import INPUT
 from holdfast.model.ids import show
 from holdfast.model.required import Completeness, Kept, Key, Outline
 from holdfast.model.states import ITEM_STATES
-from holdfast.model.trail import Entry, broken_at
 from holdfast.model.values import Value
 
 TASKS = 20_000
@@ -68,7 +68,7 @@ class RowAudit:
             Finding(f"measures-{what}", [name], False, audit_rules.MEASURES, audit_rules.RESTORE)
             for name, what in recount.differences()
         ]
-        changed = changed_in_trail(self._rows)
+        changed = changed_in_audit_log(self._rows)
         return findings + ([found(audit_rules.TRAIL, [changed])] if changed is not None else [])
 
     def _conserve(self, recount: Recount) -> None:
@@ -115,8 +115,8 @@ class RowAudit:
             )
             tasks: dict[int, dict[Key, Kept]] = {}
             query = "audited_tasks" if whole else "audited_outer_tasks"
-            for item, node, place, _, state, output in self._rows(query, after, until):
-                tasks.setdefault(item, {})[node, place] = Kept(
+            for item, node, element_path, _, state, output in self._rows(query, after, until):
+                tasks.setdefault(item, {})[node, element_path] = Kept(
                     state, None if output is None else bytes(output)
                 )
             for item, version, _ in self._rows("audited_items", after, until):
@@ -148,21 +148,26 @@ class RowAudit:
             outline = self._outlines[version] = Outline(self._shapes[version][2])
         try:
             missing = Completeness(
-                outline, tasks, lambda node, place: self._value(item, node, place), whole
+                outline,
+                tasks,
+                lambda node, element_path: self._value(item, node, element_path),
+                whole,
             ).missing()
         except _WRONG as error:
             return f"its rows cannot be read: {type(error).__name__}"
         if missing is None:
             return None
-        node, place = missing
-        return f"{outline.nodes[node]['name']}{f' of element {place}' if place else ''}"
+        node, element_path = missing
+        return (
+            f"{outline.nodes[node]['name']}{f' of element {element_path}' if element_path else ''}"
+        )
 
-    def _value(self, item: int, node: int, place: str) -> Value | None:
+    def _value(self, item: int, node: int, element_path: str) -> Value | None:
         if node == INPUT:
             ((*_, inline, artifact),) = self._rows("stored_item", item)
         else:
             inline, artifact = next(
-                iter(self._rows("task_output", item, node, place)), (None, None)
+                iter(self._rows("task_output", item, node, element_path)), (None, None)
             )
         return value_of(None if inline is None else bytes(inline), artifact)
 
@@ -182,13 +187,13 @@ def offenders_of(
     ]
 
 
-def changed_in_trail(rows: Rows) -> str | None:
+def changed_in_audit_log(rows: Rows) -> str | None:
     """What of the audit log is not what was written: the first entry that differs, or what is
     missing at its end; None when it is whole."""
 
     def entries() -> Iterator[tuple[int, str, Entry]]:
         after = 0
-        while page := rows("trail", after, BATCH):
+        while page := rows("audit_log", after, BATCH):
             for number, at, who, action, target, reason, digest in page:
                 yield number, digest, Entry(at, who, action, target, reason)
             after = page[-1][0]
@@ -196,8 +201,8 @@ def changed_in_trail(rows: Rows) -> str | None:
     broken = broken_at(entries())
     if broken is not None:
         return f"entry {broken}"
-    last, digest = next(iter(rows("last_of_trail")), (0, ""))
-    end = end_of_trail(rows)
+    last, digest = next(iter(rows("last_of_audit_log")), (0, ""))
+    end = end_of_audit_log(rows)
     if end == f"{last} {digest}":
         return None
     return (
@@ -207,7 +212,7 @@ def changed_in_trail(rows: Rows) -> str | None:
     )
 
 
-def end_of_trail(rows: Rows) -> str:
+def end_of_audit_log(rows: Rows) -> str:
     """Number and hash of the last entry, as they are kept apart from it."""
     return str(next(iter(rows("meta", "audit-log-end")), ("0 ",))[0])
 

@@ -61,7 +61,7 @@ def write_beyond(
                 "open_wait",
                 one.item,
                 wait.node,
-                wait.place,
+                wait.element_path,
                 wait.generation,
                 wait.round,
                 wait.kind,
@@ -74,20 +74,20 @@ def write_beyond(
                 wait.digest or None,
                 *columns(wait.shown),
             )
-        for node, place in more.ended:
+        for node, element_path in more.ended:
             ((generation,),) = run("generation_of", one.item)
-            run("tell_cancelled_child", one.item, node, place, generation)
-            run("end_wait", one.item, node, place)
+            run("tell_cancelled_child", one.item, node, element_path, generation)
+            run("end_wait", one.item, node, element_path)
         if more.abandoned:
             run("tell_children", one.item)
             run("end_waits", one.item)
-        for node, place, by, until in more.moved:
-            for (asked,) in run("asked_of", one.item, node, place):
+        for node, element_path, by, until in more.moved:
+            for (asked,) in run("asked_of", one.item, node, element_path):
                 run(
                     "move_review",
                     one.item,
                     node,
-                    place,
+                    element_path,
                     _encoder.encode(replace(_asked.decode(asked), by=by)),
                     until,
                 )
@@ -98,7 +98,7 @@ def write_beyond(
                 "add_effect",
                 one.item,
                 effect.node,
-                effect.place,
+                effect.element_path,
                 effect.label,
                 one.at,
                 effect.value,
@@ -112,7 +112,7 @@ def write_beyond(
                 "add_part",
                 one.item,
                 part.node,
-                part.place,
+                part.element_path,
                 part.part,
                 part.last,
                 part.generation,

@@ -6,8 +6,8 @@ from __future__ import annotations
 from holdfast.ledgers.beyond import Run
 from holdfast.ledgers.verbs import note
 from holdfast.model.alerts import Alert, Rule
+from holdfast.model.audit_log import Entry
 from holdfast.model.task import Usage
-from holdfast.model.trail import Entry
 
 HOLDFAST = "holdfast"
 """Who does what no person does."""

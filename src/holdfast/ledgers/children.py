@@ -102,8 +102,8 @@ def _taken(run: Run, listed: Listed, asked: Asked, child: Child, now_ms: int) ->
     ):
         return []
     if child.state == "dead":
-        letters = [row[0] for row in run("open_letters_of", child.item)]
-        if generations.redrive(run, listed, letters, now_ms) or generations.restart(
+        dead_letters = [row[0] for row in run("open_dead_letters_of", child.item)]
+        if generations.redrive(run, listed, dead_letters, now_ms) or generations.restart(
             run, child.item, (-1,), now_ms
         ):
             return []
@@ -136,11 +136,21 @@ def answer_by_child(
 
 
 def _child(run: Run, item: int) -> Child:
-    _, state, inline, artifact, node, place, parent, generation, asked_in, digest, purged_at = run(
-        "child_state", item
-    )[0]
+    (
+        _,
+        state,
+        inline,
+        artifact,
+        node,
+        element_path,
+        parent,
+        generation,
+        asked_in,
+        digest,
+        purged_at,
+    ) = run("child_state", item)[0]
     if node is not None:
-        ((inline, artifact),) = run("output_of", item, node, place)
+        ((inline, artifact),) = run("output_of", item, node, element_path)
     return Child(
         item, state, parent, generation, asked_in, digest, purged_at is not None, (inline, artifact)
     )

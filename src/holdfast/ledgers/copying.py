@@ -56,7 +56,7 @@ TABLES = (
     "serving",
     "cache",
     "measures",
-    "trail",
+    "audit_log",
     "refused_inputs",
     "revisions",
     "past_effects",

@@ -21,19 +21,21 @@ def effects_had(run: Run, item: int) -> list[str]:
     payload of now: sub-effects recorded by ``ctx.once``, transactional steps that succeeded, and
     steps with ``effects="unsafe"`` that began. Each as text, the first ones."""
     found: list[str] = []
-    for of, key, version, node, place, label, at in run("family_effects", item, NAMED + 1):
+    for of, key, version, node, element_path, label, at in run("family_effects", item, NAMED + 1):
         found.append(
-            f"step {_step(run, version, node, place)}: ctx.once({label!r}) at "
+            f"step {_step(run, version, node, element_path)}: ctx.once({label!r}) at "
             f"{_moment(at)}{_whose(item, of, key)}"
         )
     for version, effects in run("family_versions", item):
         for node, kind in sorted(_effects.decode(effects).items()):
             seen: set[tuple[int, str]] = set()
-            for of, key, place, at, how in run("family_tasks", item, node, version, NAMED + 1):
-                if (of, place) in seen or (kind == "transaction" and how != "succeeded"):
+            for of, key, element_path, at, how in run(
+                "family_tasks", item, node, version, NAMED + 1
+            ):
+                if (of, element_path) in seen or (kind == "transaction" and how != "succeeded"):
                     continue
-                seen.add((of, place))
-                what = f"{kind} step {_step(run, version, node, place)}"
+                seen.add((of, element_path))
+                what = f"{kind} step {_step(run, version, node, element_path)}"
                 did = (
                     "succeeded"
                     if how == "succeeded"
@@ -51,10 +53,10 @@ def told(effects: list[str]) -> str:
     return "; ".join(effects[:NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _step(run: Run, version: int, node: int, place: str) -> str:
+def _step(run: Run, version: int, node: int, element_path: str) -> str:
     ((shape,),) = run("shape_of", version)
     name = msgspec.json.decode(shape)[node]["name"]
-    return f"{name!r} [{place}]" if place else repr(name)
+    return f"{name!r} [{element_path}]" if element_path else repr(name)
 
 
 def _whose(item: int, of: int, key: str) -> str:

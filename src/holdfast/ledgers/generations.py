@@ -58,7 +58,7 @@ def restart(run: Run, item: int, nodes: tuple[int, ...], now_ms: int) -> bool:
     if state not in RESTARTABLE or not nodes or obstacle(run, item, nodes):
         return False
     stop(run, item, now_ms)
-    run("close_letters_of", now_ms, "restarted", item)
+    run("close_dead_letters_of", now_ms, "restarted", item)
     for node in nodes:
         run("void_results", item, node, generation + 1)
     run("drop_all_parts", item)
@@ -74,11 +74,13 @@ def revise(run: Run, item: int, content: Content, asking: Asking, now_ms: int) -
     row = run("item_before", item)
     if not row or row[0][2] not in (*RESTARTABLE, "discarded"):
         return False
-    pipeline, version, state, generation, wish, _, flags, node, place, output, artifact = row[0]
+    pipeline, version, state, generation, wish, _, flags, node, element_path, output, artifact = (
+        row[0]
+    )
     if node is not None:
-        ((output, artifact),) = run("output_of", item, node, place)
+        ((output, artifact),) = run("output_of", item, node, element_path)
     stop(run, item, now_ms)
-    run("close_letters_of", now_ms, "revised", item)
+    run("close_dead_letters_of", now_ms, "revised", item)
     inline, reference = columns(content.payload)
     revision = run(
         "add_revision",
@@ -110,10 +112,14 @@ def revise(run: Run, item: int, content: Content, asking: Asking, now_ms: int) -
     return True
 
 
-def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[int]:
+def redrive(run: Run, listed: Listed, dead_letters: list[int], now_ms: int) -> list[int]:
     """Close open letters as redriven, and queue their items' next generation; returns those that it
     changed. One whose task needs what retention has cleared stays open."""
-    rows = [row for row in run("open_letters", listed(letters)) if row[2] in ("dead", "completed")]
+    rows = [
+        row
+        for row in run("open_dead_letters", listed(dead_letters))
+        if row[2] in ("dead", "completed")
+    ]
     purged = (
         {item for (item,) in run("purged_among", listed(sorted({row[1] for row in rows})))}
         if rows
@@ -125,10 +131,10 @@ def redrive(run: Run, listed: Listed, letters: list[int], now_ms: int) -> list[i
     items = listed(sorted({row[1] for row in rows}))
     run("redriven_now", now_ms, listed([row[0] for row in rows]))
     stretched = {item for (item,) in run("parts_among", items)}
-    for _, item, _, node, place, kind in rows:
+    for _, item, _, node, element_path, kind in rows:
         # a fault of ours names a task, and undoes nothing that was kept
         if item in stretched and kind != "internal":
-            run("drop_parts", item, node, place)
+            run("drop_parts", item, node, element_path)
     run("next_generations", now_ms, items)
     return [row[0] for row in rows]
 

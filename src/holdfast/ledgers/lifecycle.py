@@ -11,6 +11,7 @@ from holdfast.ledgers.health import HEARD_MS
 from holdfast.ledgers.redriving import redrive_by_rule
 from holdfast.ledgers.verbs import Listed, cancel, note
 from holdfast.lifecycle import Paused, Wished
+from holdfast.model.audit_log import Entry
 from holdfast.model.changes import (
     Cancel,
     Change,
@@ -28,7 +29,6 @@ from holdfast.model.changes import (
 from holdfast.model.domain import check_name, check_text
 from holdfast.model.redriving import RedriveRule
 from holdfast.model.states import LIVE_ITEM_STATES
-from holdfast.model.trail import Entry
 
 PARKED_MS = 5_000
 """Items that wait for a probe wake within so long after it; see ``SPREAD_MS`` of
@@ -164,7 +164,7 @@ class LedgerLifecycle:
         if not run("operation_known", operation):
             raise InputError(f"there is no operation {operation}: begin one first")
         if isinstance(change, Redrive | Discard):
-            changed = self._change_letters(run, operation, change, sorted(targets), now_ms)
+            changed = self._change_dead_letters(run, operation, change, sorted(targets), now_ms)
         else:
             # in the order in which commits lock them too
             run("lock_items", self._listed(sorted(targets)))
@@ -176,25 +176,32 @@ class LedgerLifecycle:
         run("operation_changed", len(changed), operation)
         return changed
 
-    def _change_letters(
-        self, run: Run, operation: int, change: Redrive | Discard, letters: list[int], now_ms: int
+    def _change_dead_letters(
+        self,
+        run: Run,
+        operation: int,
+        change: Redrive | Discard,
+        dead_letters: list[int],
+        now_ms: int,
     ) -> list[int]:
-        rows = {row[0]: row for row in run("letters_now", self._listed(letters))}
+        rows = {row[0]: row for row in run("dead_letters_now", self._listed(dead_letters))}
         run("lock_items", self._listed(sorted({row[1] for row in rows.values()})))
         if isinstance(change, Redrive):
             changed = redrive(run, self._listed, list(rows), now_ms)
             if change.arguments is not None:
-                for letter in changed:
-                    run("edit_arguments", *rows[letter][1:4], change.arguments)
+                for dead_letter in changed:
+                    run("edit_arguments", *rows[dead_letter][1:4], change.arguments)
         else:
             changed = []
-            for letter, item, _, _, state, item_state in run("letters_now", self._listed(letters)):
+            for dead_letter, item, _, _, state, item_state in run(
+                "dead_letters_now", self._listed(dead_letters)
+            ):
                 if state == "open" and item_state in ("dead", "completed"):
-                    run("close_letter_because", now_ms, operation, letter)
-                    if run("open_letters_left", item)[0][0] == 0:
+                    run("close_dead_letter_because", now_ms, operation, dead_letter)
+                    if run("open_dead_letters_left", item)[0][0] == 0:
                         run("discard_item", item)
-                    changed.append(letter)
-        run("note_operated_letters", operation, self._listed(changed))
+                    changed.append(dead_letter)
+        run("note_operated_dead_letters", operation, self._listed(changed))
         return changed
 
     def _change_item(
@@ -256,20 +263,20 @@ class LedgerLifecycle:
             return True
         results = {(row[0], row[1]): row for row in rows}  # the newest of each task
         generations.stop(run, item, now_ms)
-        run("close_letters_of", now_ms, "moved to another version", item)
+        run("close_dead_letters_of", now_ms, "moved to another version", item)
         run("note_move", item, generation + 1, version)
         run("move_item", change.to, item)
-        for (node, place), row in results.items():
+        for (node, element_path), row in results.items():
             there = same.get(node)
             if there is not None and (row[8] is None or change.bodies.get(there, row[8]) == row[8]):
-                run("add_result", item, there, place, generation + 1, *row[3:])
+                run("add_result", item, there, element_path, generation + 1, *row[3:])
         run("drop_all_parts", item)
         run("drop_restarts", item)
         edits = run("edits_of_item", item)
         run("drop_edits_of", item)
-        for _, node, place, arguments in edits:
+        for _, node, element_path, arguments in edits:
             if node in same:
-                run("edit_arguments", item, same[node], place, arguments)
+                run("edit_arguments", item, same[node], element_path, arguments)
         _take_effects_along(run, item, change.named.get(version, same))
         if state == "paused":
             run("next_generation", now_ms, item)
@@ -300,7 +307,7 @@ def _obstacles(run: Run, change: Change, target: int) -> list[Obstacle]:
     item = target
     nodes: tuple[int, ...] = ()
     if isinstance(change, Redrive):
-        found = run("letter_item", target)
+        found = run("dead_letter_item", target)
         if not found:
             return []
         ((item, node),) = found
@@ -326,6 +333,6 @@ def _take_effects_along(run: Run, item: int, named: dict[int, int]) -> None:
     if all(named.get(node) == node for node, *_ in effects):
         return
     run("drop_effects_of", item)
-    for node, place, label, at, value in effects:
+    for node, element_path, label, at, value in effects:
         if node in named:
-            run("add_effect", item, named[node], place, label, at, value)
+            run("add_effect", item, named[node], element_path, label, at, value)

@@ -21,6 +21,7 @@ from holdfast.ledgers.children import answer_by_child, look_at_child
 from holdfast.ledgers.refusals import keep_refusals
 from holdfast.ledgers.rows import value_of
 from holdfast.ledgers.verbs import Listed, cancel, note
+from holdfast.model.audit_log import Entry
 from holdfast.model.codec import plainly
 from holdfast.model.content import same_content
 from holdfast.model.domain import check_name, cleaned
@@ -30,7 +31,6 @@ from holdfast.model.forms import check_form
 from holdfast.model.ids import show
 from holdfast.model.item import Submission, refusal
 from holdfast.model.task import Answer, Asked
-from holdfast.model.trail import Entry
 
 log = logging.getLogger("holdfast")
 
@@ -389,9 +389,11 @@ def _unsubscribe(run: Run, pipeline: str, version: str, types: list[str]) -> Uns
 
 def answer_of(row: Any) -> Answer:
     """A row of ``answers_here``."""
-    item, node, place, inline, artifact, failure, generation, round_, fence = row
+    item, node, element_path, inline, artifact, failure, generation, round_, fence = row
     why = None if failure is None else _failure.decode(failure)
-    return Answer(item, node, place, value_of(inline, artifact), why, fence, generation, round_)
+    return Answer(
+        item, node, element_path, value_of(inline, artifact), why, fence, generation, round_
+    )
 
 
 def event_of(row: Any) -> Event:

@@ -86,17 +86,17 @@ class MeasureReads:
             if shape[node]["kind"] in TASKS
         ]
 
-    def oldest_letters(self: _Asks) -> dict[str, int]:
+    def oldest_dead_letters(self: _Asks) -> dict[str, int]:
         """When the oldest open dead letter of a pipeline was written (Unix milliseconds), among the
         first 500 of all."""
-        return dict(self._rows("oldest_letters"))
+        return dict(self._rows("oldest_dead_letters"))
 
-    def open_letters_by_pipeline(self: _Asks) -> dict[str, tuple[int, int, int]]:
+    def open_dead_letters_by_pipeline(self: _Asks) -> dict[str, tuple[int, int, int]]:
         """Open dead letters: how many, and when the oldest and the newest were written (Unix
         milliseconds)."""
         return {
             name: (number, first, last)
-            for name, number, first, last in self._rows("letters_by_pipeline")
+            for name, number, first, last in self._rows("dead_letters_by_pipeline")
         }
 
     def drops(

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from holdfast.ledgers.rows import Group
-from holdfast.model.measures import ITEM, SUMS, Histogram, Measure, first_place
+from holdfast.model.measures import ITEM, SUMS, Histogram, Measure, first_element
 from holdfast.model.task import Transition, Usage
 
 KEPT_MINUTES = 2
@@ -162,13 +162,13 @@ def _measured(group: Group) -> dict[Key, Measure]:
         one = fresh[key]
         took = [row[7] - row[6] for row in rows]
         one.succeeded += len(rows)
-        one.passed += sum([not row[2] or first_place(row[2]) for row in rows])
+        one.passed += sum([not row[2] or first_element(row[2]) for row in rows])
         one.busy_ms += sum(took)
         one.stored += sum([len(row[10]) for row in rows])
         one.durations.add(took)
     for minute, version, task in group.settled:
         one = fresh[minute, version, task.node]
-        _count(one, task.state, task.place, task.attempt, task.ended_at - task.started_at)
+        _count(one, task.state, task.element_path, task.attempt, task.ended_at - task.started_at)
         if task.state == "succeeded":  # else what its last attempt used is with that attempt
             _use(one, task.usage)
             one.stored += (
@@ -202,9 +202,9 @@ def _use(one: Measure, usage: Usage) -> None:
     one.cost += usage.cost
 
 
-def _count(one: Measure, state: str, place: str, attempt: int, took_ms: int) -> None:
+def _count(one: Measure, state: str, element_path: str, attempt: int, took_ms: int) -> None:
     setattr(one, state, getattr(one, state) + 1)
-    first = first_place(place)
+    first = first_element(element_path)
     if state in ("succeeded", "skipped"):
         one.passed += first
     elif state == "dead":

@@ -101,10 +101,10 @@ class Naming:
         if kind == "key":
             wanted = self._key(text.strip())
             return self._by_key(wanted, pipeline) or self._by_key(rest.strip(), pipeline)
-        if kind in ("letter", "review") and rest.strip().isdecimal():
+        if kind in ("dead_letter", "review") and rest.strip().isdecimal():
             query = (
-                ("letters", None, None, int(rest), None, 1)
-                if kind == "letter"
+                ("dead_letters", None, None, int(rest), None, 1)
+                if kind == "dead_letter"
                 else ("reviews", None, None, int(rest), 1)
             )
             rows = self._rows(*query) if len(rest.strip()) < 19 else []
@@ -160,7 +160,7 @@ class Naming:
 
     # -- what has numbers -------------------------------------------------------------------------
 
-    def letter(self, text: str) -> int:
+    def dead_letter(self, text: str) -> int:
         """The number of a dead letter: ``17``, ``#17``, ``letter:17``.
 
         Raises:
@@ -283,7 +283,7 @@ class Naming:
             return text.lower()
         if self._rows("has_error", text):
             return text
-        known: list[str] = [error for (error,) in self._rows("letter_errors")]
+        known: list[str] = [error for (error,) in self._rows("dead_letter_errors")]
         found = sorted(error for error in known if last_part(error) == text)
         if len(found) > 1:
             raise InputError(

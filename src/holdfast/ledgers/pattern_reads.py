@@ -23,7 +23,7 @@ _REVIEW = (
     "pipeline",
     "key",
     "step",
-    "place",
+    "element_path",
     "title",
     "state",
     "by",
@@ -79,7 +79,7 @@ class PatternReads:
         names = [one["name"] for one in self._versions()[version][2]]
         keys = (
             "step",
-            "place",
+            "element_path",
             "kind",
             "state",
             "name",
@@ -127,8 +127,13 @@ class PatternReads:
                 "cleared_at": row[15],
             }
             one["effects"] = [
-                {"step": shape[node]["name"], "place": place, "label": label, "at": at}
-                for revision, node, place, label, at in effects
+                {
+                    "step": shape[node]["name"],
+                    "element_path": element_path,
+                    "label": label,
+                    "at": at,
+                }
+                for revision, node, element_path, label, at in effects
                 if revision == one["revision"]
             ]
             found.append(one)

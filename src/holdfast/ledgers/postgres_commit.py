@@ -144,12 +144,16 @@ def write_rows(
 def _write(connection: Connection, group: Group) -> None:
     if group.drops:
         drops = [
-            (item, node, place) for (node, place), items in group.drops.items() for item in items
+            (item, node, element_path)
+            for (node, element_path), items in group.drops.items()
+            for item in items
         ]
         items, nodes, places = zip(*drops, strict=True)
         connection.execute(SQL["drop_live"], (numbers(items), numbers(nodes), words(places)))
     starts = [
-        (item, node, place, at) for node, place, at, items in group.first_starts() for item in items
+        (item, node, element_path, at)
+        for node, element_path, at, items in group.first_starts()
+        for item in items
     ]
     if starts:
         items, nodes, places, times = zip(*starts, strict=True)
@@ -164,8 +168,8 @@ def _write(connection: Connection, group: Group) -> None:
         connection.execute(SQL["write_live"], lists)
     for row in group.attempts:
         connection.execute(SQL["add_attempt"], [_clean(value) for value in row])
-    for row in group.letters:
-        connection.execute(SQL["add_letter"], [_clean(value) for value in row])
+    for row in group.dead_letters:
+        connection.execute(SQL["add_dead_letter"], [_clean(value) for value in row])
     for item, flags in group.flags:
         known = one(connection.execute(SQL["item_flags"], (item,)))
         connection.execute(SQL["flag_item"], (merged_flags(known, flags), item))
@@ -177,9 +181,9 @@ def _write(connection: Connection, group: Group) -> None:
         connection.execute(SQL["drop_all_live"], (numbers(row[0] for row in group.finished),))
     alike: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for row in group.finished:
-        item, state, at, node, place, output, artifact = row
+        item, state, at, node, element_path, output, artifact = row
         if output is None and artifact is None:
-            alike[state, at, node, place].append(item)
+            alike[state, at, node, element_path].append(item)
         else:
             connection.execute(SQL["finish_item"], row)
     for end, ended in alike.items():

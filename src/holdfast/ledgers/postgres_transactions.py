@@ -153,7 +153,7 @@ class PostgresTransaction:
         """The answer to COMMIT was lost: the settled task is there, or nothing of the transaction
         is."""
         until = time.monotonic() + ASK_S
-        node, place, generation = _settled(transition)
+        node, element_path, generation = _settled(transition)
         while True:
             try:
                 with (
@@ -163,7 +163,7 @@ class PostgresTransaction:
                     return (
                         one(
                             connection.execute(
-                                SQL["task_there"], (transition.item, node, place, generation)
+                                SQL["task_there"], (transition.item, node, element_path, generation)
                             )
                         )
                         is not None
@@ -180,4 +180,4 @@ def _settled(transition: Transition) -> tuple[int, str, int]:
         row = transition.plain[0]
         return row[1], row[2], row[3]
     task = transition.settled[0]
-    return task.node, task.place, task.generation
+    return task.node, task.element_path, task.generation

@@ -41,7 +41,7 @@ _OF_ONE = {
 }
 """For looking at an item, what a claim asks of many."""
 
-_ATTEMPT = ("node", "place", "generation", "attempt", "started_at", "ended_at")
+_ATTEMPT = ("node", "element_path", "generation", "attempt", "started_at", "ended_at")
 _ITEM = (
     "item",
     "pipeline",
@@ -54,13 +54,13 @@ _ITEM = (
     "flags",
 )
 _LETTER = (
-    "letter",
+    "dead_letter",
     "item",
     "pipeline",
     "step",
     "key",
     "node",
-    "place",
+    "element_path",
     "generation",
     "error_class",
     "error",
@@ -201,9 +201,9 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
             row[20] or found["item"],
             row[21] or trace_of(found["item"]),
         )
-        found["letters"] = [
-            self._letter_row(letter)
-            for letter in self._rows("letters", None, None, None, item, 1000)
+        found["dead_letters"] = [
+            self._dead_letter_row(dead_letter)
+            for dead_letter in self._rows("dead_letters", None, None, None, item, 1000)
         ]
         return found
 
@@ -213,10 +213,10 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         return self._output(number, next(iter(self._rows("item", number))))
 
     def _output(self, item: int, row: Any) -> Value | None:
-        node, place, inline, artifact = row[15:19]
+        node, element_path, inline, artifact = row[15:19]
         if node is not None:
             inline, artifact = next(
-                iter(self._rows("task_output", item, node, place)), (None, None)
+                iter(self._rows("task_output", item, node, element_path)), (None, None)
             )
         return value_of(inline, artifact)
 
@@ -225,24 +225,28 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         row = next(iter(self._rows("item_by_key", key)), None)
         return None if row is None else row[0]
 
-    def letters(self, pipeline: str | None, state: str | None, limit: int) -> Rows[dict[str, Any]]:
+    def dead_letters(
+        self, pipeline: str | None, state: str | None, limit: int
+    ) -> Rows[dict[str, Any]]:
         """Dead letters, newest first."""
-        return self._listed("letters", self._letter_row, pipeline, state, None, None, limit=limit)
+        return self._listed(
+            "dead_letters", self._dead_letter_row, pipeline, state, None, None, limit=limit
+        )
 
-    def letter(self, letter: int) -> dict[str, Any]:
+    def dead_letter(self, dead_letter: int) -> dict[str, Any]:
         """One dead letter with its attempts."""
-        row = next(iter(self._rows("letters", None, None, letter, None, 1)), None)
+        row = next(iter(self._rows("dead_letters", None, None, dead_letter, None, 1)), None)
         if row is None:
             raise NotFoundError(
-                f"there is no dead letter {letter} in {self.where}: `holdfast dead` lists them"
+                f"there is no dead letter {dead_letter} in {self.where}: `holdfast dead` lists them"
             )
-        found = self._letter_row(row)
+        found = self._dead_letter_row(row)
         names = [one["name"] for one in self._versions()[row[3]][2]]
         found["tries"] = [
             one
             for one in self._timeline(row[1], names)
             if one["step"] == found["step"]
-            and one["place"] == found["place"]
+            and one["element_path"] == found["element_path"]
             and one["generation"] == found["generation"]
         ]
         found["cost"] = {
@@ -290,8 +294,8 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
                 for row in rows
             }
             edits = tuple(
-                (node, place, bytes(arguments))
-                for _, node, place, arguments in self._rows("edits_of_item", item)
+                (node, element_path, bytes(arguments))
+                for _, node, element_path, arguments in self._rows("edits_of_item", item)
             )
             return StoredItem(
                 number,
@@ -375,11 +379,11 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
                 )
                 entries.append({**one, "started_at": one["ended_at"]})
         for row in self._rows("item_live", item):
-            node, place, state, attempt, failures, crashes, _, started, wake = row
+            node, element_path, state, attempt, failures, crashes, _, started, wake = row
             entries.append(
                 {
                     "node": node,
-                    "place": place,
+                    "element_path": element_path,
                     "state": state,
                     "attempt": attempt,
                     "failures": failures,
@@ -420,7 +424,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
             "flags": found["flags"].split("\n") if found["flags"] else [],
         }
 
-    def _letter_row(self, row: Any) -> dict[str, Any]:
+    def _dead_letter_row(self, row: Any) -> dict[str, Any]:
         found = dict(zip(_LETTER, row, strict=True))
         found["step"] = self._versions()[found["step"]][2][found.pop("node")]["name"]
         return {**found, "item": show(found["item"])}

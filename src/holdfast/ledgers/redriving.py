@@ -22,25 +22,25 @@ def redrive_by_rule(
     Returns:
         The last letter looked at (0: there are no more), and how many went back.
     """
-    rows = run("open_letters_after", pipeline, after, LOT)
+    rows = run("open_dead_letters_after", pipeline, after, LOT)
     places = set(nodes_named(run, pipeline, rule.step)) if rule.step else None
     opened_before = now_ms - round(seconds(rule.after) * 1000)
     wanted = [
-        letter
-        for letter, version, node, kind, error, at, state, times in rows
+        dead_letter
+        for dead_letter, version, node, kind, error, at, state, times in rows
         if at <= opened_before and times < rule.times and state in ("dead", "completed")
         if (places is None or (version, node) in places) and rule.error in ("", kind, error)
     ]
     last = rows[-1][0] if len(rows) == LOT else 0
     if not wanted:
         return last, 0
-    # before the trail, as whoever decides does
-    run("lock_items", listed(sorted({row[1] for row in run("letters_now", listed(wanted))})))
+    # before the audit log, as whoever decides does
+    run("lock_items", listed(sorted({row[1] for row in run("dead_letters_now", listed(wanted))})))
     changed = redrive(run, listed, wanted, now_ms)
     if changed:
         operation = own_operation(
             run, "redrive", f"dead letters of {pipeline}", rule.text(), now_ms
         )
-        run("note_operated_letters", operation, listed(changed))
+        run("note_operated_dead_letters", operation, listed(changed))
         run("operation_changed", len(changed), operation)
     return last, len(changed)

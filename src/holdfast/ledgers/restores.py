@@ -8,9 +8,9 @@ import msgspec
 from holdfast.errors import LeaseLostError, LedgerUnavailableError
 from holdfast.ledgers.beyond import Run, Transact
 from holdfast.ledgers.verbs import note
+from holdfast.model.audit_log import Entry
 from holdfast.model.item import Receipt
 from holdfast.model.marks import Mark, There, missing
-from holdfast.model.trail import Entry
 
 GAP = 1_000_000
 """So many numbers of incarnations are left out after a restore: they may have been given out in

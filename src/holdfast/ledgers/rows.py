@@ -109,10 +109,12 @@ def add_tasks(claimed: dict[int, Claimed], rows: Callable[[str], Iterable[Row]])
 
 
 def _settled(one: Claimed, row: Row) -> None:
-    _, node, place, generation, state, attempt, started, ended, output, artifact, flag = row
+    _, node, element_path, generation, state, attempt, started, ended, output, artifact, flag = row
     value = value_of(output, artifact)
     one.settled.append(
-        SettledTask(node, place, generation, state, attempt, started, ended, value, flag=flag or "")
+        SettledTask(
+            node, element_path, generation, state, attempt, started, ended, value, flag=flag or ""
+        )
     )
 
 
@@ -121,23 +123,29 @@ def _live(one: Claimed, row: Row) -> None:
 
 
 def _redriven(one: Claimed, row: Row) -> None:
-    _, node, place, generation = row
-    one.redriven[node, place] = max(generation, one.redriven.get((node, place), 0))
+    _, node, element_path, generation = row
+    one.redriven[node, element_path] = max(generation, one.redriven.get((node, element_path), 0))
 
 
 def _answer(one: Claimed, row: Row) -> None:
-    item, node, place, output, artifact, failure, generation, round_ = row
+    item, node, element_path, output, artifact, failure, generation, round_ = row
     why = None if failure is None else msgspec.json.decode(failure, type=Failure)
     one.answers.append(
         Answer(
-            item, node, place, value_of(output, artifact), why, generation=generation, round=round_
+            item,
+            node,
+            element_path,
+            value_of(output, artifact),
+            why,
+            generation=generation,
+            round=round_,
         )
     )
 
 
 def _effect(one: Claimed, row: Row) -> None:
-    _, node, place, label, value = row
-    one.effects.append(Effect(node, place, label, bytes(value)))
+    _, node, element_path, label, value = row
+    one.effects.append(Effect(node, element_path, label, bytes(value)))
 
 
 def _used(one: Claimed, row: Row) -> None:
@@ -146,17 +154,17 @@ def _used(one: Claimed, row: Row) -> None:
 
 
 def _edit(one: Claimed, row: Row) -> None:
-    _, node, place, arguments = row
-    one.edits[node, place] = bytes(arguments)
+    _, node, element_path, arguments = row
+    one.edits[node, element_path] = bytes(arguments)
 
 
 def _part(one: Claimed, row: Row) -> None:
-    _, node, place, part, last, generation, chunk, failed = row
+    _, node, element_path, part, last, generation, chunk, failed = row
     kept = msgspec.json.decode(chunk, type=Chunk)
     one.parts.append(
         EachPart(
             node,
-            place,
+            element_path,
             part,
             last,
             generation,
@@ -169,7 +177,7 @@ def _part(one: Claimed, row: Row) -> None:
 _PARTS: tuple[tuple[str, Callable[[Claimed, Row], None]], ...] = (
     ("settled_tasks", _settled),
     ("live_tasks", _live),
-    ("redriven_letters", _redriven),
+    ("redriven_dead_letters", _redriven),
     ("answers_of", _answer),
     ("effects_of", _effect),
     ("used_by", _used),
@@ -209,7 +217,7 @@ class Group:
         self.ended: list[tuple[int, int, str, int]] = []
         self.tasks: list[Row] = []
         self.attempts: list[Row] = []
-        self.letters: list[Row] = []
+        self.dead_letters: list[Row] = []
         self.flags: list[tuple[int, tuple[str, ...]]] = []
         self.released: list[Row] = []
         self.finished: list[Row] = []
@@ -244,13 +252,13 @@ class Group:
             if self._gone and one.started:
                 self._start_again(one)
             else:
-                for node, place in one.started:
-                    starts[node, place, at].append(item)
+                for node, element_path in one.started:
+                    starts[node, element_path, at].append(item)
             if (
                 one.settled
                 or one.live
                 or one.failed
-                or one.letters
+                or one.dead_letters
                 or one.flags
                 or one.more is not None
             ):
@@ -265,11 +273,11 @@ class Group:
 
     def _drop(self, one: Transition) -> None:
         """Live tasks of a transition go, also those that this very group was to write."""
-        gone = [(task.node, task.place) for task in one.settled] + [*one.dropped]
-        for node, place in gone:
-            self.live.pop((one.item, node, place), None)
-            self.drops[node, place].append(one.item)
-            self._gone.add((one.item, node, place))
+        gone = [(task.node, task.element_path) for task in one.settled] + [*one.dropped]
+        for node, element_path in gone:
+            self.live.pop((one.item, node, element_path), None)
+            self.drops[node, element_path].append(one.item)
+            self._gone.add((one.item, node, element_path))
 
     def _drop_usual(self) -> None:
         """The live tasks of usual successes go."""
@@ -286,20 +294,20 @@ class Group:
 
     def _start_again(self, one: Transition) -> None:
         """First attempts, of which some may be of tasks that were dropped in this very group."""
-        for node, place in one.started:
-            if (one.item, node, place) in self._gone:
-                row = (one.item, node, place, "running", 1, 0, 0, 0, one.at, 0)
-                self.live[one.item, node, place] = row
+        for node, element_path in one.started:
+            if (one.item, node, element_path) in self._gone:
+                row = (one.item, node, element_path, "running", 1, 0, 0, 0, one.at, 0)
+                self.live[one.item, node, element_path] = row
             else:
-                self.starts[node, place, one.at].append(one.item)
+                self.starts[node, element_path, one.at].append(one.item)
 
     def first_starts(self) -> Iterator[tuple[int, str, int, list[int]]]:
         """First attempts: node, element path, when they start, and the items."""
-        for (node, place, at), items in self.starts.items():
+        for (node, element_path, at), items in self.starts.items():
             if self._gone:
-                items = [item for item in items if (item, node, place) not in self._gone]
+                items = [item for item in items if (item, node, element_path) not in self._gone]
             if items:
-                yield node, place, at, items
+                yield node, element_path, at, items
 
     def _add(self, one: Transition, minute: int, version: int) -> None:
         """Add what is not usual of a transition."""
@@ -307,10 +315,10 @@ class Group:
             self.settled.append((minute, version, task))
             self._add_settled(one.item, task)
         for live in one.live:
-            self.live[one.item, live.node, live.place] = (
+            self.live[one.item, live.node, live.element_path] = (
                 one.item,
                 live.node,
-                live.place,
+                live.element_path,
                 live.state,
                 live.attempt,
                 live.failures,
@@ -331,7 +339,7 @@ class Group:
         row = (
             item,
             task.node,
-            task.place,
+            task.element_path,
             task.generation,
             task.state,
             task.attempt,
@@ -354,7 +362,7 @@ class Group:
                 (
                     one.item,
                     failed.node,
-                    failed.place,
+                    failed.element_path,
                     failed.generation,
                     failed.attempt,
                     failed.started_at,
@@ -373,21 +381,21 @@ class Group:
                     round(usage.gpu_s * 1000) or None,
                 )
             )
-        for letter in one.letters:
-            failure = letter.failure
-            self.letters.append(
+        for dead_letter in one.dead_letters:
+            failure = dead_letter.failure
+            self.dead_letters.append(
                 (
                     one.item,
-                    letter.node,
-                    letter.place,
-                    letter.generation,
+                    dead_letter.node,
+                    dead_letter.element_path,
+                    dead_letter.generation,
                     failure.error_class,
                     failure.error,
                     failure.message,
                     failure.traceback,
-                    letter.attempts,
-                    letter.at,
-                    letter.fingerprint or None,
+                    dead_letter.attempts,
+                    dead_letter.at,
+                    dead_letter.fingerprint or None,
                 )
             )
 

@@ -178,7 +178,7 @@ class Searching:
                 )
             ]
         if wanted.group is not None or wanted.error is not None or wanted.step is not None:
-            return self._by_letters(wanted)
+            return self._by_dead_letters(wanted)
         if wanted.key is not None:
             natural = not _prefix(wanted.key)
             return [
@@ -212,10 +212,10 @@ class Searching:
             ]
         return [Driver()]
 
-    def _by_letters(self, wanted: Filter) -> list[Driver]:
+    def _by_dead_letters(self, wanted: Filter) -> list[Driver]:
         """Items with an open dead letter like this; of a step alone, also those in which it is
         under way."""
-        text, values = self._letter("f", wanted)
+        text, values = self._dead_letter("f", wanted)
         found = [Driver("dead_letters", conditions=((text, values), ("i.id = f.item", ())))]
         if wanted.step is not None and wanted.error is None and wanted.group is None:
             nodes = self._nodes(wanted.step)
@@ -227,7 +227,7 @@ class Searching:
             )
         return found
 
-    def _letter(self, name: str, wanted: Filter) -> Condition:
+    def _dead_letter(self, name: str, wanted: Filter) -> Condition:
         """An open dead letter like this."""
         texts = [f"{name}.state = 'open'"]
         values: list[Any] = []
@@ -303,7 +303,7 @@ class Searching:
                 "exists (select 1 from operated g where g.operation = ? and g.item = i.id)",
                 wanted.operation,
             )
-        self._letters(conditions, wanted)
+        self._dead_letters(conditions, wanted)
         if wanted.dearer_usd is not None:
             conditions.add("(i.cost + 0) >= ?", round(wanted.dearer_usd * MICRO))
         for text, values in _took(wanted):
@@ -315,7 +315,7 @@ class Searching:
         if page.after:
             conditions.add("i.id > ?" if page.oldest_first else "i.id < ?", page.after)
 
-    def _letters(self, conditions: Conditions, wanted: Filter) -> None:
+    def _dead_letters(self, conditions: Conditions, wanted: Filter) -> None:
         """Where something else drives the statement, letters are looked up for each item; and a
         number is a step's in some versions only."""
         if wanted.step is not None:
@@ -326,7 +326,7 @@ class Searching:
         if wanted.group is None and wanted.error is None and wanted.step is None:
             return
         if wanted.fields or wanted.flag is not None or wanted.operation is not None:
-            text, values = self._letter("d", wanted)
+            text, values = self._dead_letter("d", wanted)
             found = f"exists (select 1 from dead_letters d where d.item = i.id and {text})"
             if wanted.step is not None and wanted.error is None and wanted.group is None:
                 nodes = self._nodes(wanted.step)

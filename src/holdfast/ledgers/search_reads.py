@@ -38,7 +38,7 @@ class SearchReads:
     def _item_row(self, row: Any) -> dict[str, Any]:
         raise AssertionError("the reads of a ledger know items")
 
-    def _letter_row(self, row: Any) -> dict[str, Any]:
+    def _dead_letter_row(self, row: Any) -> dict[str, Any]:
         raise AssertionError("the reads of a ledger know dead letters")
 
     def _listed(self, query: str, shown: Callable[[Any], T], *values: Any, limit: int) -> Rows[T]:
@@ -85,7 +85,7 @@ class SearchReads:
         """
         return self._searching(now_ms).count(self.naming.filter(wanted), limit)
 
-    def open_letters(self, items: list[int], wanted: Filter) -> list[int]:
+    def open_dead_letters(self, items: list[int], wanted: Filter) -> list[int]:
         """The open dead letters of items, those that the filter's ``group``, ``error`` and ``step``
         mean."""
         if not items:
@@ -98,8 +98,8 @@ class SearchReads:
         )
         names = self._named()
         return [
-            letter
-            for letter, version, node, kind, error, fingerprint in self._asking()(
+            dead_letter
+            for dead_letter, version, node, kind, error, fingerprint in self._asking()(
                 text, tuple(items)
             )
             if wanted.group in (None, fingerprint)
@@ -107,23 +107,23 @@ class SearchReads:
             and wanted.step in (None, names[version][2][node])
         ]
 
-    def find_letters(self, wanted: Filter, limit: int, now_ms: int) -> Rows[dict[str, Any]]:
+    def find_dead_letters(self, wanted: Filter, limit: int, now_ms: int) -> Rows[dict[str, Any]]:
         """Open dead letters of the items that a filter finds, those that its ``group``, ``error``
         and ``step`` mean; of the newest items first: rows as of :meth:`letters`."""
         resolved = self.naming.filter(wanted)
-        letters = self._found_letters(resolved, limit + 1, now_ms)
+        dead_letters = self._found_dead_letters(resolved, limit + 1, now_ms)
         rows = (
-            self._letter_row(row)
-            for letter in letters[:limit]
-            for row in self._rows("letters", None, None, letter, None, 1)
+            self._dead_letter_row(row)
+            for dead_letter in dead_letters[:limit]
+            for row in self._rows("dead_letters", None, None, dead_letter, None, 1)
         )
         return Rows(
             rows,
-            len(letters) > limit,
-            lambda: len(self._found_letters(resolved, COUNTED + 1, now_ms)),
+            len(dead_letters) > limit,
+            lambda: len(self._found_dead_letters(resolved, COUNTED + 1, now_ms)),
         )
 
-    def _found_letters(self, resolved: Filter, limit: int, now_ms: int) -> list[int]:
+    def _found_dead_letters(self, resolved: Filter, limit: int, now_ms: int) -> list[int]:
         found: list[int] = []
         asked = (
             resolved
@@ -135,7 +135,9 @@ class SearchReads:
             items := self._searching(now_ms).ids(asked, Page(min(limit, 500), after))
         ):
             after = items[-1]
-            found += sorted(self.open_letters(items, resolved), reverse=True)[: limit - len(found)]
+            found += sorted(self.open_dead_letters(items, resolved), reverse=True)[
+                : limit - len(found)
+            ]
         return found
 
     def groups(self, pipeline: str | None, limit: int) -> Rows[dict[str, Any]]:
@@ -146,14 +148,14 @@ class SearchReads:
 
         def shown(row: Any) -> dict[str, Any]:
             fingerprint, number, first, last, newest = row
-            ((version, node, kind, error, message),) = self._rows("letter_cause", newest)
+            ((version, node, kind, error, message),) = self._rows("dead_letter_cause", newest)
             of, _, shape = versions[version]
             return {
                 "group": fingerprint,
-                "letters": number,
+                "dead_letters": number,
                 "first_at": first,
                 "last_at": last,
-                "letter": newest,
+                "dead_letter": newest,
                 "pipeline": of,
                 "step": shape[node]["name"],
                 "error_class": kind,
@@ -161,7 +163,7 @@ class SearchReads:
                 "message": message,
             }
 
-        return self._listed("letter_groups", shown, pipeline, limit=limit)
+        return self._listed("dead_letter_groups", shown, pipeline, limit=limit)
 
     def operations(self, limit: int, item: int | None = None) -> Rows[dict[str, Any]]:
         """Operations, the newest first: ``operation``, ``at``, ``who``, ``verb``, ``target``,
@@ -246,12 +248,12 @@ class SearchReads:
         """Names of dependencies that are or were unavailable."""
         return [name for (name,) in self._rows("known_dependencies")]
 
-    def trail(self, limit: int) -> Rows[dict[str, Any]]:
+    def audit_log(self, limit: int) -> Rows[dict[str, Any]]:
         """What people did, the newest first: ``entry``, ``at``, ``who``, ``action``, ``target``,
         ``reason``, ``digest``."""
         names = ("entry", "at", "who", "action", "target", "reason", "digest")
         return self._listed(
-            "newest_of_trail", lambda row: dict(zip(names, row, strict=True)), limit=limit
+            "newest_of_audit_log", lambda row: dict(zip(names, row, strict=True)), limit=limit
         )
 
     def pauses(self) -> list[dict[str, Any]]:

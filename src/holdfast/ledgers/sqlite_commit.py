@@ -73,7 +73,7 @@ def _write(connection: apsw.Connection, group: Group) -> None:
         ("add_task", group.tasks),
         ("write_live", starts),
         ("add_attempt", group.attempts),
-        ("add_letter", group.letters),
+        ("add_dead_letter", group.dead_letters),
     ):
         write_rows(connection, name, rows)
     for item, flags in group.flags:
@@ -89,11 +89,11 @@ def _drop_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ...
     """Drop live tasks that are alike but for their item by one statement; the rows of all
     others."""
     rows: list[tuple[Any, ...]] = []
-    for (node, place), items in group.drops.items():
+    for (node, element_path), items in group.drops.items():
         if len(items) < FEW:
-            rows += [(item, node, place) for item in items]
+            rows += [(item, node, element_path) for item in items]
         else:
-            connection.execute(SQL["drop_task_of"], (node, place, numbers(items)))
+            connection.execute(SQL["drop_task_of"], (node, element_path, numbers(items)))
     return rows
 
 
@@ -101,9 +101,9 @@ def _start_many(connection: apsw.Connection, group: Group) -> list[tuple[Any, ..
     """Write first attempts that are alike but for their item by one statement; the rows of all
     other live tasks."""
     rows: list[tuple[Any, ...]] = []
-    for node, place, at, items in group.first_starts():
+    for node, element_path, at, items in group.first_starts():
         if len(items) < FEW:
-            rows += [(item, node, place, "running", 1, 0, 0, 0, at, 0) for item in items]
+            rows += [(item, node, element_path, "running", 1, 0, 0, 0, at, 0) for item in items]
         else:
-            connection.execute(SQL["start_tasks"], (node, place, at, numbers(items)))
+            connection.execute(SQL["start_tasks"], (node, element_path, at, numbers(items)))
     return rows + list(group.live.values())

@@ -24,8 +24,8 @@ EVENTS = 1_000
 def passed(run: Run, pipeline: str, watched: Rule, now_ms: int) -> list[Alert]:
     """The alerts that a pipeline's numbers call for now."""
     rule = watched.alerts
-    ((number, oldest),) = run("letters_open", pipeline, rule.dead)
-    ((recent,),) = run("letters_since", now_ms - HOUR_MS, pipeline)
+    ((number, oldest),) = run("dead_letters_open", pipeline, rule.dead)
+    ((recent,),) = run("dead_letters_since", now_ms - HOUR_MS, pipeline)
     found = []
     if number >= rule.dead:
         found.append(
@@ -120,7 +120,7 @@ def _at_steps(run: Run, pipeline: str, rule: Alerts, now_ms: int) -> list[Alert]
         subject, remedy = f"{pipeline} {step}", f"`holdfast find pipeline:{pipeline} step:{step}`"
         if limits.dead is not None or limits.dead_age is not None:
             rows = [
-                run("letters_open_at", pipeline, node, version, limits.dead or 1)[0]
+                run("dead_letters_open_at", pipeline, node, version, limits.dead or 1)[0]
                 for version, node in places
             ]
             oldest = min((at for _, at in rows if at is not None), default=now_ms)
@@ -141,7 +141,7 @@ def _at_steps(run: Run, pipeline: str, rule: Alerts, now_ms: int) -> list[Alert]
                 found.append(Alert("dead-letter-age", subject, message))
         if limits.dead_per_hour is not None:
             recent = sum(
-                run("letters_since_at", now_ms - HOUR_MS, pipeline, node, version)[0][0]
+                run("dead_letters_since_at", now_ms - HOUR_MS, pipeline, node, version)[0][0]
                 for version, node in places
             )
             if recent >= limits.dead_per_hour:

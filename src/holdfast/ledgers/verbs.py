@@ -1,4 +1,4 @@
-"""What several operations do to an item or to the trail, inside their transaction."""
+"""What several operations do to an item or to the audit log, inside their transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from holdfast.ledgers.beyond import Run
-from holdfast.model.trail import Entry, seal
+from holdfast.model.audit_log import Entry, chain_hash
 
 _effects = msgspec.json.Decoder(dict[int, str])
 
@@ -17,19 +17,19 @@ Listed = Callable[[list[int]], Any]
 
 
 def note(run: Run, entry: Entry) -> None:
-    """Add an entry to the trail, inside the caller's transaction."""
-    run("lock_trail")
-    last = run("last_of_trail")
+    """Add an entry to the audit log, inside the caller's transaction."""
+    run("lock_audit_log")
+    last = run("last_of_audit_log")
     number, before = last[0] if last else (0, "")
     run(
-        "add_to_trail",
+        "add_to_audit_log",
         number + 1,
         entry.at,
         entry.who,
         entry.action,
         entry.target,
         entry.reason,
-        seal(before, entry),
+        chain_hash(before, entry),
     )
 
 

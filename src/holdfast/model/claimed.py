@@ -29,7 +29,8 @@ class Claimed(msgspec.Struct):
         answers: what waiting tasks were answered.
         effects: sub-effects so far.
         parts: stretches of long eaches that are kept.
-        redriven: tasks (node, place) of redriven dead letters, with the generation of the letter.
+        redriven: tasks (node, element path) of redriven dead letters, with the generation of the
+            letter.
         edits: arguments of tasks that a person has put right, as a JSON array.
         pause: it is to be paused at once.
         used: what its attempts have used so far.

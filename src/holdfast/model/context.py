@@ -84,7 +84,8 @@ class Context(msgspec.Struct, frozen=True):
         attempt: number of this attempt of the task, from 1.
         generation: the item's passage, from 1; a redrive begins the next.
         idempotency_key: equal for all attempts of this task and for no other task: hand it to
-            services that deduplicate. It is the SHA-256 of item, node and place, in hexadecimal;
+            services that deduplicate. It is the SHA-256 of item, node and element path, in
+            hexadecimal;
             where the item's payload was replaced, of how often as well.
         deadline: Unix time in seconds, by this machine's clock, after which the item is given up,
             or None.
@@ -249,8 +250,8 @@ def _known(label: str, data: bytes, kind: Any) -> Any:
     return decode(data, kind)
 
 
-def idempotency_key(item: str, node: str, place: str, revision: int = 0) -> str:
+def idempotency_key(item: str, node: str, element_path: str, revision: int = 0) -> str:
     """Return the key of a task's effects; attempts and generations share it, other payloads of the
     item do not."""
-    named = f"{item}\0{node}\0{place}" + (f"\0{revision}" if revision else "")
+    named = f"{item}\0{node}\0{element_path}" + (f"\0{revision}" if revision else "")
     return hashlib.sha256(named.encode()).hexdigest()

@@ -115,4 +115,4 @@ def _escaped(text: str) -> bool:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return False
-    return not text.isascii() and any("\udc80" <= letter <= "\udcff" for letter in text)
+    return not text.isascii() and any("\udc80" <= dead_letter <= "\udcff" for dead_letter in text)

@@ -97,10 +97,10 @@ class Unsubscribed(msgspec.Struct, frozen=True):
     deliveries: int
 
 
-def event_id(item: str, node: str, place: str, generation: int) -> str:
+def event_id(item: str, node: str, element_path: str, generation: int) -> str:
     """The id of an event that a task emits: equal however often a crash makes the engine emit
     it."""
-    return hashlib.sha256(f"{item}\0{node}\0{place}\0{generation}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{item}\0{node}\0{element_path}\0{generation}".encode()).hexdigest()[:32]
 
 
 def trace_of(item: str) -> str:
@@ -246,5 +246,7 @@ def _trace(text: str) -> str:
     parts = text.split("-")
     found = parts[1].lower() if len(parts) == 4 else ""
     return (
-        found if len(found) == 32 and all(letter in "0123456789abcdef" for letter in found) else ""
+        found
+        if len(found) == 32 and all(dead_letter in "0123456789abcdef" for dead_letter in found)
+        else ""
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from holdfast.errors import NotFoundError
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUE = {letter: number for number, letter in enumerate(_ALPHABET)}
+_VALUE = {dead_letter: number for number, dead_letter in enumerate(_ALPHABET)}
 EPOCH_MS = 1_577_836_800_000
 """Unix milliseconds from which ids count: 2020-01-01."""
 _LENGTH = 13
@@ -47,7 +47,7 @@ def show(number: int) -> str:
 
 def is_id(text: str) -> bool:
     """Whether a text is an id as :func:`show` writes it."""
-    return len(text) == _LENGTH and all(letter in _VALUE for letter in text)
+    return len(text) == _LENGTH and all(dead_letter in _VALUE for dead_letter in text)
 
 
 def parse(text: str) -> int:
@@ -63,6 +63,6 @@ def parse(text: str) -> int:
             "and `holdfast dead` print them"
         )
     number = 0
-    for letter in lowered:
-        number = number << 5 | _VALUE[letter]
+    for dead_letter in lowered:
+        number = number << 5 | _VALUE[dead_letter]
     return number

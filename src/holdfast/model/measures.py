@@ -133,7 +133,7 @@ SUMS = tuple(
 """The counts and sums, in the order of their columns."""
 
 
-def first_place(place: str) -> bool:
+def first_element(element_path: str) -> bool:
     """Whether a place is the first of its kind in an item: not within an each or a refine, or in
     its first element or pass."""
-    return not place or not place.strip("0.")
+    return not element_path or not element_path.strip("0.")

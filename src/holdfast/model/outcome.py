@@ -57,7 +57,7 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
     pipeline: str
     version: str
     node: int
-    place: str
+    element_path: str
     attempt: int
     generation: int
     key: str
@@ -72,14 +72,14 @@ class Invocation(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def task(self) -> tuple[int, int, str]:
-        """Item, node and place: what names the task while its runner lives."""
-        return self.item, self.node, self.place
+        """Item, node and element path: what names the task while its runner lives."""
+        return self.item, self.node, self.element_path
 
     @property
     def attempted(self) -> tuple[int, int, str, int, int]:
-        """Item, node, place, fence and attempt: what names this attempt and no other of its
+        """Item, node, element path, fence and attempt: what names this attempt and no other of its
         task."""
-        return self.item, self.node, self.place, self.fence, self.attempt
+        return self.item, self.node, self.element_path, self.fence, self.attempt
 
 
 class Outcome(msgspec.Struct, gc=False):

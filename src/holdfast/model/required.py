@@ -99,9 +99,9 @@ class Completeness:
         self._outline, self._tasks, self._look, self._whole = outline, tasks, look, whole
         self._values: dict[Key, Any] = {}
         self._bad: dict[str, set[int]] = {}
-        for (node, place), row in tasks.items():
+        for (node, element_path), row in tasks.items():
             if row.state not in WELL:
-                parts = place.split(".")
+                parts = element_path.split(".")
                 for length in range(1, len(parts) + 1):
                     self._bad.setdefault(".".join(parts[:length]), set()).add(node)
 
@@ -109,31 +109,33 @@ class Completeness:
         """The first task that is required and has not succeeded, or None."""
         return self._region(0, "")
 
-    def _region(self, region: int, place: str) -> Key | None:
+    def _region(self, region: int, element_path: str) -> Key | None:
         for node in self._outline.regions.get(region, ()):
-            missing = self._node(node, place)
+            missing = self._node(node, element_path)
             if missing is not None:
                 return missing
         return None
 
-    def _node(self, number: int, place: str) -> Key | None:
+    def _node(self, number: int, element_path: str) -> Key | None:
         node = self._outline.nodes[number]
         kind = node["kind"]
         if kind == "each":
-            return self._each(number, node, place) if self._whole else None
+            return self._each(number, node, element_path) if self._whole else None
         if kind == "refine":
-            return self._refine(number, node, place) if self._whole else None
-        row = self._tasks.get((number, place))
+            return self._refine(number, node, element_path) if self._whole else None
+        row = self._tasks.get((number, element_path))
         if row is None or row.state not in WELL:
-            return number, place
-        return None if kind in TASKS else self._decided(number, node, place, row)
+            return number, element_path
+        return None if kind in TASKS else self._decided(number, node, element_path, row)
 
-    def _decided(self, number: int, node: dict[str, Any], place: str, row: Kept) -> Key | None:
+    def _decided(
+        self, number: int, node: dict[str, Any], element_path: str, row: Kept
+    ) -> Key | None:
         """Of the branches of a route, a first_ok or a gather, those that were taken; where that is
         not known any more, any one."""
         regions: list[int] = node["regions"]
         if row.output is None:
-            missing = [self._region(region, place) for region in regions]
+            missing = [self._region(region, element_path) for region in regions]
             return None if None in missing or not missing else missing[0]
         if node["kind"] == "route":
             taken = (
@@ -145,41 +147,43 @@ class Completeness:
             decided = msgspec.json.decode(row.output)
             taken = decided[:1] if node["kind"] == "first_ok" else decided
         if not taken and node["kind"] != "gather":
-            return number, place
+            return number, element_path
         for branch in taken:
             missing_there = (
-                self._region(regions[branch], place) if branch < len(regions) else (number, place)
+                self._region(regions[branch], element_path)
+                if branch < len(regions)
+                else (number, element_path)
             )
             if missing_there is not None:
                 return missing_there
         return None
 
-    def _each(self, number: int, node: dict[str, Any], place: str) -> Key | None:
+    def _each(self, number: int, node: dict[str, Any], element_path: str) -> Key | None:
         try:
-            elements = len(self._list(number, place))
+            elements = len(self._list(number, element_path))
         except _Unknown:
-            elements = 1 + max(self._indexes(number, place), default=-1)
+            elements = 1 + max(self._indexes(number, element_path), default=-1)
         for index in range(elements):
-            inner = _inside(place, index)
+            inner = _inside(element_path, index)
             missing = self._region(node["regions"][0], inner)
             if missing is not None and not self._failed(number, inner):
                 return missing
         return None
 
-    def _refine(self, number: int, node: dict[str, Any], place: str) -> Key | None:
-        for index in sorted(self._indexes(number, place) | {0}):
-            inner = _inside(place, index)
+    def _refine(self, number: int, node: dict[str, Any], element_path: str) -> Key | None:
+        for index in sorted(self._indexes(number, element_path) | {0}):
+            inner = _inside(element_path, index)
             missing = self._region(node["regions"][0], inner)
             if missing is not None and not (index and self._failed(number, inner)):
                 return missing
         return None
 
-    def _indexes(self, number: int, place: str) -> set[int]:
+    def _indexes(self, number: int, element_path: str) -> set[int]:
         """Elements or passes of a node that have begun."""
         within, depth, before = (
             self._outline.inside[number],
             self._outline.depths[number],
-            f"{place}." if place else "",
+            f"{element_path}." if element_path else "",
         )
         return {
             int(inner.split(".")[depth])
@@ -194,21 +198,21 @@ class Completeness:
         """Whether a task of an element or pass is dead, or was called off."""
         return not self._outline.inside[number].isdisjoint(self._bad.get(inner, ()))
 
-    def _list(self, number: int, place: str) -> Any:
+    def _list(self, number: int, element_path: str) -> Any:
         """The list that an each takes its elements from."""
-        value = self._value(self._outline.nodes[number]["inputs"][0], place)
+        value = self._value(self._outline.nodes[number]["inputs"][0], element_path)
         if isinstance(value, list):
             return value
         if isinstance(value, Listing):
             return range(value.count)
         raise _Unknown
 
-    def _value(self, reference: list[Any], place: str) -> Any:
+    def _value(self, reference: list[Any], element_path: str) -> Any:
         node, path, element, constant = reference
         if element:
-            listed = self._list(node, _outer(place, self._outline.depths[node]))
+            listed = self._list(node, _outer(element_path, self._outline.depths[node]))
             value: Any = (
-                listed[int(place.split(".")[self._outline.depths[node]])]
+                listed[int(element_path.split(".")[self._outline.depths[node]])]
                 if isinstance(listed, list)
                 else None
             )
@@ -216,7 +220,7 @@ class Completeness:
             value = msgspec.json.decode(constant)
         elif node == INPUT or self._outline.nodes[node]["kind"] in TASKS:
             value = self._read(
-                node, "" if node == INPUT else _outer(place, self._outline.depths[node])
+                node, "" if node == INPUT else _outer(element_path, self._outline.depths[node])
             )
         else:
             raise _Unknown
@@ -227,18 +231,18 @@ class Completeness:
                 raise _Unknown from None
         return value
 
-    def _read(self, node: int, place: str) -> Any:
-        if (node, place) not in self._values:
-            value = self._look(node, place)
-            self._values[node, place] = (
+    def _read(self, node: int, element_path: str) -> Any:
+        if (node, element_path) not in self._values:
+            value = self._look(node, element_path)
+            self._values[node, element_path] = (
                 msgspec.json.decode(value) if isinstance(value, bytes) else value
             )
-        return self._values[node, place]
+        return self._values[node, element_path]
 
 
-def _inside(place: str, index: int) -> str:
-    return f"{place}.{index}" if place else str(index)
+def _inside(element_path: str, index: int) -> str:
+    return f"{element_path}.{index}" if element_path else str(index)
 
 
-def _outer(place: str, depth: int) -> str:
-    return ".".join(place.split(".")[:depth]) if place else place
+def _outer(element_path: str, depth: int) -> str:
+    return ".".join(element_path.split(".")[:depth]) if element_path else element_path

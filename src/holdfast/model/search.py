@@ -210,13 +210,13 @@ def _unquoted(text: str) -> str:
 
 
 def _unescaped(match: re.Match[str]) -> str:
-    letter = as_meant(match[0])
-    return letter if letter != match[0] else match[0][1:]
+    dead_letter = as_meant(match[0])
+    return dead_letter if dead_letter != match[0] else match[0][1:]
 
 
 def _condition(word: str) -> tuple[str, str, Wanted]:
     """Name, sign and value of a condition."""
-    if "\x00" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
+    if "\x00" in word or any("\ud800" <= dead_letter <= "\udfff" for dead_letter in word):
         raise InputError(f"{word!r} is no text: conditions are UTF-8, without NUL")
     operator = _OPERATOR.match(word)
     if operator is not None:

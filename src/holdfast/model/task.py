@@ -31,9 +31,9 @@ NOTHING = Usage()
 
 
 TaskRow = tuple[int, int, str, int, str, int, int, int, int, int | None, bytes]
-"""The row of the usual success, as it is written: item, node, place, generation, state, attempt,
-started and ended in Unix milliseconds, incarnation, the number of the body's hash, and the output
-as JSON. Nothing was measured of its use, it left no flag, and its output is small."""
+"""The row of the usual success, as it is written: item, node, element path, generation, state,
+attempt, started and ended in Unix milliseconds, incarnation, the number of the body's hash, and the
+output as JSON. Nothing was measured of its use, it left no flag, and its output is small."""
 
 
 class SettledTask(msgspec.Struct, frozen=True, gc=False):
@@ -44,7 +44,7 @@ class SettledTask(msgspec.Struct, frozen=True, gc=False):
     """
 
     node: int
-    place: str
+    element_path: str
     generation: int
     state: str
     attempt: int
@@ -60,7 +60,7 @@ class FailedAttempt(msgspec.Struct, frozen=True):
     """An attempt that did not succeed, with its whole failure. Append-only."""
 
     node: int
-    place: str
+    element_path: str
     generation: int
     attempt: int
     started_at: int
@@ -89,7 +89,7 @@ class LiveTask(msgspec.Struct, gc=False):
     """
 
     node: int
-    place: str
+    element_path: str
     state: str
     attempt: int = 0
     failures: int = 0
@@ -105,7 +105,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     see :mod:`holdfast.model.fingerprint`."""
 
     node: int
-    place: str
+    element_path: str
     generation: int
     failure: Failure
     attempts: int
@@ -130,7 +130,7 @@ class Wait(msgspec.Struct, frozen=True):
     """
 
     node: int
-    place: str
+    element_path: str
     generation: int
     kind: str
     name: str
@@ -189,7 +189,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     item: int
     node: int
-    place: str
+    element_path: str
     value: Value | None = None
     failure: Failure | None = None
     fence: int = 0
@@ -201,7 +201,7 @@ class Effect(msgspec.Struct, frozen=True, array_like=True):
     """A sub-effect that a step has had: what ``ctx.once`` returned, as JSON, under its label."""
 
     node: int
-    place: str
+    element_path: str
     label: str
     value: bytes
 
@@ -220,7 +220,7 @@ class EachPart(msgspec.Struct, frozen=True):
     """
 
     node: int
-    place: str
+    element_path: str
     part: int
     last: int
     generation: int
@@ -233,8 +233,9 @@ class Beyond(msgspec.Struct):
 
     Attributes:
         waits: waits to begin.
-        ended: tasks (node, place) that wait no more: answered, or withdrawn.
-        moved: reviews (node, place) whose deadline has passed: who may decide now, and until when.
+        ended: tasks (node, element path) that wait no more: answered, or withdrawn.
+        moved: reviews (node, element path) whose deadline has passed: who may decide now, and until
+            when.
         children: items to admit, each for the wait that names its key.
         events: events to emit.
         choices: routes (node) that took a case.
@@ -274,13 +275,13 @@ class Transition(msgspec.Struct, gc=False):
         settled: other tasks that ended.
         failed: attempts that did not succeed.
         live: hot rows to write: tasks that start, or wait for a retry or for something outside.
-        dropped: tasks (node, place) whose hot row goes without a settlement.
+        dropped: tasks (node, element path) whose hot row goes without a settlement.
         letters: dead letters to open.
         flags: quality marks to add to the item.
         state: the item's next state, or None while it goes on.
         wake_at: for ``waiting``, Unix milliseconds.
-        output: for ``completed``, the node and place whose task holds the result, or the result
-            itself.
+        output: for ``completed``, the node and element path whose task holds the result, or the
+            result itself.
         more: what it changes beyond, or None.
     """
 
@@ -293,7 +294,7 @@ class Transition(msgspec.Struct, gc=False):
     failed: tuple[FailedAttempt, ...] = ()
     live: tuple[LiveTask, ...] = ()
     dropped: tuple[tuple[int, str], ...] = ()
-    letters: tuple[DeadLetter, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
     flags: tuple[str, ...] = ()
     state: ItemState | None = None
     wake_at: int = 0
@@ -311,7 +312,7 @@ class Transition(msgspec.Struct, gc=False):
             or self.failed
             or self.dropped
             or self.flags
-            or self.letters
+            or self.dead_letters
         )
         return bool(rows) or self.state is not None or self.more is not None
 

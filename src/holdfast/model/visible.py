@@ -13,7 +13,7 @@ surrogates, separators of lines."""
 _LAYOUT = "\t\n"
 
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_LONG = {code[1]: letter for letter, code in _SHORT.items()}
+_LONG = {code[1]: dead_letter for dead_letter, code in _SHORT.items()}
 
 _CODE = re.compile(r"\\(?:([tnr])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))")
 
@@ -42,21 +42,21 @@ def one_line(text: str) -> str:
 def as_meant(text: str) -> str:
     """Return the text that :func:`one_line` shows so: each code of a character without a shape is
     that character. Other text stays, and so do codes of what no ledger keeps (NUL, surrogates)."""
-    return _CODE.sub(_letter, text)
+    return _CODE.sub(_dead_letter, text)
 
 
-def _letter(match: re.Match[str]) -> str:
+def _dead_letter(match: re.Match[str]) -> str:
     if match[1]:
         return _LONG[match[1]]
     number = int(match[2] or match[3] or match[4], 16)
-    letter = chr(number) if 0 < number <= 0x10FFFF else ""
-    return letter if letter and category(letter) in _CODES - {"Cs"} else match[0]
+    dead_letter = chr(number) if 0 < number <= 0x10FFFF else ""
+    return dead_letter if dead_letter and category(dead_letter) in _CODES - {"Cs"} else match[0]
 
 
-def _code(letter: str) -> str:
-    if letter in _SHORT:
-        return _SHORT[letter]
-    number = ord(letter)
+def _code(dead_letter: str) -> str:
+    if dead_letter in _SHORT:
+        return _SHORT[dead_letter]
+    number = ord(dead_letter)
     return (
         f"\\x{number:02x}"
         if number < 0x100

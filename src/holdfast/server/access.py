@@ -32,8 +32,8 @@ _NAME = re.compile(r"[\w.@-]{1,64}")
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Who asks: a name for the trail, a role, the digest of the token, and whether it is a browser:
-    its requests must prove, with ``csrf``, that its user meant them."""
+    """Who asks: a name for the audit log, a role, the digest of the token, and whether it is a
+    browser: its requests must prove, with ``csrf``, that its user meant them."""
 
     name: str
     role: str

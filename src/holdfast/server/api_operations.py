@@ -108,7 +108,7 @@ class Letters(Body):
     """Which dead letters: numbers, or conditions on their items; and of one letter, what its step
     is given instead of its inputs."""
 
-    letters: list[
+    dead_letters: list[
         Annotated[int, Field(ge=1, le=1 << 62)] | Annotated[str, Field(max_length=40)]
     ] = Field(default=[], max_length=10_000)
     find: str = Field(default="", max_length=2_000)
@@ -122,7 +122,7 @@ class Letters(Body):
         Raises:
             InputError: nothing, or both numbers and conditions; or a name that means several.
         """
-        if bool(self.letters) == bool(self.find):
+        if bool(self.dead_letters) == bool(self.find):
             raise InputError(
                 "name dead letters by number, or say which with conditions in 'find': one of "
                 "the two"
@@ -131,7 +131,7 @@ class Letters(Body):
             return (
                 reads.naming.filter(read_filter(self.find))
                 if self.find
-                else [reads.naming.letter(str(one)) for one in self.letters]
+                else [reads.naming.dead_letter(str(one)) for one in self.dead_letters]
             )
 
 
@@ -255,7 +255,7 @@ def move(here: Here, person: Operator, body: Move, response: Response) -> Moved 
 @router.post("/dead-letters/redrive", responses=GOES_ON)
 def redrive(here: Here, person: Operator, body: Letters, response: Response) -> Moved | Done:
     """Send dead letters back: their items begin the next generation and reuse what is settled."""
-    if body.arguments is not None and len(body.letters) != 1:
+    if body.arguments is not None and len(body.dead_letters) != 1:
         raise InputError("arguments belong to one dead letter: name it by its number")
     target = body.target(here)
     return answered(

@@ -114,7 +114,7 @@ def lineage(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
 
 
 @router.get("/dead-letters")
-def letters(
+def dead_letters(
     here: Here,
     find: Annotated[
         str, Query(max_length=2_000, description="Conditions on their items; without any, all.")
@@ -130,9 +130,11 @@ def letters(
                 raise InputError(
                     "conditions find open dead letters: leave out the state, or the conditions"
                 )
-            return listed(reads.find_letters(read_filter(find), limit, here.app.clock.now_ms()))
+            return listed(
+                reads.find_dead_letters(read_filter(find), limit, here.app.clock.now_ms())
+            )
         return listed(
-            reads.letters(
+            reads.dead_letters(
                 pipeline and reads.naming.pipeline(pipeline),
                 None if state == "all" else state,
                 limit,
@@ -147,21 +149,21 @@ def groups(here: Here, pipeline: str | None = None, limit: Limit = 50) -> dict[s
         return listed(reads.groups(pipeline and reads.naming.pipeline(pipeline), limit))
 
 
-@router.get("/dead-letters/{letter}")
-def letter(here: Here, letter: Number) -> dict[str, Any]:
+@router.get("/dead-letters/{dead_letter}")
+def dead_letter(here: Here, dead_letter: Number) -> dict[str, Any]:
     """One dead letter with every attempt."""
     with here.reads() as reads:
-        return dict(plain(reads.letter(reads.naming.letter(letter))))
+        return dict(plain(reads.dead_letter(reads.naming.dead_letter(dead_letter))))
 
 
-@router.get("/dead-letters/{letter}/inputs")
-def letter_inputs(here: Here, letter: Number) -> dict[str, Any]:
+@router.get("/dead-letters/{dead_letter}/inputs")
+def dead_letter_inputs(here: Here, dead_letter: Number) -> dict[str, Any]:
     """What its step was given, a list with one value for each parameter: where this server has the
     pipeline's code, in the item's version."""
     with here.reads() as reads:
-        found = reads.letter(reads.naming.letter(letter))
+        found = reads.dead_letter(reads.naming.dead_letter(dead_letter))
     given = here.app.inputs(
-        here.pipeline(found["pipeline"]), found["item"], found["step"], found["place"]
+        here.pipeline(found["pipeline"]), found["item"], found["step"], found["element_path"]
     )
     return {"inputs": plain(given)}
 
@@ -241,12 +243,12 @@ def operation_items(here: Here, operation: Number, limit: Limit = 100) -> dict[s
         return listed(reads.changed_by(known["operation"], limit))
 
 
-@router.get("/trail")
-def trail(here: Here, limit: Limit = 100) -> dict[str, Any]:
+@router.get("/audit-log")
+def audit_log(here: Here, limit: Limit = 100) -> dict[str, Any]:
     """What people did, each entry with the hash that seals it and all before it, the newest
     first."""
     with here.reads() as reads:
-        return listed(reads.trail(limit))
+        return listed(reads.audit_log(limit))
 
 
 @router.get("/audit")

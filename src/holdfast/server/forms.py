@@ -92,11 +92,13 @@ def do_items(here: Here, form: Form, person: Annotated[Person, needs("operate")]
     )
 
 
-@router.post("/do/letters")
-def do_letters(here: Here, form: Form, person: Annotated[Person, needs("operate")]) -> Response:
+@router.post("/do/dead-letters")
+def do_dead_letters(
+    here: Here, form: Form, person: Annotated[Person, needs("operate")]
+) -> Response:
     """Redrive or discard dead letters: those that are marked, or a group."""
     verb, reason = one(form, "verb"), one(form, "reason")
-    group, numbers = one(form, "group"), form.get("letter", [])
+    group, numbers = one(form, "group"), form.get("dead_letter", [])
     if not group and not numbers:
         raise InputError("mark the dead letters that you mean")
     if any(not number.isdecimal() or len(number) > 18 for number in numbers):

@@ -165,8 +165,10 @@ def item(request: Request, here: Here, item: ItemName, pipeline: Of = "") -> Res
             reads.lineage(number),
             sources_of(reads.shape(found["pipeline"], found["version"])),
         )
-        letters = [
-            reads.letter(one["letter"]) for one in found["letters"] if one["state"] == "open"
+        dead_letters = [
+            reads.dead_letter(one["dead_letter"])
+            for one in found["dead_letters"]
+            if one["state"] == "open"
         ][:20]
     store = here.app.stored()
     found["cost"] = item_cost(found, here.app.settings.prices)
@@ -183,7 +185,7 @@ def item(request: Request, here: Here, item: ItemName, pipeline: Of = "") -> Res
         request,
         "item.html",
         item=plain(found),
-        letters=plain(letters),
+        dead_letters=plain(dead_letters),
         begin=min(begun),
         took=max(max(ends) - min(begun), 1),
         lineage=lineage,
@@ -205,7 +207,7 @@ def dead(
         if group:
             wanted = reads.naming.filter(Filter(group=group))
             group = wanted.group or group
-            rows = reads.find_letters(wanted, 200, here.app.clock.now_ms())
+            rows = reads.find_dead_letters(wanted, 200, here.app.clock.now_ms())
         chosen = next((one for one in groups if one["group"] == group), None)
         hidden = {"rows": cut_of(rows), "groups": cut_of(groups)}
     return page(
@@ -220,18 +222,18 @@ def dead(
     )
 
 
-@router.get("/dead/{letter}")
-def letter(request: Request, here: Here, letter: Number) -> Response:
+@router.get("/dead/{dead_letter}")
+def dead_letter(request: Request, here: Here, dead_letter: Number) -> Response:
     """One dead letter, with its inputs to edit."""
     with here.reads() as reads:
-        found = reads.letter(reads.naming.letter(letter))
+        found = reads.dead_letter(reads.naming.dead_letter(dead_letter))
         whole_item = reads.item(parse(found["item"]))
     payload, complete = whole(whole_item["payload"], here.app.stored(), WHOLE)
     inputs, version = _inputs(here, found), whole_item["version"]
     return page(
         request,
-        "letter.html",
-        letter=plain(found),
+        "dead_letter.html",
+        dead_letter=plain(found),
         payload=payload,
         payload_whole=complete,
         version=version,
@@ -239,14 +241,16 @@ def letter(request: Request, here: Here, letter: Number) -> Response:
     )
 
 
-def _inputs(here: State, letter: dict[str, Any]) -> str:
+def _inputs(here: State, dead_letter: dict[str, Any]) -> str:
     """What the step was given, to be edited, where this server has the code and it is not too long;
     else empty."""
-    served = here.pipelines.get(letter["pipeline"])
-    if served is None or letter["state"] != "open":
+    served = here.pipelines.get(dead_letter["pipeline"])
+    if served is None or dead_letter["state"] != "open":
         return ""
     try:
-        given = here.app.inputs(served, letter["item"], letter["step"], letter["place"])
+        given = here.app.inputs(
+            served, dead_letter["item"], dead_letter["step"], dead_letter["element_path"]
+        )
     except HoldfastError:
         return ""
     return (
@@ -341,14 +345,14 @@ def audit(request: Request, here: Here, prove: bool = False) -> Response:
         with here.auditing:
             found = here.app.audit()
     with here.reads() as reads:
-        operations, trail = reads.operations(100), reads.trail(100)
-        hidden = {"operations": cut_of(operations), "trail": cut_of(trail)}
+        operations, audit_log = reads.operations(100), reads.audit_log(100)
+        hidden = {"operations": cut_of(operations), "audit_log": cut_of(audit_log)}
         return page(
             request,
             "audit.html",
             audit=found,
             operations=operations,
-            trail=trail,
+            audit_log=audit_log,
             states=ITEM_STATES,
             cut=hidden,
         )

@@ -13,8 +13,8 @@ from fastapi import Request
 from holdfast.app import App
 from holdfast.errors import InputError
 from holdfast.ledgers.reads import LedgerReads
+from holdfast.model.audit_log import Entry
 from holdfast.model.pipeline import Pipeline
-from holdfast.model.trail import Entry
 from holdfast.server.access import Person, Sessions, Tokens
 from holdfast.server.memo import Memo
 from holdfast.server.snapshot import Watcher
@@ -71,7 +71,7 @@ class State:
             reads.close()
 
     def note(self, person: Person, action: str, target: str) -> None:
-        """Write into the trail what somebody did that is no operation."""
+        """Write into the audit log what somebody did that is no operation."""
         writer = self.app.writer()
         try:
             writer.lifecycle.note(

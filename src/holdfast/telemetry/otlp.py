@@ -77,11 +77,17 @@ def spans_of(item: dict[str, Any]) -> list[ReadableSpan]:
             links=links,
         )
     ]
-    for (step, place), attempts in _tasks(item["timeline"]).items():
+    for (step, element_path), attempts in _tasks(item["timeline"]).items():
         # what ctx.traceparent names
-        task = _context(trace, "", idempotency_key(ident, step, place, item["revision"])[:16])
+        task = _context(
+            trace, "", idempotency_key(ident, step, element_path, item["revision"])[:16]
+        )
         last = attempts[-1]
-        labels = {"holdfast.step": step, "holdfast.place": place, "holdfast.state": last["state"]}
+        labels = {
+            "holdfast.step": step,
+            "holdfast.element_path": element_path,
+            "holdfast.state": last["state"],
+        }
         failed = last["state"] in ("failed", "dead")
         made.append(
             _span(
@@ -99,7 +105,7 @@ def spans_of(item: dict[str, Any]) -> list[ReadableSpan]:
             if one["state"] not in ("succeeded", "failed"):
                 continue
             context = _context(
-                trace, f"{ident}\0{step}\0{place}\0{one['generation']}\0{one['attempt']}"
+                trace, f"{ident}\0{step}\0{element_path}\0{one['generation']}\0{one['attempt']}"
             )
             numbers = {
                 "holdfast.attempt": one["attempt"] or 0,
@@ -204,7 +210,7 @@ def _tasks(timeline: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[st
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for one in timeline:
         if one["ended_at"] is not None:
-            found.setdefault((one["step"], one["place"]), []).append(one)
+            found.setdefault((one["step"], one["element_path"]), []).append(one)
     return found
 
 

@@ -133,8 +133,10 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         "Since the oldest queued item was accepted.",
         labels=["pipeline"],
     )
-    letters = GaugeMetricFamily("holdfast_dead_letters", "Open dead letters.", labels=["pipeline"])
-    oldest_letter = GaugeMetricFamily(
+    dead_letters = GaugeMetricFamily(
+        "holdfast_dead_letters", "Open dead letters.", labels=["pipeline"]
+    )
+    oldest_dead_letter = GaugeMetricFamily(
         "holdfast_oldest_dead_letter_age_seconds",
         "Since the oldest open one was written.",
         labels=["pipeline"],
@@ -146,14 +148,14 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
     )
     for name, counts in reads.refused_counts().items():
         refused.add_metric([name], counts["open"])
-    known = reads.open_letters_by_pipeline()
+    known = reads.open_dead_letters_by_pipeline()
     for row in queue_table(reads, now_ms):
         for state in ("queued", "running", "waiting", "paused"):
             items.add_metric([row["pipeline"], state], row[state])
         oldest.add_metric([row["pipeline"]], row["oldest_s"] or 0)
         number, first, _ = known.get(row["pipeline"], (0, now_ms, 0))
-        letters.add_metric([row["pipeline"]], number)
-        oldest_letter.add_metric([row["pipeline"]], max(now_ms - first, 0) / 1000)
+        dead_letters.add_metric([row["pipeline"]], number)
+        oldest_dead_letter.add_metric([row["pipeline"]], max(now_ms - first, 0) / 1000)
     tasks = GaugeMetricFamily(
         "holdfast_tasks",
         "Tasks in hand; ready: they wait for capacity.",
@@ -195,8 +197,8 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         build,
         items,
         oldest,
-        letters,
-        oldest_letter,
+        dead_letters,
+        oldest_dead_letter,
         refused,
         tasks,
         pools,

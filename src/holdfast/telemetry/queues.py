@@ -23,14 +23,14 @@ def queue_table(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
     """
     span = Span(now_ms - RATE_MIN * 60_000, now_ms)
     measured = reads.measured(span.since_ms, span.until_ms)
-    letters = reads.oldest_letters()
+    dead_letters = reads.oldest_dead_letters()
     live = reads.live_items()
     rows = []
     for name in dict.fromkeys(one["pipeline"] for one in reads.pipelines()):
         ended = measured.get((name, "", 0), Measure()).ended
         states = live.get(name, {})
         queued, oldest = states.get("queued", (0, None))
-        dead, first = states.get("dead", (0, 0))[0], letters.get(name)
+        dead, first = states.get("dead", (0, 0))[0], dead_letters.get(name)
         rows.append(
             {
                 "pipeline": name,

@@ -124,9 +124,9 @@ class FaultyExecutor:
         """Whether an attempt of a task is under way."""
         return task in self._open
 
-    def cancel(self, item: int, node: int, place: str, fence: int, attempt: int) -> None:
+    def cancel(self, item: int, node: int, element_path: str, fence: int, attempt: int) -> None:
         """Cancelled attempts report nothing useful: their fence has moved on."""
-        self._open.pop((item, node, place), None)
+        self._open.pop((item, node, element_path), None)
 
     def holds(self, item: int) -> bool:
         """Whether an attempt of an item is under way."""

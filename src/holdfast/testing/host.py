@@ -191,9 +191,10 @@ class SimulatedThreads(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run it later."""
-        desk = self._host.desk
+        commit_queue = self._host.commit_queue
         self._host.later(
-            self._host.world.rng.random() * 5, lambda: None if desk.dead else fn(*args, **kwargs)
+            self._host.world.rng.random() * 5,
+            lambda: None if commit_queue.dead else fn(*args, **kwargs),
         )
         return Future()
 
@@ -232,7 +233,7 @@ class Host:
         world = self.world
         self.incarnation = world.real.begin("simulated", 1, self.clock.now_ms(), LEASE_MS)
         self._renewed = self._asked = self.clock.monotonic()
-        self.desk = SimulatedDesk(self, world.ledger, self.incarnation)
+        self.commit_queue = SimulatedDesk(self, world.ledger, self.incarnation)
         self.executors = {
             kind: world.executor(self, kind, slots)
             for kind, slots in (("loop", 50), ("process", 3), ("threads", 2))
@@ -244,7 +245,7 @@ class Host:
             self.incarnation,
             world.loaded,
             executors,
-            self.desk,
+            self.commit_queue,
             self.clock,
             world.rng,
             world.store,
@@ -256,7 +257,7 @@ class Host:
             executor.report = arrivals.report
         self.listening = Listening(
             world.loaded,
-            self.desk,
+            self.commit_queue,
             self.clock,
             world.store,
             lambda work, then: then(work()),
@@ -267,8 +268,8 @@ class Host:
         """Something has come: a turn follows."""
         if not self._ringing:
             self._ringing = True
-            desk = self.desk
-            self.later(0, lambda: None if desk.dead else self.turn())
+            commit_queue = self.commit_queue
+            self.later(0, lambda: None if commit_queue.dead else self.turn())
 
     def turn(self) -> None:
         """One turn of the runner."""
@@ -286,13 +287,13 @@ class Host:
         now = self.clock.monotonic()
         if now - self._asked >= RENEW_S:
             self._asked = now
-            self.desk.call(
+            self.commit_queue.call(
                 lambda ledger: ledger.renew(self.incarnation, self.clock.now_ms(), LEASE_MS),
                 self._answered(now),
             )
         # what wakes from a pause works on until its watchdog looks
         looks = now * 1000 > self._paused_until + LOOK_MS
-        if self.world.shared and looks and (now - self._renewed > SURE_S or self.desk.lost):
+        if self.world.shared and looks and (now - self._renewed > SURE_S or self.commit_queue.lost):
             self.die()
         self.turn()
         self.listening.visit()
@@ -335,6 +336,6 @@ class Host:
         self._end()
 
     def _end(self) -> None:
-        self.desk.dead = True
+        self.commit_queue.dead = True
         for executor in self.executors.values():
             executor.close()

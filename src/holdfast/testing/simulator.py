@@ -200,7 +200,7 @@ class World:
         """After a commit: what it acknowledged is there (I2) and its fence held (I6), and what was
         settled stays as it was (I8)."""
         rows = self.real.connection.execute(
-            "select item, node, place, generation, state from tasks"
+            "select item, node, element_path, generation, state from tasks"
         )
         now = {row[:4]: row[4] for row in rows}
         for key, state in self._settled.items():
@@ -225,10 +225,13 @@ class World:
                         f"task {row[1]} {row[2]!r} of {row[0]} was acknowledged as {row[4]}",
                     )
             for task in transition.settled:
-                if now.get((transition.item, task.node, task.place, task.generation)) != task.state:
+                if (
+                    now.get((transition.item, task.node, task.element_path, task.generation))
+                    != task.state
+                ):
                     self.broken(
                         "I2 durable",
-                        f"task {task.node} {task.place!r} of {transition.item} was "
+                        f"task {task.node} {task.element_path!r} of {transition.item} was "
                         f"acknowledged as {task.state}",
                     )
         self._settled = now
@@ -268,7 +271,7 @@ class World:
                     "lease holds, is running it",
                 )
         live = self.real.connection.execute(
-            "select attempt from live_tasks where item = ? and node = ? and place = ?",
+            "select attempt from live_tasks where item = ? and node = ? and element_path = ?",
             invocation.task,
         ).fetchone()
         if live is None or live[0] < invocation.attempt:

@@ -11,7 +11,7 @@
   const busy = () => {
     const active = document.activeElement;
     return (active && main.contains(active) && active.matches("input:not([type=checkbox]), textarea, select"))
-      || all("input[name=item]:checked, input[name=letter]:checked, details[open]", main).length > 0;
+      || all("input[name=item]:checked, input[name=dead_letter]:checked, details[open]", main).length > 0;
   };
   const refresh = () => {
     if (waiting || document.hidden) return;

@@ -317,7 +317,7 @@ class HostileWorld(World):
 
     def ran(self, invocation: Invocation) -> None:
         """A body has succeeded."""
-        task = invocation.item, invocation.generation, invocation.node, invocation.place
+        task = invocation.item, invocation.generation, invocation.node, invocation.element_path
         self._bodies[task] += 1
         if self._bodies[task] > 1 and self.steady and self._begun == len(self.hosts):
             self.broken(
@@ -358,13 +358,15 @@ class HostileWorld(World):
             if found is None and item in self.cleared:
                 continue
             if any(
-                store.spoilt(one["message"]) for one in row["letters"] if one["state"] == "open"
+                store.spoilt(one["message"])
+                for one in row["dead_letters"]
+                if one["state"] == "open"
             ):
                 continue
             if found != plain_end(name, data) and item not in struck:
                 errors = [
                     (one["step"], one["error_class"], one["error"])
-                    for one in row["letters"]
+                    for one in row["dead_letters"]
                     if one["state"] == "open"
                 ]
                 wrong.append(

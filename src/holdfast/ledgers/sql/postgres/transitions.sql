@@ -113,42 +113,42 @@ from items where id = any ($2::bigint[]) and state = 'running' and due = $1;
 select id, version from items where id = any ($2::bigint[]) and due = $1 and state = 'running';
 
 -- name: settled_tasks but what redriven dead letters have made void, so that those tasks run again, and what lies in kept stretches
-select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
+select item, node, element_path, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item = any ($1::bigint[])
 and {not_voided}
 and not exists (
     select 1 from each_parts p where p.item = t.item and t.node > p.node and t.node <= p.last
-    and (p.place = '' or t.place like p.place || '.%')
-    and p.part = nullif(split_part(case p.place when '' then t.place else substr(t.place, length(p.place) + 2) end, '.', 1), '')::int / 1024
+    and (p.element_path = '' or t.element_path like p.element_path || '.%')
+    and p.part = nullif(split_part(case p.element_path when '' then t.element_path else substr(t.element_path, length(p.element_path) + 2) end, '.', 1), '')::int / 1024
 )
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by item, generation;
 
--- name: redriven_letters and, as if they were such, results that a restart has made void; none of before a restart from the start
-select item, node, place, generation from dead_letters d where item = any ($1::bigint[]) and state = 'redriven'
+-- name: redriven_dead_letters and, as if they were such, results that a restart has made void; none of before a restart from the start
+select item, node, element_path, generation from dead_letters d where item = any ($1::bigint[]) and state = 'redriven'
     and not exists (select 1 from restarts r where r.item = d.item and r.node = -1 and d.generation < r.generation)
-    and not exists (select 1 from tasks t where t.item = d.item and t.node = d.node and t.place = d.place and t.generation = d.generation
+    and not exists (select 1 from tasks t where t.item = d.item and t.node = d.node and t.element_path = d.element_path and t.generation = d.generation
         and {stays})
 union all
-select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and r.node = t.node
+select t.item, t.node, t.element_path, r.generation - 1 from restarts r join tasks t on t.item = r.item and r.node = t.node
     and t.generation < r.generation where r.item = any ($1::bigint[]);
 
 -- name: edits_of
-select item, node, place, arguments from edits where item = any ($1::bigint[]);
+select item, node, element_path, arguments from edits where item = any ($1::bigint[]);
 
 -- name: answers_of
-select item, node, place, answer, answer_artifact, failure, generation, round from waits
+select item, node, element_path, answer, answer_artifact, failure, generation, round from waits
 where item = any ($1::bigint[]) and state = 'answered';
 
 -- name: effects_of
-select item, node, place, label, value from effects where item = any ($1::bigint[]);
+select item, node, element_path, label, value from effects where item = any ($1::bigint[]);
 
 -- name: parts_of
-select item, node, place, part, last, generation, chunk, failed from each_parts where item = any ($1::bigint[]);
+select item, node, element_path, part, last, generation, chunk, failed from each_parts where item = any ($1::bigint[]);
 
 -- name: live_tasks
-select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
+select item, node, element_path, state, attempt, failures, crashes, suspect, started_at, wake_at
 from live_tasks where item = any ($1::bigint[]);
 
 -- name: fences locks the rows in the order given; one that somebody else holds is left out
@@ -163,43 +163,43 @@ select id, fence from items where id = any ($1::bigint[]);
 
 -- name: drop_live
 delete from live_tasks where ctid = any (array(
-    select l.ctid from unnest($1::bigint[], $2::int[], $3::text[]) as w (item, node, place)
-    cross join lateral (select ctid from live_tasks where item = w.item and node = w.node and place = w.place limit 1) l
+    select l.ctid from unnest($1::bigint[], $2::int[], $3::text[]) as w (item, node, element_path)
+    cross join lateral (select ctid from live_tasks where item = w.item and node = w.node and element_path = w.element_path limit 1) l
 ));
 
 -- name: drop_all_live
 delete from live_tasks where item = any ($1::bigint[]);
 
 -- name: write_live
-insert into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+insert into live_tasks (item, node, element_path, state, attempt, failures, crashes, suspect, started_at, wake_at)
 select * from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[], $9::bigint[], $10::bigint[])
-on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
+on conflict (item, node, element_path) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
     crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
 
 -- name: start_tasks first attempts
-insert into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
-select item, node, place, 'running', 1, 0, 0, 0, started_at, 0
-from unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[]) as w (item, node, place, started_at)
-on conflict (item, node, place) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
+insert into live_tasks (item, node, element_path, state, attempt, failures, crashes, suspect, started_at, wake_at)
+select item, node, element_path, 'running', 1, 0, 0, 0, started_at, 0
+from unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[]) as w (item, node, element_path, started_at)
+on conflict (item, node, element_path) do update set state = excluded.state, attempt = excluded.attempt, failures = excluded.failures,
     crashes = excluded.crashes, suspect = excluded.suspect, started_at = excluded.started_at, wake_at = excluded.wake_at;
 
 -- name: copy_plain_tasks
-copy tasks (item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, output) from stdin (format binary);
+copy tasks (item, node, element_path, generation, state, attempt, started_at, ended_at, incarnation, body, output) from stdin (format binary);
 
 -- name: copy_tasks
 copy tasks (
-    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib, output, artifact, flag,
+    item, node, element_path, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib, output, artifact, flag,
     cost, gpu_ms
 ) from stdin (format binary);
 
 -- name: add_attempt
 insert into attempts (
-    item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
+    item, node, element_path, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
     incarnation, body, worker, cpu_ms, peak_kib, cost, gpu_ms
 ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
 
--- name: add_letter
-insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint, pipeline)
+-- name: add_dead_letter
+insert into dead_letters (item, node, element_path, generation, error_class, error, message, traceback, attempts, at, fingerprint, pipeline)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, (select pipeline from items where id = $1));
 
 -- name: release_item queued again or waiting; what is asked of it now decides whether it is paused
@@ -213,10 +213,10 @@ update items set
 where id = $1;
 
 -- name: finish_items whose result lies in the row of the same task
-update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5, wish = null where id = any ($1::bigint[]);
+update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_element_path = $5, wish = null where id = any ($1::bigint[]);
 
 -- name: finish_item
-update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_place = $5, output = $6, output_artifact = $7, wish = null
+update items set state = $2, due = 0, ended_at = $3, output_node = $4, output_element_path = $5, output = $6, output_artifact = $7, wish = null
 where id = $1;
 
 -- name: item_flags
@@ -229,22 +229,22 @@ update items set flags = $1 where id = $2;
 update incarnations set command = $1 where id = $2 and ended_at is null returning id;
 
 -- name: task_there
-select 1 from tasks where item = $1 and node = $2 and place = $3 and generation = $4;
+select 1 from tasks where item = $1 and node = $2 and element_path = $3 and generation = $4;
 
 -- name: last_command waits for a COMMIT that is still under way
 select command from incarnations where id = $1 for share;
 
--- name: open_letters
-select d.id, d.item, i.state, d.node, d.place, d.error_class from dead_letters d join items i on i.id = d.item
+-- name: open_dead_letters
+select d.id, d.item, i.state, d.node, d.element_path, d.error_class from dead_letters d join items i on i.id = d.item
 where d.state = 'open' and d.id = any ($1::bigint[]) order by d.id for update;
 
 -- name: next_generation
 update items set state = 'queued', due = 0, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
     deadline = $1 + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
-    output_node = null, output_place = null, output = null, output_artifact = null
+    output_node = null, output_element_path = null, output = null, output_artifact = null
 where id = $2;
 
--- name: open_letters_left
+-- name: open_dead_letters_left
 select count(*) from dead_letters where item = $1 and state = 'open';
 
 -- name: discard_item

@@ -60,14 +60,14 @@ and i.output_node is null and i.output is null and i.output_artifact is null lim
 
 -- name: audit_output_without_task a completed item's result lies in a task that succeeded
 select i.id from items i where i.id > $1 and i.id <= $2 and i.state = 'completed' and i.output_node is not null and not exists (
-    select 1 from tasks t where t.item = i.id and t.node = i.output_node and t.place = i.output_place and t.state in ('succeeded', 'skipped')
+    select 1 from tasks t where t.item = i.id and t.node = i.output_node and t.element_path = i.output_element_path and t.state in ('succeeded', 'skipped')
 ) limit $3;
 
 -- name: audit_output_without_value the task that holds a completed item's result has its value still
 select i.id from items i where i.id > $1 and i.id <= $2 and i.state = 'completed' and i.output_node is not null and exists (
-    select 1 from tasks t where t.item = i.id and t.node = i.output_node and t.place = i.output_place and t.state = 'succeeded'
+    select 1 from tasks t where t.item = i.id and t.node = i.output_node and t.element_path = i.output_element_path and t.state = 'succeeded'
     and t.output is null and t.artifact is null and t.generation = (
-        select max(n.generation) from tasks n where n.item = t.item and n.node = t.node and n.place = t.place
+        select max(n.generation) from tasks n where n.item = t.item and n.node = t.node and n.element_path = t.element_path
     )
 ) limit $3;
 
@@ -103,10 +103,10 @@ select l.item from live_tasks l left join items i on i.id = l.item where l.item 
 -- name: audit_task_that_nobody_wakes a task that waits without a time of its own has somebody or something that will wake it
 select l.item from live_tasks l join items i on i.id = l.item
 where l.item > $1 and l.item <= $2 and l.state = 'waiting' and l.wake_at = 0 and i.state in ('waiting', 'running') and not exists (
-    select 1 from waits w where w.item = l.item and w.node = l.node and w.place = l.place and w.state in ('open', 'answered')
+    select 1 from waits w where w.item = l.item and w.node = l.node and w.element_path = l.element_path and w.state in ('open', 'answered')
 ) limit $3;
 
--- name: walk_letters
+-- name: walk_dead_letters
 select id from dead_letters where id > $1 order by id limit 1 offset $2;
 
 -- name: audit_letter_without_item each dead letter has its item

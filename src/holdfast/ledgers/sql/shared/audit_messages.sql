@@ -60,14 +60,14 @@ select m.item from mail m left join items i on i.id = m.item where m.id > $1 and
 select id from operations where id > $1 order by id limit 1 offset $2;
 
 -- name: audit_operation_without_entry each operation is in the audit log (which is younger than the first operations may be)
-select o.id from operations o where o.id > $1 and o.id <= $2 and o.at >= coalesce((select f.at from trail f where f.id = 1), o.at)
-and not exists (select 1 from trail t where t.at = o.at and t.who = o.who and t.action = o.verb and t.target = o.target) limit $3;
+select o.id from operations o where o.id > $1 and o.id <= $2 and o.at >= coalesce((select f.at from audit_log f where f.id = 1), o.at)
+and not exists (select 1 from audit_log t where t.at = o.at and t.who = o.who and t.action = o.verb and t.target = o.target) limit $3;
 
 -- name: meta
 select value from meta where name = $1;
 
--- name: trail_entry
-select digest from trail where id = $1;
+-- name: audit_log_entry
+select digest from audit_log where id = $1;
 
--- name: trail_size
-select count(*), coalesce(max(id), 0) from trail;
+-- name: audit_log_size
+select count(*), coalesce(max(id), 0) from audit_log;

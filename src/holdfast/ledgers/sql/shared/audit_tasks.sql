@@ -7,7 +7,7 @@ select item from tasks where item > $1 order by item limit 1 offset $2;
 select id, version, generation from items where id > $1 and id <= $2 and state = 'completed' order by id;
 
 -- name: audited_tasks of completed items: what counts, oldest generation first; outputs where they are small
-select t.item, t.node, t.place, t.generation, t.state, case when length(t.output) <= 256 then t.output end
+select t.item, t.node, t.element_path, t.generation, t.state, case when length(t.output) <= 256 then t.output end
 from tasks t join items i on i.id = t.item
 where t.item > $1 and t.item <= $2 and i.state = 'completed'
 and {not_voided}
@@ -16,9 +16,9 @@ and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.i
 order by t.item, t.generation;
 
 -- name: audited_outer_tasks the same of one item, outside eaches and refines
-select t.item, t.node, t.place, t.generation, t.state, case when length(t.output) <= 256 then t.output end
+select t.item, t.node, t.element_path, t.generation, t.state, case when length(t.output) <= 256 then t.output end
 from tasks t join items i on i.id = t.item
-where t.item > $1 and t.item <= $2 and t.place = '' and i.state = 'completed'
+where t.item > $1 and t.item <= $2 and t.element_path = '' and i.state = 'completed'
 and {not_voided}
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
@@ -46,8 +46,8 @@ select n.id, n.host, n.pid from incarnations n
 where n.ended_at is null and n.expires_at > $1 and exists (select 1 from items i where i.state = 'running' and i.due = n.id) order by n.id limit 1000;
 
 -- name: task_references a page of all tasks, with what lies in the store
-select item, node, place, generation, artifact from tasks where (item, node, place, generation) > ($1, $2, $3, $4)
-order by item, node, place, generation limit $5;
+select item, node, element_path, generation, artifact from tasks where (item, node, element_path, generation) > ($1, $2, $3, $4)
+order by item, node, element_path, generation limit $5;
 
 -- name: item_references what items have and give, and had and gave under payloads that were replaced
 select id, artifact, output_artifact from items

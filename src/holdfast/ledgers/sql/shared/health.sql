@@ -46,31 +46,31 @@ delete from serving where incarnation in (
 -- name: serve
 insert into serving (incarnation, version) values ($1, $2) on conflict (incarnation, version) do nothing;
 
--- name: letters_open of a pipeline, and since when the first of them
+-- name: dead_letters_open of a pipeline, and since when the first of them
 select count(*), min(d.at) from (
     select at from dead_letters where state = 'open' and pipeline = (select id from pipelines where name = $1) order by id limit $2
 ) d;
 
--- name: letters_since a time, among the newest of all
+-- name: dead_letters_since a time, among the newest of all
 select count(*) from (select at, pipeline from dead_letters order by id desc limit 20000) d
 where d.at > $1 and d.pipeline = (select id from pipelines where name = $2);
 
--- name: letters_open_at a step of a version
+-- name: dead_letters_open_at a step of a version
 select count(*), min(d.at) from (
     select l.at from dead_letters l join items i on i.id = l.item
     where l.state = 'open' and l.pipeline = (select id from pipelines where name = $1) and l.node = $2 and i.version = $3 order by l.id limit $4
 ) d;
 
--- name: letters_since_at a step of a version
+-- name: dead_letters_since_at a step of a version
 select count(*) from (select at, pipeline, node, item from dead_letters order by id desc limit 20000) d join items i on i.id = d.item
 where d.at > $1 and d.pipeline = (select id from pipelines where name = $2) and d.node = $3 and i.version = $4;
 
 -- name: versions_of
 select v.id, v.shape from versions v join pipelines p on p.id = v.pipeline where p.name = $1;
 
--- name: open_letters_after one, of a pipeline, with how often each task was sent back before
+-- name: open_dead_letters_after one, of a pipeline, with how often each task was sent back before
 select d.id, i.version, d.node, d.error_class, d.error, d.at, i.state, (
-    select count(*) from dead_letters r where r.item = d.item and r.node = d.node and r.place = d.place and r.state = 'redriven'
+    select count(*) from dead_letters r where r.item = d.item and r.node = d.node and r.element_path = d.element_path and r.state = 'redriven'
 )
 from dead_letters d join items i on i.id = d.item
 where d.state = 'open' and d.pipeline = (select id from pipelines where name = $1) and d.id > $2 order by d.id limit $3;

@@ -79,11 +79,11 @@ select version, state, count(*), min(id) from items where state in ('queued', 'r
 -- name: live_tasks_by_step
 select i.version, l.node, l.state, count(*), min(l.started_at) from live_tasks l join items i on i.id = l.item group by i.version, l.node, l.state;
 
--- name: letters_by_pipeline
+-- name: dead_letters_by_pipeline
 select p.name, count(*), min(d.at), max(d.at) from dead_letters d join pipelines p on p.id = d.pipeline
 where d.state = 'open' group by p.name;
 
--- name: oldest_letters the first open ones
+-- name: oldest_dead_letters the first open ones
 select p.name, min(d.at) from (select pipeline, at from dead_letters where state = 'open' order by id limit 500) d
 join pipelines p on p.id = d.pipeline group by p.name;
 

@@ -7,6 +7,6 @@
 -- part: not_voided whether no dead letter that was sent back has made a task's row t void
 not exists (
     select 1 from dead_letters d
-    where d.item = t.item and d.node = t.node and d.place = t.place and d.generation = t.generation and d.state = 'redriven'
+    where d.item = t.item and d.node = t.node and d.element_path = t.element_path and d.generation = t.generation and d.state = 'redriven'
     and not {stays}
 )

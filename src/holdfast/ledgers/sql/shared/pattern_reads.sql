@@ -1,7 +1,7 @@
 -- Questions about what waits, what was emitted, and what combinators decided.
 
 -- name: reviews
-select w.id, w.item, p.name, i.version, i.key, w.node, w.place, w.name, w.state, w.asked, w.digest, w.shown, w.shown_artifact, w.opened_at, w.due,
+select w.id, w.item, p.name, i.version, i.key, w.node, w.element_path, w.name, w.state, w.asked, w.digest, w.shown, w.shown_artifact, w.opened_at, w.due,
     w.proposed_by, w.answered_by, w.answered_at, w.answer, w.answer_artifact
 from waits w join items i on i.id = w.item join pipelines p on p.id = i.pipeline
 where w.kind = 'review' and (cast($1 as text) is null or p.name = $1) and (cast($2 as text) is null or w.state = $2)
@@ -9,7 +9,7 @@ and (cast($3 as bigint) is null or w.id = $3)
 order by w.id limit $4;
 
 -- name: waits_of
-select node, place, kind, state, name, key, opened_at, due, answered_at, answered_by, id from waits where item = $1 order by id;
+select node, element_path, kind, state, name, key, opened_at, due, answered_at, answered_by, id from waits where item = $1 order by id;
 
 -- name: events
 select id, name, type, source, key, at, correlation, trace, data, artifact, outgoing,

@@ -4,11 +4,11 @@
 select i.id, p.name, v.label, i.key, i.state, i.generation, i.admitted_at, i.ended_at, i.flags
 from items i join pipelines p on p.id = i.pipeline join versions v on v.id = i.version where i.id = $1;
 
--- name: letter_groups
+-- name: dead_letter_groups
 select coalesce(d.fingerprint, ''), count(*) as number, min(d.at), max(d.at), max(d.id) from dead_letters d
 where d.state = 'open' and (cast($1 as text) is null or d.pipeline = (select id from pipelines where name = $1)) group by d.fingerprint order by number desc, max(d.id) desc limit $2;
 
--- name: letter_cause
+-- name: dead_letter_cause
 select i.version, d.node, d.error_class, d.error, d.message from dead_letters d join items i on i.id = d.item where d.id = $1;
 
 -- name: operations
@@ -47,7 +47,7 @@ from items i join pipelines p on p.id = i.pipeline
 where i.state = $1 and (i.deadline < $2 or (i.deadline is null and i.admitted_at < $3)) order by i.id limit $4;
 
 -- name: waits_open
-select node, place, kind, name, key, opened_at, due, id, state from waits where item = $1 and state in ('open', 'answered') order by id;
+select node, element_path, kind, name, key, opened_at, due, id, state from waits where item = $1 and state in ('open', 'answered') order by id;
 
 -- name: runner_of
 select n.id, n.host, n.pid, n.expires_at, n.ended_at from incarnations n where n.id = $1;
@@ -95,7 +95,7 @@ select distinct name from found where name is not null limit 200;
 -- name: has_error
 select 1 from dead_letters where error = $1 limit 1;
 
--- name: letter_errors
+-- name: dead_letter_errors
 select distinct error from dead_letters limit 500;
 
 -- name: has_group

@@ -9,20 +9,20 @@ select distinct item from each_parts where item in (select value from carray(?1)
 -- name: next_generations
 update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
     deadline = ?1 + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
-    output_node = null, output_place = null, output = null, output_artifact = null
+    output_node = null, output_element_path = null, output = null, output_artifact = null
 where id in (select value from carray(?2));
 
--- name: note_operated_letters
-insert into operated (operation, item, letter) select cast(?1 as integer), item, id from dead_letters where id in (select value from carray(?2))
-on conflict (operation, item, letter) do nothing;
+-- name: note_operated_dead_letters
+insert into operated (operation, item, dead_letter) select cast(?1 as integer), item, id from dead_letters where id in (select value from carray(?2))
+on conflict (operation, item, dead_letter) do nothing;
 
--- name: letters_now
-select d.id, d.item, d.node, d.place, d.state, i.state from dead_letters d join items i on i.id = d.item where d.id in (select value from carray(?1)) order by d.item;
+-- name: dead_letters_now
+select d.id, d.item, d.node, d.element_path, d.state, i.state from dead_letters d join items i on i.id = d.item where d.id in (select value from carray(?1)) order by d.item;
 
 -- name: lock_items
 select id from items where id in (select value from carray(?1));
 
--- name: lock_trail nobody else writes
+-- name: lock_audit_log nobody else writes
 select 1;
 
 -- name: foremost_of of what is queued foremost, the oldest of a pipeline

@@ -52,7 +52,7 @@ insert into deliveries (pipeline, event) select distinct v.pipeline, cast(?1 as 
 where s.type = ?2 on conflict (pipeline, event) do nothing;
 
 -- name: child_state
-select c.id, c.state, c.output, c.output_artifact, c.output_node, c.output_place, c.parent,
+select c.id, c.state, c.output, c.output_artifact, c.output_node, c.output_element_path, c.parent,
     c.generation, coalesce(c.parent_generation, 1), c.digest, c.purged_at from items c where c.id = ?1;
 
 -- name: child_of_wait
@@ -70,7 +70,7 @@ where id = ?1 and state = 'open' returning item;
 -- name: wake_item
 update items set due = ?2 where id = ?1 and state = 'waiting';
 
--- name: open_letters_of
+-- name: open_dead_letters_of
 select id from dead_letters where item = ?1 and state = 'open';
 
 -- name: tell_children_of
@@ -88,7 +88,7 @@ delete from live_tasks where item = ?1;
 insert into mail (kind, item, generation) select 'ended', id, generation from items where id = ?1 and parent is not null;
 
 -- name: answers_here for items that this incarnation drives
-select w.item, w.node, w.place, w.answer, w.answer_artifact, w.failure, w.generation, w.round, i.fence
+select w.item, w.node, w.element_path, w.answer, w.answer_artifact, w.failure, w.generation, w.round, i.fence
 from waits w join items i on i.id = w.item where w.state = 'answered' and i.state = 'running' and i.due = ?1 limit ?2;
 
 -- name: review
@@ -186,7 +186,7 @@ select name, value from learned;
 insert into receipts (item, pipeline, at) values (?1, ?2, ?3);
 
 -- name: output_of
-select output, artifact from tasks where item = ?1 and node = ?2 and place = ?3 order by generation desc limit 1;
+select output, artifact from tasks where item = ?1 and node = ?2 and element_path = ?3 order by generation desc limit 1;
 
 -- name: note_delivered
 update deliveries set item = ?2 where id = ?1;

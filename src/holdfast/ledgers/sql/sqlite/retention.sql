@@ -9,7 +9,7 @@ order by i.id limit ?3;
 -- name: purge_tasks but the one that holds the result
 update tasks set output = null, artifact = null
 where item = ?1 and (output is not null or artifact is not null) and not exists (
-    select 1 from items i where i.id = tasks.item and i.output_node = tasks.node and i.output_place = tasks.place
+    select 1 from items i where i.id = tasks.item and i.output_node = tasks.node and i.output_element_path = tasks.element_path
 );
 
 -- name: purge_parts
@@ -25,5 +25,5 @@ and not exists (select 1 from dead_letters d where d.item = i.id and d.state = '
 order by i.id limit ?3;
 
 -- name: archive_item
-update items set state = 'archived', output = null, output_artifact = null, output_node = null, output_place = null, purged_at = coalesce(purged_at, ?2)
+update items set state = 'archived', output = null, output_artifact = null, output_node = null, output_element_path = null, purged_at = coalesce(purged_at, ?2)
 where id = ?1;

@@ -73,42 +73,42 @@ returning id, fence, version, key, generation, payload, artifact, admitted_at, d
 select id, version from items where id in (select value from carray(?2)) and due = ?1 and state = 'running';
 
 -- name: settled_tasks but what redriven dead letters have made void, so that those tasks run again, and what lies in kept stretches
-select item, node, place, generation, state, attempt, started_at, ended_at, output, artifact, flag
+select item, node, element_path, generation, state, attempt, started_at, ended_at, output, artifact, flag
 from tasks t where item in (select value from carray(?))
 and {not_voided}
 and not exists (
     select 1 from each_parts p where p.item = t.item and t.node > p.node and t.node <= p.last
-    and (p.place = '' or t.place like p.place || '.%')
-    and p.part = cast(case p.place when '' then t.place else substr(t.place, length(p.place) + 2) end as integer) / 1024
+    and (p.element_path = '' or t.element_path like p.element_path || '.%')
+    and p.part = cast(case p.element_path when '' then t.element_path else substr(t.element_path, length(p.element_path) + 2) end as integer) / 1024
 )
 and not exists (select 1 from restarts r where r.item = t.item and (r.node = t.node or r.node = -1) and t.generation < r.generation)
 and t.generation > coalesce((select max(m.generation) - 1 from moves m where m.item = t.item), 0)
 order by item, generation;
 
--- name: redriven_letters and, as if they were such, results that a restart has made void; none of before a restart from the start
-select item, node, place, generation from dead_letters d where item in (select value from carray(?1)) and state = 'redriven'
+-- name: redriven_dead_letters and, as if they were such, results that a restart has made void; none of before a restart from the start
+select item, node, element_path, generation from dead_letters d where item in (select value from carray(?1)) and state = 'redriven'
     and not exists (select 1 from restarts r where r.item = d.item and r.node = -1 and d.generation < r.generation)
-    and not exists (select 1 from tasks t where t.item = d.item and t.node = d.node and t.place = d.place and t.generation = d.generation
+    and not exists (select 1 from tasks t where t.item = d.item and t.node = d.node and t.element_path = d.element_path and t.generation = d.generation
         and {stays})
 union all
-select t.item, t.node, t.place, r.generation - 1 from restarts r join tasks t on t.item = r.item and r.node = t.node
+select t.item, t.node, t.element_path, r.generation - 1 from restarts r join tasks t on t.item = r.item and r.node = t.node
     and t.generation < r.generation where r.item in (select value from carray(?1));
 
 -- name: edits_of
-select item, node, place, arguments from edits where item in (select value from carray(?));
+select item, node, element_path, arguments from edits where item in (select value from carray(?));
 
 -- name: answers_of
-select item, node, place, answer, answer_artifact, failure, generation, round from waits
+select item, node, element_path, answer, answer_artifact, failure, generation, round from waits
 where item in (select value from carray(?)) and state = 'answered';
 
 -- name: effects_of
-select item, node, place, label, value from effects where item in (select value from carray(?));
+select item, node, element_path, label, value from effects where item in (select value from carray(?));
 
 -- name: parts_of
-select item, node, place, part, last, generation, chunk, failed from each_parts where item in (select value from carray(?));
+select item, node, element_path, part, last, generation, chunk, failed from each_parts where item in (select value from carray(?));
 
 -- name: live_tasks
-select item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at
+select item, node, element_path, state, attempt, failures, crashes, suspect, started_at, wake_at
 from live_tasks where item in (select value from carray(?));
 
 -- name: fences of running items, as one JSON array: a row of its own for each would hand the interpreter's lock over as often
@@ -119,40 +119,40 @@ from items where id in (select value from carray(?)) and state = 'running';
 select id, fence from items where id in (select value from carray(?));
 
 -- name: drop_live
-delete from live_tasks where (item, node, place) in (values (?, ?, ?));
+delete from live_tasks where (item, node, element_path) in (values (?, ?, ?));
 
 -- name: drop_task_of many items
-delete from live_tasks where item in (select value from carray(?3)) and node = ?1 and place = ?2;
+delete from live_tasks where item in (select value from carray(?3)) and node = ?1 and element_path = ?2;
 
 -- name: start_tasks the first attempt of one task of many items
-insert or replace into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+insert or replace into live_tasks (item, node, element_path, state, attempt, failures, crashes, suspect, started_at, wake_at)
 select value, ?1, ?2, 'running', 1, 0, 0, 0, ?3, 0 from carray(?4);
 
 -- name: drop_all_live
 delete from live_tasks where item in (values (?));
 
 -- name: write_live
-insert or replace into live_tasks (item, node, place, state, attempt, failures, crashes, suspect, started_at, wake_at)
+insert or replace into live_tasks (item, node, element_path, state, attempt, failures, crashes, suspect, started_at, wake_at)
 select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_plain_task
-insert into tasks (item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, output)
+insert into tasks (item, node, element_path, generation, state, attempt, started_at, ended_at, incarnation, body, output)
 select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_task
 insert into tasks (
-    item, node, place, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib,
+    item, node, element_path, generation, state, attempt, started_at, ended_at, incarnation, body, worker, cpu_ms, peak_kib,
     output, artifact, flag, cost, gpu_ms
 ) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: add_attempt
 insert into attempts (
-    item, node, place, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
+    item, node, element_path, generation, attempt, started_at, ended_at, error_class, error, message, traceback, charged,
     incarnation, body, worker, cpu_ms, peak_kib, cost, gpu_ms
 ) select * from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
--- name: add_letter
-insert into dead_letters (item, node, place, generation, error_class, error, message, traceback, attempts, at, fingerprint, pipeline)
+-- name: add_dead_letter
+insert into dead_letters (item, node, element_path, generation, error_class, error, message, traceback, attempts, at, fingerprint, pipeline)
 select *, (select i.pipeline from items i where i.id = column1) from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) where column1 is not null;
 
 -- name: release_item queued again or waiting, with nobody's lease; at once, if an answer came before the lease was given up. What is
@@ -169,8 +169,8 @@ update items set
 from released where id = released.item;
 
 -- name: finish_item
-with ended (item, state, at, node, place, output, artifact) as (values (?, ?, ?, ?, ?, ?, ?))
-update items set state = ended.state, due = 0, ended_at = ended.at, output_node = ended.node, output_place = ended.place,
+with ended (item, state, at, node, element_path, output, artifact) as (values (?, ?, ?, ?, ?, ?, ?))
+update items set state = ended.state, due = 0, ended_at = ended.at, output_node = ended.node, output_element_path = ended.element_path,
     output = ended.output, output_artifact = ended.artifact, wish = null
 from ended where id = ended.item;
 
@@ -186,17 +186,17 @@ update incarnations set command = ? where id = ? and ended_at is null;
 -- name: last_command
 select command from incarnations where id = ?;
 
--- name: open_letters
-select d.id, d.item, i.state, d.node, d.place, d.error_class from dead_letters d join items i on i.id = d.item
+-- name: open_dead_letters
+select d.id, d.item, i.state, d.node, d.element_path, d.error_class from dead_letters d join items i on i.id = d.item
 where d.state = 'open' and d.id in (select value from carray(?)) order by d.id;
 
 -- name: next_generation
 update items set state = 'queued', due = -priority, generation = generation + 1, fence = fence + 1, ended_at = null, wish = null,
     deadline = ? + coalesce(allowed_ms, deadline - admitted_at), allowed_ms = coalesce(allowed_ms, deadline - admitted_at),
-    output_node = null, output_place = null, output = null, output_artifact = null
+    output_node = null, output_element_path = null, output = null, output_artifact = null
 where id = ?;
 
--- name: open_letters_left
+-- name: open_dead_letters_left
 select count(*) from dead_letters where item = ? and state = 'open';
 
 -- name: discard_item

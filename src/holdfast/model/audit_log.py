@@ -1,5 +1,5 @@
-"""The trail of what people did: each entry carries the hash of the one before, so that none can be
-changed or taken out unseen."""
+"""The audit log of what people did: each entry carries the hash of the one before, so that none can
+be changed or taken out unseen."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
-def seal(before: str, entry: Entry) -> str:
+def chain_hash(before: str, entry: Entry) -> str:
     """The hash of an entry: SHA-256 of the hash before it and of the entry as JSON, in
     hexadecimal."""
     return hashlib.sha256(before.encode() + msgspec.json.encode(entry)).hexdigest()
 
 
-def broken_at(trail: Iterable[tuple[int, str, Entry]]) -> int | None:
+def broken_at(audit_log: Iterable[tuple[int, str, Entry]]) -> int | None:
     """The number of the first entry (number, hash, entry; in order, from 1) that is not what was
     written; None when all are."""
     before, expected = "", 1
-    for number, digest, entry in trail:
-        if number != expected or digest != seal(before, entry):
+    for number, digest, entry in audit_log:
+        if number != expected or digest != chain_hash(before, entry):
             return expected
         before, expected = digest, expected + 1
     return None
