@@ -104,7 +104,7 @@ def durable(which: Any, count: int, folder: str) -> float:
     """Seconds from the first settlement to the last, so that neither side is charged for loading
     the model."""
     app = App(home=folder, ledger="", workers=1)
-    list(app.submit(which, range(count)))
+    list(app.submit_many(which, range(count)))
     app.run([which])
     reads = app.reads()
     audit = reads.audit(0)

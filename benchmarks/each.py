@@ -54,7 +54,7 @@ def elements(count: int) -> int:
 def measure(count: int, folder: str) -> dict[str, float]:
     """One item with so many elements, in this process."""
     app = App(home=folder, ledger="")
-    list(app.submit(elements, [count]))
+    list(app.submit_many(elements, [count]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     app.run([elements])

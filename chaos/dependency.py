@@ -109,7 +109,7 @@ def measure(app: App, first: int, number: int) -> float:
     """Items of the other pipeline a second."""
     done = count(app, "others", "completed")
     began = time.monotonic()
-    list(app.submit(others, range(first, first + number)))
+    list(app.submit_many(others, range(first, first + number)))
     until(lambda: count(app, "others", "completed") == done + number, 120)
     return number / (time.monotonic() - began)
 
@@ -133,7 +133,7 @@ def campaign(
         down_s: seconds that it is down for.
     """
     with running(app, [asking, others]):
-        list(app.submit(asking, range(items)))
+        list(app.submit_many(asking, range(items)))
         until(lambda: count(app, "asking", "completed") > items // 4, 60)
         service.mood("500")
         time.sleep(1.0)
@@ -143,7 +143,7 @@ def campaign(
 
         before = [measure(app, 1_000_000 * (turn + 1), number) for turn in range(3)]
         service.mood("cutting")
-        list(app.submit(asking, range(items, items + waiting)))
+        list(app.submit_many(asking, range(items, items + waiting)))
         with closing(app.reads()) as reads:
             until(lambda: bool(reads.breakers()), 30)
             until(

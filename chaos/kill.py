@@ -177,7 +177,7 @@ class Campaign:
                 tell(self.sink_path, {"what": "submitted", "items": [one.key for one in batch]})
             self.unsure = batch
             try:
-                receipts = list(self.app.submit(pipeline, batch))
+                receipts = list(self.app.submit_many(pipeline, batch))
             except (HoldfastError, OSError):
                 time.sleep(0.05)
                 continue

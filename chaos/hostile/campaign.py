@@ -168,7 +168,7 @@ class Campaign:
             began = time.monotonic()
             try:
                 receipts = list(
-                    self.app.submit(pipeline_of(first.pipeline), [one.payload for one in some])
+                    self.app.submit_many(pipeline_of(first.pipeline), [one.payload for one in some])
                 )
             except (HoldfastError, OSError):
                 time.sleep(0.1)

@@ -49,14 +49,14 @@ def main() -> dict[str, Any]:
     with example() as here:
         here.run(squares, 2000)
         before, flags = here.result("2000"), here.item("2000")["flags"]
-        (letter,) = here.app.reads().letters(None, "open", 9)
+        (letter,) = here.app.reads().dead_letters(None, "open", 9)
         MENDED.append(True)
         here.app.redrive([letter["letter"]])
         here.run(squares)
         return {
             "before": before,
             "flags": flags,
-            "element": letter["place"],
+            "element": letter["element_path"],
             "after": here.result("2000"),
         }
 

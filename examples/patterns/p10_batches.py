@@ -41,7 +41,7 @@ def main() -> dict[str, Any]:
         (size,) = ledger.mail.learned().values()
         ledger.close()
         letters = {
-            one["key"]: one["error_class"] for one in here.app.reads().letters(None, "open", 9)
+            one["key"]: one["error_class"] for one in here.app.reads().dead_letters(None, "open", 9)
         }
         return {"completed": status["completed"], "dead": letters, "size that fits": size}
 

@@ -28,7 +28,7 @@ def main() -> dict[str, Any]:
     """Ten items, one of them poison."""
     with example() as here:
         here.run(words, *[f"word {n}" for n in range(9)], "poison")
-        (letter,) = here.app.reads().letters(None, "open", 9)
+        (letter,) = here.app.reads().dead_letters(None, "open", 9)
         return {
             "completed": here.app.reads().status()[0]["completed"],
             "dead": (letter["key"], letter["error_class"], letter["attempts"]),

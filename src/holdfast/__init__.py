@@ -32,6 +32,7 @@ from holdfast.model.combinators.route import case, route
 from holdfast.model.context import Context
 from holdfast.model.declaring import step
 from holdfast.model.dependency import Dependency
+from holdfast.model.endings import ItemDead, ItemEnded, ResultNotReady
 from holdfast.model.media import Artifact
 from holdfast.model.pipeline import Keep, Pipeline, pipeline
 from holdfast.model.policy import Batch, Retry, Timeout
@@ -61,12 +62,15 @@ __all__ = [
     "Filter",
     "HoldfastError",
     "InputError",
+    "ItemDead",
+    "ItemEnded",
     "Keep",
     "LedgerError",
     "ModelError",
     "OutOfMemoryError",
     "Pipeline",
     "RedriveRule",
+    "ResultNotReady",
     "Retry",
     "StepAlerts",
     "StepError",

@@ -7,11 +7,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast, overload
 
 from holdfast.buses.opening import open_bus
 from holdfast.control import RemoteLedger
@@ -25,24 +25,30 @@ from holdfast.executors.loops import run_here
 from holdfast.executors.memory import upkeep_of
 from holdfast.ledger import Ledger, Registered, VersionSpec
 from holdfast.ledgers.opening import open_transactions
+from holdfast.model import media
 from holdfast.model.arguments import checked
+from holdfast.model.codec import decode
 from holdfast.model.display import table
+from holdfast.model.duration import Duration, seconds
 from holdfast.model.item import OnConflict, Receipt, Submission
 from holdfast.model.kinds import whole
 from holdfast.model.marks import Mark
 from holdfast.model.pipeline import PAYLOADS, PIPELINE, PIPELINES, Pipeline
+from holdfast.model.values import Reference
 from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
 from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
+from holdfast.results import waited
 from holdfast.revising import Revising, revised
 from holdfast.session import Session
-from holdfast.settings import current_user
+from holdfast.settings import Settings, current_user
 from holdfast.store import StoreAddress
 from holdfast.stores.opening import open_store
 
 log = logging.getLogger("holdfast")
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 LOCKED_S = 5.0
@@ -113,10 +119,136 @@ class App(Operations):
             Keyword arguments (``home=…``, ``ledger=…``, ``workers=…``) win over the environment.
     """
 
+    def __init__(self, settings: Settings | None = None, **given: object) -> None:
+        super().__init__(settings, **given)
+        self._pipelines: dict[str, Pipeline[Any, Any]] = {}
+
     @checked("App.submit()")
     def submit(
         self,
-        pipeline: Annotated[Pipeline[Any, Any], PIPELINE],
+        pipeline: Annotated[Pipeline[A, T], PIPELINE],
+        payload: A,
+        *,
+        manifest: str = "",
+        priority: Annotated[int, PRIORITY] = 0,
+        on_conflict: OnConflict = "fail",
+        repeat_effects: bool = False,
+        reason: str = "",
+        who: str = "",
+    ) -> Receipt[T]:
+        """Accept one payload durably; see :meth:`submit_many` for what the arguments mean.
+
+        Returns:
+            Its receipt. With the status ``conflict``, the key was known with other content, and
+            nothing was accepted. :meth:`result` waits for the result.
+
+        Raises:
+            InputError: the payload does not fit the pipeline's type.
+            BacklogFullError: too many items wait.
+        """
+        (receipt,) = self.submit_many(
+            pipeline,
+            [payload],
+            manifest,
+            priority,
+            "raise",
+            on_conflict,
+            repeat_effects,
+            reason,
+            who,
+        )
+        return receipt
+
+    @overload
+    def result(self, of: Receipt[T], *, timeout: Duration | None = None) -> T: ...
+
+    @overload
+    def result(self, of: Pipeline[Any, T], *, key: str, timeout: Duration | None = None) -> T: ...
+
+    def result(
+        self, of: Receipt[T] | Pipeline[Any, T], *, key: str = "", timeout: Duration | None = None
+    ) -> T:
+        """Wait for the result of an item, which a runner (this process's or another) works on.
+
+        Args:
+            of: the receipt that :meth:`submit` of this app returned; or the pipeline.
+            key: with a pipeline, the item's key or id.
+            timeout: most seconds to wait, or text such as ``"60s"``; None: as long as it takes.
+
+        Returns:
+            The result, of the pipeline's type.
+
+        Raises:
+            ItemDead: the item is dead; ``dead_letter`` says why.
+            ItemEnded: it was cancelled, discarded or archived, or its result was cleared.
+            ResultNotReady: it has not ended in time; ask again.
+            NotFoundError: no such item.
+            InputError: nothing was accepted for this receipt, or its pipeline is not known here.
+        """
+        waiting = self._awaited(of, key, timeout)
+        try:
+            while True:
+                time.sleep(next(waiting))
+        except StopIteration as ended:
+            found: T = ended.value
+            return found
+
+    @overload
+    async def aresult(self, of: Receipt[T], *, timeout: Duration | None = None) -> T: ...
+
+    @overload
+    async def aresult(
+        self, of: Pipeline[Any, T], *, key: str, timeout: Duration | None = None
+    ) -> T: ...
+
+    async def aresult(
+        self, of: Receipt[T] | Pipeline[Any, T], *, key: str = "", timeout: Duration | None = None
+    ) -> T:
+        """As :meth:`result`, for an event loop: it sleeps there, and looks in a thread."""
+        waiting = self._awaited(of, key, timeout)
+        while (pause := await asyncio.to_thread(_step, waiting))[0] is not None:
+            await asyncio.sleep(pause[0])
+        found: T = pause[1]
+        return found
+
+    def _awaited(
+        self, of: Receipt[T] | Pipeline[Any, T], key: str, timeout: Duration | None
+    ) -> Generator[float, None, T]:
+        limit = None if timeout is None else seconds(timeout)
+        with closing(self.reads()) as reads:
+            if isinstance(of, Pipeline):
+                if not key:
+                    raise InputError("which item's result? Give key=, or the receipt")
+                item, pipeline = reads.naming.item(key, of.name), of
+            else:
+                if not of.accepted:
+                    raise InputError(f"nothing was accepted for key {of.key!r}: {of.status}")
+                item, pipeline = of.item, self._submitted(reads.ending(of.item).pipeline)
+            ending = yield from waited(reads, item, limit, self.clock.monotonic)
+        store = self.stored()
+        output = ending.output
+        data = output if isinstance(output, bytes) else store.fetch(cast("Reference", output))
+        with media.using(store):
+            found: T = decode(data, pipeline.graph.output_type)
+        return found
+
+    def _submitted(self, name: str) -> Pipeline[Any, Any]:
+        """A pipeline that this app has submitted to.
+
+        Raises:
+            InputError: it has not.
+        """
+        if name not in self._pipelines:
+            raise InputError(
+                f"this app has submitted nothing to pipeline {name!r}: write "
+                "app.result(pipeline, key=…)"
+            )
+        return self._pipelines[name]
+
+    @checked("App.submit_many()")
+    def submit_many(
+        self,
+        pipeline: Annotated[Pipeline[A, T], PIPELINE],
         payloads: Annotated[Iterable[Any], PAYLOADS],
         manifest: str = "",
         priority: Annotated[int, PRIORITY] = 0,
@@ -125,7 +257,7 @@ class App(Operations):
         repeat_effects: bool = False,
         reason: str = "",
         who: str = "",
-    ) -> Iterator[Receipt]:
+    ) -> Iterator[Receipt[T]]:
         """Accept payloads durably; yields a receipt for each once it is durable. A live runner of
         an SQLite file is handed them over its socket.
 
@@ -156,6 +288,7 @@ class App(Operations):
                 before it stay accepted.
         """
         self._check_transactional(pipeline)
+        self._pipelines[pipeline.name] = pipeline
         writer, wish = self.writer(), _revising(on_conflict, repeat_effects, reason, who)
         try:
             door = self.door()
@@ -226,7 +359,7 @@ class App(Operations):
                 waited for in any case.
             refused: of a payload that does not fit: ``raise`` ends the run; ``keep`` keeps it as a
                 refused input and goes on.
-            on_conflict, repeat_effects, reason, who: as for :meth:`submit`.
+            on_conflict, repeat_effects, reason, who: as for :meth:`submit_many`.
 
         Raises:
             LedgerLockedError: another runner has this ledger.
@@ -485,3 +618,11 @@ async def _drive(
     finally:
         over.set()
         intake.stop()
+
+
+def _step(waiting: Generator[float, None, T]) -> tuple[float | None, Any]:
+    """One look: the seconds to sleep before the next, or None and what it gave."""
+    try:
+        return next(waiting), None
+    except StopIteration as ended:
+        return None, ended.value

@@ -23,6 +23,9 @@
     │   ├── EventRefusedError      a broker does not take this event
     │   └── StreamRefusedError     a broker would discard messages that nobody has read
     ├── StoreError                 an artifact is missing or damaged
+    ├── ItemEnded                  the item whose result was asked for ended without one
+    │   └── ItemDead               it is dead: ``dead_letter`` says why
+    ├── ResultNotReady             the item has not ended within the timeout
     └── StepError                  raised by step bodies to classify a failure
         ├── TransientError         try again, not before ``retry_after`` seconds if given
         ├── ModelError             a model failed: a brief retry, then the fallback

@@ -97,7 +97,7 @@ def test_a_refusal_is_kept_once_counted_and_closed_when_its_source_is_accepted(a
         Input(Row("r-1", 1.0), "line 2 of a"),
     ]
     for _ in range(3):
-        receipts = list(app.submit(rows, bad, "monday", refused="keep"))
+        receipts = list(app.submit_many(rows, bad, "monday", refused="keep"))
     assert [(one.status, one.source, one.key) for one in receipts] == [
         ("refused", "line 1 of a", ""),
         ("refused", "/x/locked", ""),
@@ -109,7 +109,7 @@ def test_a_refusal_is_kept_once_counted_and_closed_when_its_source_is_accepted(a
     } == {(3, "open", "monday", "rows")}
     assert "key function" in found["line 1 of a"]["reason"]
     assert app.reads().audit(0)["refused"] == {"rows": {"open": 2, "accepted": 0}}
-    (fine,) = app.submit(rows, [Input(Row("r-9"), "line 1 of a")])
+    (fine,) = app.submit_many(rows, [Input(Row("r-9"), "line 1 of a")])
     closed = next(row for row in app.reads().refused_inputs("rows", "accepted", 9))
     assert (closed["source"], app.reads().item_by_key("9"), fine.status) == (
         "line 1 of a",
@@ -117,7 +117,7 @@ def test_a_refusal_is_kept_once_counted_and_closed_when_its_source_is_accepted(a
         "new",
     )
     assert app.reads().audit(0)["balanced"]
-    list(app.submit(rows, bad, refused="keep"))
+    list(app.submit_many(rows, bad, refused="keep"))
     assert app.reads().refused_counts() == {"rows": {"open": 2, "accepted": 0}}, (
         "refused again, it is open again"
     )
@@ -141,13 +141,13 @@ def test_hostile_text_in_a_refusal_is_kept(app: App) -> None:
 
 
 def test_what_fits_before_a_bad_payload_is_accepted_and_its_receipt_yielded(app: App) -> None:
-    receipts = app.submit(rows, [Row("r-1"), Row("r-2"), {"id": 7}, Row("r-3")])
+    receipts = app.submit_many(rows, [Row("r-1"), Row("r-2"), {"id": 7}, Row("r-3")])
     assert [next(receipts).key, next(receipts).key] == ["1", "2"]
     with pytest.raises(InputError, match="not a Row"):
         next(receipts)
     assert app.reads().status()[0]["received"] == 2
     with pytest.raises(InputError, match="locked"):
-        list(app.submit(rows, [Refused("/x/locked", "cannot be read")]))
+        list(app.submit_many(rows, [Refused("/x/locked", "cannot be read")]))
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def running(app: App) -> Iterator[App]:
 
 def test_receipts_and_refusals_go_over_a_live_runner(running: App) -> None:
     given_ = [Row("r-1", 1.0), {"id": "r-1", "amount": 1}, Row("r-1", 2.0), {"id": 3}]
-    receipts = list(running.submit(rows, given_, refused="keep"))
+    receipts = list(running.submit_many(rows, given_, refused="keep"))
     assert statuses(receipts) == ["new", "same", "conflict", "refused"]
     assert "which has other content" in receipts[2].reason
     assert {row["kind"] for row in running.reads().refused_inputs(None, "open", 9)} == {
@@ -220,7 +220,7 @@ def after(row: After) -> str:
 
 
 def test_a_payload_that_reads_as_the_same_value_is_the_same(app: App) -> None:
-    list(app.submit(before, [Before("a", 1.0), Before("b", 2.0)]))
+    list(app.submit_many(before, [Before("a", 1.0), Before("b", 2.0)]))
     again = [
         After("a", 1.0),
         {"amount": 1, "id": "a"},
@@ -228,7 +228,7 @@ def test_a_payload_that_reads_as_the_same_value_is_the_same(app: App) -> None:
         After("b", 2.0),
         After("b", 2.0, large="x" * 100_000),
     ]
-    assert statuses(list(app.submit(after, again))) == [
+    assert statuses(list(app.submit_many(after, again))) == [
         "same",
         "same",
         "conflict",
@@ -240,4 +240,4 @@ def test_a_payload_that_reads_as_the_same_value_is_the_same(app: App) -> None:
 
 def test_a_large_payload_is_the_same_or_a_conflict(app: App) -> None:
     large = [After("a", 1.0, large=dead_letter * 100_000) for dead_letter in "xxy"]
-    assert statuses(list(app.submit(after, large))) == ["new", "same", "conflict"]
+    assert statuses(list(app.submit_many(after, large))) == ["new", "same", "conflict"]

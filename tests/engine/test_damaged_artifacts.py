@@ -26,7 +26,7 @@ def counted(numbers: Numbers) -> int:
 
 
 def test_an_item_without_its_artifact_is_dead_and_goes_on_when_it_is_back(app: App) -> None:
-    list(app.submit(counted, [Numbers("large", [1] * 50_000), Numbers("small", [1, 2])]))
+    list(app.submit_many(counted, [Numbers("large", [1] * 50_000), Numbers("small", [1, 2])]))
     (artifact,) = Path(app.settings.artifacts_place).glob("??/*")
     kept = artifact.read_bytes()
     artifact.unlink()

@@ -109,7 +109,7 @@ def test_on_sqlite_it_is_refused_with_the_reason(tmp_path: Path) -> None:
     app = App(home=tmp_path / "home", ledger="")
     for refused in (
         lambda: app.run([booked], [(booked, Order("a"))]),
-        lambda: list(app.submit(booked, [Order("a")])),
+        lambda: list(app.submit_many(booked, [Order("a")])),
     ):
         with pytest.raises(
             InputError, match=r"step 'book' of pipeline 'booked' is transactional.*postgresql://"

@@ -103,7 +103,7 @@ def states(app: App) -> list[str]:
 
 def test_collecting_for_one_ledger_leaves_what_another_has_put(tmp_path: Path) -> None:
     ours, others = apps(tmp_path)
-    list(ours.submit(sized, [LARGE]))
+    list(ours.submit_many(sized, [LARGE]))
     others.register([sized])
     age(ours)
     found = others.collect()
@@ -151,7 +151,7 @@ def test_what_a_ledger_of_an_older_release_refers_to_is_marked_by_its_first_coll
     tmp_path: Path,
 ) -> None:
     ours, others = apps(tmp_path)
-    list(ours.submit(sized, [LARGE]))
+    list(ours.submit_many(sized, [LARGE]))
     marks = Path(ours.settings.artifacts_place) / ".ledgers"
     for one in marks.glob("*/??/*"):
         one.unlink()
@@ -181,7 +181,7 @@ def test_a_ledger_that_is_moved_to_postgresql_takes_its_artifacts_along(
 ) -> None:
     ours, _ = apps(tmp_path)
     source = App(home=tmp_path, ledger=ours.settings.ledger)
-    list(source.submit(sized, [LARGE]))
+    list(source.submit_many(sized, [LARGE]))
     line("ledger", "copy", source.settings.ledger, postgres)
     moved = App(home=tmp_path, ledger=postgres)
     age(moved)
@@ -296,13 +296,13 @@ def test_a_value_makes_young_what_it_refers_to_and_refuses_what_is_gone(tmp_path
     with media.using(app.store()):
         scan, gone = Artifact.of(b"the scan"), Artifact.of(b"gone")
     age(app)
-    (receipt,) = app.submit(filed, [scan])
+    (receipt,) = app.submit_many(filed, [scan])
     assert receipt.created
     assert app.collect(DAY).orphans == 1, "the other one"
     with pytest.raises(
         InputError, match=f"the payload refers to what is not in the artifact store.*{gone.digest}"
     ):
-        list(app.submit(filed, [gone]))
+        list(app.submit_many(filed, [gone]))
     app.run([filed])
     assert states(app) == ["completed"]
 
@@ -312,7 +312,7 @@ def test_an_answer_and_an_edited_input_are_references_too(tmp_path: Path) -> Non
     app.register([sized])
     with media.using(app.store()):
         scans = [Artifact.of(f"scan {n}".encode()) for n in range(3)]
-    list(app.submit(sized, ["abc"]))
+    list(app.submit_many(sized, ["abc"]))
     ledger = SqliteLedger(f"{app.settings.ledger_path}")
     (item,) = [row[0] for row in ledger.connection.execute("select id from items")]
     ledger.connection.execute("insert into edits values (?, 0, '', ?)", (item, encode([scans[0]])))
@@ -389,7 +389,7 @@ def test_a_damaged_file_is_written_again_and_that_is_logged(
     path = Path(app.settings.artifacts_place) / digest[:2] / digest[2:]
     damage(path)
     with caplog.at_level(logging.WARNING, "holdfast"):
-        (receipt,) = app.submit(sized, [LARGE])
+        (receipt,) = app.submit_many(sized, [LARGE])
     assert receipt.created
     assert f"artifact {digest} in" in caplog.text
     assert "written again" in caplog.text
@@ -628,7 +628,7 @@ def test_two_ledgers_on_object_storage(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, others = apps(tmp_path, place)
-    list(ours.submit(sized, [LARGE]))
+    list(ours.submit_many(sized, [LARGE]))
     others.register([sized])
     monkeypatch.setattr("holdfast.operations.MARGIN_S", -10 * DAY)
     assert others.collect(-DAY).of_others == 1

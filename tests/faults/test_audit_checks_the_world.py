@@ -212,7 +212,7 @@ def test_a_runner_at_work_knows_its_items(
             time.sleep(0.2)
             found = app.audit()
         assert (found["broken"], found["unchecked"]) == ([], [])
-        list(app.submit(bulky, [Sheet("mine")]))
+        list(app.submit_many(bulky, [Sheet("mine")]))
         Ledger(app).spoil(
             "update items set state = 'running', due = (select max(id) from incarnations), "
             "fence = 1 where key = 'mine'"

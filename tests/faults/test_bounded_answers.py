@@ -289,7 +289,7 @@ def test_a_runner_that_is_stopped_is_unavailable_until_it_goes_on(
         far = RemoteLedger(app.settings.socket_path or Path())
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(LedgerUnavailableError, match="Nothing was sent to it") as told:
-            list(app.submit(doubled, [1]))
+            list(app.submit_many(doubled, [1]))
         assert not isinstance(told.value, LedgerUnknownError)
         with pytest.raises(LedgerUnknownError):
             far.admit([], 0)  # it had been greeted: this was sent
@@ -302,7 +302,7 @@ def test_a_runner_that_is_stopped_is_unavailable_until_it_goes_on(
         process.send_signal(signal.SIGCONT)
         while True:
             try:
-                assert [one.status for one in app.submit(doubled, [1])] == ["new"]
+                assert [one.status for one in app.submit_many(doubled, [1])] == ["new"]
                 break
             except LedgerUnavailableError:
                 continue
@@ -338,7 +338,7 @@ def test_a_lock_that_somebody_has_who_does_not_listen(
     monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
     with closing(app.open_ledger()):
         with pytest.raises(LedgerLockedError) as told:
-            list(app.submit(doubled, [1]))
+            list(app.submit_many(doubled, [1]))
         assert isinstance(told.value, LedgerUnavailableError)
         assert refusal(told.value).status == 503
         assert refusal(told.value).headers == {"Retry-After": "1"}
@@ -348,7 +348,7 @@ def test_a_lock_that_somebody_has_who_does_not_listen(
 def test_a_runner_that_starts_is_waited_for(app: App) -> None:
     ledger = app.open_ledger(starting=True)
     answers: list[Any] = []
-    asking = threading.Thread(target=lambda: answers.extend(app.submit(doubled, [1])))
+    asking = threading.Thread(target=lambda: answers.extend(app.submit_many(doubled, [1])))
     asking.start()
     asking.join(remote.HELLO_S * 1.5)
     assert asking.is_alive()
@@ -358,14 +358,14 @@ def test_a_runner_that_starts_is_waited_for(app: App) -> None:
 
 
 def test_a_file_that_another_program_has_locked_is_unavailable(app: App) -> None:
-    list(app.submit(doubled, [1]))
+    list(app.submit_many(doubled, [1]))
     with closing(apsw.Connection(str(app.settings.ledger_path))) as other:
         other.execute("begin immediate")
         with pytest.raises(LedgerUnavailableError) as told:
-            list(app.submit(doubled, [2]))
+            list(app.submit_many(doubled, [2]))
         assert not isinstance(told.value, LedgerUnknownError)
         other.execute("rollback")
-    assert [one.status for one in app.submit(doubled, [2])] == ["new"]
+    assert [one.status for one in app.submit_many(doubled, [2])] == ["new"]
 
 
 @pytest.fixture
@@ -397,19 +397,19 @@ def test_a_full_disk_at_the_start_is_unavailable_and_holds_nothing(small_disk: P
     app = App(home=small_disk / "home", ledger="", workers=1)
     filler = fill(small_disk)
     for _ in range(3):
-        for use in (lambda: list(app.submit(doubled, [1])), lambda: app.run([doubled])):
+        for use in (lambda: list(app.submit_many(doubled, [1])), lambda: app.run([doubled])):
             with pytest.raises(LedgerUnavailableError) as told:
                 use()
             assert not isinstance(told.value, LedgerLockedError | LedgerUnknownError)
     filler.unlink()
-    assert [one.status for one in app.submit(doubled, [1])] == ["new"]
+    assert [one.status for one in app.submit_many(doubled, [1])] == ["new"]
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["nothing is there", "a ledger is there"])
 def test_a_runner_that_starts_on_a_full_disk_waits_for_space(small_disk: Path, made: bool) -> None:
     app = App(home=small_disk / "home", ledger="", workers=1)
     if made:
-        list(app.submit(doubled, [1]))
+        list(app.submit_many(doubled, [1]))
     filler = fill(small_disk)
     environment = {**os.environ, "HOLDFAST_HOME": str(app.settings.home), "HOLDFAST_WORKERS": "1"}
     command = [sys.executable, "-m", "holdfast", "runner", "--until-idle", TARGET]
@@ -431,7 +431,7 @@ def test_a_full_disk_at_intake_is_unavailable_by_every_door(
     small_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = App(home=small_disk / "home", ledger="", workers=1)
-    list(app.submit(doubled, [0]))
+    list(app.submit_many(doubled, [0]))
     monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
     with runner(app):
         server = web(
@@ -451,7 +451,7 @@ def test_a_full_disk_at_intake_is_unavailable_by_every_door(
             assert (event.status_code, "retry-after" in event.headers) == (503, True)
             large = ("submit", TARGET, *(str(next(numbers)) for _ in range(1000)))
             with pytest.raises(LedgerUnavailableError):
-                list(app.submit(doubled, [next(numbers) for _ in range(1000)]))
+                list(app.submit_many(doubled, [next(numbers) for _ in range(1000)]))
             Line(capsys)(*large, code=2)  # the exit code itself is tested with a process
             filler.unlink()
             while client.post("/api/v1/pipelines/doubled/items", json=body).status_code != 201:

@@ -43,7 +43,7 @@ def line(app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 @pytest.mark.parametrize("how", HOW)
 def test_a_key_function_that_fails_in_whatever_way_refuses_one_payload(app: App, how: str) -> None:
     given = [Row("before"), Row(how), Row("after")]
-    assert [one.status for one in app.submit(keyed, given, refused="keep")] == [
+    assert [one.status for one in app.submit_many(keyed, given, refused="keep")] == [
         "new",
         "refused",
         "new",
@@ -180,13 +180,13 @@ def running(app: App) -> Iterator[App]:
 def test_sources_of_whatever_bytes_and_length_go_over_a_live_runner(running: App) -> None:
     odd = ["/in/caf\udce9/a.txt", "/in/lone \ud800/a.txt", "x" * 100_000, "nul \x00"]
     receipts = list(
-        running.submit(rows, [Input(Row(f"r-{n}"), source) for n, source in enumerate(odd)])
+        running.submit_many(rows, [Input(Row(f"r-{n}"), source) for n, source in enumerate(odd)])
     )
     assert [one.status for one in receipts] == ["new"] * 4
     bad = [Refused(source, "torn") for source in odd]
-    assert [one.status for one in running.submit(rows, bad, refused="keep")] == ["refused"] * 4
+    assert [one.status for one in running.submit_many(rows, bad, refused="keep")] == ["refused"] * 4
     assert running.reads().refused_counts()["rows"] == {"open": 4, "accepted": 0}
-    list(running.submit(rows, [Input(Row(f"r-{n}"), source) for n, source in enumerate(odd)]))
+    list(running.submit_many(rows, [Input(Row(f"r-{n}"), source) for n, source in enumerate(odd)]))
     assert running.reads().refused_counts()["rows"] == {"open": 0, "accepted": 4}, (
         "the same sources, however they are sent"
     )
@@ -195,7 +195,7 @@ def test_sources_of_whatever_bytes_and_length_go_over_a_live_runner(running: App
 @pytest.mark.parametrize("name", ["m\udcff", "nul\x00", "x" * 600])
 def test_a_manifest_that_no_ledger_can_store_is_refused_at_once(app: App, name: str) -> None:
     with pytest.raises(InputError, match="the name of a manifest"):
-        list(app.submit(rows, [Row("r-1")], name))
+        list(app.submit_many(rows, [Row("r-1")], name))
     with pytest.raises(InputError, match="the name of a manifest"):
         app.run([rows], [(rows, Row("r-1"))], manifest=name)
     assert app.reads().keys("rows", None) == [] or list(app.reads().keys("rows", None)) == []
@@ -228,8 +228,8 @@ def test_an_event_is_refused_with_whatever_its_key_function_says(
 
 
 def test_what_was_accepted_under_another_manifest_is_not_missing(app: App) -> None:
-    list(app.submit(rows, [Row("r-1"), Row("r-2")], "monday"))
-    assert [one.status for one in app.submit(rows, [Row("r-2"), Row("r-3")], "tuesday")] == [
+    list(app.submit_many(rows, [Row("r-1"), Row("r-2")], "monday"))
+    assert [one.status for one in app.submit_many(rows, [Row("r-2"), Row("r-3")], "tuesday")] == [
         "same",
         "new",
     ]
@@ -243,7 +243,7 @@ def test_a_clock_that_was_set_back_unbalances_nothing(
 ) -> None:
     for now in (5_000_000, 3_000_000, 4_000_000):
         monkeypatch.setattr(app.clock, "now_ms", lambda now=now: now)
-        list(app.submit(rows, [Refused("/x", "torn")], refused="keep"))
+        list(app.submit_many(rows, [Refused("/x", "torn")], refused="keep"))
     (row,) = app.reads().refused_inputs(None, None, 9)
     assert (row["first_at"], row["last_at"], row["count"]) == (5_000_000, 5_000_000, 3)
     assert app.reads().audit(0)["balanced"]
@@ -252,28 +252,32 @@ def test_a_clock_that_was_set_back_unbalances_nothing(
 def test_what_has_no_source_is_known_by_its_content_and_closed_when_it_is_accepted(
     app: App,
 ) -> None:
-    list(app.submit(rows, [Row("r-1", 1.0)]))
+    list(app.submit_many(rows, [Row("r-1", 1.0)]))
     for payloads in ([{"id": 5}, Row("r-1", 2.0)], [Row("r-1", 2.0), {"id": 5}]):
-        list(app.submit(rows, payloads, refused="keep"))
+        list(app.submit_many(rows, payloads, refused="keep"))
     assert [row["count"] for row in app.reads().refused_inputs("rows", "open", 9)] == [2, 2]
     item = app.reads().item_by_key("1")
     assert item is not None
     app.restart([item], payload=b'{"id": "r-1", "amount": 2}')
-    list(app.submit(rows, [Row("r-1", 2.0)]))
+    list(app.submit_many(rows, [Row("r-1", 2.0)]))
     assert app.reads().refused_counts()["rows"] == {"open": 1, "accepted": 1}
 
 
 def test_what_is_the_same_only_by_its_type_closes_its_refusal_too(app: App) -> None:
-    list(app.submit(rows, [Row("r-1", 1.0), Input(Row("r-1", 0.0), "line 2 of a")], refused="keep"))
+    list(
+        app.submit_many(
+            rows, [Row("r-1", 1.0), Input(Row("r-1", 0.0), "line 2 of a")], refused="keep"
+        )
+    )
     item = app.reads().item_by_key("1")
     assert item is not None
     app.restart([item], payload=b'{"id": "r-1"}')
     for _ in range(2):
         assert [
-            one.status for one in app.submit(rows, [Input(Row("r-1", 0.0), "line 2 of a")])
+            one.status for one in app.submit_many(rows, [Input(Row("r-1", 0.0), "line 2 of a")])
         ] == ["same"]
     assert app.reads().refused_counts()["rows"] == {"open": 0, "accepted": 1}
-    list(app.submit(rows, [Input(Row("r-1", 5.0), "line 2 of a")]))
+    list(app.submit_many(rows, [Input(Row("r-1", 5.0), "line 2 of a")]))
     assert app.run([rows], [(rows, Input(Row("r-1", 0.0), "line 2 of a"))]).known == 1
     assert app.reads().refused_counts()["rows"] == {"open": 0, "accepted": 1}
 
@@ -398,7 +402,7 @@ def test_sets_and_fields_left_at_their_default_are_compared_by_value(app: App) -
         Bag("b"),
     ]
     expected = ["new", "same", "same", "conflict", "new", "same", "same"]
-    assert [one.status for one in app.submit(bags, given)] == expected
+    assert [one.status for one in app.submit_many(bags, given)] == expected
     for number, one in enumerate(given[4:6]):
         app.publish("bag.seen", one, id=str(number))
     assert app.run([bags], [(bags, one) for one in given]).conflicts == 1

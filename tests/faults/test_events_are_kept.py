@@ -134,7 +134,7 @@ def test_an_event_that_came_before_the_item_does_not_count_though_its_producer_d
 
 def test_an_old_release_takes_the_listeners_of_the_new_one_not_away(app: App) -> None:
     app.run([new])
-    list(app.submit(old, ["from the old release"]))
+    list(app.submit_many(old, ["from the old release"]))
     app.publish("order.created", "B")
     app.run([new])
     assert {row["key"]: row["state"] for row in app.reads().items("orders", None, 9)} == {

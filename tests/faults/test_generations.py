@@ -139,7 +139,7 @@ def test_a_cancelled_parent_that_is_restarted_at_once_has_its_child(
 ) -> None:
     keys = [str(n) for n in range(8)]
     with run.runner(parents):
-        list(app.submit(parents, [Order(key, str(tmp_path), int(key)) for key in keys]))
+        list(app.submit_many(parents, [Order(key, str(tmp_path), int(key)) for key in keys]))
         run.wait(
             lambda: all(
                 one["state"] == "running"
@@ -160,11 +160,13 @@ def test_a_revised_parents_child_is_revised_while_it_runs(
     run: Patterns, app: App, tmp_path: Path
 ) -> None:
     with run.runner(parents):
-        list(app.submit(parents, [Order("a", str(tmp_path), 1)]))
+        list(app.submit_many(parents, [Order("a", str(tmp_path), 1)]))
         run.wait(lambda: [one["state"] for one in children(app, "a")] == ["running"])
         assert [
             one.status
-            for one in app.submit(parents, [Order("a", str(tmp_path), 2)], on_conflict="revise")
+            for one in app.submit_many(
+                parents, [Order("a", str(tmp_path), 2)], on_conflict="revise"
+            )
         ] == ["revised"]
         run.wait(lambda: {*states(app, "a")} <= {"completed", "dead"}, 30)
     assert run.output("a") == 2
@@ -191,7 +193,7 @@ def test_an_answer_to_an_earlier_generation_changes_nothing(
 
 def test_an_event_answers_the_wait_of_now(run: Patterns, app: App, tmp_path: Path) -> None:
     run(told, Order("a", str(tmp_path), customer="ACME"))
-    list(app.submit(told, [Order("a", str(tmp_path), customer="Zeta")], on_conflict="revise"))
+    list(app.submit_many(told, [Order("a", str(tmp_path), customer="Zeta")], on_conflict="revise"))
     app.publish("payment", 1, key="ACME")
     run(told)
     assert run.item("a")["state"] == "waiting", "the old payload waited for that one"
@@ -280,10 +282,10 @@ def test_an_attempt_is_over_before_the_next_run_begins(
 ) -> None:
     order = Order("a", str(tmp_path), 1)
     with run.runner(working):
-        list(app.submit(working, [order]))
+        list(app.submit_many(working, [order]))
         run.wait(lambda: len(said(order)) == 1)
         if how == "revise":
-            list(app.submit(working, [Order("a", str(tmp_path), 11)], on_conflict="revise"))
+            list(app.submit_many(working, [Order("a", str(tmp_path), 11)], on_conflict="revise"))
         else:
             for _ in range(2 if how == "twice" else 1):
                 if how == "cancel and restart":
@@ -301,7 +303,7 @@ def test_a_cancelled_attempt_in_the_loop_has_unwound_before_the_next(
 ) -> None:
     order = Order("a", str(tmp_path), 1)
     with run.runner(waiting):
-        list(app.submit(waiting, [order]))
+        list(app.submit_many(waiting, [order]))
         run.wait(lambda: said(order) == ["begins 1"])
         app.restart([number(app, "a")])
         run.wait(lambda: said(order).count("begins 1") == 2)
@@ -321,13 +323,13 @@ def test_no_runner_begins_before_the_owner_has_stopped(
     with ExitStack() as stack:
         for _ in range(runners):
             stack.enter_context(run.runner(lingers, lingers_2))
-        list(app.submit(lingers, [order]))
+        list(app.submit_many(lingers, [order]))
         run.wait(lambda: said(order) == ["begins 1"])
         item = [number(app, "a")]
         if how == "cancel and restart":
             app.cancel(item)
         if how == "revise":
-            list(app.submit(lingers, [Order("a", str(tmp_path), 10)], on_conflict="revise"))
+            list(app.submit_many(lingers, [Order("a", str(tmp_path), 10)], on_conflict="revise"))
         elif how == "move":
             assert app.move(item, "lingers", "2").changed == 1
         else:

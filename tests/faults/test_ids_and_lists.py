@@ -153,8 +153,8 @@ def test_a_key_in_two_pipelines_is_refused_with_both_and_how_to_name_each(
 
 def test_a_text_that_is_an_id_and_a_key_is_refused(tmp_path: Path) -> None:
     app = App(home=tmp_path)
-    (first,) = app.submit(papers, [Paper("first")])
-    (second,) = app.submit(papers, [Paper(show(first.item))])
+    (first,) = app.submit_many(papers, [Paper("first")])
+    (second,) = app.submit_many(papers, [Paper(show(first.item))])
     with closing(app.reads()) as reads:
         with pytest.raises(InputError, match="names 2 items"):
             reads.naming.item(show(first.item))
@@ -327,7 +327,7 @@ def test_pages_of_a_list_are_all_of_it(holdfast: Command) -> None:
 
 def test_more_than_ten_thousand_are_not_counted(tmp_path: Path) -> None:
     app = App(home=tmp_path)
-    assert sum(1 for _ in app.submit(papers, (Paper(str(n)) for n in range(10_050)))) == 10_050
+    assert sum(1 for _ in app.submit_many(papers, (Paper(str(n)) for n in range(10_050)))) == 10_050
     with closing(app.reads()) as reads:
         rows = reads.search(Filter(), 20, 0)
         assert (len(rows), rows.more, rows.total()) == (20, True, None)
@@ -390,7 +390,7 @@ def test_a_key_that_looks_like_another_items_name_is_refused(tmp_path: Path) -> 
     app = App(home=tmp_path, workers=1)
     app.run([papers], [(papers, Paper("dies", bad="value"))])
     for key in ("letter:1", "key:dies", "papers:dies", "a\nb", "a\\nb"):
-        list(app.submit(papers, [Paper(key)]))
+        list(app.submit_many(papers, [Paper(key)]))
     with closing(app.reads()) as reads:
         named = {row["key"]: row["item"] for row in reads.items(None, None, 99)}
         for text in ("letter:1", "key:dies", "papers:dies", "a\\nb"):
@@ -405,7 +405,9 @@ def test_a_key_that_looks_like_another_items_name_is_refused(tmp_path: Path) -> 
 
 def test_a_key_that_was_shown_cut_names_the_one_that_begins_so(tmp_path: Path) -> None:
     app = App(home=tmp_path)
-    list(app.submit(papers, [Paper("a" * 300), Paper("b" * 100 + "1"), Paper("b" * 100 + "2")]))
+    list(
+        app.submit_many(papers, [Paper("a" * 300), Paper("b" * 100 + "1"), Paper("b" * 100 + "2")])
+    )
     with closing(app.reads()) as reads:
         assert reads.item(reads.naming.item("a" * 59 + "…"))["key"] == "a" * 300
         with pytest.raises(InputError, match="names 2 items"):

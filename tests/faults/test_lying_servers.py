@@ -244,7 +244,7 @@ def test_a_restored_ledger_is_refused_until_somebody_accepts_it(
     element_path.restore()
     for verb in (
         lambda: element_path.app().run([counting]),
-        lambda: list(element_path.app().submit(counting, [3])),
+        lambda: list(element_path.app().submit_many(counting, [3])),
         lambda: element_path.app().pause_pipeline("counting"),
     ):
         with pytest.raises(
@@ -292,12 +292,12 @@ def test_to_accept_needs_a_reason_and_something_to_accept(element_path: Place) -
 
 
 def test_one_who_only_submits_remembers_too(element_path: Place) -> None:
-    list(element_path.app().submit(counting, [1]))
+    list(element_path.app().submit_many(counting, [1]))
     element_path.backup()
-    list(element_path.app().submit(counting, [2]))
+    list(element_path.app().submit_many(counting, [2]))
     element_path.restore()
     with pytest.raises(LedgerRestoredError, match="item "):
-        list(element_path.app().submit(counting, [3]))
+        list(element_path.app().submit_many(counting, [3]))
 
 
 def test_a_copy_at_another_place_is_as_old(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_a_runner_stands_still_on_an_older_copy_and_begins_anew_when_that_is_acc
         elif len(DONE) == 3:
             session.stop_now()
 
-    list(app.submit(counting, [1]))
+    list(app.submit_many(counting, [1]))
     tell(server, f'create database "{name}_copy" template "{name}"')
     result = app.run([counting], [(counting, 2)], each_tick=tick, until_idle=False)
     assert stage["at"] == 2

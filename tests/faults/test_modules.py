@@ -70,7 +70,7 @@ def test_one_runner_serves_files_of_one_name_and_a_folder_that_shadows_the_stand
     submit = (
         "from holdfast import App\nfrom holdfast.cli.loading import load_pipeline\nfor one "
         f"in {targets!r}:\n"
-        "    list(App().submit(load_pipeline(one), ['x']))"
+        "    list(App().submit_many(load_pipeline(one), ['x']))"
     )
     assert python(shadow, "-P", "-c", submit).returncode == 0
     done = python(shadow, "-P", "-m", "holdfast", "runner", *targets, "--until-idle")

@@ -126,11 +126,11 @@ class Mute(Exception):
     ids=lambda bad: type(bad).__name__,
 )
 def test_whatever_a_payload_is_the_next_one_is_accepted(app: App, bad: object) -> None:
-    receipts = list(app.submit(rows, [Row("r-1"), bad, Row("r-2")], refused="keep"))
+    receipts = list(app.submit_many(rows, [Row("r-1"), bad, Row("r-2")], refused="keep"))
     assert [one.status for one in receipts] == ["new", "refused", "new"]
     assert receipts[1].reason
     with pytest.raises(InputError):
-        list(app.submit(rows, [bad]))
+        list(app.submit_many(rows, [bad]))
     result = app.run([rows], [(rows, bad), (rows, Row("r-3"))], refused="keep")
     assert (result.received, result.refused) == (1, 1)
     assert app.reads().audit(0)["balanced"]

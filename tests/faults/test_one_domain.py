@@ -559,10 +559,10 @@ def test_every_door_refuses_deeper_values_and_says_so(either: App) -> None:
     assert dead_letter["error"].endswith("ResultError")
     assert "deeper than 64 levels" in dead_letter["message"]
     right, deep = (msgspec.json.decode(nested(levels)) for levels in (NESTING, NESTING + 1))
-    (receipt,) = app.submit(taking, [right])
+    (receipt,) = app.submit_many(taking, [right])
     assert receipt.created
     for door in (
-        lambda: list(app.submit(taking, [deep])),
+        lambda: list(app.submit_many(taking, [deep])),
         lambda: app.publish("e.f", deep),
         lambda: app.redrive([dead_letter["dead_letter"]], [deep]),
         lambda: app.decide(1, deep, "d" * 64, "me"),
@@ -715,7 +715,7 @@ def test_integers_beyond_64_bits_are_refused_at_the_door_and_kept_exactly_as_res
 ) -> None:
     for number in (2**64, -(2**63) - 1, 10**300):
         with pytest.raises(InputError, match="64 bits"):
-            list(either.submit(taking, [[number]]))
+            list(either.submit_many(taking, [[number]]))
         try:
             data = keep(number, int)
         except ValueError:

@@ -121,13 +121,13 @@ def test_every_name_of_a_file_leads_to_one_lock(
 def test_a_second_name_is_refused_also_when_nobody_writes(path: Path, tmp_path: Path) -> None:
     """SQLite would look for the newest writes beside that name, and not find them."""
     app = App(home=tmp_path, ledger=f"sqlite:///{path}", workers=1)
-    list(app.submit(doubled, [1]))
+    list(app.submit_many(doubled, [1]))
     other = by_hard_link(path, tmp_path / "second.db")
     with pytest.raises(LedgerRefusedError, match="second name"):
         SqliteLedger(str(other))
     with pytest.raises(LedgerRefusedError, match="second name"):
         App(home=tmp_path, ledger=f"sqlite:///{other}").reads()
-    assert [one.status for one in app.submit(doubled, [1])] == ["same"], "its own name goes on"
+    assert [one.status for one in app.submit_many(doubled, [1])] == ["same"], "its own name goes on"
 
 
 def test_nothing_but_sqlite_opens_the_file(path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_child_that_a_step_forked_holds_up_nobody_once_its_runner_is_killed(
             threading.Event().wait(0.05)
         runner.kill()
         runner.wait()
-        assert [one.status for one in app.submit(forking, [1, 2])] == ["same", "new"]
+        assert [one.status for one in app.submit_many(forking, [1, 2])] == ["same", "new"]
         app.run([doubled], [(doubled, 3)])
         assert app.reads().audit(app.clock.now_ms())["balanced"]
     finally:
@@ -287,29 +287,29 @@ def test_no_empty_ledger_begins_where_there_was_one(
     how: Callable[[Path], None],
 ) -> None:
     monkeypatch.setenv("HOLDFAST_HOME", str(app.settings.home))
-    list(app.submit(doubled, [1]))
+    list(app.submit_many(doubled, [1]))
     path = app.settings.ledger_path
     assert path is not None
     how(path)
-    for use in (lambda: list(app.submit(doubled, [1])), app.reads, lambda: app.run([doubled])):
+    for use in (lambda: list(app.submit_many(doubled, [1])), app.reads, lambda: app.run([doubled])):
         with pytest.raises(LedgerRefusedError, match="To begin an empty one here, remove") as told:
             use()
         assert "name where it is with HOLDFAST_LEDGER" in str(told.value)
     assert "is not there any more" in (said := Line(capsys)("status", code=2)) or "is empty" in said
     for one in str(told.value).rpartition("remove ")[2].split(" and "):
         Path(one).unlink()
-    assert [one.status for one in app.submit(doubled, [1])] == ["new"], "so it was meant"
+    assert [one.status for one in app.submit_many(doubled, [1])] == ["new"], "so it was meant"
 
 
 def test_a_ledger_that_is_moved_back_goes_on(app: App) -> None:
-    list(app.submit(doubled, [1]))
+    list(app.submit_many(doubled, [1]))
     path = app.settings.ledger_path
     assert path is not None
     aside = path.rename(path.with_name("aside.db"))
     with pytest.raises(LedgerRefusedError):
-        list(app.submit(doubled, [1]))
+        list(app.submit_many(doubled, [1]))
     aside.rename(path)
-    assert [one.status for one in app.submit(doubled, [1])] == ["same"]
+    assert [one.status for one in app.submit_many(doubled, [1])] == ["same"]
 
 
 def test_a_log_without_its_ledger_is_not_thrown_away(path: Path) -> None:
@@ -331,13 +331,13 @@ def test_another_ledger_does_not_take_the_place_of_one_unseen(tmp_path: Path) ->
 
 
 def test_a_restored_backup_of_the_same_ledger_is_taken(app: App) -> None:
-    list(app.submit(doubled, [1]))
+    list(app.submit_many(doubled, [1]))
     path = app.settings.ledger_path
     assert path is not None
     backup = path.read_bytes()
     path.unlink()
     path.write_bytes(backup)
-    assert [one.status for one in app.submit(doubled, [1])] == ["same"]
+    assert [one.status for one in app.submit_many(doubled, [1])] == ["same"]
 
 
 def replaced(path: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_lock_file_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> No
 
 
 def test_commands_reach_a_runner_by_a_link_to_its_ledger(app: App, tmp_path: Path) -> None:
-    list(app.submit(doubled, [0]))
+    list(app.submit_many(doubled, [0]))
     path = app.settings.ledger_path
     assert path is not None
     (tmp_path / "elsewhere").mkdir()
@@ -424,7 +424,7 @@ def test_commands_reach_a_runner_by_a_link_to_its_ledger(app: App, tmp_path: Pat
     run.start()
     began.wait()
     try:
-        assert [one.status for one in other.submit(doubled, [0, 5])] == ["same", "new"]
+        assert [one.status for one in other.submit_many(doubled, [0, 5])] == ["same", "new"]
     finally:
         sessions[0].stop_now()
         run.join()

@@ -59,12 +59,16 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_a_ledger_of_another_project_is_refused(address: str, tmp_path: Path) -> None:
     mine = App(home=tmp_path, ledger=address, project="claims", workers=1)
-    list(mine.submit(doubled, [1]))
+    list(mine.submit_many(doubled, [1]))
     for other in (
         App(home=tmp_path, ledger=address, project="invoices", workers=1),
         App(home=tmp_path, ledger=address, workers=1),
     ):
-        uses = (lambda: list(other.submit(doubled, [2])), other.reads, lambda: other.run([doubled]))
+        uses = (
+            lambda: list(other.submit_many(doubled, [2])),
+            other.reads,
+            lambda: other.run([doubled]),
+        )
         for use in uses:
             with pytest.raises(LedgerRefusedError, match="belongs to project 'claims'") as told:
                 use()
@@ -74,7 +78,7 @@ def test_a_ledger_of_another_project_is_refused(address: str, tmp_path: Path) ->
 
 
 def test_who_names_no_project_has_the_default_one(address: str, tmp_path: Path) -> None:
-    list(App(home=tmp_path, ledger=address).submit(doubled, [1]))
+    list(App(home=tmp_path, ledger=address).submit_many(doubled, [1]))
     App(home=tmp_path, ledger=address, project="default").reads().close()
     with pytest.raises(LedgerRefusedError, match="belongs to project 'default'"):
         App(home=tmp_path, ledger=address, project="other").reads()
@@ -116,8 +120,8 @@ def test_two_schemas_of_one_database_have_nothing_to_do_with_each_other(
 ) -> None:
     one = App(home=tmp_path / "1", ledger=postgres, project="one", workers=1)
     other = App(home=tmp_path / "2", ledger=postgres, schema=ODD, project="other", workers=1)
-    assert [got.status for got in one.submit(doubled, [1, 2])] == ["new", "new"]
-    assert [got.status for got in other.submit(doubled, [1])] == ["new"]
+    assert [got.status for got in one.submit_many(doubled, [1, 2])] == ["new", "new"]
+    assert [got.status for got in other.submit_many(doubled, [1])] == ["new"]
     one.run([doubled])
     assert one.reads().status()[0]["completed"] == 2
     assert other.reads().status()[0]["queued"] == 1, "its runner is another one"
@@ -259,7 +263,11 @@ def test_a_pooler_that_gives_each_transaction_another_session_is_refused(
     PostgresLedger(postgres).close()
     with bouncer(server, tmp_path / "bouncer", mode) as through:
         app = App(home=tmp_path, ledger=through(postgres), workers=1)
-        for use in (lambda: list(app.submit(doubled, [1])), app.reads, lambda: app.run([doubled])):
+        for use in (
+            lambda: list(app.submit_many(doubled, [1])),
+            app.reads,
+            lambda: app.run([doubled]),
+        ):
             with pytest.raises(LedgerRefusedError, match="pool_mode = session"):
                 use()
         with psycopg.connect(through(postgres), autocommit=True) as connection:
@@ -273,6 +281,6 @@ def test_a_pooler_that_keeps_sessions_works(
 ) -> None:
     with bouncer(server, tmp_path / "bouncer", "session") as through:
         app = App(home=tmp_path, ledger=through(postgres), workers=1)
-        list(app.submit(doubled, range(20)))
+        list(app.submit_many(doubled, range(20)))
         app.run([doubled])
         assert app.reads().status()[0]["completed"] == 20

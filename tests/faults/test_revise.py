@@ -34,7 +34,7 @@ __all__ = ["app", "run"]
 
 
 def revise(app: App, pipeline: Any, order: Order, **more: Any) -> Receipt:
-    (receipt,) = app.submit(
+    (receipt,) = app.submit_many(
         pipeline,
         [order],
         refused="keep",
@@ -52,7 +52,7 @@ def number(app: App, key: str) -> int:
 
 def test_without_asking_for_it_nothing_changes(run: Patterns, app: App, tmp_path: Path) -> None:
     run(orders, Order("a", str(tmp_path), 1))
-    (receipt,) = app.submit(orders, [Order("a", str(tmp_path), 2)], refused="keep")
+    (receipt,) = app.submit_many(orders, [Order("a", str(tmp_path), 2)], refused="keep")
     assert (receipt.status, run.output("a"), run.item("a")["generation"]) == ("conflict", 100, 1)
     assert app.reads().refused_counts()["orders"]["open"] == 1
     assert revise(app, orders, Order("a", str(tmp_path), 2)).status == "revised"
@@ -75,7 +75,7 @@ def test_an_item_in_any_state_begins_anew(
     if before in ("completed", "dead", "discarded"):
         run(orders, old)
     else:
-        list(app.submit(orders, [old]))
+        list(app.submit_many(orders, [old]))
     if before == "discarded":
         app.discard(Filter(pipeline="orders"), "gone")
     if before in ("cancelled", "paused"):
@@ -127,7 +127,7 @@ def _page() -> Any:
 def test_a_running_item_is_stopped_first(run: Patterns, app: App, tmp_path: Path) -> None:
     order = Order("a", str(tmp_path), 1)
     with run.runner(waiting):
-        list(app.submit(waiting, [order]))
+        list(app.submit_many(waiting, [order]))
         run.wait(lambda: said(order) == ["begins 1"])
         assert revise(app, waiting, Order("a", str(tmp_path), 10)).status == "revised"
         run.wait(lambda: run.item("a")["state"] == "completed")
@@ -276,7 +276,7 @@ def test_a_runner_revises_what_it_reads(run: Patterns, app: App, tmp_path: Path)
 
 def test_a_new_key_and_its_revision_in_one_batch(run: Patterns, app: App, tmp_path: Path) -> None:
     both = [Order("a", str(tmp_path), 1), Order("a", str(tmp_path), 2)]
-    assert [one.status for one in app.submit(orders, both, on_conflict="revise")] == [
+    assert [one.status for one in app.submit_many(orders, both, on_conflict="revise")] == [
         "new",
         "revised",
     ]

@@ -80,7 +80,7 @@ def test_a_restart_with_another_input_takes_what_run_takes(
 
 
 def test_a_program_sees_it_in_the_receipt(app: App) -> None:
-    first, second = (next(app.submit(rows, [Row("r-1", amount)])) for amount in (1.0, 2.0))
+    first, second = (next(app.submit_many(rows, [Row("r-1", amount)])) for amount in (1.0, 2.0))
     assert (first.status, second.status, second.item) == ("new", "conflict", first.item)
     assert not second.accepted
     result = app.run(

@@ -299,9 +299,9 @@ def test_a_host_with_a_wrong_clock_harms_nobody_and_is_reported(
     )
     Off.ms, wrong.clock = off, off_clock()
     # by the server's time: it is not over at once, and not in ten years
-    list(wrong.submit(hurried, [1]))
+    list(wrong.submit_many(hurried, [1]))
     right.run([hurried], [(hurried, 2)])
-    list(right.submit(hurried, [3]))
+    list(right.submit_many(hurried, [3]))
     seen: list[int] = []
 
     def look(session: object) -> None:

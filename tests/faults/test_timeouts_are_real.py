@@ -137,7 +137,7 @@ def test_a_runner_that_can_be_replaced_is(tmp_path: Path) -> None:
         "from holdfast.cli import main\n"
         "from tests.boundary_samples import Way, swallowing\n"
         "from holdfast import App\n"
-        f"list(App().submit(swallowing, [Way('stubborn', {str(tmp_path)!r})]))\n"
+        f"list(App().submit_many(swallowing, [Way('stubborn', {str(tmp_path)!r})]))\n"
         "sys.argv = ['holdfast', 'runner', '--until-idle', 'tests.boundary_samples:swallowing']\n"
         "main()\n"
     )

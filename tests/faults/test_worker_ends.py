@@ -182,7 +182,7 @@ def test_what_was_cancelled_while_it_was_queued_never_begins(app: App, tmp_path:
         reads.close()
         assert app.cancel([one for one in found if one is not None], "not wanted").changed == 2
 
-    list(app.submit(treated_long, tasks))
+    list(app.submit_many(treated_long, tasks))
     asking = threading.Thread(target=people)
     asking.start()
     app.run([treated_long])
@@ -203,7 +203,7 @@ def test_a_cancelled_element_of_a_batch_takes_no_other_along(app: App, tmp_path:
         assert found is not None
         app.cancel([found], "not wanted")
 
-    list(app.submit(together, tasks))
+    list(app.submit_many(together, tasks))
     asking = threading.Thread(target=people)
     asking.start()
     app.run([together])

@@ -225,7 +225,7 @@ def test_what_becomes_unavailable_waits_and_what_is_repaired_goes_on(
 
 def test_what_waits_for_workers_says_why(modules: Modules, app: App) -> None:
     broken = modules.make("broken", step="worked")
-    list(app.submit(broken, range(50)))
+    list(app.submit_many(broken, range(50)))
     said: list[str] = []
     began = time.monotonic()
 

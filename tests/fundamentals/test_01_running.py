@@ -27,13 +27,13 @@ def test_one_key_is_one_item(run: Run, app: App) -> None:
     run(average, Order("a", numbers=[1]))
     again = run(average, Order("a", numbers=[1]))
     assert (again["received"], again["completed"]) == (1, 1)
-    (receipt,) = app.submit(average, [Order("a", numbers=[1])])
+    (receipt,) = app.submit_many(average, [Order("a", numbers=[1])])
     assert receipt.status == "same"
     assert receipt.state == "completed"
 
 
 def test_what_is_submitted_waits_for_a_runner(app: App, run: Run) -> None:
-    (receipt,) = app.submit(average, [Order("a", numbers=[4])], manifest="monday")
+    (receipt,) = app.submit_many(average, [Order("a", numbers=[4])], manifest="monday")
     assert receipt.status == "new"
     assert app.reads().keys("average", "monday") == ["a"]
     assert run(average)["completed"] == 1

@@ -27,7 +27,7 @@ def test_a_home_may_lie_deep(tmp_path: Path) -> None:
 
         def submit(session: object) -> None:
             if not asked:
-                asked.append(client.submit(lambda: next(app.submit(routed, [Order("b")]))))
+                asked.append(client.submit(lambda: next(app.submit_many(routed, [Order("b")]))))
 
         app.run([routed], [(routed, Order(f"a{n}")) for n in range(300)], each_tick=submit)
         assert asked[0].result().status == "new"

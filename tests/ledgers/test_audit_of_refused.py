@@ -31,7 +31,9 @@ SPOILT = "update refused_inputs set"
     ],
 )
 def test_each_rule_is_noticed(app: App, statement: str, rule: str) -> None:
-    list(app.submit(rows, [Row("r-1"), Refused("/x/locked", "cannot be read")], refused="keep"))
+    list(
+        app.submit_many(rows, [Row("r-1"), Refused("/x/locked", "cannot be read")], refused="keep")
+    )
     assert app.reads().audit(0)["balanced"]
     with apsw.Connection(str(app.settings.ledger_path)) as connection:
         connection.execute(statement)

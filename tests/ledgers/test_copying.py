@@ -40,7 +40,9 @@ def test_live_items_and_artifacts_move_and_go_on(tmp_path: Path, postgres: str) 
         [(large, Order("big")), (retried, Order("r", kind="bad", folder=str(tmp_path)))],
     )
     receipts = list(
-        old.submit(average, [Order(f"k{n}", numbers=[n]) for n in range(50)], "monday", priority=3)
+        old.submit_many(
+            average, [Order(f"k{n}", numbers=[n]) for n in range(50)], "monday", priority=3
+        )
     )
     ledger = old.open_ledger()
     incarnation = ledger.begin("gone", 1, old.clock.now_ms(), 15_000)
@@ -59,7 +61,7 @@ def test_live_items_and_artifacts_move_and_go_on(tmp_path: Path, postgres: str) 
     row = next(one for one in new.reads().status() if one["pipeline"] == "average")
     assert (row["completed"], new.reads().audit(0)["balanced"]) == (50, True)
     assert sorted(new.reads().keys("average", "monday")) == sorted(one.key for one in receipts)
-    again = list(new.submit(average, [Order("k0", numbers=[0]), Order("new", numbers=[1])]))
+    again = list(new.submit_many(average, [Order("k0", numbers=[0]), Order("new", numbers=[1])]))
     assert [one.status for one in again] == ["same", "new"]
     item = new.reads().item(new.reads().item_by_key("big") or 0)
     assert new.store().fetch(
@@ -71,8 +73,8 @@ def test_a_target_that_is_not_empty_and_arguments_the_wrong_way_round_are_refuse
     tmp_path: Path, postgres: str
 ) -> None:
     home = tmp_path / "home"
-    list(App(home=home).submit(average, [Order("a", numbers=[1])]))
-    list(App(home=home, ledger=postgres).submit(average, [Order("b", numbers=[1])]))
+    list(App(home=home).submit_many(average, [Order("a", numbers=[1])]))
+    list(App(home=home, ledger=postgres).submit_many(average, [Order("b", numbers=[1])]))
     assert "holds a ledger already" in _holdfast(
         home, "ledger", "copy", f"sqlite:///{home}/ledger.db", postgres, code=2
     )

@@ -121,7 +121,7 @@ def test_no_claimed_item_is_forgotten_when_the_ledger_fails_beside_the_claim(
         return original(self, versions)
 
     monkeypatch.setattr(SqliteLedger, "next_wake", next_wake)
-    list(app.submit(average, [Order(f"order-{n}", numbers=[n]) for n in range(20)]))
+    list(app.submit_many(average, [Order(f"order-{n}", numbers=[n]) for n in range(20)]))
     app.run([average])
     (row,) = app.reads().status()
     assert (row["completed"], len(failed)) == (20, 3)

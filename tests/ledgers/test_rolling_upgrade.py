@@ -40,7 +40,7 @@ def after(number: int) -> str:
 def test_items_stay_with_the_version_that_admitted_them(tmp_path: Path, postgres: str) -> None:
     apps = [App(home=tmp_path / name, ledger=postgres, workers=1) for name in ("before", "after")]
     for number in range(40):
-        list(apps[number % 2].submit(before if number % 2 == 0 else after, [number]))
+        list(apps[number % 2].submit_many(before if number % 2 == 0 else after, [number]))
     done = [
         threading.Thread(target=app.run, args=([one],))
         for app, one in zip(apps, (before, after), strict=True)
@@ -65,7 +65,7 @@ def test_what_the_old_release_left_is_waiting_for_it_and_not_stranded(
     tmp_path: Path, postgres: str
 ) -> None:
     app = App(home=tmp_path, ledger=postgres, workers=1)
-    list(app.submit(before, [1]))
+    list(app.submit_many(before, [1]))
     app.run([after], [(after, 2)])
     assert {one["key"]: one["state"] for one in app.reads().items(None, None, 9)} == {
         "1": "queued",

@@ -30,7 +30,7 @@ def test_items_wait_for_a_dependency_and_go_on_when_it_is_back(
 ) -> None:
     several = [Job(f"j{n}", str(tmp_path)) for n in range(20)]
     with run.runner(calling):
-        list(app.submit(calling, several))
+        list(app.submit_many(calling, several))
         until(lambda: app.reads().breakers())
         (away,) = app.reads().breakers()
         assert (away["dependency"], away["why"]) == (

@@ -59,7 +59,11 @@ def test_a_payload_that_does_not_fit_stays_where_it_is(
     version: Pipeline[Any, Any], fields: dict[str, Any], why: str, app: App, tmp_path: Path
 ) -> None:
     fits = {} if version in (fewer, retyped) else {"amount": 1}
-    list(app.submit(old, [payload(tmp_path, "bad", **fields), payload(tmp_path, "good", **fits)]))
+    list(
+        app.submit_many(
+            old, [payload(tmp_path, "bad", **fields), payload(tmp_path, "good", **fits)]
+        )
+    )
     app.register([version])
     seen = app.fitting(version)
     done = app.take_over(version)
@@ -78,7 +82,7 @@ def test_a_payload_that_does_not_fit_stays_where_it_is(
 def test_what_fits_goes_on_and_what_does_not_is_still_driven_by_the_old_version(
     run: Patterns, app: App, tmp_path: Path
 ) -> None:
-    list(app.submit(old, [payload(tmp_path, "a", amount=1), payload(tmp_path, "b")]))
+    list(app.submit_many(old, [payload(tmp_path, "a", amount=1), payload(tmp_path, "b")]))
     app.register([required])
     assert app.take_over(required).unfit == 1
     (tmp_path / "up").touch()
@@ -162,7 +166,7 @@ def test_a_corrected_input_goes_along_if_it_fits(
 
 def test_many_misfits_are_counted_and_the_first_are_named(app: App, tmp_path: Path) -> None:
     list(
-        app.submit(
+        app.submit_many(
             old, [payload(tmp_path, f"n{n}", amount=None if n % 3 == 0 else n) for n in range(90)]
         )
     )
@@ -202,7 +206,7 @@ def test_what_changed_since_it_was_checked_is_not_moved(
 def test_items_are_moved_beside_a_live_runner(run: Patterns, app: App, tmp_path: Path) -> None:
     keys = [f"n{n}" for n in range(30)]
     with run.runner(old):
-        list(app.submit(old, [payload(tmp_path, key) for key in keys]))
+        list(app.submit_many(old, [payload(tmp_path, key) for key in keys]))
         app.register([same])
         app.take_over(same, dead=True)
         run.wait(

@@ -26,7 +26,7 @@ def test_every_state_says_why_and_what_would_move_it(
 ) -> None:
     run(reviewed, Job("person", str(tmp_path)), Job("held", str(tmp_path)))
     app.pause([number(app, Job("held", ""))], "asked by the client", "anna")
-    list(app.submit(jobs, [Job("unserved", str(tmp_path))]))
+    list(app.submit_many(jobs, [Job("unserved", str(tmp_path))]))
     found = stuck(app)
     review = app.reviews()[0]["review"]
     assert found["held"] == (
@@ -86,7 +86,7 @@ def test_thresholds_open_alerts_once_and_close_them(
 
 
 def test_a_label_that_no_runner_serves_is_an_alert(run: Patterns, app: App, tmp_path: Path) -> None:
-    list(app.submit(jobs, [Job("a", str(tmp_path))]))
+    list(app.submit_many(jobs, [Job("a", str(tmp_path))]))
     ledger = app.open_ledger()
     (alert,) = ledger.health.watch({"jobs": Rule()}, [], app.clock.now_ms())
     assert (alert.kind, alert.subject) == ("unserved-version", "jobs 1")
@@ -103,7 +103,7 @@ def test_a_label_that_no_runner_serves_is_an_alert(run: Patterns, app: App, tmp_
 def test_what_queues_too_long_and_what_will_be_late_are_alerts(
     run: Patterns, app: App, tmp_path: Path
 ) -> None:
-    list(app.submit(jobs, [Job("a", str(tmp_path))]))
+    list(app.submit_many(jobs, [Job("a", str(tmp_path))]))
     ledger = app.open_ledger()
     later = app.clock.now_ms() + 600_000
     kinds = {

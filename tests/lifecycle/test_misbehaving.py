@@ -63,7 +63,7 @@ def test_items_survive_every_mood(mood: str, service: Service, tmp_path: Path) -
     app = App(home=tmp_path / "home", ledger="", workers=1, concurrency=8)
     service.mood(mood)
     with Patterns(app).runner(asked):
-        list(app.submit(asked, range(30)))
+        list(app.submit_many(asked, range(30)))
         until(lambda: len(service.asked()) >= 5)
         until(lambda: app.reads().breakers())
         service.mood("well")

@@ -37,7 +37,7 @@ def test_a_running_item_ends_its_attempt_and_is_paused(
 ) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
-        list(app.submit(jobs, [job]))
+        list(app.submit_many(jobs, [job]))
         until(lambda: log_of(job) == ["first begins"])
         assert app.pause([number(app, job)], "holidays", "anna").changed == 1
         assert app.pause([number(app, job)]).changed == 0
@@ -64,7 +64,7 @@ def test_a_queued_item_is_paused_at_once_and_survives_restarts_of_the_runner(
 ) -> None:
     job = Job("a", str(tmp_path))
     (tmp_path / "first").touch()
-    list(app.submit(jobs, [job, Job("b", str(tmp_path))]))
+    list(app.submit_many(jobs, [job, Job("b", str(tmp_path))]))
     assert app.pause([number(app, job)]).changed == 1
     run(jobs)
     run(jobs)
@@ -79,7 +79,7 @@ def test_a_wish_that_came_as_the_runner_died_is_kept(
 ) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
-        list(app.submit(jobs, [job]))
+        list(app.submit_many(jobs, [job]))
         until(lambda: log_of(job) == ["first begins"])
     app.pause([number(app, job)])  # the incarnation is over, the item is still its
     (tmp_path / "first").touch()
@@ -107,8 +107,8 @@ def test_cancel_stops_the_running_attempt_within_seconds(
 ) -> None:
     loop, process = Job("a", str(tmp_path)), Job("b", str(tmp_path))
     with run.runner(jobs, heavies):
-        list(app.submit(jobs, [loop]))
-        list(app.submit(heavies, [process]))
+        list(app.submit_many(jobs, [loop]))
+        list(app.submit_many(heavies, [process]))
         until(lambda: log_of(loop) and log_of(process))
         pid = int(log_of(process)[0].removeprefix("pid "))
         assert app.cancel(Filter(states=("running",)), "withdrawn").changed == 2
@@ -131,11 +131,11 @@ def test_a_pipeline_is_paused_while_another_goes_on(
 ) -> None:
     job, other = Job("a", str(tmp_path)), Job("b", str(tmp_path))
     (tmp_path / "first").touch()
-    list(app.submit(jobs, [job]))
+    list(app.submit_many(jobs, [job]))
     assert app.pause_pipeline("jobs", reason="maintenance").changed == 1
     assert app.pause_pipeline("jobs").changed == 0
     with run.runner(jobs, reviewed):
-        list(app.submit(reviewed, [other]))
+        list(app.submit_many(reviewed, [other]))
         until(lambda: state(app, other) == "waiting")
         assert state(app, job) == "queued"
         app.resume_pipeline("jobs")
@@ -147,7 +147,7 @@ def test_pausing_a_pipeline_lets_go_of_what_is_under_way(
 ) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
-        list(app.submit(jobs, [job]))
+        list(app.submit_many(jobs, [job]))
         until(lambda: log_of(job) == ["first begins"])
         app.pause_pipeline("jobs")
         time.sleep(HEARD)
@@ -163,7 +163,7 @@ def test_a_step_is_paused_and_its_items_wait_without_a_worker(
 ) -> None:
     job = Job("a", str(tmp_path))
     (tmp_path / "first").touch()
-    list(app.submit(jobs, [job]))
+    list(app.submit_many(jobs, [job]))
     app.pause_pipeline("jobs", "second")
     with run.runner(jobs):
         until(lambda: state(app, job) == "waiting")

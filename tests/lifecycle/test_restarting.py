@@ -99,9 +99,9 @@ def test_a_move_keeps_the_results_of_unchanged_steps(
 ) -> None:
     done, queued, running = (Job(name, str(tmp_path)) for name in ("done", "queued", "running"))
     with run.runner(jobs):
-        list(app.submit(jobs, [running]))
+        list(app.submit_many(jobs, [running]))
         until(lambda: log_of(running) == ["first begins"])
-    list(app.submit(jobs, [queued]))
+    list(app.submit_many(jobs, [queued]))
     app.pause([number(app, running)])
     opened(tmp_path)
     run(jobs, done)
@@ -124,7 +124,7 @@ def test_a_dead_item_is_moved_and_goes_on_where_it_failed(
 ) -> None:
     job = Job("a", str(tmp_path))
     with run.runner(jobs):
-        list(app.submit(jobs, [job]))
+        list(app.submit_many(jobs, [job]))
         until(lambda: log_of(job) == ["first begins"])
         opened(tmp_path)
         until(lambda: state(app, job) == "completed")

@@ -784,26 +784,26 @@ class One(typing.NamedTuple):
     ("call", "said"),
     [
         (
-            lambda app, flow: app.submit(flow, "invoice.pdf"),
+            lambda app, flow: app.submit_many(flow, "invoice.pdf"),
             r"submit\(\).*payloads='invoice.pdf' is not allowed: .* one alone is \[payload\]",
         ),
-        (lambda app, flow: app.submit(flow, {"id": "a"}), "one alone is"),
-        (lambda app, flow: app.submit(flow, One("a")), "one alone is"),
-        (lambda app, flow: app.submit(flow, 5), "one alone is"),
+        (lambda app, flow: app.submit_many(flow, {"id": "a"}), "one alone is"),
+        (lambda app, flow: app.submit_many(flow, One("a")), "one alone is"),
+        (lambda app, flow: app.submit_many(flow, 5), "one alone is"),
         (
-            lambda app, flow: app.submit("flow", ["a"]),
+            lambda app, flow: app.submit_many("flow", ["a"]),
             "pipeline='flow' is not allowed: give a pipeline",
         ),
         (
-            lambda app, flow: app.submit(flow, ["a"], refused="keeps"),
+            lambda app, flow: app.submit_many(flow, ["a"], refused="keeps"),
             "refused='keeps' is not allowed: say .*; did you mean 'keep'",
         ),
         (
-            lambda app, flow: app.submit(flow, ["a"], prioritys=1),
+            lambda app, flow: app.submit_many(flow, ["a"], prioritys=1),
             "there is no argument 'prioritys'; did you mean 'priority'. it takes pipeline",
         ),
         (
-            lambda app, flow: app.submit(flow, ["a"], priority="high"),
+            lambda app, flow: app.submit_many(flow, ["a"], priority="high"),
             "priority='high' is not allowed",
         ),
         (lambda app, flow: app.run(5), "pipelines=5 is not allowed"),

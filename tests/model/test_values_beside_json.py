@@ -233,10 +233,12 @@ def test_a_default_that_is_made_is_made_once_for_all_steps(kind: Any, tmp_path: 
     app.run([flow], [(flow, {"name": "a"})])
     reads = app.reads()
     assert reads.item(reads.item_by_key("a") or 0)["output"] == b'"equal"'
-    assert [one.status for one in app.submit(flow, [{"name": "a"}])] == ["same"], (
+    assert [one.status for one in app.submit_many(flow, [{"name": "a"}])] == ["same"], (
         "it is the same payload, though its id would be another one"
     )
-    assert [one.status for one in app.submit(flow, [{"name": "a", "id": "mine"}])] == ["conflict"]
+    assert [one.status for one in app.submit_many(flow, [{"name": "a", "id": "mine"}])] == [
+        "conflict"
+    ]
 
 
 def test_a_payload_that_computes_with_what_it_is_given_is_kept_as_it_was_given() -> None:

@@ -96,7 +96,7 @@ def test_a_dead_child_fails_its_parent_and_a_redrive_sends_both_back(
 
 
 def test_cancelling_reaches_children(run: Patterns, app: App) -> None:
-    list(app.submit(family, [Claim("a", 4)]))
+    list(app.submit_many(family, [Claim("a", 4)]))
     item = app.reads().item_by_key("a") or 0
     assert app.cancel([item]).changed == 1
     assert app.cancel([item]).changed == 0

@@ -40,7 +40,7 @@ def test_what_one_pipeline_emits_starts_another_and_wakes_a_third(run: Patterns,
 
 
 def test_an_event_that_is_faster_than_the_wait_is_not_missed(run: Patterns, app: App) -> None:
-    list(app.submit(awaiting, [Claim("a")]))
+    list(app.submit_many(awaiting, [Claim("a")]))
     assert app.publish("payment.received", {"claim": "a", "amount": 7}, key="a")
     run(awaiting)
     assert run.output("a") == "a 7"

@@ -88,9 +88,9 @@ def test_a_branch_in_backoff_fails_over_when_the_breaker_opens(
     backoff, also not the first, which was parked by then."""
     asks = [Ask(name, str(tmp_path)) for name in "abc"]
     with run.runner(in_backoff):
-        list(app.submit(in_backoff, asks[:1]))
+        list(app.submit_many(in_backoff, asks[:1]))
         run.wait(lambda: states(app, "a") == {"waiting"})
-        list(app.submit(in_backoff, asks[1:]))
+        list(app.submit_many(in_backoff, asks[1:]))
         run.wait(lambda: states(app, "a", "b", "c") == {"completed"})
     assert [run.output(one.id) for one in asks] == ["small a", "small b", "small c"]
     assert calls(tmp_path, "patient") <= 3
@@ -104,7 +104,7 @@ def test_branches_are_the_probes_and_the_first_branch_is_taken_again(
     def one_more() -> str:
         nonlocal count
         count += 1
-        list(app.submit(probed, [Ask(f"n{count}", str(tmp_path))]))
+        list(app.submit_many(probed, [Ask(f"n{count}", str(tmp_path))]))
         run.wait(lambda: states(app, f"n{count}") == {"completed"})
         return str(run.output(f"n{count}"))
 
@@ -124,8 +124,8 @@ def test_the_last_branch_waits_and_closing_by_hand_lets_it_go_on(
     opened(app, "slow-probe")
     (tmp_path / "up").touch()
     with run.runner(last_waits, alone):
-        list(app.submit(last_waits, [Ask("a", str(tmp_path))]))
-        list(app.submit(alone, [Ask("b", str(tmp_path))]))
+        list(app.submit_many(last_waits, [Ask("a", str(tmp_path))]))
+        list(app.submit_many(alone, [Ask("b", str(tmp_path))]))
         run.wait(lambda: states(app, "a", "b") == {"waiting"})
         assert app.close_dependency("slow-probe", "the provider says so", "anna").changed == 1
         run.wait(lambda: states(app, "a", "b") == {"completed"}, 10)
@@ -143,7 +143,7 @@ def test_closing_by_hand_lets_go_on_what_had_failed_before(
     never began."""
     keys = ("a", "b", "c")
     with run.runner(alone):
-        list(app.submit(alone, [Ask(key, str(tmp_path)) for key in keys]))
+        list(app.submit_many(alone, [Ask(key, str(tmp_path)) for key in keys]))
         run.wait(lambda: states(app, *keys) == {"waiting"})
         (tmp_path / "up").touch()
         assert app.close_dependency("slow-probe").changed == 1

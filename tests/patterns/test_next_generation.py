@@ -73,7 +73,7 @@ def test_a_revised_and_a_restarted_item_equal_plain_python(
     at: int,
 ) -> None:
     it = One(tmp_path_factory.mktemp("revised"), one)
-    list(it.app.submit(one, [before]))
+    list(it.app.submit_many(one, [before]))
     assert it.goes_on() == plainly(one, before)
     reads = it.app.reads()
     item = it.item(reads)

@@ -43,7 +43,7 @@ def test_a_review_waits_without_a_runner_and_its_answer_goes_on(run: Patterns, a
 
 def test_a_decision_reaches_a_live_runner(run: Patterns) -> None:
     with run.runner(decided):
-        list(run.app.submit(decided, [Claim("a", 70)]))
+        list(run.app.submit_many(decided, [Claim("a", 70)]))
         run.wait(lambda: bool(run.app.reviews()))
         run.decide({"verdict": "refuse", "amount": 0})
         run.wait(lambda: run.state("a")[0] == "completed")
@@ -109,7 +109,7 @@ def test_four_eyes(run: Patterns) -> None:
 
 def test_it_is_escalated_and_then_given_up(run: Patterns, app: App) -> None:
     with run.runner(escalated):
-        list(app.submit(escalated, [Claim("a"), Claim("b")]))
+        list(app.submit_many(escalated, [Claim("a"), Claim("b")]))
         run.wait(lambda: [one["by"] for one in app.reviews()] == [["boss"], ["boss"]])
         first = app.reviews()[0]
         app.decide(first["review"], Ruling("pay", 1), first["digest"], "boss")

@@ -80,8 +80,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Everybody needs a token; the claims of :mod:`tests.server_samples` are there, some of them
     dead, and a review waits."""
     for one in start(tmp_path_factory.mktemp("served"), None, [claims, approvals]):
-        list(one.app.submit(claims, [Claim(f"claim-{n}", n) for n in range(12)]))
-        list(one.app.submit(approvals, [Claim("approval-1", 1), Claim("approval-2", 2)]))
+        list(one.app.submit_many(claims, [Claim(f"claim-{n}", n) for n in range(12)]))
+        list(one.app.submit_many(approvals, [Claim("approval-1", 1), Claim("approval-2", 2)]))
         client = one.client()
         one.until(lambda: len(client.get("/api/v1/items?find=state:completed").json()["rows"]) == 9)
         one.until(lambda: len(client.get("/api/v1/dead-letters").json()["rows"]) == 3)
@@ -93,8 +93,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def local(tmp_path: Path) -> Iterator[Served]:
     """Whoever is on this machine is an admin."""
     for one in start(tmp_path, Person("me", "admin"), [claims, approvals]):
-        list(one.app.submit(claims, [Claim(f"claim-{n}", n) for n in range(12)]))
-        list(one.app.submit(approvals, [Claim("approval-1", 1)]))
+        list(one.app.submit_many(claims, [Claim(f"claim-{n}", n) for n in range(12)]))
+        list(one.app.submit_many(approvals, [Claim("approval-1", 1)]))
         client = one.client()
         one.until(lambda: len(client.get("/api/v1/items?find=state:completed").json()["rows"]) == 9)
         one.until(lambda: client.get("/api/v1/reviews").json()["rows"])

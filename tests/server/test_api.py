@@ -276,3 +276,34 @@ def test_no_request_makes_the_server_fail(local: Served) -> None:
     made, passed = re.findall(r"(\d+) generated, (\d+) passed", done.stdout)[-1]
     assert (int(made) > 500, made) == (True, passed), done.stdout[-3000:] + done.stderr[-1000:]
     assert local.client().get("/api/v1/audit").json()["balanced"]
+
+
+def test_a_result_is_waited_for(served: Served) -> None:
+    client = served.client("viewer")
+    made = served.client("operator").post(
+        "/api/v1/pipelines/claims/items", json={"payloads": [{"id": "w-1", "number": 1}]}
+    )
+    assert made.status_code == 201
+    found = client.get("/api/v1/items/w-1/result", params={"wait": "20s"})
+    assert (found.status_code, found.json()["state"]) == (200, "completed")
+    assert found.json()["result"] == [{"line": 0, "price": 0}, {"line": 1, "price": 100}]
+    served.client("operator").post(
+        "/api/v1/pipelines/claims/items", json={"payloads": [{"id": "w-3", "number": 3}]}
+    )
+    dead = client.get("/api/v1/items/w-3/result", params={"wait": "20s"})
+    assert (dead.status_code, dead.json()["state"]) == (409, "dead")
+    assert dead.json()["dead_letter"]["step"] == "read"
+    assert client.get("/api/v1/items/never/result").status_code == 404
+    assert client.get("/api/v1/items/w-1/result", params={"wait": "5m"}).status_code == 422
+    assert client.get("/api/v1/items/w-1/result", params={"wait": "x"}).status_code == 422
+
+
+def test_a_result_that_is_not_there_yet_is_asked_for_again(served: Served) -> None:
+    client = served.client("viewer")
+    served.client("operator").post(
+        "/api/v1/pipelines/approvals/items", json={"payloads": [{"id": "p-1", "number": 1}]}
+    )
+    found = client.get("/api/v1/items/p-1/result", params={"wait": "300ms"})
+    assert found.status_code == 202
+    assert found.headers["retry-after"] == "1"
+    assert found.json()["state"] in ("queued", "running", "waiting")

@@ -163,7 +163,7 @@ def test_a_version_is_deployed_and_takes_items_over(tmp_path: Path) -> None:
         return recorded(read(claim))
 
     app = App(home=tmp_path, workers=1)
-    list(app.submit(claims, [Claim(f"c{n}", n) for n in range(5)]))
+    list(app.submit_many(claims, [Claim(f"c{n}", n) for n in range(5)]))
     from holdfast.server.access import Person
 
     with serving(app, [shorter], bound("127.0.0.1", 0), local=Person("me", "admin")) as address:
@@ -192,7 +192,7 @@ def test_a_deploy_names_items_whose_values_do_not_fit(tmp_path: Path) -> None:
     from tests.deploy_samples import OLD, old, required
 
     app = App(home=tmp_path, workers=1)
-    list(app.submit(old, [OLD(id="bad", folder="x"), OLD(id="good", folder="x", amount=1)]))
+    list(app.submit_many(old, [OLD(id="bad", folder="x"), OLD(id="good", folder="x", amount=1)]))
     with serving(app, [required], bound("127.0.0.1", 0), local=Person("me", "admin")) as address:
         client = httpx.Client(base_url=address)
         seen = client.get("/api/v1/pipelines/claims/deployment").json()["values"]

@@ -122,7 +122,7 @@ def test_costs_add_up(run: Patterns, app: App) -> None:
 
 
 def test_queues_and_series(run: Patterns, app: App) -> None:
-    list(app.submit(ordered, [Order(f"w{n}", n) for n in range(4)]))
+    list(app.submit_many(ordered, [Order(f"w{n}", n) for n in range(4)]))
     now = app.clock.now_ms()
     (row,) = queue_table(app.reads(), now)
     assert (row["queued"], row["running"], row["drain_s"]) == (4, 0, None)
@@ -139,7 +139,7 @@ def test_queues_and_series(run: Patterns, app: App) -> None:
 
 def test_queues_by_pool(run: Patterns, app: App, tmp_path: Path) -> None:
     some = [Job(f"h{n}", str(tmp_path)) for n in range(4)]
-    list(app.submit(heavies, some))
+    list(app.submit_many(heavies, some))
     with closing(app.reads()) as reads:
 
         def pools() -> list[dict[str, Any]]:
@@ -235,7 +235,7 @@ def test_what_comes_late_is_counted_while_hours_are_made(run: Patterns, app: App
 
 
 def test_the_audit_holds_while_a_runner_works(run: Patterns, app: App) -> None:
-    list(app.submit(ordered, [Order("first", 1)]))
+    list(app.submit_many(ordered, [Order("first", 1)]))
     working = threading.Thread(
         target=lambda: app.run([ordered], [(ordered, Order(f"o{n}", n % 4)) for n in range(300)])
     )

@@ -123,7 +123,7 @@ def test_a_pipeline_that_has_spent_its_day_is_paused_until_the_next(
     paused = app.open_ledger()
     assert [(one.pipeline, one.step) for one in paused.lifecycle.paused()] == [("daily", "")]
     paused.close()
-    list(app.submit(daily, [Order("later", 5)]))
+    list(app.submit_many(daily, [Order("later", 5)]))
     app.run([daily])
     assert run.state("later")[0] == "queued"
     app.resume_pipeline("daily", who="anna")

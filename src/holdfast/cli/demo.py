@@ -145,7 +145,7 @@ def demo(
         if address is not None:
             tell(f"page: {address}", err=True)
         if server is not None:
-            list(app.submit(pipeline.claims, (upload for upload, _ in made), "demo"))
+            list(app.submit_many(pipeline.claims, (upload for upload, _ in made), "demo"))
             stopped = drive(
                 app,
                 "claims.pipeline:claims",

@@ -309,5 +309,5 @@ def _restart_with(
         done = app.restart(items, step, data, None, reason, who, told, repeat, pipeline)
     if done.changed:
         # known by now, with this content: that closes an earlier refusal of the same source
-        list(app.submit(pipeline, [one]))
+        list(app.submit_many(pipeline, [one]))
     say(app, "restarted", done, "items", json)

@@ -202,7 +202,7 @@ def submit(
     handed = accepting.reading(read_payloads(pipeline, inputs, holdfast.settings))
     try:
         with accepting.broken_off():
-            for receipt in holdfast.submit(
+            for receipt in holdfast.submit_many(
                 pipeline,
                 handed,
                 manifest,

@@ -21,6 +21,7 @@ from holdfast.ledgers.search_reads import SearchReads
 from holdfast.ledgers.timekeeping import Kept
 from holdfast.model.claimed import Claimed
 from holdfast.model.domain import check_parameters
+from holdfast.model.endings import Ending, Failing
 from holdfast.model.events import trace_of
 from holdfast.model.graph import TASKS
 from holdfast.model.ids import parse, show
@@ -206,6 +207,31 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
             for dead_letter in self._rows("dead_letters", None, None, None, item, 1000)
         ]
         return found
+
+    def ending(self, item: int) -> Ending:
+        """How an item ended, or how far it is.
+
+        Raises:
+            NotFoundError: no such item.
+        """
+        row = next(iter(self._rows("item_ending", item)), None)
+        if row is None:
+            raise NotFoundError(f"there is no item {show(item)} in {self.where}")
+        pipeline, key, state, node, element_path, inline, artifact = row
+        if state != "completed":
+            return Ending(item, key, pipeline, state)
+        if node is not None:
+            found = self._rows("task_output", item, node, element_path)
+            inline, artifact = next(iter(found), (None, None))
+        return Ending(item, key, pipeline, state, value_of(inline, artifact))
+
+    def failing(self, item: int) -> Failing | None:
+        """The newest open dead letter of an item, or None."""
+        for row in self._rows("dead_letters", None, "open", None, item, 1):
+            found = self._dead_letter_row(row)
+            names = Failing.__struct_fields__
+            return Failing(**{name: found[name] for name in names})
+        return None
 
     def item_output(self, item: str) -> Value | None:
         """A completed item's result."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Any, Generic, Literal
 
 import msgspec
+from typing_extensions import TypeVar
 
 from holdfast.model.domain import check_name, cleaned
 from holdfast.model.values import Value
+
+T = TypeVar("T", default=Any)
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -88,8 +91,9 @@ OnConflict = Literal["fail", "revise"]
 generation begins with the new payload."""
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """What became of a payload. ``new``, ``same`` and ``revised`` prove that it was accepted.
+class Receipt(msgspec.Struct, Generic[T], frozen=True):
+    """What became of a payload, for a pipeline whose result is a ``T``. ``new``, ``same`` and
+    ``revised`` prove that it was accepted.
 
     Attributes:
         item: the id of its item; 0 when it was refused.

@@ -69,7 +69,7 @@ def submit(here: Here, person: Submitter, name: Name, body: Submission) -> Respo
             f"a {person.role} may not revise items: it needs the right to operate",
         )
     receipts = list(
-        here.app.submit(
+        here.app.submit_many(
             here.pipeline(name),
             body.payloads,
             body.manifest,

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response, StreamingResponse
+from msgspec import to_builtins
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from holdfast.errors import NotFoundError
+from holdfast.errors import InputError, NotFoundError
 from holdfast.model.codec import encode
+from holdfast.model.duration import seconds
+from holdfast.model.endings import ItemDead, ItemEnded
+from holdfast.model.ids import show
 from holdfast.model.search import Filter
 from holdfast.model.values import Value
+from holdfast.results import FIRST_S, GROWS, LONGEST_S, ended_well
 from holdfast.server.api_reads import WHOLE, After, Here, ItemName, Name, Of, known
 from holdfast.server.plain import plain, whole
+from holdfast.server.problems import problem
 from holdfast.server.rights import needs
+from holdfast.server.state import State
 from holdfast.store import Store
 from holdfast.telemetry.costs import item_cost
 
 router = APIRouter(prefix="/api/v1", dependencies=[needs("view")], tags=["look"])
+
+NO_RESULT = "The item has no result"
+
+WAIT_S = 60.0
+"""Most seconds that a request may wait for a result."""
 
 ROWS = 200
 """Items that are read at a time."""
@@ -33,6 +48,62 @@ def item_output(here: Here, item: ItemName, pipeline: Of = "") -> Response:
             raise NotFoundError(f"item {known['item']} has not completed: it has no output")
         found = reads.item_output(known["item"])
     return Response(_json(found, here.app.stored()), media_type="application/json")
+
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    202: {"description": "The item has not ended: its state, and when to ask again."},
+    409: {
+        "description": "The item has ended without a result. The problem has its state and, of a "
+        "dead item, the dead letter."
+    },
+}
+
+
+@router.get("/items/{item:text}/result", response_class=Response, responses=ANSWERS)
+async def item_result(
+    request: Request,
+    here: Here,
+    item: ItemName,
+    pipeline: Of = "",
+    wait: Annotated[
+        str,
+        Query(max_length=20, description="How long to wait for its end, such as 30s: at most 60s."),
+    ] = "",
+) -> Response:
+    """An item's result as soon as there is one: ``item``, ``key``, ``pipeline``, ``state`` and
+    ``result``. With ``wait``, the answer comes when the item ends, or after that time."""
+    limit = seconds(wait) if wait else 0.0
+    if limit > WAIT_S:
+        raise InputError(f"wait={wait} is too long: give at most {WAIT_S:g}s, then ask again")
+    until = here.app.clock.monotonic() + limit
+    pause = FIRST_S
+    while True:
+        found = await run_in_threadpool(_look, here, item, pipeline)
+        left = until - here.app.clock.monotonic()
+        gone = here.closing.is_set() or await request.is_disconnected()
+        if found.status_code != 202 or left <= 0 or gone:
+            return found
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * GROWS, LONGEST_S)
+
+
+def _look(here: State, item: str, pipeline: str) -> Response:
+    """An item's result, or how far it is."""
+    with here.reads() as reads:
+        ending = reads.ending(reads.naming.item(item, pipeline))
+        try:
+            ended_well(reads, ending)
+        except ItemEnded as error:
+            letter = to_builtins(error.dead_letter) if isinstance(error, ItemDead) else None
+            of = {"item": error.item, "key": error.key, "state": error.state}
+            return problem(409, NO_RESULT, str(error), None, **of, dead_letter=letter)
+    known = {"item": show(ending.item), "key": ending.key, "pipeline": ending.pipeline}
+    known["state"] = ending.state
+    if ending.state != "completed":
+        return JSONResponse(known, 202, {"Retry-After": "1"})
+    result = _json(ending.output, here.app.stored())
+    head = encode(known)[:-1]
+    return Response(head + b',"result":' + result + b"}", media_type="application/json")
 
 
 @router.get("/pipelines/{name}/outputs", response_class=StreamingResponse)
