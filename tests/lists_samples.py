@@ -65,7 +65,7 @@ async def stamped(paper: Paper) -> list[Paper]:
 
 
 @pipeline(version="1", key=lambda paper: paper.id, search=("customer", "kind"))
-def dead_letters(paper: Paper) -> list[str]:
+def letters(paper: Paper) -> list[str]:
     """Stamped, and read one by one."""
     return each(ocr)(stamped(paper))
 

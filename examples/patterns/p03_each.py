@@ -51,7 +51,7 @@ def main() -> dict[str, Any]:
         before, flags = here.result("2000"), here.item("2000")["flags"]
         (letter,) = here.app.reads().dead_letters(None, "open", 9)
         MENDED.append(True)
-        here.app.redrive([letter["letter"]])
+        here.app.redrive([letter["dead_letter"]])
         here.run(squares)
         return {
             "before": before,

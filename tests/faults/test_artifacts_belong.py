@@ -317,7 +317,7 @@ def test_an_answer_and_an_edited_input_are_references_too(tmp_path: Path) -> Non
     (item,) = [row[0] for row in ledger.connection.execute("select id from items")]
     ledger.connection.execute("insert into edits values (?, 0, '', ?)", (item, encode([scans[0]])))
     columns = (
-        "item, node, place, generation, round, kind, fresh, name, key, opened_at, due, "
+        "item, node, element_path, generation, round, kind, fresh, name, key, opened_at, due, "
         "proposed, answer"
     )
     ledger.connection.execute(

@@ -94,7 +94,7 @@ def owned_by(ledger: Ledger) -> tuple[int, int]:
             "1, 1, 9007199254740991)"
         )
         if ledger.app.settings.ledger_path is not None
-        else "insert into incarnations (id, host, pid, element_path, born, started_at, expires_at) "
+        else "insert into incarnations (id, host, pid, place, born, started_at, expires_at) "
         "overriding system value "
         "values (99, 'here', 1, '', 0, 1, 9007199254740991)",
         f"update items set state = 'running', due = 99, fence = 5 where id = {WAITING}",

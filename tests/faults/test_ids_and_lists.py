@@ -17,7 +17,7 @@ from holdfast.cli.exits import carried_out
 from holdfast.errors import InputError, NotFoundError
 from holdfast.model.ids import parse, show
 from holdfast.model.search import Exact, Filter, equal, exactly, read_filter
-from tests.lists_samples import Paper, dead_letters, papers
+from tests.lists_samples import Paper, letters, papers
 
 HOSTILE = (
     "plain",
@@ -51,7 +51,7 @@ HOSTILE = (
     "x" * 199,
     "item:0000000000000",
     "key:x",
-    "letter:1",
+    "dead-letter:1",
     "other:plain",
     "#1",
     "1",
@@ -77,10 +77,10 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> App:
     made += [(papers, Paper(f"untitled {n}")) for n in range(2)]
     made += [(papers, Paper(f"broken {n}", bad="value")) for n in range(3)]
     made += [
-        (dead_letters, Paper("plain", "Beta")),
-        (dead_letters, Paper("sealed", "Beta", bad="sealed")),
+        (letters, Paper("plain", "Beta")),
+        (letters, Paper("sealed", "Beta", bad="sealed")),
     ]
-    app.run([papers, dead_letters], made)
+    app.run([papers, letters], made)
     return app
 
 
@@ -144,9 +144,9 @@ def test_a_key_in_two_pipelines_is_refused_with_both_and_how_to_name_each(
     assert "'plain' names 2 items" in err
     assert "of pipeline papers" in err
     assert "of pipeline letters" in err
-    for words in (("letters:plain",), ("plain", "--pipeline", "dead_letters")):
+    for words in (("letters:plain",), ("plain", "--pipeline", "letters")):
         code, out, _ = holdfast("items", "show", "--json", *words)
-        assert (code, json.loads(out)["pipeline"]) == (0, "dead_letters")
+        assert (code, json.loads(out)["pipeline"]) == (0, "letters")
     assert holdfast("pause", "plain")[0] == 2
     assert holdfast("operations", "letters:plain")[0] == 0
 
@@ -261,7 +261,7 @@ def test_dead_letters_are_named_by_number_by_item_and_by_key(
     for word in (
         str(row["dead_letter"]),
         f"#{row['dead_letter']}",
-        f"letter:{row['dead_letter']}",
+        f"dead-letter:{row['dead_letter']}",
         f" {row['dead_letter']} ",
         row["item"],
         row["item"].upper(),
@@ -269,7 +269,7 @@ def test_dead_letters_are_named_by_number_by_item_and_by_key(
     ):
         code, out, err = holdfast("dead", "show", "--json", word)
         assert (code, json.loads(out)["dead_letter"]) == (0, row["dead_letter"]), err
-    assert holdfast("items", "show", f"letter:{row['dead_letter']}")[1].startswith(
+    assert holdfast("items", "show", f"dead-letter:{row['dead_letter']}")[1].startswith(
         f"item {row['item']}"
     )
     for word, says in (
@@ -354,7 +354,7 @@ def test_a_key_is_accepted_as_a_list_shows_it(ledger: App, holdfast: Command, te
     shown = line.split("\t")[3]
     assert not set(shown) & set("\u202e\n\t")
     code, out, err = holdfast("items", "show", "--json", "--pipeline", "papers", "--", shown)
-    if text == "letter:1":
+    if text == "dead-letter:1":
         assert (code, "names 2 items" in err) == (2, True), (
             "it names the dead letter's item as well"
         )
@@ -389,11 +389,11 @@ def test_a_condition_that_we_write_is_one_line_and_is_read_back() -> None:
 def test_a_key_that_looks_like_another_items_name_is_refused(tmp_path: Path) -> None:
     app = App(home=tmp_path, workers=1)
     app.run([papers], [(papers, Paper("dies", bad="value"))])
-    for key in ("letter:1", "key:dies", "papers:dies", "a\nb", "a\\nb"):
+    for key in ("dead-letter:1", "key:dies", "papers:dies", "a\nb", "a\\nb"):
         list(app.submit_many(papers, [Paper(key)]))
     with closing(app.reads()) as reads:
         named = {row["key"]: row["item"] for row in reads.items(None, None, 99)}
-        for text in ("letter:1", "key:dies", "papers:dies", "a\\nb"):
+        for text in ("dead-letter:1", "key:dies", "papers:dies", "a\\nb"):
             with pytest.raises(InputError, match="names 2 items"):
                 reads.naming.item(text)
         for key, item in named.items():

@@ -409,7 +409,7 @@ def _chosen(
 
 
 def is_number(word: str) -> bool:
-    """Whether a word is the number of a dead letter: ``17``, ``#17``, ``letter:17``."""
+    """Whether a word is the number of a dead letter: ``17``, ``#17``, ``dead-letter:17``."""
     return re.fullmatch(r"\s*(letter:|dead:|#)?\s*[0-9]+\s*", word, re.IGNORECASE) is not None
 
 

@@ -50,7 +50,7 @@ class Naming:
 
     def item(self, text: str, pipeline: str = "", prefer: str = "") -> int:
         """The item that a text names: an id, a key, ``item:ID``, ``key:KEY``, ``PIPELINE:KEY``,
-        ``letter:17`` or ``review:3``.
+        ``dead-letter:17`` or ``review:3``.
 
         Args:
             text: what was given; case does not matter in ids, nor white space around them.
@@ -101,10 +101,10 @@ class Naming:
         if kind == "key":
             wanted = self._key(text.strip())
             return self._by_key(wanted, pipeline) or self._by_key(rest.strip(), pipeline)
-        if kind in ("dead_letter", "review") and rest.strip().isdecimal():
+        if kind in ("dead-letter", "review") and rest.strip().isdecimal():
             query = (
                 ("dead_letters", None, None, int(rest), None, 1)
-                if kind == "dead_letter"
+                if kind == "dead-letter"
                 else ("reviews", None, None, int(rest), 1)
             )
             rows = self._rows(*query) if len(rest.strip()) < 19 else []
@@ -161,7 +161,7 @@ class Naming:
     # -- what has numbers -------------------------------------------------------------------------
 
     def dead_letter(self, text: str) -> int:
-        """The number of a dead letter: ``17``, ``#17``, ``letter:17``.
+        """The number of a dead letter: ``17``, ``#17``, ``dead-letter:17``.
 
         Raises:
             InputError: it is no number.

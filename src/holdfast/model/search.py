@@ -278,18 +278,19 @@ def _value(word: str, name: str, wanted: Wanted) -> tuple[str, Any]:
 
 def number(text: str, kind: str, remedy: str) -> int:
     """Read the number of a dead letter, review, operation or delivery: ``17``, ``#17``,
-    ``letter:17``.
+    ``dead-letter:17``.
 
     Args:
         text: what was given.
-        kind: what has the number, such as ``dead letter``; its last word may stand before a ``:``.
+        kind: what has the number, such as ``dead letter``; it may stand before a ``:``, with a dash
+            for a blank.
         remedy: where the numbers are listed.
 
     Raises:
         InputError: it is no such number.
     """
     bare = text.strip()
-    for prefix in (f"{kind}:", f"{kind.split()[-1]}:", f"{kind.split()[0]}:", "#"):
+    for prefix in (f"{kind}:", f"{kind.replace(' ', '-')}:", f"{kind.split()[0]}:", "#"):
         bare = bare[len(prefix) :].strip() if bare.lower().startswith(prefix) else bare
     if not re.fullmatch(r"[0-9]{1,18}", bare) or int(bare) == 0:
         raise InputError(
