@@ -184,7 +184,7 @@ def test_each_task_that_the_graph_requires_is_missed(
             "",
         )
     assert found, names()
-    where = f"item = {GOOD} and node = {found[0]} and place = '{element_path}'"
+    where = f"item = {GOOD} and node = {found[0]} and element_path = '{element_path}'"
     ledger.spoil(
         f"delete from tasks where {where}"
         if how == "gone"

@@ -17,7 +17,7 @@ from holdfast import App, Pipeline
 from holdfast.server.access import Tokens
 from holdfast.server.application import LOCAL
 from holdfast.server.serving import bound, serving
-from tests.lists_samples import Paper, dead_letters, papers
+from tests.lists_samples import Paper, letters, papers
 
 HOSTILE = (
     "two words",
