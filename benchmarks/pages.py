@@ -27,11 +27,12 @@ from typing import Any
 import httpx
 import msgspec
 
-from benchmarks.pipelines import BY_STEPS, payload
+from benchmarks.pipelines import BY_STEPS, Payload, payload
 from benchmarks.search import GROUP, fill, orders, orders_2
 from benchmarks.told import tell
 from holdfast.app import App, version_spec
 from holdfast.model.item import Submission
+from holdfast.model.pipeline import Pipeline
 from holdfast.server.access import Person
 from holdfast.server.serving import bound, serving
 
@@ -96,19 +97,24 @@ def browsers() -> None:
         print(json.dumps(asyncio.run(_browse(address, float(seconds)))), flush=True)
 
 
+def _admit(app: App, pipeline: Pipeline[Payload, Payload], number: int) -> None:
+    """Accept so many items, which run while the pages are loaded."""
+    with closing(app.open_ledger()) as ledger:
+        ledger.register(version_spec(pipeline), app.clock.now_ms())
+        for start in range(0, number, GROUP):
+            batch = [
+                Submission(pipeline.name, "1", str(n), msgspec.json.encode(payload(n)))
+                for n in range(start, min(start + GROUP, number))
+            ]
+            ledger.admit(batch, app.clock.now_ms())
+
+
 def measure(app: App, running: int) -> tuple[dict[str, float], float]:
     """95th percentiles by page in milliseconds, and the share of its throughput that the engine
     keeps."""
     pipeline, over = BY_STEPS["async"], threading.Event()
     ended: list[float] = []
-    with closing(app.open_ledger()) as ledger:
-        ledger.register(version_spec(pipeline), app.clock.now_ms())
-        for start in range(0, running, GROUP):
-            batch = [
-                Submission(pipeline.name, "1", str(n), msgspec.json.encode(payload(n)))
-                for n in range(start, min(start + GROUP, running))
-            ]
-            ledger.admit(batch, app.clock.now_ms())
+    _admit(app, pipeline, running)
 
     def tick(session: Any) -> None:
         tell(session, lambda item, state: ended.append(time.perf_counter()))

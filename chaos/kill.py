@@ -31,6 +31,7 @@ from chaos.proxy import Proxy
 from chaos.sink import tell
 from holdfast.app import App
 from holdfast.errors import HoldfastError
+from holdfast.ledgers.reads import LedgerReads
 from holdfast.model.ids import show
 from holdfast.testing.postgres import LocalPostgres
 
@@ -329,20 +330,7 @@ class Campaign:
 
     def finish(self) -> dict[str, Any]:
         """Let everything end, then audit."""
-        self.stop.set()
-        if self.operators is not None:
-            self.over.set()
-            time.sleep(1)
-            self.operators.settle()
-        until = time.monotonic() + 300
-        while self._open() and time.monotonic() < until:
-            time.sleep(0.2)
-        for runner in self.runners:
-            runner.send_signal(signal.SIGTERM)
-        for runner in self.runners:
-            runner.wait(60)
-        for thread in self.watching:
-            thread.join()
+        self._let_all_end()
         judged = tell(self.sink_path, {"what": "report", "keys": True})
         self.sink.kill()
         reads = self.app.reads()
@@ -361,25 +349,10 @@ class Campaign:
         )
         doubled: list[str] = []
         if self.plan.patterns:
-            noticed = {row["key"] for row in reads.items("notices", None, 10_000_000)}
-            lost += [
-                f"{row['key']} was sent and nobody heard"
-                for row in reads.items(self.name, "completed", 10_000_000)
-                if row["key"] not in noticed
-            ]
+            lost += self._unheard(reads)
         elif self.faults is not None:
-            restarted = set(judged["restarted"])
-            booked = self.booked()
-            lost += [
-                f"{item} has no booking"
-                for item in (row["item"] for row in reads.items(self.name, "completed", 10_000_000))
-                if item not in booked
-            ]
-            doubled = [
-                f"{item} was booked {number} times"
-                for item, number in booked.items()
-                if number > 1 and item not in restarted
-            ]
+            unbooked, doubled = self._misbooked(reads, set(judged["restarted"]))
+            lost += unbooked
             after = self.faults.progress_after_s
             more |= {
                 **self.faults.counts,
@@ -394,15 +367,58 @@ class Campaign:
             "dead": terms["dead"],
             "lost": len(lost),
             "duplicated_effects": len(judged["duplicated"]) + len(doubled),
-            "reclaim_p99_s": round(
-                sorted(self.reclaims)[min(int(len(self.reclaims) * 0.99), len(self.reclaims) - 1)],
-                2,
-            )
-            if self.reclaims
-            else None,
+            "reclaim_p99_s": self._reclaim_p99_s(),
             "balanced": audit["balanced"],
             "examples": (lost + judged["duplicated"] + doubled)[:5],
         }
+
+    def _let_all_end(self) -> None:
+        """Stop submitting, wait until no item is open (five minutes at most), and stop runners."""
+        self.stop.set()
+        if self.operators is not None:
+            self.over.set()
+            time.sleep(1)
+            self.operators.settle()
+        until = time.monotonic() + 300
+        while self._open() and time.monotonic() < until:
+            time.sleep(0.2)
+        for runner in self.runners:
+            runner.send_signal(signal.SIGTERM)
+        for runner in self.runners:
+            runner.wait(60)
+        for thread in self.watching:
+            thread.join()
+
+    def _unheard(self, reads: LedgerReads) -> list[str]:
+        """Completed items whose event began no notice."""
+        noticed = {row["key"] for row in reads.items("notices", None, 10_000_000)}
+        return [
+            f"{row['key']} was sent and nobody heard"
+            for row in reads.items(self.name, "completed", 10_000_000)
+            if row["key"] not in noticed
+        ]
+
+    def _misbooked(self, reads: LedgerReads, restarted: set[str]) -> tuple[list[str], list[str]]:
+        """Completed items without a booking, and items that were booked more than once."""
+        booked = self.booked()
+        unbooked = [
+            f"{item} has no booking"
+            for item in (row["item"] for row in reads.items(self.name, "completed", 10_000_000))
+            if item not in booked
+        ]
+        doubled = [
+            f"{item} was booked {number} times"
+            for item, number in booked.items()
+            if number > 1 and item not in restarted
+        ]
+        return unbooked, doubled
+
+    def _reclaim_p99_s(self) -> float | None:
+        """The 99th percentile of the seconds until somebody had what a dead runner owned."""
+        if not self.reclaims:
+            return None
+        last = len(self.reclaims) - 1
+        return round(sorted(self.reclaims)[min(int(len(self.reclaims) * 0.99), last)], 2)
 
 
 def run(plan: Plan, folder: Path) -> dict[str, Any]:

@@ -52,8 +52,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 LOCKED_S = 5.0
-"""Seconds for which a runner waits for whoever writes an SQLite file: a command, as a rule, that
-met no runner."""
+"""Seconds for which a command that met no runner may keep a runner waiting for an SQLite file."""
 
 PRIORITY = whole(-1_000_000, 1_000_000)
 """A priority's type; the door knows its bounds."""
@@ -258,8 +257,9 @@ class App(Operations):
         reason: str = "",
         who: str = "",
     ) -> Iterator[Receipt[T]]:
-        """Accept payloads durably; yields a receipt for each once it is durable. A live runner of
-        an SQLite file is handed them over its socket.
+        """Accept payloads durably; yields a receipt for each once it is durable.
+
+        A live runner of an SQLite file is handed them over its socket.
 
         A key that is known with other content is a receipt with the status ``conflict``: nothing of
         that payload was accepted. With ``on_conflict="revise"`` it is ``revised`` instead: attempts
@@ -383,18 +383,19 @@ class App(Operations):
             sessions: list[Session] = []
 
             def session() -> Session:
-                transactions, given = open_transactions(self.settings), (worker, door, wish)
                 sessions.append(
                     Session(
-                        self.settings,
-                        ledger,
-                        store,
-                        self.clock,
-                        loaded,
-                        random.Random(),
-                        recycle,
-                        transactions,
-                        *given,
+                        settings=self.settings,
+                        ledger=ledger,
+                        store=store,
+                        clock=self.clock,
+                        loaded=loaded,
+                        rng=random.Random(),
+                        recycle=recycle,
+                        transactions=open_transactions(self.settings),
+                        worker=worker,
+                        door=door,
+                        revising=wish,
                     )
                 )
                 return sessions[-1]
@@ -429,8 +430,7 @@ class App(Operations):
             ledger.close()
 
     def _check_runnable(self, pipelines: list[Pipeline[Any, Any]]) -> list[Source]:
-        """Where workers find these pipelines; what could not run is refused here, before anything
-        is accepted."""
+        """Where workers find these pipelines; what cannot run is refused before any input."""
         refuse_while_importing("App.run")
         refuse_in_worker("App.run")
         log_safely()
@@ -475,15 +475,16 @@ class App(Operations):
         for node in pipeline.graph.steps():
             if node.step.runs == "transaction" and self.settings.ledger_path is not None:
                 raise InputError(
-                    f"step {node.name!r} of pipeline {pipeline.name!r} is transactional: it "
-                    "shares the transaction that settles it with your "
-                    "tables, so the ledger must be in your PostgreSQL: set "
-                    "HOLDFAST_LEDGER=postgresql://…"
+                    f"step {node.name!r} of pipeline {pipeline.name!r} is transactional: "
+                    "it shares the transaction that settles it with your tables, "
+                    "so the ledger must be in your PostgreSQL: set HOLDFAST_LEDGER=postgresql://…"
                 )
 
     def _address_of_a_run(self, wait: bool) -> StoreAddress:
-        """Where this run's artifacts lie: workers are told before the ledger is open for good. A
-        ledger that is not there yet is made."""
+        """Where this run's artifacts lie: workers are told before the ledger is open for good.
+
+        A ledger that is not there yet is made.
+        """
         address = self.store_address()
         if not address.ledger:
             self._waited(self._opened_when_free, wait).close()
@@ -539,8 +540,9 @@ def _revising(
 
 
 def with_children(pipelines: Iterable[Pipeline[Any, Any]]) -> list[Pipeline[Any, Any]]:
-    """These pipelines and those that they call as items of their own, children of children
-    included. Several versions of one may be among them.
+    """These pipelines and those that they call as items of their own, at any depth.
+
+    Several versions of one may be among them.
 
     Raises:
         InputError: two of them have one name and one version.
@@ -573,14 +575,14 @@ def version_spec(pipeline: Pipeline[Any, Any]) -> VersionSpec:
         if node.step.runs == "transaction" or node.step.policy.effects == "unsafe"
     }
     return VersionSpec(
-        pipeline.name,
-        pipeline.version,
-        graph.fingerprint(),
-        graph.shape(),
-        bodies,
-        listens,
-        longest_s,
-        effects,
+        pipeline=pipeline.name,
+        label=pipeline.version,
+        fingerprint=graph.fingerprint(),
+        shape=graph.shape(),
+        bodies=bodies,
+        listens=listens,
+        longest_s=longest_s,
+        effects=effects,
     )
 
 
@@ -593,8 +595,11 @@ async def _drive(
     over: threading.Event,
     again: bool,
 ) -> bool:
-    """One session; after a lease that was lost (or when ``again`` says so from the first), as soon
-    as the ledger can be reached. True when stopped early."""
+    """One session, and another one after each lost lease. True when stopped early.
+
+    The next session starts as soon as the ledger can be reached. ``again``: this holds from the
+    first session on.
+    """
     intake = Intake(payloads)
     try:
         while True:

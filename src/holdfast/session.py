@@ -1,5 +1,7 @@
-"""One incarnation from start to end: executors, committer, watchdog, socket and runner around one
-event loop."""
+"""One incarnation from start to end, around one event loop.
+
+It joins executors, committer, watchdog, socket and runner.
+"""
 
 from __future__ import annotations
 
@@ -73,9 +75,11 @@ log = logging.getLogger("holdfast")
 TICK_S = 0.05
 
 SWITCH_S = 0.0001
-"""The interpreter's switch interval while a runner works: the committer waits for the lock after
-every statement, and with the usual 5 ms it would only come to its turn when the loop has nothing
-left to do (measured: 15 % of throughput)."""
+"""The interpreter's switch interval while a runner works.
+
+The committer waits for the lock after every statement. With the usual 5 ms it would only come to
+its turn when the loop has nothing left to do (measured: 15 % of throughput).
+"""
 
 
 class Session:
@@ -131,8 +135,10 @@ class Session:
         self._waiting: list[Alert] = []
         self._relay: Relay | None = None
         self.lost = False
-        """Whether the run ended because its lease could not be kept: its items are for a new
-        incarnation, of this process or another."""
+        """Whether the run ended because its lease could not be kept.
+
+        Its items are for a new incarnation, of this process or another.
+        """
         self.begun = False
         """Whether its incarnation has begun."""
         self.intake_open = True
@@ -145,8 +151,7 @@ class Session:
         until_idle: bool,
         each_tick: Callable[[], None],
     ) -> bool:
-        """Work until idle (if asked to), drained, stopped or lost; True when it was stopped
-        early."""
+        """Work until idle (if asked to), drained, stopped or lost; True when stopped early."""
         loop = asyncio.get_running_loop()
         self._catch_signals(loop)
         self._bell.hang(loop)
@@ -212,8 +217,10 @@ class Session:
         until_idle: bool,
         each_tick: Callable[[], None],
     ) -> None:
-        """Until it is idle (if asked to), drained, stopped or lost. Turns are taken whenever the
-        bell is rung, and here."""
+        """Work until it is idle (if asked to), drained, stopped or lost.
+
+        Turns are taken whenever the bell is rung, and here.
+        """
         while not (self._now or self.lost):
             self._bell.strike()
             if (broken := self._bell.broken or self.committer.broken) is not None:
@@ -239,20 +246,17 @@ class Session:
             for one in self.loaded
         }
         self._ledger.health.serve(self._incarnation, listens)
-        learned, durations = (
-            self._ledger.mail.learned(),
-            self._ledger.health.learn_durations({}, now),
-        )
+        learned = self._ledger.mail.learned()
+        durations = self._ledger.health.learn_durations({}, now)
         self.committer = Committer(self._ledger, self._incarnation, self._bell.ring)
-        served = {one.pipeline.name: one.pipeline for one in self.loaded}
         self._feeding = Feeding(
-            self.committer,
-            self._clock,
-            self._settings.backlog,
-            self._door,
-            served,
-            self._ours,
-            self._revising,
+            committer=self.committer,
+            clock=self._clock,
+            backlog=self._settings.backlog,
+            door=self._door,
+            pipelines={one.pipeline.name: one.pipeline for one in self.loaded},
+            beside=self._ours,
+            revising=self._revising,
         )
         self._build(learned, durations)
         self._executors_loop.watch(loop)
@@ -263,26 +267,26 @@ class Session:
         )
         self.begun = True
         self._watchdog = Watchdog(
-            self._clock,
-            loop,
-            self._executors_loop.attempt_of,
-            self._stalled,
-            self._renew,
-            self._unsure,
+            clock=self._clock,
+            loop=loop,
+            attempt_of=self._executors_loop.attempt_of,
+            stalled=self._stalled,
+            renew=self._renew,
+            unsure=self._unsure,
         )
         self._watchdog.renewed(asked)
 
     async def _listen(self, path: Path) -> asyncio.AbstractServer:
         """Take verbs from other processes."""
-        committer, settings = self.committer, self._settings
+        committer = self.committer
         return await serve(
             path,
-            committer,
-            self._clock.now_ms,
-            self.runner.hint,
-            settings.backlog,
-            self._holds,
-            lambda: committer.trouble,
+            commit_queue=committer,
+            now_ms=self._clock.now_ms,
+            hint=self.runner.hint,
+            backlog=self._settings.backlog,
+            held=self._holds,
+            trouble=lambda: committer.trouble,
         )
 
     def _take_turn(self) -> None:
@@ -316,24 +320,24 @@ class Session:
             self.lost = self.lost or action == "end"
 
     def _visit_alerts(self) -> None:
-        """What is wrong here, and was not before, is an alert at once; thresholds are looked at now
-        and then."""
+        """Raise at once what is newly wrong here; look at thresholds now and then."""
         if (waiting := self._processes.alerts() + self.runner.alerts()) != self._waiting:
             self._waiting = waiting
             self.alerting.due()
         self.alerting.visit()
 
     def _idle(self, relay: Relay | None) -> bool:
-        """Nothing goes on by itself, and since then the broker (if it can be reached) has got every
-        event."""
+        """Nothing goes on by itself; the broker, if it can be reached, has every event since."""
         if not (self.runner.idle() and self.listening.idle()):
             self._idle_since = self._clock.monotonic()
             return False
         return relay is None or relay.trouble is not None or relay.empty_at > self._idle_since
 
     def _leave(self) -> None:
-        """Write what is queued and end the incarnation; where the ledger is away, the lease ends by
-        itself."""
+        """Write what is queued and end the incarnation.
+
+        Where the ledger is away, the lease ends by itself.
+        """
         self.committer.stop()
         try:
             self._ledger.end(self._incarnation, self._clock.now_ms())
@@ -359,23 +363,52 @@ class Session:
 
     def _build(self, learned: dict[str, float], durations: dict[Of, Durations]) -> None:
         """Executors report to the runner, the runner starts attempts on them."""
+        self._build_executors()
+        self.runner = self._make_runner(learned, durations)
+        pipelines = [one.pipeline for one in self.loaded]
+        committer, clock = self.committer, self._clock
+        self.listening = Listening(
+            self.loaded, committer, clock, self._store, self._aside, self.runner.hint
+        )
+        self.retention = Retention(pipelines, committer, clock)
+        self.redriving = Redriving(pipelines, committer, clock)
+        notices = None if self._settings.notify is None else Notices(self._settings)
+        self._messenger = None if notices is None else Messenger(notices)
+        self.alerting = Alerting(
+            pipelines=pipelines,
+            commit_queue=committer,
+            clock=clock,
+            prices=self._settings.prices,
+            here=self._seen_here,
+            addresses=[] if notices is None else notices.addresses,
+            tell=None if self._messenger is None else self._messenger.tell,
+        )
+        self.reporting = Reporting(
+            incarnation=self._incarnation,
+            commit_queue=committer,
+            clock=clock,
+            load=lambda: self.timekeeping.on(self.runner.load()),
+            held=self.runner.held if self._ledger.shared else None,
+        )
+        media.otherwise(self._store)
+
+    def _build_executors(self) -> None:
+        """One executor for each place where steps run, and the watch over what they share."""
         graphs = {
             (one.pipeline.name, one.pipeline.version): one.pipeline.graph for one in self.loaded
         }
-        sources = sources_of([one.pipeline for one in self.loaded])
-
         report, note = self._arrivals.report, self._arrivals.note
         self._executors_loop = LoopExecutor(
             graphs, self._store, self._clock, report, note, self._settings.concurrency
         )
         self._processes = ProcessExecutor(
-            self._settings.worker_count,
-            sources,
-            self._address,
-            self._clock,
-            report,
-            note,
-            None if self._worker is None else self._worker.take(),
+            workers=self._settings.worker_count,
+            modules=sources_of([one.pipeline for one in self.loaded]),
+            artifacts=self._address,
+            clock=self._clock,
+            report=report,
+            note=note,
+            first=None if self._worker is None else self._worker.take(),
             upkeep=upkeep_of(self._settings),
         )
         threads = ThreadExecutor(graphs, self._store, self._clock, report, note)
@@ -392,54 +425,28 @@ class Session:
             self._executors["transaction"] = TransactionExecutor(
                 graphs, self._store, self._clock, report, self._transactions
             )
-        limits = Limits(
-            self._settings.in_flight,
-            self._settings.in_flight_mb * 1024 * 1024,
-            relays=bool(self._settings.bus),
-            prices=self._settings.prices,
-        )
-        self.runner = Runner(
-            self._incarnation,
-            self.loaded,
-            self._executors,
-            self.committer,
-            self._clock,
-            self._rng,
-            self._store,
-            self._arrivals,
-            self._io,
-            limits,
+
+    def _make_runner(self, learned: dict[str, float], durations: dict[Of, Durations]) -> Runner:
+        """The runner of this incarnation, which starts attempts on the executors."""
+        return Runner(
+            incarnation=self._incarnation,
+            loaded=self.loaded,
+            executors=self._executors,
+            commit_queue=self.committer,
+            clock=self._clock,
+            rng=self._rng,
+            store=self._store,
+            arrivals=self._arrivals,
+            threads=self._io,
+            limits=Limits(
+                self._settings.in_flight,
+                self._settings.in_flight_mb * 1024 * 1024,
+                relays=bool(self._settings.bus),
+                prices=self._settings.prices,
+            ),
             learned=learned,
             durations=durations,
         )
-        self.listening = Listening(
-            self.loaded, self.committer, self._clock, self._store, self._aside, self.runner.hint
-        )
-        self.retention = Retention(
-            [one.pipeline for one in self.loaded], self.committer, self._clock
-        )
-        self.redriving = Redriving(
-            [one.pipeline for one in self.loaded], self.committer, self._clock
-        )
-        notices = None if self._settings.notify is None else Notices(self._settings)
-        self._messenger = None if notices is None else Messenger(notices)
-        self.alerting = Alerting(
-            [one.pipeline for one in self.loaded],
-            self.committer,
-            self._clock,
-            self._settings.prices,
-            self._seen_here,
-            [] if notices is None else notices.addresses,
-            None if self._messenger is None else self._messenger.tell,
-        )
-        self.reporting = Reporting(
-            self._incarnation,
-            self.committer,
-            self._clock,
-            lambda: self.timekeeping.on(self.runner.load()),
-            self.runner.held if self._ledger.shared else None,
-        )
-        media.otherwise(self._store)
 
     def held(self) -> list[tuple[int, int]]:
         """The items that this runner holds, each with its fence."""
@@ -466,8 +473,10 @@ class Session:
 
     @property
     def trouble(self) -> str | None:
-        """Why something stands still here, or None: the ledger is not written, or workers cannot
-        run a pipeline."""
+        """Why something stands still here, or None.
+
+        The ledger cannot be written, or workers cannot run a pipeline.
+        """
         waiting = self._processes.alerts() if self.begun else []
         if not self.begun:
             return self.committer.trouble
@@ -482,8 +491,10 @@ class Session:
         )
 
     async def _feed(self, intake: Intake[Entry], accepted: Callable[[list[Receipt]], None]) -> None:
-        """Admit the caller's payloads as they gather; each is encoded and stored aside,
-        acknowledged once durable."""
+        """Admit the caller's payloads as they gather.
+
+        Each is encoded and stored aside, and acknowledged once it is durable.
+        """
 
         def answered(receipts: list[Receipt]) -> None:
             accepted(receipts)
@@ -528,9 +539,11 @@ class Session:
             self._processes.kill_all()
 
     def _stalled(self, attempt: Invocation) -> None:
-        """Called by the watchdog's thread: mark the attempt as a suspect, which runs alone from now
-        on, and replace the process. What has been reported already (a task that it left behind
-        holds the loop) is not touched."""
+        """Called by the watchdog's thread: mark the attempt as a suspect, and replace the process.
+
+        A suspect runs alone from now on. What has been reported already (a task that it left behind
+        holds the loop) is not touched.
+        """
         if self._recycle is None:
             log.error(
                 "the event loop cannot be freed from inside this process; `holdfast run` and "
@@ -565,8 +578,8 @@ class Session:
                 self._now = True
             else:
                 print(
-                    "stopping: running attempts may end; once more stops at once. Nothing is "
-                    "lost either way.",
+                    "stopping: running attempts may end; once more stops at once. "
+                    "Nothing is lost either way.",
                     file=sys.stderr,
                 )
                 self.runner.drain()

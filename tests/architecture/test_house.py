@@ -39,7 +39,7 @@ def test_functions_fit_on_a_screen(file: Path) -> None:
         body = function.body[1:] if ast.get_docstring(function) else function.body
         if body:
             assert function.end_lineno is not None
-            assert function.end_lineno - body[0].lineno < 100, function.name
+            assert function.end_lineno - body[0].lineno < 60, function.name
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))

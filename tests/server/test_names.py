@@ -47,12 +47,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     ]
     made += [(papers, Paper(f"many {n}", "ACME GmbH")) for n in range(60)]
     app.run(
-        [papers, dead_letters],
-        [*made, (papers, Paper("dies", bad="x")), (dead_letters, Paper("two words"))],
+        [papers, letters],
+        [*made, (papers, Paper("dies", bad="x")), (letters, Paper("two words"))],
     )
     token = Tokens(app.settings.tokens_path).add("me", "admin", app.clock.now_ms())
     listener = bound("127.0.0.1", 0)
-    with serving(app, [papers, dead_letters], listener, hosts=set(LOCAL), local=None) as address:
+    with serving(app, [papers, letters], listener, hosts=set(LOCAL), local=None) as address:
         with httpx.Client(
             base_url=address, headers={"authorization": f"Bearer {token}"}, timeout=20
         ) as found:
@@ -85,10 +85,8 @@ def test_what_is_ambiguous_is_refused_with_its_candidates(client: httpx.Client) 
     answer = client.get("/api/v1/items/two%20words")
     assert (answer.status_code, "names 2 items" in answer.json()["detail"]) == (422, True)
     assert (
-        client.get("/api/v1/items/two%20words", params={"pipeline": "dead_letters"}).json()[
-            "pipeline"
-        ]
-        == "dead_letters"
+        client.get("/api/v1/items/two%20words", params={"pipeline": "letters"}).json()["pipeline"]
+        == "letters"
     )
     assert "names 2 items" in html.unescape(client.get("/items", params={"find": "two words"}).text)
 

@@ -1,5 +1,4 @@
-"""What becomes of what is handed in: everything that is not accepted is named as it happens, and
-counted at the end."""
+"""What becomes of what is handed in: name what is not accepted as it happens, and count it."""
 
 from __future__ import annotations
 
@@ -97,8 +96,8 @@ class Accepting:
             complain(f"skipped: {shown} (--json names each)")
         if self.not_accepted > NAMED:
             complain(
-                f"and {self.not_accepted - NAMED} more that were not accepted: `holdfast "
-                "refused` lists all of them"
+                f"and {self.not_accepted - NAMED} more that were not accepted: "
+                "`holdfast refused` lists all of them"
             )
         if self.not_accepted:
             accepted = self.counts["new"] + self.counts["same"] + self.counts["revised"]
@@ -112,8 +111,7 @@ class Accepting:
 
     @contextmanager
     def broken_off(self) -> Iterator[None]:
-        """Whatever ends the command before all was read: say first how far it came, and how to go
-        on."""
+        """Say how far the command came, and how to go on, when it ends before all was read."""
         try:
             yield
         except (HoldfastError, KeyboardInterrupt):
@@ -163,8 +161,7 @@ class Accepting:
         )
 
     def _alone(self, source: str) -> str:
-        """A file that was found below a folder, as it is given alone: what is behind ``/./`` is its
-        name."""
+        """A file from below a folder, as it is given alone: its name is what is behind ``/./``."""
         for root, name in (rooted(one) for one in self._arguments):
             if source == root or source.startswith(os.path.join(root, "")):
                 below = (

@@ -31,8 +31,10 @@ def list_alerts(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """List alerts that are open: thresholds on dead letters, unserved versions, open breakers,
-    stuck items. They close by themselves."""
+    """List open alerts: dead letters, unserved versions, open breakers, stuck items.
+
+    They close by themselves.
+    """
     if context.invoked_subcommand is not None:
         return
     rows = App().reads().alerts(all, row_limit(limit, json, 50))
@@ -63,8 +65,7 @@ def list_deliveries(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """List to which address each alert was delivered, what is tried again and when, and what was
-    given up."""
+    """List where each alert was delivered, what is tried again and when, and what was given up."""
     if state is not None and state not in ("due", "delivered", "failed"):
         raise InputError(f"--state {state!r} is no state of a delivery: due, delivered or failed")
     rows = App().reads().alert_deliveries(state, row_limit(limit, json))
@@ -92,8 +93,10 @@ def list_deliveries(
 
 @group.command("test")
 def send_test(json: Json = False) -> None:
-    """Send a test message to every address in HOLDFAST_NOTIFY now, all at once. Exit 1 if one did
-    not take it."""
+    """Send a test message to every address in HOLDFAST_NOTIFY now, all at once.
+
+    Exit 1 if one did not take it.
+    """
     app = App()
     if app.settings.notify is None:
         raise InputError(
@@ -127,8 +130,8 @@ async def _sent(notices: Notices) -> dict[str, str]:
     title, body = (
         "Holdfast: a test",
         (
-            "This is a test of `holdfast alerts test`. There is nothing to do.\nid: "
-            "holdfast-alert-test"
+            "This is a test of `holdfast alerts test`. There is nothing to do.\n"
+            "id: holdfast-alert-test"
         ),
     )
 

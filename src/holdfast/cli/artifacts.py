@@ -34,8 +34,10 @@ def purge(
     ],
     json: Json = False,
 ) -> None:
-    """Clear values of items that ended longer ago than their pipeline keeps them. A runner does
-    this by itself once an hour."""
+    """Clear values of items that ended longer ago than their pipeline keeps them.
+
+    A runner does this by itself once an hour.
+    """
     cleared = App().purge(load_pipelines(modules))
     print_json({"purged": cleared}) if json else tell(f"cleared values of {cleared} items")
 
@@ -68,8 +70,9 @@ def collect(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Remove artifacts that this ledger has put and that none of its rows refers to. What another
-    ledger has put into the same store stays.
+    """Remove artifacts that this ledger has put and that none of its rows refers to.
+
+    What another ledger has put into the same store stays.
 
     Safe while runners work, and when it is killed. Works in a directory and on object storage.
     """

@@ -86,9 +86,11 @@ def audit(
     key: Keys = None,
     json: Json = False,
 ) -> None:
-    """Prove that nothing is lost: received = queued + running + … per pipeline, manifest and hour;
-    every rule of the ledger; artifacts are in the store; runners know the items that they own; the
-    audit log is whole. Exit 1 if not.
+    """Prove that nothing is lost. Exit 1 if something is.
+
+    The audit checks: received = queued + running + … per pipeline, manifest and hour; every rule of
+    the ledger; artifacts are in the store; runners know the items that they own; the audit log is
+    whole.
 
     With --manifest, each key is received, refused (with the reason; exit 4), or missing (exit 1).
     With --head and --against, the end of the audit log is anchored: see `holdfast ledger key`.
@@ -96,8 +98,8 @@ def audit(
     app = App()
     if head is not None and not app.settings.signing_key:
         raise InputError(
-            "a head is signed, and there is no key: set HOLDFAST_SIGNING_KEY (`holdfast "
-            "ledger key FILE` makes one)"
+            "a head is signed, and there is no key: "
+            "set HOLDFAST_SIGNING_KEY (`holdfast ledger key FILE` makes one)"
         )
     found = app.audit(deep, against, key or (), silent if json else _progress)
     if by is not By.PIPELINE:
@@ -138,8 +140,9 @@ def verify(
     key: Keys = None,
     json: Json = False,
 ) -> None:
-    """Check the signature of a head of the audit log. Needs no ledger and no network. Exit 1 if no
-    given key has signed it, or it was changed.
+    """Check the signature of a head of the audit log. Needs no ledger and no network.
+
+    Exit 1 if no given key has signed it, or it was changed.
 
     Whether a ledger still has what the head covers: `holdfast audit --against FILE`.
     """
@@ -234,8 +237,8 @@ def _print_groups(groups: list[dict[str, Any]], by: str) -> None:
 def _print_manifest(reconciled: dict[str, Any]) -> None:
     refused = f", {len(reconciled['refused'])} refused" if reconciled["refused"] else ""
     tell(
-        f"manifest: {reconciled['sent']} keys{refused}, {len(reconciled['missing'])} missing, "
-        f"{len(reconciled['unexpected'])} unexpected"
+        f"manifest: {reconciled['sent']} keys{refused}, "
+        f"{len(reconciled['missing'])} missing, {len(reconciled['unexpected'])} unexpected"
     )
     for one in reconciled["refused"]:
         tell(f"  refused: {safe(one['key'])}: {safe(one['reason'])}")

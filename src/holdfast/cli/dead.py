@@ -85,8 +85,7 @@ def find(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Find open dead letters by conditions:
-    `holdfast dead find step:ocr customer=ACME* older:2h`."""
+    """Find open dead letters: `holdfast dead find step:ocr customer=ACME* older:2h`."""
     app = App()
     reads = app.reads()
     if any(is_condition(word) and not is_number(word) for word in words):
@@ -151,8 +150,10 @@ def show_dead_letter(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Show one dead letter: step, element, payload, every attempt with its error and traceback,
-    version, host, worker and cost."""
+    """Show one dead letter: its step and payload, its attempts, its traceback and its cost.
+
+    Every attempt is listed with its error, host and worker.
+    """
     app = App()
     reads = app.reads()
     dead_letter = dead_letter_of(reads, word)
@@ -166,47 +167,48 @@ def show_dead_letter(
     if json:
         print_json(found)
         return
+    for line in _about(found):
+        tell(line)
+    tell("")
+    _print_attempts(found["tries"])
+    if found["traceback"]:
+        tell(f"\n{indent(safe_lines(found['traceback'].rstrip()), '  ')}")
+    tell(f"\n{_what_next(found)}")
+
+
+def _about(found: dict[str, Any]) -> list[str]:
+    """What a dead letter says above its attempts, a line each."""
     element_path = f", element {found['element_path']}" if found["element_path"] else ""
-    of = f"{found['pipeline']} version {safe(found['version'])}"
-    tell(
-        f"dead letter {found['dead_letter']} ({found['state']}) of item {found['item']}, key "
-        f"{safe(found['key'])}, {of}"
-    )
-    tell(f"payload: {safe(shorten(found['payload'], 500))}")
-    tell(
-        f"step {found['step']}{element_path}, generation {found['generation']}, after "
-        f"{found['attempts']} attempts, at {moment(found['at'])}"
-    )
-    tell(f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}")
-    if found["group"]:
-        tell(
-            f"group {found['group']}: `holdfast dead groups`, `holdfast dead redrive "
-            f"group:{found['group']}`"
-        )
     spent = found["cost"]
     gpus = f", {spent['gpu_s']} of GPUs" if spent["gpu_s"] else ""
-    tell(
+    lines = [
+        f"dead letter {found['dead_letter']} ({found['state']}) of item {found['item']}, "
+        f"key {safe(found['key'])}, {found['pipeline']} version {safe(found['version'])}",
+        f"payload: {safe(shorten(found['payload'], 500))}",
+        f"step {found['step']}{element_path}, generation {found['generation']}, "
+        f"after {found['attempts']} attempts, at {moment(found['at'])}",
+        f"{found['error_class']}: {safe(found['error'])}: {safe(found['message'])}",
+    ]
+    if group_id := found["group"]:
+        lines.append(
+            f"group {group_id}: `holdfast dead groups`, `holdfast dead redrive group:{group_id}`"
+        )
+    lines.append(
         f"cost so far: {spent['wall_s']} seconds, {spent['cpu_s']} of CPUs{gpus}, "
         f"${spent['usd']:g} in calls"
     )
-    if target:
-        tell(f"inputs of the step: {safe(found['inputs'].decode('utf-8', 'replace'))}")
+    if "inputs" in found:
+        lines.append(f"inputs of the step: {safe(found['inputs'].decode('utf-8', 'replace'))}")
     if found["reason"]:
-        tell(f"closed {moment(found['closed_at'])}: {safe(found['reason'])}")
-    tell("")
+        lines.append(f"closed {moment(found['closed_at'])}: {safe(found['reason'])}")
+    return lines
+
+
+def _print_attempts(tries: list[dict[str, Any]]) -> None:
+    """Print the attempts that failed as a table."""
+    heads = "attempt at seconds cpu_s class charged host worker body message"
     print_table(
-        [
-            "attempt",
-            "at",
-            "seconds",
-            "cpu_s",
-            "class",
-            "charged",
-            "host",
-            "worker",
-            "body",
-            "message",
-        ],
+        heads.split(),
         [
             [
                 one["attempt"],
@@ -220,18 +222,20 @@ def show_dead_letter(
                 (one.get("body") or "")[:12],
                 shorten(one.get("message") or "", 80),
             ]
-            for one in found["tries"]
+            for one in tries
             if one["state"] == "failed"
         ],
         "no attempt was made",
     )
-    if found["traceback"]:
-        tell(f"\n{indent(safe_lines(found['traceback'].rstrip()), '  ')}")
-    at = f" --element-path {found['element_path']}" if found["element_path"] else ""
-    there = f"{found['item']} {found['step']}{at} -m MODULE:{found['pipeline']}"
-    tell(
-        f"\n`holdfast replay {there}` runs it here with its exact input; `holdfast dead "
-        f"redrive {dead_letter}` sends it back"
+
+
+def _what_next(found: dict[str, Any]) -> str:
+    """The commands that run a dead letter again: here, or by a runner."""
+    element_path = f" --element-path {found['element_path']}" if found["element_path"] else ""
+    task = f"{found['item']} {found['step']}{element_path} -m MODULE:{found['pipeline']}"
+    return (
+        f"`holdfast replay {task}` runs it here with its exact input; "
+        f"`holdfast dead redrive {found['dead_letter']}` sends it back"
     )
 
 
@@ -241,8 +245,10 @@ def groups(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Open dead letters grouped by cause: step, error, message without its particulars, and where
-    it was raised."""
+    """Group open dead letters by cause: step, error, message, and where it was raised.
+
+    Messages are compared without their particulars.
+    """
     reads = App().reads()
     rows = reads.groups(pipeline and reads.naming.pipeline(pipeline), row_limit(limit, json))
     print_list(
@@ -288,8 +294,10 @@ def redrive(
         Path | None,
         typer.Option(
             "--edit",
-            help="Of one letter: file with a JSON array, given to the step instead of its "
-            "inputs, in order.",
+            help=(
+                "Of one letter: file with a JSON array, "
+                "given to the step instead of its inputs, in order."
+            ),
         ),
     ] = None,
     rate: Annotated[
@@ -312,16 +320,18 @@ def redrive(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Send dead letters back: their items begin the next generation and reuse what is settled. A
-    mended step body applies."""
+    """Send dead letters back: their items begin the next generation and reuse what is settled.
+
+    A mended step body applies.
+    """
     app = App()
     chosen = _chosen(app, words, all, pipeline)
     if edit is not None and (isinstance(chosen, Filter) or len(chosen) != 1 or from_start or to):
         raise InputError("--edit changes the input of one task: name one dead letter by number")
     if from_start and to:
         raise InputError(
-            "either --from-start, or --to another version, where the results of unchanged "
-            "steps are kept"
+            "either --from-start, or --to another version, "
+            "where the results of unchanged steps are kept"
         )
     with progress("redriving", json) as told:
         if from_start or to:
@@ -337,15 +347,15 @@ def redrive(
                 version = load_pipeline(to)
                 app.register([version])
                 done = app.move(
-                    wanted,
-                    version.name,
-                    version.version,
-                    version.bodies(),
-                    rate,
-                    reason,
-                    who,
-                    told,
-                    version,
+                    items=wanted,
+                    pipeline=version.name,
+                    label=version.version,
+                    bodies=version.bodies(),
+                    rate=rate,
+                    reason=reason,
+                    who=who,
+                    told=told,
+                    types=version,
                 )
             else:
                 done = app.restart(wanted, rate=rate, reason=reason, who=who, told=told)
@@ -369,8 +379,10 @@ def discard(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Close dead letters with a reason; an item without open ones is discarded. Nothing is
-    deleted."""
+    """Close dead letters with a reason. Nothing is deleted.
+
+    An item without open dead letters is discarded.
+    """
     if not reason.strip():
         raise InputError("a discard needs --reason '…': it is what the audit log will say")
     app = App()

@@ -1,5 +1,4 @@
-"""``demo``: the claims pipeline on documents that it makes itself, judged against what it knows of
-them."""
+"""``demo``: the claims pipeline on generated documents, judged against what is known of them."""
 
 from __future__ import annotations
 
@@ -117,8 +116,10 @@ def demo(
     ] = PORT,
     json: Json = False,
 ) -> None:
-    """Run the seven-step claims pipeline on generated insurance documents, some of them broken, and
-    account for every one."""
+    """Run the seven-step claims pipeline on generated insurance documents, and account for each.
+
+    Some of the documents are broken.
+    """
     log_as_set()
     tune_garbage_collector()
     began = time.monotonic()
@@ -191,8 +192,8 @@ def _write(output: Path, made: list[Any]) -> None:
         )
     except OSError as error:
         raise InputError(
-            f"{output} cannot be written ({error.strerror}): name a folder with `holdfast "
-            "demo --output FOLDER`"
+            f"{output} cannot be written ({error.strerror}): "
+            "name a folder with `holdfast demo --output FOLDER`"
         ) from None
 
 
@@ -288,8 +289,8 @@ def _print(report: dict[str, Any], output: Path, postgresql: bool) -> None:
     tell(f"dead       {report['dead']}")
     for cause in report["causes"]:
         tell(
-            f"           {cause['count']} at {cause['step']}: {cause['error_class']} "
-            f"({safe(cause['error']).rsplit('.', 1)[-1]})"
+            f"           {cause['count']} at {cause['step']}: "
+            f"{cause['error_class']} ({safe(cause['error']).rsplit('.', 1)[-1]})"
         )
     tell(
         f"accuracy   kind {percent['kind']}; fields {percent['fields_clean']} on clean, "
@@ -300,12 +301,12 @@ def _print(report: dict[str, Any], output: Path, postgresql: bool) -> None:
     tell(f"audit      {'balanced' if report['balanced'] else 'NOT balanced'}")
     if postgresql:
         tell(
-            f"ledger     {output / 'postgres'}: PostgreSQL's data; the same command starts "
-            "its server again"
+            f"ledger     {output / 'postgres'}: PostgreSQL's data; "
+            "the same command starts its server again"
         )
         return
     tell(f"\nlook further:  export HOLDFAST_HOME={output / 'ledger'}")
     tell(
-        "               holdfast status claims; holdfast dead; holdfast dead show 1; holdfast "
-        "items show claim-000.pdf"
+        "               holdfast status claims; holdfast dead; holdfast dead show 1; "
+        "holdfast items show claim-000.pdf"
     )

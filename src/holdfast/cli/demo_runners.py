@@ -1,5 +1,4 @@
-"""The demo on PostgreSQL: a server of its own, several runner processes, one of them killed on the
-way."""
+"""The demo on PostgreSQL: its own server, several runners, one of them killed on the way."""
 
 from __future__ import annotations
 
@@ -94,7 +93,7 @@ def _look(app: App) -> tuple[int, int, str]:
         ended,
         row["received"],
         (
-            f"{ended} of {row['received']} items ended: {row['completed']} completed, "
-            f"{row['dead']} dead"
+            f"{ended} of {row['received']} items ended: "
+            f"{row['completed']} completed, {row['dead']} dead"
         ),
     )

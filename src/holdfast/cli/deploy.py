@@ -39,8 +39,9 @@ def deploy(
     check: Annotated[bool, typer.Option("--check", help="Only show; register nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Show what versions change for the items in flight, and register them. Items stay on the label
-    that admitted them unless --move.
+    """Show what versions change for the items in flight, and register them.
+
+    Items stay on the label that admitted them unless --move.
 
     Stored values are checked first: an item whose payload or results do not fit the types of the
     new version is named, and stays where it is. Exit 1 if there is one, with --move or --check.

@@ -15,8 +15,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Check this installation and say what to do: software, places, secrets, ledger, runners, alert
-    delivery. Exit 1 if something is bad."""
+    """Check this installation and say what to do. Exit 1 if something is bad.
+
+    It looks at software, places, secrets, ledger, runners and alert delivery.
+    """
     found = examine(App())
     if json:
         print_json(found)

@@ -1,5 +1,4 @@
-"""``events``: what was emitted and received, who it went to; emit one by hand; offer or hand on
-again; end a subscription."""
+"""``events``: list, show, emit, redeliver and resend events; end a subscription."""
 
 from __future__ import annotations
 
@@ -88,8 +87,7 @@ def show_event(
     source: Source = "",
     json: Json = False,
 ) -> None:
-    """Show one event, what became of it at each pipeline that listens, its correlation and
-    trace."""
+    """Show one event, what became of it at each listening pipeline, its correlation and trace."""
     found = App().reads().event(event, source)
     if json:
         print_json(found)
@@ -103,8 +101,8 @@ def show_event(
         else ""
     )
     tell(
-        f"from {safe(found['source'])} at {moment(found['at'])}, received "
-        f"{moment(found['received_at'])}{broker}"
+        f"from {safe(found['source'])} at {moment(found['at'])}, "
+        f"received {moment(found['received_at'])}{broker}"
     )
     tell(f"correlation {safe(found['correlation'])}, trace {found['trace'] or 'none'}")
     tell(f"data: {safe(shorten(found['data'], 1000))}\n")
@@ -119,8 +117,10 @@ def list_deliveries(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """List deliveries of events to pipelines that listen, the newest first: the state, how often
-    one failed, and why."""
+    """List deliveries of events to pipelines that listen, the newest first.
+
+    Each has its state, how often it failed, and why.
+    """
     if state is not None and state not in ("open", "done", "filtered", "refused"):
         raise InputError(
             f"--state {state!r} is no state of a delivery: open, done, filtered or refused"
@@ -142,8 +142,10 @@ def list_outgoing(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """List events that the broker has not got: parked ones first, with the reason;
-    `holdfast events resend` hands them on again."""
+    """List events that the broker has not got: parked ones first, with the reason.
+
+    `holdfast events resend` hands them on again.
+    """
     rows = App().reads().outgoing(parked, row_limit(limit, json))
     print_list(
         rows,
@@ -200,8 +202,10 @@ def unsubscribe(
     who: Who = "",
     json: Json = False,
 ) -> None:
-    """End what a version of a pipeline listens to. Events that wait for it alone are closed as
-    filtered; none is removed."""
+    """End what a version of a pipeline listens to. No event is removed.
+
+    Events that wait for it alone are closed as filtered.
+    """
     ended = App().unsubscribe(pipeline, version, event, reason, who)
     if json:
         print_json(
@@ -255,8 +259,10 @@ def redeliver(
     ],
     json: Json = False,
 ) -> None:
-    """Offer refused deliveries to their pipelines again, after these have been put right, and
-    failing ones at once."""
+    """Offer refused deliveries to their pipelines again, and failing ones at once.
+
+    Put the pipelines right first.
+    """
     deliveries = [
         number(word, "delivery", "`holdfast events --refused` lists them") for word in words
     ]

@@ -39,8 +39,10 @@ DONE, FAILED, REFUSED, LEDGER, NOT_ACCEPTED, WORKERS, BUG, INTERRUPTED, TERMINAT
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The exit code of a command that an error has ended; :data:`BUG` for one that is none of ours
-    and none of the system's."""
+    """The exit code of a command that an error has ended.
+
+    :data:`BUG` for one that is none of ours and none of the system's.
+    """
     if _is_usage(error):
         return REFUSED
     codes: list[tuple[type[BaseException] | tuple[type[BaseException], ...], int]] = [
@@ -70,8 +72,10 @@ def stopped_by(signal: int, clean: bool, serves: bool) -> int:
 
 
 def carried_out(command: Callable[[], object]) -> int:
-    """Carry out the command line and return its exit code. Whatever goes wrong is said in one line;
-    only a bug of ours has a traceback, which is kept in a file.
+    """Carry out the command line and return its exit code.
+
+    Whatever goes wrong is said in one line. Only a bug of ours has a traceback, which is kept in a
+    file.
 
     Args:
         command: parses the arguments and does what they say; what :class:`typer.Exit` says is its
@@ -121,8 +125,10 @@ def _when(error: HoldfastError) -> str:
 
 
 def _is_usage(error: BaseException) -> bool:
-    """Whether the command line was not understood: an error of Click's, which typer has in a place
-    of its own from one release to the next."""
+    """Whether the command line was not understood.
+
+    That is an error of Click's, which typer moves from one release to the next.
+    """
     return hasattr(error, "show") and hasattr(error, "exit_code")
 
 
@@ -176,8 +182,9 @@ def _bug(error: BaseException) -> str:
 
 
 def _open_streams() -> None:
-    """Descriptors 0, 1 and 2 are open, so that no file of ours becomes one of them; and each stream
-    can write any text.
+    """Open descriptors 0, 1 and 2, so that no file of ours becomes one of them.
+
+    Each stream can write any text.
 
     A stream that was closed leads nowhere. What an encoding lacks is written as its code.
     """

@@ -1,5 +1,4 @@
-"""Writing the outputs of completed items to a folder: one JSON file an item, named by the item's
-id."""
+"""Writing outputs of completed items to a folder: one JSON file an item, named by its id."""
 
 from __future__ import annotations
 
@@ -12,8 +11,7 @@ from holdfast.errors import InputError
 
 
 def export_outputs(app: App, pipeline: str, folder: Path) -> int:
-    """Write every completed item's output; files that are there are replaced whole. Returns how
-    many.
+    """Write every completed item's output, replacing existing files whole. Returns how many.
 
     Raises:
         InputError: the folder cannot be written.

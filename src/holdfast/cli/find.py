@@ -35,8 +35,10 @@ def find(
     count: Annotated[bool, typer.Option("--count", help="Only say how many there are.")] = False,
     json: Json = False,
 ) -> None:
-    """Find items: `holdfast find state:dead error:timeout older:2h customer=ACME*`. The same
-    conditions serve pause, cancel, restart, …"""
+    """Find items: `holdfast find state:dead error:timeout older:2h customer=ACME*`.
+
+    The same conditions serve pause, cancel, restart, …
+    """
     app = App()
     target = items_of(app, words) if words else Filter()
     reads = app.reads()

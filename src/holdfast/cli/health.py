@@ -25,6 +25,7 @@ from holdfast.cli.output import (
 from holdfast.engine.timeouts import limit_of
 from holdfast.model.duration import seconds
 from holdfast.model.policy import Timeout
+from holdfast.model.rows import Rows
 
 dependencies = typer.Typer(
     help="Dependencies that are unavailable: list, close.",
@@ -51,10 +52,12 @@ def stuck(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Name everything that stands still: items past their bound, what will never go on by itself (a
-    wait that nothing can end, a dead item without a dead letter, an item that its runner does not
-    know), and every event that a pipeline has not taken: why, and what would move it. Exit 1 if
-    there is anything."""
+    """Name everything that stands still: why, and what would move it. Exit 1 if there is anything.
+
+    That is: items past their bound; what will never go on by itself (a wait that nothing can end,
+    a dead item without a dead letter, an item that its runner does not know); and every event that
+    a pipeline has not taken.
+    """
     app = App()
     now, older_ms = app.clock.now_ms(), round(seconds(older) * 1000)
     rows = app.stuck(older_ms, row_limit(limit, json, 50))
@@ -65,69 +68,47 @@ def stuck(
         say_cut(rows, json)
         say_cut(events, json)
     else:
-        print_list(
-            rows,
-            json,
-            [
-                "item",
-                "pipeline",
-                "version",
-                "key",
-                "state",
-                "past bound, s",
-                "why",
-                "what would move it",
-            ],
-            [
-                [
-                    row["item"],
-                    row["pipeline"],
-                    row["version"],
-                    shorten(row["key"], 40),
-                    row["state"],
-                    _past(row["past_bound_s"]),
-                    row["why"],
-                    row["remedy"],
-                ]
-                for row in rows
-            ],
-            "nothing is stuck" if not events else "no item is stuck",
-        )
-    if events and not json:
-        print_list(
-            events,
-            json,
-            [
-                "delivery",
-                "pipeline",
-                "version",
-                "event",
-                "source",
-                "waits, s",
-                "why",
-                "what would move it",
-            ],
-            [
-                [
-                    row["delivery"],
-                    row["pipeline"],
-                    row["version"],
-                    row["event"],
-                    row["source"],
-                    row["past_bound_s"],
-                    row["why"],
-                    row["remedy"],
-                ]
-                for row in events
-            ],
-            "",
-        )
+        _print_items(rows, "nothing is stuck" if not events else "no item is stuck")
+        if events:
+            _print_events(events)
     if rows or events:
         raise typer.Exit(1)
 
 
-def _past(seconds: float | None) -> str:
-    return "at once" if seconds is None else str(seconds)
+def _print_items(rows: Rows[dict[str, Any]], empty: str) -> None:
+    """Print items that stand still as a table."""
+    said = ["past bound, s", "why", "what would move it"]
+    print_list(
+        rows,
+        False,
+        ["item", "pipeline", "version", "key", "state", *said],
+        [
+            [
+                row["item"],
+                row["pipeline"],
+                row["version"],
+                shorten(row["key"], 40),
+                row["state"],
+                "at once" if row["past_bound_s"] is None else str(row["past_bound_s"]),
+                row["why"],
+                row["remedy"],
+            ]
+            for row in rows
+        ],
+        empty,
+    )
+
+
+def _print_events(rows: Rows[dict[str, Any]]) -> None:
+    """Print events that no pipeline has taken as a table."""
+    shown = ("delivery", "pipeline", "version", "event", "source", "past_bound_s", "why", "remedy")
+    print_list(
+        rows,
+        False,
+        [*shown[:5], "waits, s", "why", "what would move it"],
+        [[row[name] for name in shown] for row in rows],
+        "",
+    )
 
 
 def timeouts(
@@ -139,8 +120,10 @@ def timeouts(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show how long attempts of each step may run, and why; without modules, by the default ceiling
-    and floor."""
+    """Show how long attempts of each step may run, and why.
+
+    Without modules, the default ceiling and floor apply.
+    """
     declared = (
         {
             (one.name, node.name): node.step
@@ -198,8 +181,10 @@ def timeouts(
 
 @dependencies.callback()
 def list_dependencies(context: typer.Context, json: Json = False) -> None:
-    """List dependencies that are unavailable: their breaker is open, one probe at a time goes out,
-    what needs them waits or fails over."""
+    """List unavailable dependencies, whose breaker is open: what needs them waits or fails over.
+
+    One probe at a time goes out to each.
+    """
     if context.invoked_subcommand is not None:
         return
     rows = App().reads().breakers()

@@ -1,5 +1,4 @@
-"""Process 1 of a container: reaps whatever is left to it, passes signals on, and ends as its only
-child does."""
+"""Process 1 of a container: reaps, passes signals on, and ends as its only child does."""
 
 from __future__ import annotations
 
@@ -19,8 +18,10 @@ FORWARDED = (
 
 
 def be_init() -> None:
-    """Fork: the child returns and is the program; this process stays behind and reaps. An init that
-    starts nothing else takes no exit code that anybody waits for."""
+    """Fork: the child returns and is the program; this process stays behind and reaps.
+
+    An init that starts nothing else takes no exit code that anybody waits for.
+    """
     waited = {*FORWARDED, signal.SIGCHLD}
     # none is lost between here and the wait
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
@@ -41,8 +42,10 @@ def be_init() -> None:
 
 
 def _reap(child: int) -> int | None:
-    """Take the exit codes of all who have ended; that of the child as a shell would give it, or
-    None while it runs."""
+    """Take the exit codes of all who have ended.
+
+    Return that of the child as a shell would give it, or None while it runs.
+    """
     found = None
     with suppress(ChildProcessError):
         while True:

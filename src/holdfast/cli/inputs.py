@@ -1,5 +1,4 @@
-"""Reading what the command line is given: payloads in arguments, files and on stdin; keys in a
-manifest.
+"""Reading what the command line is given: payloads in arguments, files and on stdin; manifests.
 
 Whatever is wrong with one argument, line or file is yielded as refused, and what follows is read.
 """
@@ -34,8 +33,10 @@ HOW = "give JSON, a .json or .jsonl file, or - for lines on stdin"
 def read_payloads(
     pipeline: Pipeline[Any, Any], arguments: list[str], settings: Settings
 ) -> Iterator[Handed]:
-    """Read payloads from arguments: what the pipeline's ``inputs`` makes of each, JSON, a ``.json``
-    document, the lines of a ``.jsonl`` file, or ``-`` for lines on stdin.
+    """Read payloads from arguments.
+
+    An argument is what the pipeline's ``inputs`` makes of it, JSON, a ``.json`` document, the lines
+    of a ``.jsonl`` file, or ``-`` for lines on stdin.
 
     Args:
         pipeline: whose payloads they are.
@@ -87,8 +88,9 @@ def one_payload(pipeline: Pipeline[Any, Any], argument: str, settings: Settings)
 
 
 def manifest_keys(file: Path) -> list[str]:
-    """The keys of a manifest file: one a line, separated by NUL (``find -print0``), or a JSON array
-    of texts.
+    """The keys of a manifest file: a line each, NUL between them, or a JSON array of texts.
+
+    ``find -print0`` writes NUL.
 
     Raises:
         InputError: it cannot be read as any of these.
@@ -111,8 +113,10 @@ def manifest_keys(file: Path) -> list[str]:
 
 
 def _made(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Handed]:
-    """What the ``inputs=`` function makes of an argument. What it raises ends this argument, and no
-    other."""
+    """What the ``inputs=`` function makes of an argument.
+
+    What it raises ends this argument, and no other.
+    """
     where = os.path.abspath(argument) if os.path.lexists(argument) else argument
     number = 0
     made = _yielded(pipeline, argument)
@@ -149,8 +153,10 @@ def _made(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Handed]:
 
 
 def _yielded(pipeline: Pipeline[Any, Any], argument: str) -> Iterator[Any]:
-    """What the ``inputs=`` function gives; what it raises while it is called is raised when the
-    first is asked for."""
+    """What the ``inputs=`` function gives.
+
+    What it raises while it is called is raised when the first is asked for.
+    """
     assert pipeline.inputs is not None
     yield from pipeline.inputs(argument)
 

@@ -100,8 +100,7 @@ def show_item(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show one item: its timeline with every attempt, its payload, output, flags and dead
-    letters."""
+    """Show one item: timeline with every attempt, payload, output, flags and dead letters."""
     app = App()
     reads = app.reads()
     found = reads.item(find_item(app, item, pipeline))
@@ -109,13 +108,13 @@ def show_item(
         print_json({**found, "lineage": reads.lineage(parse(found["item"]))})
         return
     tell(
-        f"item {found['item']}  key {safe(found['key'])}  {found['pipeline']} version "
-        f"{safe(found['version'])}"
+        f"item {found['item']}  key {safe(found['key'])}  "
+        f"{found['pipeline']} version {safe(found['version'])}"
     )
     ended = f", ended {moment(found['ended_at'])}" if found["ended_at"] else ""
     tell(
-        f"{found['state']}, generation {found['generation']}, admitted "
-        f"{moment(found['admitted_at'])}{ended}"
+        f"{found['state']}, generation {found['generation']}, "
+        f"admitted {moment(found['admitted_at'])}{ended}"
     )
     if found["parent"]:
         tell(f"child of item {found['parent']}")
@@ -141,8 +140,8 @@ def show_item(
     for dead_letter in found["dead_letters"]:
         tell(
             f"\ndead letter {dead_letter['dead_letter']} ({dead_letter['state']}): "
-            f"{dead_letter['step']}: "
-            f"{safe(dead_letter['error'])}: {safe(shorten(dead_letter['message']))}"
+            f"{dead_letter['step']}: {safe(dead_letter['error'])}: "
+            f"{safe(shorten(dead_letter['message']))}"
         )
 
 
@@ -182,8 +181,8 @@ def _print_revision(one: dict[str, Any]) -> None:
         tell(f"  its output: {safe(shorten(one['output'], 1000))}")
     for effect in one["effects"]:
         tell(
-            f"  its effect {safe(effect['label'])!r} of step {effect['step']} at "
-            f"{moment(effect['at'])}"
+            f"  its effect {safe(effect['label'])!r} "
+            f"of step {effect['step']} at {moment(effect['at'])}"
         )
 
 
@@ -199,8 +198,8 @@ def _print_lineage(found: dict[str, list[dict[str, Any]]], item: str) -> None:
             )
             by = f"child of {one['parent']}" if one["parent"] else started
             tell(
-                f"item {one['item']} ({one['state']}) of {one['pipeline']}, key "
-                f"{safe(one['key'])}: {by}"
+                f"item {one['item']} ({one['state']}) "
+                f"of {one['pipeline']}, key {safe(one['key'])}: {by}"
             )
     for event in found["events"]:
         tell(f"event {safe(event['type'])} from {safe(event['source'])} at {moment(event['at'])}")

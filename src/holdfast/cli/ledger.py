@@ -1,5 +1,4 @@
-"""``ledger``: the ledger itself: moving it, going on with one that was restored, and keys that sign
-what it says."""
+"""``ledger``: move the ledger, go on with a restored one, and make keys that sign its log."""
 
 from __future__ import annotations
 
@@ -46,8 +45,9 @@ def copy(
     ],
     json: Json = False,
 ) -> None:
-    """Move a ledger from SQLite to PostgreSQL, live items and artifacts included, and audit both
-    sides.
+    """Move a ledger from SQLite to PostgreSQL, and audit both sides.
+
+    Live items and artifacts move, too.
 
     The source is then renamed to PATH.moved, so that no item is ever worked on in both. Exit 1 when
     the audits differ.
@@ -108,8 +108,8 @@ def accept_restore(
         str,
         typer.Option(
             "--reason",
-            help="Why: it is what the audit log will say. Without it, what is missing is only "
-            "shown.",
+            help="Why: it is what the audit log will say. "
+            "Without it, what is missing is only shown.",
         ),
     ] = "",
     force: Annotated[
@@ -117,8 +117,7 @@ def accept_restore(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Go on with a ledger that was restored from a backup, or that a failover has taken back in
-    time.
+    """Go on with a ledger that was restored from a backup, or that a failover has taken back.
 
     Such a ledger does not know what it has acknowledged, so every runner refuses it. This says what
     may be lost or repeated, and, with a reason, accepts that: runners begin anew.
@@ -165,8 +164,9 @@ def key(
     ],
     json: Json = False,
 ) -> None:
-    """Make a key pair (Ed25519). The private key, which only its owner can read, signs heads of the
-    audit log. With the public one anybody verifies them.
+    """Make a key pair (Ed25519) that signs heads of the audit log.
+
+    Only the owner can read the private key, which signs. Anybody verifies with the public one.
 
     Name it with HOLDFAST_SIGNING_KEY=FILE. To rotate it, make another and keep the old public keys:
     `holdfast verify` takes several.
@@ -183,8 +183,10 @@ def key(
 
 
 def _copy_artifacts(folder: Path, new: App, json: bool) -> int:
-    """Put every artifact of the source into the target's store. Where that is the same place, they
-    are the target's too from then on."""
+    """Put every artifact of the source into the target's store.
+
+    Where that is the same place, they are the target's too from then on.
+    """
     if not folder.exists():
         return 0
     here, there = DirectoryStore(folder), new.store()

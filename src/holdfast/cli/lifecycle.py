@@ -1,5 +1,4 @@
-"""``pause``, ``resume``, ``cancel``, ``restart``, ``move``, ``operations``: what people do to items
-and pipelines."""
+"""``pause``, ``resume``, ``cancel``, ``restart``, ``move``; ``operations`` lists them."""
 
 from __future__ import annotations
 
@@ -59,8 +58,10 @@ def pause(
     who: Who = "",
     json: Json = False,
 ) -> None:
-    """Pause items, a pipeline or a step: nothing starts, what runs may end, waiting costs nothing.
-    Deadlines run on."""
+    """Pause items, a pipeline or a step: nothing starts, and what runs may end.
+
+    Waiting costs nothing. Deadlines run on.
+    """
     _hold(True, words, pipeline, step, reason, who, json)
 
 
@@ -79,8 +80,10 @@ def resume(
 def cancel(
     words: Words = None, reason: Reason = "", who: Who = "", yes: Yes = False, json: Json = False
 ) -> None:
-    """Cancel items that have not ended, with their children; what runs is stopped within seconds.
-    Nothing is deleted."""
+    """Cancel items that have not ended, with their children. Nothing is deleted.
+
+    What runs is stopped within seconds.
+    """
     app = App()
     target = items_of(app, words)
     sure(app, "cancel", target, yes)
@@ -102,8 +105,8 @@ def restart(
         typer.Option(
             "--input",
             metavar="INPUT",
-            help="Another payload for one item, from the start: what `holdfast run` takes, "
-            "with its key.",
+            help="Another payload for one item, from the start: "
+            "what `holdfast run` takes, with its key.",
         ),
     ] = "",
     target: Annotated[
@@ -116,8 +119,8 @@ def restart(
         bool,
         typer.Option(
             "--repeat-effects",
-            help="With --input: though effects of the old payload have happened; they may "
-            "happen again.",
+            help="With --input: though effects of the old payload have happened; "
+            "they may happen again.",
         ),
     ] = False,
     reason: Reason = "",
@@ -125,8 +128,10 @@ def restart(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Restart items, ended or not: their next generation begins; what went before is kept. Open
-    dead letters are closed."""
+    """Restart items, ended or not: their next generation begins; what went before is kept.
+
+    Open dead letters are closed.
+    """
     app = App()
     chosen = items_of(app, words)
     if given:
@@ -148,8 +153,10 @@ def move(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Move items that have not completed to another version of their pipeline; results of unchanged
-    steps are kept."""
+    """Move items that have not completed to another version of their pipeline.
+
+    Results of unchanged steps are kept.
+    """
     if not to:
         raise InputError(
             "say where to: --to MODULE:PIPELINE; `holdfast deploy` shows what that changes"
@@ -161,15 +168,14 @@ def move(
     app.register([pipeline])
     with progress("moving", json) as told:
         done = app.move(
-            target,
-            pipeline.name,
-            pipeline.version,
-            pipeline.bodies(),
-            None,
-            reason,
-            who,
-            told,
-            pipeline,
+            items=target,
+            pipeline=pipeline.name,
+            label=pipeline.version,
+            bodies=pipeline.bodies(),
+            reason=reason,
+            who=who,
+            told=told,
+            types=pipeline,
         )
     say(app, "moved", done, "items", json)
 
@@ -186,7 +192,9 @@ def operations(
     json: Json = False,
 ) -> None:
     """List operations: who asked for what, when, why, and how much it changed.
-    `holdfast find operation:N` shows the items."""
+
+    `holdfast find operation:N` shows the items.
+    """
     app = App()
     one = None if word is None else _operation(app, word)
     if one is not None:
@@ -294,8 +302,8 @@ def _restart_with(
         reads.close()
     if found["pipeline"] != pipeline.name:
         raise InputError(
-            f"item {found['item']} belongs to pipeline {found['pipeline']!r}, and {target} is "
-            f"{pipeline.name!r}"
+            f"item {found['item']} belongs to pipeline {found['pipeline']!r}, "
+            f"and {target} is {pipeline.name!r}"
         )
     one = one_payload(pipeline, given, app.settings)
     data = app.checked(pipeline, one.payload)

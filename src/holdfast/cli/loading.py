@@ -26,8 +26,9 @@ def load_module(name: str) -> ModuleType:
 
 
 def load_pipeline(target: str) -> Pipeline[Any, Any]:
-    """The pipeline that ``MODULE:PIPELINE`` names, by its variable or its name; ``MODULE`` alone
-    when it has one.
+    """The pipeline that ``MODULE:PIPELINE`` names, by its variable or its name.
+
+    ``MODULE`` alone will do when it has one.
 
     Raises:
         ModuleError: no such module or pipeline; the message lists those that there are.

@@ -45,8 +45,10 @@ def metrics(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Count what ended and failed, how long it took (within 5 %) and what it used; exact over
-    restarts and runners."""
+    """Count what ended and failed, how long it took (within 5 %) and what it used.
+
+    The counts are exact over restarts and runners.
+    """
     app = App()
     reads, span = app.reads(), last(since, app.clock.now_ms())
     if pipeline is not None:
@@ -129,8 +131,8 @@ def funnel(
         print_json(found)
         return
     tell(
-        f"{pipeline}: {found['admitted']} admitted, {found['completed']} completed, "
-        f"{found['dead']} dead"
+        f"{pipeline}: {found['admitted']} admitted, "
+        f"{found['completed']} completed, {found['dead']} dead"
     )
     print_table(
         ["step", "passed", "share", "dropped", "why"],
@@ -158,8 +160,11 @@ def costs(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Show what steps cost in US dollars: CPU and GPUs by HOLDFAST_PRICE_CPU_HOUR and
-    HOLDFAST_PRICE_GPU_HOUR, calls by ``ctx.cost``, outputs by HOLDFAST_PRICE_GB_MONTH."""
+    """Show what steps cost in US dollars.
+
+    CPU and GPUs are charged by HOLDFAST_PRICE_CPU_HOUR and HOLDFAST_PRICE_GPU_HOUR, calls by
+    ``ctx.cost``, outputs by HOLDFAST_PRICE_GB_MONTH.
+    """
     app = App()
     reads = app.reads()
     if pipeline is not None:

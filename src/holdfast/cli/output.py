@@ -1,5 +1,7 @@
-"""How the command line prints: tables on a terminal, plain lines in a pipe, JSON on request. Item
-text is never trusted."""
+"""How the command line prints: tables on a terminal, plain lines in a pipe, JSON on request.
+
+Item text is never trusted.
+"""
 
 from __future__ import annotations
 
@@ -37,17 +39,18 @@ NARROWEST = 20
 """Columns that a terminal is taken to have at least."""
 
 FOLDED = 12
-"""Characters to which a cell may be folded: a table that needs narrower ones is printed as
-records."""
+"""Characters to which a cell may fold: a table that needs narrower ones is printed as records."""
 
 SHORT = 20
 """Characters up to which the first column, as a rule an id, stays on one line."""
 
 
 def safe(value: object) -> str:
-    """Text of an item or a model for a terminal, as one line: control characters (ends of lines,
-    escape sequences, directions of writing) are shown, not obeyed. Commands that take a key take it
-    so, too."""
+    """Text of an item or a model for a terminal, as one line.
+
+    Control characters (ends of lines, escape sequences, directions of writing) are shown, not
+    obeyed. Commands that take a key take it so, too.
+    """
     return one_line(str(value))
 
 
@@ -57,8 +60,9 @@ def safe_lines(value: object) -> str:
 
 
 def tell(message: object = "", err: bool = False) -> None:
-    """Print a line, or several: all that commands say goes out here. What has no shape is shown as
-    its code.
+    """Print a line, or several: all that commands say goes out here.
+
+    What has no shape is shown as its code.
 
     Args:
         message: what to say; what it quotes of items went through :func:`safe`.
@@ -82,8 +86,10 @@ def print_json(data: Any) -> None:
 
 
 def row_limit(limit: int | None, as_json: bool, few: int = FEW) -> int:
-    """How many rows a list has: as many as asked for; else few for people, and for programs all
-    that are counted."""
+    """How many rows a list has: as many as asked for; else few for people, all for programs.
+
+    "All" means all that are counted.
+    """
     return limit if limit is not None else COUNTED if as_json else few
 
 
@@ -129,8 +135,10 @@ def check_state(state: str | None, known: Sequence[str]) -> str | None:
 
 
 def say_cut(rows: Rows[Any], as_json: bool, on: str = "") -> None:
-    """Say of how many rows these are, where there are more; with --json as JSON:
-    ``{"shown": 20, "total": 90, "more": true}``."""
+    """Say of how many rows these are, where there are more.
+
+    With --json as JSON: ``{"shown": 20, "total": 90, "more": true}``.
+    """
     if not rows.more:
         return
     total = rows.total()
@@ -172,8 +180,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: list[str], rows: list[list[Any]], empty: str) -> None:
-    """Print rows as a table on a terminal, as tab-separated lines in a pipe, or say that there are
-    none."""
+    """Print rows as a table on a terminal, as tab-separated lines in a pipe, or ``empty``."""
     if not rows:
         tell(empty)
         return
@@ -208,8 +215,10 @@ def console(stderr: bool = False) -> Console:
 
 
 def _needed(columns: list[str], rows: list[list[Any]]) -> int:
-    """Columns of a terminal in which a table can be read: a cell that is longer than :data:`FOLDED`
-    may fold to that."""
+    """Columns of a terminal in which a table can be read.
+
+    A cell that is longer than :data:`FOLDED` may fold to that.
+    """
     widths = [
         max(len(column), *(len(safe("" if row[index] is None else row[index])) for row in rows))
         for index, column in enumerate(columns)

@@ -1,5 +1,4 @@
-"""The live view of a run: a table per step on a terminal, a plain line every few seconds in a
-pipe."""
+"""The live view of a run: a table per step on a terminal, a plain line now and then in a pipe."""
 
 from __future__ import annotations
 

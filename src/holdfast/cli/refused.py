@@ -25,8 +25,9 @@ def refused(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """List inputs that were not accepted: which, why, when, how often. Exit codes of `run` and
-    `submit` say 4 when there were some.
+    """List inputs that were not accepted: which, why, when, how often.
+
+    Exit codes of `run` and `submit` say 4 when there were some.
 
     Put an input right and hand it in again: then it is accepted, and no longer listed.
     """

@@ -49,8 +49,10 @@ def replay(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Run one task again in this process with its exact stored input. Nothing is written to the
-    ledger."""
+    """Run one task again in this process with its exact stored input.
+
+    Nothing is written to the ledger.
+    """
     pipeline = load_pipeline(target)
     app = App()
     reads = app.reads()
@@ -64,18 +66,18 @@ def replay(
     node, arguments = given(claimed, pipeline, store, step, element_path)
     step = node.name
     invocation = Invocation(
-        claimed.item,
-        claimed.fence,
-        pipeline.name,
-        pipeline.version,
-        node.index,
-        element_path,
-        1,
-        claimed.generation,
-        claimed.key,
-        arguments,
-        0.0,
-        None,
+        item=claimed.item,
+        fence=claimed.fence,
+        pipeline=pipeline.name,
+        version=pipeline.version,
+        node=node.index,
+        element_path=element_path,
+        attempt=1,
+        generation=claimed.generation,
+        key=claimed.key,
+        arguments=arguments,
+        timeout_s=0.0,
+        deadline=None,
     )
     inputs, _ = read_arguments(pipeline.graph, node, invocation, store)
     try:

@@ -106,8 +106,10 @@ def _row(row: dict[str, Any]) -> list[Any]:
 
 @group.command("show")
 def show_review(word: Number, json: Json = False) -> None:
-    """Show what is asked, the values that it is about, the form, and the digest that a decision
-    must name."""
+    """Show what is asked, the values that it is about, and the form.
+
+    A decision must name the digest that is shown.
+    """
     app = App()
     review = review_of(app, word)
     found = app.reads().review(review)
@@ -118,8 +120,8 @@ def show_review(word: Number, json: Json = False) -> None:
     tell(f"review {review} ({found['state']}): {safe(found['title'])}")
     element_path = f" at {found['element_path']}" if found["element_path"] else ""
     tell(
-        f"item {found['item']}, key {safe(found['key'])}, {found['pipeline']}, step "
-        f"{found['step']}{element_path}"
+        f"item {found['item']}, key {safe(found['key'])}, "
+        f"{found['pipeline']}, step {found['step']}{element_path}"
     )
     who = safe(", ".join(found["by"])) or "anybody"
     two = ", two persons" if found["four_eyes"] else ""
@@ -157,8 +159,8 @@ def decide(
         str,
         typer.Option(
             "--digest",
-            help="Of what you were shown, as `holdfast reviews show` prints it: eight "
-            "characters or more.",
+            help="Of what you were shown, as `holdfast reviews show` prints it: "
+            "eight characters or more.",
         ),
     ] = "",
     fields: Annotated[
@@ -176,8 +178,10 @@ def decide(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Decide a review, once. On a terminal, without --set or --answer, it shows the values and asks
-    for each field."""
+    """Decide a review, once.
+
+    On a terminal, without --set or --answer, it shows the values and asks for each field.
+    """
     app = App()
     review = review_of(app, word)
     found = app.reads().review(review)
@@ -186,8 +190,8 @@ def decide(
     if answer is None and not fields:
         if not sys.stdin.isatty():
             raise InputError(
-                "say what is decided: --set FIELD=VALUE for each field of the form, or "
-                "--answer JSON"
+                "say what is decided: "
+                "--set FIELD=VALUE for each field of the form, or --answer JSON"
             )
         show_review(str(review))
         given = {name: _prompt(name, field) for name, field in _fields(found["form"]).items()}

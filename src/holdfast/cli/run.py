@@ -73,8 +73,9 @@ def register(app: typer.Typer) -> None:
 
 
 def recycle(intake_open: bool) -> None:
-    """Replace this process by a fresh start of the same command; items under way are claimed by the
-    new one.
+    """Replace this process by a fresh start of the same command.
+
+    The new process claims the items that are under way.
 
     Args:
         intake_open: payloads are still being read. From stdin they cannot be read again, so then
@@ -91,8 +92,7 @@ def recycle(intake_open: bool) -> None:
 
 
 def tune_garbage_collector() -> None:
-    """Thousands of live objects per item in flight make the default thresholds scan them for
-    nothing."""
+    """Raise the thresholds: they scan thousands of live objects per item in flight for nothing."""
     import gc
 
     gc.set_threshold(50_000, 20, 50)
@@ -122,8 +122,10 @@ def run(
     who: Who = "",
     json: Json = False,
 ) -> None:
-    """Accept the inputs, drive them (and whatever else of this pipeline is under way) to the end,
-    and say what became of them."""
+    """Accept the inputs, drive them to the end, and say what became of them.
+
+    Whatever else of this pipeline is under way is driven, too.
+    """
     log_as_set()
     tune_garbage_collector()
     pipeline = load_pipeline(target)
@@ -137,12 +139,12 @@ def run(
         result = holdfast.run(
             [pipeline],
             payloads,
-            True,
-            manifest,
-            priority,
-            both(progress, traced),
-            recycle,
-            accepting.receipt,
+            until_idle=True,
+            manifest=manifest,
+            priority=priority,
+            each_tick=both(progress, traced),
+            recycle=recycle,
+            receipt=accepting.receipt,
             refused="keep",
             on_conflict=on_conflict,
             repeat_effects=repeat_effects,
@@ -164,8 +166,10 @@ def runner(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Drive the items of these pipelines; others hand items in with `holdfast submit`. Ctrl-C
-    drains, a second one stops at once."""
+    """Drive the items of these pipelines; others hand items in with `holdfast submit`.
+
+    Ctrl-C drains, a second one stops at once.
+    """
     log_as_set()
     tune_garbage_collector()
     pipelines = load_pipelines(modules)
@@ -193,8 +197,10 @@ def submit(
     who: Who = "",
     json: Json = False,
 ) -> None:
-    """Accept the inputs durably and return; a runner drives them. Each line of the answer is a
-    receipt."""
+    """Accept the inputs durably and return; a runner drives them.
+
+    Each line of the answer is a receipt.
+    """
     pipeline = load_pipeline(target)
     holdfast = App()
     accepting = Accepting(target, inputs, keep=json)
@@ -205,13 +211,13 @@ def submit(
             for receipt in holdfast.submit_many(
                 pipeline,
                 handed,
-                manifest,
-                priority,
-                "keep",
-                on_conflict,
-                repeat_effects,
-                reason,
-                who,
+                manifest=manifest,
+                priority=priority,
+                refused="keep",
+                on_conflict=on_conflict,
+                repeat_effects=repeat_effects,
+                reason=reason,
+                who=who,
             ):
                 accepting.receipt(receipt)
                 if json:
@@ -262,13 +268,13 @@ def _report(
                 if state not in ("pipeline", "received") and row[state]
             )
             tell(
-                f"{row['pipeline']}: {row['received']} received: {counts or 'nothing yet'} "
-                f"({taken})"
+                f"{row['pipeline']}: "
+                f"{row['received']} received: {counts or 'nothing yet'} ({taken})"
             )
         for cause in causes[:10]:
             tell(
-                f"  dead: {cause['count']} at {cause['step']}: {cause['error_class']}: "
-                f"{safe(cause['error'])}"
+                f"  dead: {cause['count']} at {cause['step']}: "
+                f"{cause['error_class']}: {safe(cause['error'])}"
             )
         if len(causes) > 10:
             tell(f"  and {len(causes) - 10} more causes: `holdfast dead groups`")
@@ -308,8 +314,10 @@ def log_as_set() -> None:
 
 
 def _answer(receipt: Receipt) -> str:
-    """What became of a payload that was handed in; a dead item's key is answered with where its
-    dead letter is shown."""
+    """What became of a payload that was handed in.
+
+    A dead item's key is answered with where its dead letter is shown.
+    """
     if receipt.status == "new":
         return "accepted"
     if receipt.status == "revised":

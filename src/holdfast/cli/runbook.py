@@ -37,8 +37,11 @@ def runbook(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write runbooks: restart failed items, clear stuck ones, scale capacity, add a step, read an
-    alert, for these very pipelines."""
+    """Write runbooks for these very pipelines.
+
+    They say how to restart failed items, clear stuck ones, scale capacity, add a step and read an
+    alert.
+    """
     written = []
     for one, module in zip(load_pipelines(modules), _modules(modules)):
         of = subject_of(one.name, one.version, one.graph.shape(), module, one.deadline)
@@ -77,8 +80,10 @@ def dashboards(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
     json: Json = False,
 ) -> None:
-    """Write a Grafana dashboard (NAME.json) and Prometheus alert rules (NAME.rules.yml) for each
-    pipeline."""
+    """Write a Grafana dashboard (NAME.json) and Prometheus alert rules (NAME.rules.yml).
+
+    Each pipeline has its own.
+    """
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for one in load_pipelines(modules):

@@ -73,8 +73,10 @@ def serve(
         bool, typer.Option("--require-token", help="Also on this machine: everybody needs a token.")
     ] = False,
 ) -> None:
-    """Serve the page and the REST API, and run pipelines beside them in the same process. Ctrl-C
-    drains, a second one stops at once."""
+    """Serve the page and the REST API, and run pipelines beside them in the same process.
+
+    Ctrl-C drains, a second one stops at once.
+    """
     log_as_set()
     tune_garbage_collector()
     pipelines = load_pipelines(modules) if modules else []
@@ -192,8 +194,8 @@ def add_token(
         str,
         typer.Option(
             "--role",
-            help="viewer (looks), reviewer (decides reviews), operator (acts on items), admin "
-            "(all).",
+            help="viewer (looks), reviewer (decides reviews), "
+            "operator (acts on items), admin (all).",
         ),
     ] = "viewer",
     expires: Annotated[
@@ -218,8 +220,10 @@ def add_token(
 def revoke_token(
     name: Annotated[str, typer.Argument(help="Whose it is.")], json: Json = False
 ) -> None:
-    """Remove a token: it is refused from now on, and browsers that signed in with it are signed
-    out."""
+    """Remove a token: it is refused from now on.
+
+    Browsers that signed in with it are signed out.
+    """
     from holdfast.server.access import Tokens
 
     app = App()

@@ -1,5 +1,4 @@
-"""``steps``: what the steps and combinators of a pipeline did: counts, shares of routes, passes of
-refinements."""
+"""``steps``: what steps and combinators did: counts, shares of routes, passes of refinements."""
 
 from __future__ import annotations
 
@@ -55,8 +54,10 @@ def show_step(
     ] = 10,
     json: Json = False,
 ) -> None:
-    """Show what steps did, which way routes went minute by minute, how many passes refinements took
-    and for which inputs."""
+    """Show what steps did, which way routes went minute by minute, and passes of refinements.
+
+    Of refinements, it shows how many passes they took, and for which inputs.
+    """
     app = App()
     reads = app.reads()
     pipeline = reads.naming.pipeline(pipeline)
@@ -68,8 +69,8 @@ def show_step(
     ]
     if not counts and not decided:
         raise InputError(
-            f"pipeline {pipeline!r} has no {step or 'steps'!r} in this ledger: `holdfast "
-            f"steps list {pipeline}`, `holdfast graph`"
+            f"pipeline {pipeline!r} has no {step or 'steps'!r} in this ledger: "
+            f"`holdfast steps list {pipeline}`, `holdfast graph`"
         )
     if json:
         print_json({"steps": counts, "patterns": decided})

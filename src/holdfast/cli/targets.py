@@ -1,5 +1,4 @@
-"""Which items or dead letters a command means: ids, keys, or a filter; and how a bulk operation
-shows its progress."""
+"""Which items or dead letters a command means (ids, keys, or a filter), and its progress."""
 
 from __future__ import annotations
 
@@ -40,8 +39,8 @@ def items_of(app: App, words: list[str] | None) -> Filter | list[int]:
     """
     if not words:
         raise InputError(
-            "name items by id or key, or say which: `holdfast find state:dead` shows what a "
-            "filter finds"
+            "name items by id or key, or say which: "
+            "`holdfast find state:dead` shows what a filter finds"
         )
     reads = app.reads()
     try:

@@ -1,5 +1,4 @@
-"""Events between pipelines drawn: who emits, who awaits, who listens; as text, as Mermaid, as
-SVG."""
+"""Events between pipelines drawn, as text, Mermaid or SVG: who emits, who awaits, who listens."""
 
 from __future__ import annotations
 
@@ -12,8 +11,7 @@ _BOX_W, _BOX_H, _GAP, _PAD, _COLUMN = 200, 36, 18, 20, 280
 
 
 def topology_of(pipelines: list[Pipeline[Any, Any]]) -> list[dict[str, Any]]:
-    """Per event: ``event``, and the names of the pipelines that ``emits``, ``awaits`` and (it)
-    ``starts``."""
+    """Per event: ``event``, and the pipelines that ``emits``, ``awaits`` and (it) ``starts``."""
     found: dict[str, dict[str, Any]] = {}
 
     def note(event: str, role: str, name: str) -> None:

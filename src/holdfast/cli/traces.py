@@ -12,8 +12,7 @@ from holdfast.session import Session
 
 
 def tracing(app: App) -> AbstractContextManager[Callable[[Session], None]]:
-    """What each tick of a run must call, so that traces are exported when ``HOLDFAST_OTLP`` says
-    so.
+    """What each tick of a run must call to export traces, when ``HOLDFAST_OTLP`` says so.
 
     Raises:
         InputError: the extra that exports is not installed.

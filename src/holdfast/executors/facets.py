@@ -38,8 +38,7 @@ _USUAL = tuple(number for number in _SIGNALS if number < signal.SIGRTMIN)
 """Those with a name: 31 of 62."""
 _NO_TIMERS = ((0.0, 0.0),) * len(_TIMERS)
 _STILL = (False,) * len(_TIMERS)
-# the functions below the module signal make no enumeration member of each number: 64 calls take 1
-# µs, not 30
+# below the module signal no number is made an enumeration member: 64 calls take 1 µs, not 30
 _below: Any = importlib.import_module("_signal")
 _handler, _mask = _below.getsignal, _below.pthread_sigmask
 
@@ -67,7 +66,12 @@ class Facet:
 
 def facets() -> list[Facet]:
     """All of them; made in the thread and process that will read them."""
-    found = [
+    return [*_of_the_system(), *_of_the_interpreter()]
+
+
+def _of_the_system() -> list[Facet]:
+    """What the operating system keeps for a process."""
+    return [
         Facet("a timer", _running_timers, stop_timers),
         Facet(
             "the signal handlers",
@@ -107,6 +111,12 @@ def facets() -> list[Facet]:
             lambda: os.sched_getaffinity(0),
             lambda value: os.sched_setaffinity(0, value),
         ),
+    ]
+
+
+def _of_the_interpreter() -> list[Facet]:
+    """What the interpreter and its libraries keep for a process."""
+    return [
         Facet(
             "the locale",
             lambda: locale.setlocale(locale.LC_ALL),
@@ -140,7 +150,6 @@ def facets() -> list[Facet]:
         ),
         _names("a hook of threads", threading, ["excepthook", "Thread"]),
     ]
-    return found
 
 
 def _environment() -> Facet:

@@ -1,5 +1,4 @@
-"""The ledger in PostgreSQL: every verb of the contract, one transaction each, for any number of
-runners."""
+"""The ledger in PostgreSQL: one transaction for every verb, for any number of runners."""
 
 from __future__ import annotations
 
@@ -67,8 +66,10 @@ T = TypeVar("T")
 DAY_S = 86_400.0
 
 _ADMITTING = -1_000_000_000
-"""Under which incarnations it is measured what processes admit: several, so that they do not wait
-for each other's row."""
+"""Under which incarnations it is measured what processes admit.
+
+There are several, so that processes do not wait for each other's row.
+"""
 
 
 class PostgresLedger:
@@ -152,8 +153,7 @@ class PostgresLedger:
         return self._transact(work)
 
     def begin(self, host: str, pid: int, now_ms: int, lease_ms: int) -> int:
-        """Begin an incarnation beside those of other runners; its lease runs by the database's
-        clock."""
+        """Begin an incarnation beside other runners'; its lease runs by the database's clock."""
         self._leave()
         number = secrets.randbits(62)
         self._presence = claim(_runner(number))
@@ -194,8 +194,8 @@ class PostgresLedger:
                     add_partitions(self._connected())
             except (LedgerError, psycopg.Error) as error:
                 log.warning(
-                    "partitions for the coming months could not be made (%s): rows go to the "
-                    "default partition meanwhile",
+                    "partitions for the coming months could not be made (%s): "
+                    "rows go to the default partition meanwhile",
                     error,
                 )
         return beats is not None
@@ -242,9 +242,8 @@ class PostgresLedger:
         try:
             claimed = self._transact(work)
         except LedgerUnavailableError:
-            self._unanswered |= (
-                picked  # the COMMIT may have been written: looked up by the next claim
-            )
+            # the COMMIT may have been written: looked up by the next claim
+            self._unanswered |= picked
             raise
         self._unanswered.clear()
         return claimed
@@ -300,8 +299,10 @@ class PostgresLedger:
     def confirm(
         self, incarnation: int, command: int, transitions: list[Transition]
     ) -> list[bool] | None:
-        """Whether that group was written: commands of an incarnation only grow, and it had no other
-        connection."""
+        """Whether that group was written.
+
+        Commands of an incarnation only grow, and it had no other connection.
+        """
 
         def work(connection: Connection) -> list[bool] | None:
             last = one(connection.execute(SQL["last_command"], (incarnation,)))
@@ -341,8 +342,10 @@ class PostgresLedger:
         return listen(self._url, hint, self._schema)
 
     def anchor(self, moment: Moment) -> LedgerTime:
-        """The server's time, less what its clock was set ahead by; where no runner works, nothing
-        is taken off any more."""
+        """The server's time, less what its clock was set ahead by.
+
+        Where no runner works, nothing is taken off any more.
+        """
         ahead, now = self._transact_named(lambda run: run("clock_ahead")[0])
         if not ahead:
             return LedgerTime(now, server=True)
@@ -354,8 +357,10 @@ class PostgresLedger:
             return LedgerTime(run("ledger_time")[0][0], server=True, moved_ms=moved)
 
     def keep_time(self, incarnation: int, now_ms: int, moment: Moment) -> LedgerTime | None:
-        """The server's time; and whether it still keeps what it answers: these settings may change
-        under a connection."""
+        """The server's time; and whether the server still keeps what it answers.
+
+        These settings may change under a connection.
+        """
 
         def work(connection: Connection) -> int:
             run = runner_of(connection)
@@ -384,43 +389,14 @@ class PostgresLedger:
     def _admit(
         self, connection: Connection, submissions: list[Submission], now_ms: int, backlog: int
     ) -> list[Receipt]:
-        known: dict[tuple[str, str], tuple[int, int]] = {}
-        for one_ in submissions:
-            if (one_.pipeline, one_.version) not in known:
-                row: Any = connection.execute(
-                    SQL["version_of"], (one_.pipeline, one_.version)
-                ).fetchone()
-                if row is None:
-                    raise InputError(
-                        f"pipeline {one_.pipeline!r} version {one_.version!r} is not "
-                        f"registered in {self.path}"
-                    )
-                known[one_.pipeline, one_.version] = row
-        ids = [known[one_.pipeline, one_.version] for one_ in submissions]
-        values = [columns(one_.payload) for one_ in submissions]
-        deadlines = [one_.due(now_ms) for one_ in submissions]
+        """Accept items; each receipt says whether its key was new, the same, or in conflict."""
+        ids = self._ids_of(connection, submissions)
+        made = self._add_items(connection, submissions, ids, now_ms)
         keys = [one_.key for one_ in submissions]
-        pipelines = [pipeline for _, pipeline in ids]
-        arrays = (
-            pipelines,
-            [version for version, _ in ids],
-            keys,
-            [inline for inline, _ in values],
-            [artifact for _, artifact in values],
-            [one_.priority for one_ in submissions],
-            deadlines,
-            [one_.digest or None for one_ in submissions],
-        )
-        made = {
-            (pipeline, key): item
-            for item, pipeline, key in connection.execute(
-                SQL["add_items"], (now_ms, *arrays)
-            ).fetchall()
-        }
         there = {
             (pipeline, key): (item, state, digest)
             for pipeline, key, item, state, digest in connection.execute(
-                SQL["items_of_keys"], (numbers(pipelines), keys)
+                SQL["items_of_keys"], (numbers(pipeline for _, pipeline in ids), keys)
             ).fetchall()
         }
         manifests = {
@@ -440,13 +416,8 @@ class PostgresLedger:
                 rows.append((item, pipeline, manifests[one_.manifest]))
                 versions.append(version)
                 fields += [(pipeline, name, value, item) for name, value in one_.fields]
-        if (
-            backlog
-            and rows
-            and one(connection.execute(SQL["waiting_items"], (backlog + 1,))) > backlog
-        ):
-            oldest = one(connection.execute(SQL["foremost_item"]))
-            raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, len(rows)))
+        if backlog and rows:
+            _check_backlog(connection, backlog, now_ms, len(rows))
         if rows:
             connection.execute(SQL["add_receipts"], (*map(list, zip(*rows, strict=True)), now_ms))
             for version, number in sorted(Counter(versions).items()):
@@ -459,6 +430,50 @@ class PostgresLedger:
             with connection.cursor() as cursor:
                 cursor.executemany(SQL["add_field"], fields)
         return receipts
+
+    def _ids_of(
+        self, connection: Connection, submissions: list[Submission]
+    ) -> list[tuple[int, int]]:
+        """The number of each submission's version, and that of its pipeline.
+
+        Raises:
+            InputError: a version is not registered here.
+        """
+        known: dict[tuple[str, str], tuple[int, int]] = {}
+        for one_ in submissions:
+            if (one_.pipeline, one_.version) not in known:
+                row: Any = connection.execute(
+                    SQL["version_of"], (one_.pipeline, one_.version)
+                ).fetchone()
+                if row is None:
+                    raise InputError(
+                        f"pipeline {one_.pipeline!r} version {one_.version!r} is not "
+                        f"registered in {self.path}"
+                    )
+                known[one_.pipeline, one_.version] = row
+        return [known[one_.pipeline, one_.version] for one_ in submissions]
+
+    def _add_items(
+        self,
+        connection: Connection,
+        submissions: list[Submission],
+        ids: list[tuple[int, int]],
+        now_ms: int,
+    ) -> dict[tuple[int, str], int]:
+        """Insert the items whose key is new; by pipeline and key, those that were made."""
+        values = [columns(one_.payload) for one_ in submissions]
+        arrays = (
+            [pipeline for _, pipeline in ids],
+            [version for version, _ in ids],
+            [one_.key for one_ in submissions],
+            [inline for inline, _ in values],
+            [artifact for _, artifact in values],
+            [one_.priority for one_ in submissions],
+            [one_.due(now_ms) for one_ in submissions],
+            [one_.digest or None for one_ in submissions],
+        )
+        rows = connection.execute(SQL["add_items"], (now_ms, *arrays)).fetchall()
+        return {(pipeline, key): item for item, pipeline, key in rows}
 
     def _claim(
         self,
@@ -521,8 +536,7 @@ class PostgresLedger:
         wanted: list[int],
         claimed: dict[int, Claimed],
     ) -> None:
-        """Claim items by id, beside those that are claimed already, and read what is known of all
-        of them."""
+        """Claim items by id, beside those already claimed, and read what is known of all."""
         if wanted:
             taken = {
                 row[0]: claimed_of(row)
@@ -545,9 +559,12 @@ class PostgresLedger:
     def _transact(
         self, work: Callable[[Connection], T], whole: bool = False, always: bool = False
     ) -> T:
-        """BEGIN, work, COMMIT (unless ``whole``: the work does these itself), with a limit on how
-        long the server may be silent. ``always``: though the server does not keep what it answers
-        now.
+        """BEGIN, work, COMMIT, with a limit on how long the server may be silent.
+
+        Args:
+            work: runs the statements.
+            whole: the work does BEGIN and COMMIT itself.
+            always: though the server does not keep what it answers now.
 
         Raises:
             LedgerUnavailableError: the server is away; nothing was written.
@@ -571,15 +588,14 @@ class PostgresLedger:
         except LedgerUnavailableError as error:
             if sent and connection.closed:
                 raise LedgerUnknownError(
-                    f"{error}; COMMIT was sent and not answered, so it may have been written. "
-                    "Ask again"
+                    f"{error}; COMMIT was sent and not answered, "
+                    "so it may have been written. Ask again"
                 ) from error
             raise
         return result
 
     def _transact_named(self, work: Callable[[Run], T], tell: bool = False) -> T:
-        """For the mail room; what it hands out may concern any runner, so all of them are
-        hinted."""
+        """For the mail room; what it hands out may concern any runner, so all are hinted."""
 
         def announced(connection: Connection) -> T:
             result = work(runner_of(connection))
@@ -606,17 +622,18 @@ class PostgresLedger:
         if self._connection is None or self._connection.closed:
             try:
                 self._connection = open_connection(self._url, schema=self._schema)
-            except (
-                LedgerRefusedError
-            ) as error:  # it worked before, and will again when somebody has seen to it
+            except LedgerRefusedError as error:
+                # it worked before, and will again when somebody has seen to it
                 raise LedgerUnavailableError(str(error)) from None
             with translated(self._url):
                 self._recognise(self._connection)
         return self._connection
 
     def _recognise(self, connection: Connection) -> None:
-        """Another server may answer now, or the same one after a restore: does it know what was
-        acknowledged?"""
+        """Check that the server knows what was acknowledged.
+
+        Another server may answer now, or the same one after a restore.
+        """
         try:
             self.restores.recognise(runner_of(connection), self.path)
         except BaseException:
@@ -627,6 +644,17 @@ class PostgresLedger:
         """Was the server's clock set?"""
         run = runner_of(connection)
         self._time.steady(run, time.monotonic(), run("ledger_time")[0][0], self._lease_ms)
+
+
+def _check_backlog(connection: Connection, backlog: int, now_ms: int, added: int) -> None:
+    """Refuse what was added when more items wait now than the backlog allows.
+
+    Raises:
+        BacklogFullError: too many wait.
+    """
+    if one(connection.execute(SQL["waiting_items"], (backlog + 1,))) > backlog:
+        oldest = one(connection.execute(SQL["foremost_item"]))
+        raise BacklogFullError(backlog, room_in_s(backlog, oldest, now_ms, added))
 
 
 def _runner(number: int) -> str:

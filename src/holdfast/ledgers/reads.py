@@ -43,6 +43,8 @@ _OF_ONE = {
 """For looking at an item, what a claim asks of many."""
 
 _ATTEMPT = ("node", "element_path", "generation", "attempt", "started_at", "ended_at")
+_USED = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost", "gpu_ms")
+"""Columns of an attempt: where it ran, and what it used."""
 _ITEM = (
     "item",
     "pipeline",
@@ -111,8 +113,10 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         )
 
     def restores(self, limit: int) -> list[dict[str, Any]]:
-        """Restores that were accepted, the newest first: ``number``, ``at``, ``who``, ``reason``,
-        ``report``."""
+        """Restores that were accepted, the newest first.
+
+        Columns: ``number``, ``at``, ``who``, ``reason``, ``report``.
+        """
         return [
             dict(zip(("number", "at", "who", "reason", "report"), row, strict=True))
             for row in self._rows("restores", limit)
@@ -130,8 +134,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         return list(found.values())
 
     def steps(self, pipeline: str) -> list[dict[str, Any]]:
-        """Per step, in trace order, its tasks by state and the mean duration of those that
-        succeeded."""
+        """Per step, in trace order: tasks by state, and the mean duration of successful ones."""
         found: dict[str, dict[str, Any]] = {}
         names = self.names()
         for (of, _), name in names.items():
@@ -324,15 +327,15 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
                 for _, node, element_path, arguments in self._rows("edits_of_item", item)
             )
             return StoredItem(
-                number,
-                key,
-                version,
-                state,
-                generation,
-                value_of(payload, artifact),
-                len(rows),
-                tuple(newest.values()),
-                edits,
+                item=number,
+                key=key,
+                version=version,
+                state=state,
+                generation=generation,
+                payload=value_of(payload, artifact),
+                rows=len(rows),
+                results=tuple(newest.values()),
+                edits=edits,
             )
         return None
 
@@ -354,8 +357,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         return [row[0] for row in self._rows("receipt_keys", pipeline, manifest)]
 
     def audit(self, now_ms: int) -> dict[str, Any]:
-        """Conservation per pipeline and every broken rule, all as of one moment: runners may be at
-        work."""
+        """Conservation per pipeline and every broken rule, as of one moment, beside runners."""
         self._rows("begin_snapshot")
         try:
             return self._audited(now_ms)
@@ -377,33 +379,56 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         }
 
     def _timeline(self, item: int, names: list[str]) -> list[dict[str, Any]]:
-        tail = ("host", "worker", "body", "cpu_ms", "peak_kib", "cost", "gpu_ms")
+        """Every attempt and every task of an item in order, named by the steps of its versions."""
+        entries = [
+            *self._failed_attempts(item),
+            *self._ended_tasks(item),
+            *self._live_tasks(item),
+        ]
+        moves = [
+            (generation, [node["name"] for node in self._versions()[left][2]])
+            for generation, left in self._rows("moves_of", item)
+        ]
+        for one in entries:
+            then = next(
+                (left for generation, left in moves if (one["generation"] or 1 << 60) < generation),
+                names,
+            )
+            one["step"] = then[one.pop("node")]
+            ended = one["ended_at"]
+            one["s"] = 0 if ended is None else (ended - one["started_at"]) / 1000
+            cpu = one.pop("cpu_ms")
+            one["cpu_s"] = None if cpu is None else cpu / 1000
+            one["gpu_s"] = (one.pop("gpu_ms") or 0) / 1000
+            one["cost_usd"] = (one.pop("cost") or 0) / MICRO
+        return sorted(entries, key=lambda one: (one["started_at"], one["ended_at"] or 1 << 60))
+
+    def _failed_attempts(self, item: int) -> list[dict[str, Any]]:
+        """Attempts that failed, with their error."""
+        error = ("error_class", "error", "message", "traceback", "charged")
+        names = (*_ATTEMPT, *error, *_USED)
+        return [
+            {**dict(zip(names, row, strict=True)), "state": "failed", "flag": None}
+            for row in self._rows("item_attempts", item)
+        ]
+
+    def _ended_tasks(self, item: int) -> list[dict[str, Any]]:
+        """Tasks that have ended; one that did not succeed has no duration of its own."""
+        names = (*_ATTEMPT[:3], "state", *_ATTEMPT[3:], *_USED, "output", "artifact", "flag")
         entries = []
-        for row in self._rows("item_attempts", item):
-            one = dict(
-                zip(
-                    (*_ATTEMPT, "error_class", "error", "message", "traceback", "charged", *tail),
-                    row,
-                    strict=True,
-                )
-            )
-            entries.append({**one, "state": "failed", "flag": None})
         for row in self._rows("item_tasks", item):
-            one = dict(
-                zip(
-                    (*_ATTEMPT[:3], "state", *_ATTEMPT[3:], *tail, "output", "artifact", "flag"),
-                    row,
-                    strict=True,
-                )
-            )
+            one = dict(zip(names, row, strict=True))
             one["output"] = value_of(one.pop("output"), one.pop("artifact"))
-            if one["state"] == "succeeded":
-                entries.append(one)
-            else:
-                one["cpu_ms"] = one["cost"] = one["gpu_ms"] = (
-                    None  # its last attempt is an entry of its own
-                )
-                entries.append({**one, "started_at": one["ended_at"]})
+            if one["state"] != "succeeded":
+                # its last attempt is an entry of its own
+                one["cpu_ms"] = one["cost"] = one["gpu_ms"] = None
+                one["started_at"] = one["ended_at"]
+            entries.append(one)
+        return entries
+
+    def _live_tasks(self, item: int) -> list[dict[str, Any]]:
+        """Tasks that have begun and not ended."""
+        entries = []
         for row in self._rows("item_live", item):
             node, element_path, state, attempt, failures, crashes, _, started, wake = row
             entries.append(
@@ -423,24 +448,7 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
                     "gpu_ms": None,
                 }
             )
-        moves = [
-            (generation, [node["name"] for node in self._versions()[left][2]])
-            for generation, left in self._rows("moves_of", item)
-        ]
-        for one in entries:
-            then = next(
-                (left for generation, left in moves if (one["generation"] or 1 << 60) < generation),
-                names,
-            )
-            one["step"] = then[one.pop("node")]
-            one["s"] = (
-                0 if one["ended_at"] is None else (one["ended_at"] - one["started_at"]) / 1000
-            )
-            cpu = one.pop("cpu_ms")
-            one["cpu_s"] = None if cpu is None else cpu / 1000
-            one["gpu_s"] = (one.pop("gpu_ms") or 0) / 1000
-            one["cost_usd"] = (one.pop("cost") or 0) / MICRO
-        return sorted(entries, key=lambda one: (one["started_at"], one["ended_at"] or 1 << 60))
+        return entries
 
     def _item_row(self, row: Any) -> dict[str, Any]:
         found = dict(zip(_ITEM, row, strict=True))

@@ -1,2 +1,4 @@
-"""The page and the REST API: served by ``holdfast serve``, on loopback unless told otherwise. The
-web framework enters only here."""
+"""The page and the REST API, which ``holdfast serve`` serves, on loopback by default.
+
+The web framework enters only here.
+"""

@@ -1,5 +1,7 @@
-"""Who may do what: roles, tokens, and the sessions of browsers. Closed by default: who is nobody
-may do nothing."""
+"""Who may do what: roles, tokens, and the sessions of browsers.
+
+Closed by default: who is nobody may do nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,11 @@ ROLES: dict[str, frozenset[str]] = {
     "operator": frozenset({"view", "operate", "submit"}),
     "admin": frozenset({"view", "review", "operate", "submit", "admin"}),
 }
-"""The rights of each role: to look, to decide reviews, to change what is under way, to hand items
-and events in, to see who may do what."""
+"""The rights of each role.
+
+They are: to look, to decide reviews, to change what is under way, to hand items and events in, to
+see who may do what.
+"""
 
 SESSION_S = 12 * 3600.0
 """Seconds after which a browser signs in again."""
@@ -33,7 +38,10 @@ _NAME = re.compile(r"[\w.@-]{1,64}")
 
 class Person(msgspec.Struct, frozen=True):
     """Who asks: a name for the audit log, a role, the digest of the token, and whether it is a
-    browser: its requests must prove, with ``csrf``, that its user meant them."""
+    browser.
+
+    A browser's requests must prove, with ``csrf``, that its user meant them.
+    """
 
     name: str
     role: str
@@ -47,8 +55,10 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token as it is kept: its SHA-256, never itself. Times are Unix milliseconds; 0: it does not
-    expire."""
+    """A token as it is kept: its SHA-256, never itself.
+
+    Times are Unix milliseconds; 0: it does not expire.
+    """
 
     name: str
     role: str
@@ -79,8 +89,8 @@ class Tokens:
                 self._read = (stamp, msgspec.json.decode(self._path.read_bytes(), type=list[Token]))
             except msgspec.MsgspecError as error:
                 raise InputError(
-                    f"{self._path} is no list of tokens ({error}): mend it, or remove it and "
-                    "make new ones"
+                    f"{self._path} is no list of tokens ({error}): "
+                    "mend it, or remove it and make new ones"
                 ) from None
         return self._read[1]
 
@@ -92,8 +102,8 @@ class Tokens:
         """
         if not _NAME.fullmatch(name):
             raise InputError(
-                f"{name!r} is no name for a token: letters, digits, '.', '@', '_' and '-', at "
-                "most 64"
+                f"{name!r} is no name for a token: "
+                "letters, digits, '.', '@', '_' and '-', at most 64"
             )
         if role not in ROLES:
             raise InputError(f"there is no role {role!r}: it is one of {', '.join(ROLES)}")

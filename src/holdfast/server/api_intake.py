@@ -33,8 +33,8 @@ class Submission(Body):
     )
     repeat_effects: bool = Field(
         default=False,
-        description="Revise though effects have happened for the old payload; they may happen "
-        "again.",
+        description="Revise though effects have happened for the old payload; "
+        "they may happen again.",
     )
     reason: Reason = ""
 
@@ -53,8 +53,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.post("/pipelines/{name}/items", status_code=201, responses=ANSWERS)
 def submit(here: Here, person: Submitter, name: Name, body: Submission) -> Response:
-    """Accept payloads durably; each is answered on its own, in order, by a receipt with a
-    ``status``.
+    """Accept payloads durably; a receipt with a ``status`` answers each, in order.
 
     ``new``: accepted. ``same``: accepted before, with the same content, so that a request may be
     sent again. ``revised`` (with ``"on_conflict": "revise"``): its key had an item with other
@@ -72,13 +71,13 @@ def submit(here: Here, person: Submitter, name: Name, body: Submission) -> Respo
         here.app.submit_many(
             here.pipeline(name),
             body.payloads,
-            body.manifest,
-            body.priority,
-            "keep",
-            body.on_conflict,
-            body.repeat_effects,
-            body.reason,
-            person.name,
+            manifest=body.manifest,
+            priority=body.priority,
+            refused="keep",
+            on_conflict=body.on_conflict,
+            repeat_effects=body.repeat_effects,
+            reason=body.reason,
+            who=person.name,
         )
     )
     shown = [answer(one) for one in receipts]
@@ -95,8 +94,8 @@ def submit(here: Here, person: Submitter, name: Name, body: Submission) -> Respo
             else "revise that item (on_conflict)"
         )
         detail = (
-            f"{conflict.reason}: nothing was accepted. Say that it may {how}, or send it "
-            "under another key"
+            f"{conflict.reason}: nothing was accepted. "
+            f"Say that it may {how}, or send it under another key"
         )
         return problem(409, "Conflict", detail, item=show(conflict.item), receipts=shown)
     return problem(422, "Refused", "; ".join(one.reason for one in receipts[:5]), receipts=shown)

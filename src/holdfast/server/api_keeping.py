@@ -1,5 +1,7 @@
-"""``/api/v1``: keeping an installation: deploying, clearing, checking it, its runbooks and
-dashboards, and who may use it."""
+"""``/api/v1``: keeping an installation.
+
+Deploying, clearing, checking it, its runbooks and dashboards, and who may use it.
+"""
 
 from __future__ import annotations
 
@@ -97,8 +99,10 @@ def deployment(here: Here, person: Viewer, name: Name) -> dict[str, Any]:
 def deploy(
     here: Here, person: Operator, name: Name, body: Deploy, response: Response
 ) -> dict[str, Any]:
-    """Register the version whose code this server has, and move items to it, if asked to; what it
-    changes, and the operation that moves."""
+    """Register the version whose code this server has, and move items to it, if asked to.
+
+    Returns what it changes, and the operation that moves.
+    """
     served = here.pipeline(name)
     here.app.register([served])
     moved: Done | None = None
@@ -109,8 +113,10 @@ def deploy(
 
 @router.post("/pipelines/{name}/reconcile")
 def reconcile(here: Here, person: Viewer, name: Name, body: Keys) -> dict[str, Any]:
-    """Compare the keys that a client says it sent with those that were received: which are missing,
-    which are unexpected."""
+    """Compare the keys that a client says it sent with those that were received.
+
+    Returns which are missing, and which are unexpected.
+    """
     with here.reads() as reads:
         name = known(reads, name)
     return here.app.reconcile(name, body.keys, body.manifest)
@@ -149,15 +155,19 @@ def pipeline_alert_rules(here: Here, person: Viewer, name: Name) -> str:
 
 @router.post("/artifacts/purge")
 def purge(here: Here, person: Operator) -> dict[str, int]:
-    """Clear values of items that ended longer ago than their pipelines keep them, of those whose
-    code this server has."""
+    """Clear values of items that ended longer ago than their pipelines keep them.
+
+    Only pipelines whose code this server has are cleared.
+    """
     return {"purged": here.app.purge(here.pipelines.values())}
 
 
 @router.post("/artifacts/collect")
 def collect(here: Here, person: Operator, body: Collect) -> dict[str, Any]:
-    """Remove artifacts that this ledger has put and that no row of it refers to. Those of other
-    ledgers stay."""
+    """Remove artifacts that this ledger has put and that no row of it refers to.
+
+    Those of other ledgers stay.
+    """
     return dict(
         msgspec.to_builtins(
             here.app.collect(
@@ -213,7 +223,9 @@ def revoke_token(
 
 
 def _with_a_token(person: Person) -> None:
-    """Whoever may act because they are on this machine gives nobody a token that is good from
+    """Refuse to make tokens for somebody without one.
+
+    Whoever may act because they are on this machine gives nobody a token that is good from
     elsewhere.
 
     Raises:

@@ -35,8 +35,7 @@ def pipelines(here: Here, since: Since = "1h") -> dict[str, Any]:
 
 @router.get("/pipelines/{name}")
 def pipeline(here: Here, name: Name, since: Since = "1h") -> dict[str, Any]:
-    """One pipeline: its steps in the span, its versions, what is paused, what its combinators
-    did."""
+    """One pipeline: its steps in the span, versions, what is paused, what its combinators did."""
     with here.reads() as reads:
         name = known(reads, name)
         now = here.app.clock.now_ms()

@@ -30,8 +30,7 @@ Rate = Annotated[float | None, Field(ge=1, le=1e6, description="At most so many 
 
 
 class Done(BaseModel):
-    """An operation: how much it changed and left as it was; both null while it is still going
-    on."""
+    """An operation: how much it changed and left as it was; both null while it still goes on."""
 
     operation: int
     changed: int | None = None
@@ -47,8 +46,10 @@ class Misfit(BaseModel):
 
 
 class Moved(Done):
-    """An operation that left items as they are, since something stands in the way: stored values
-    that do not fit a version, or that retention has cleared; effects that would be repeated."""
+    """An operation that left items as they are, since something stands in the way.
+
+    Stored values do not fit a version, or retention has cleared them; or effects would be repeated.
+    """
 
     unfit: int
     misfits: list[Misfit] = Field(description="The first of these, with why.")
@@ -90,14 +91,16 @@ class Restart(Items):
     payload: Any = Field(default=None, description="Another payload of one item, from the start.")
     repeat_effects: bool = Field(
         default=False,
-        description="Take it though effects have happened for the old payload; they may "
-        "happen again.",
+        description="Take it though effects have happened for the old payload; "
+        "they may happen again.",
     )
 
 
 class Move(Items):
-    """A move to another version of a pipeline, which a runner or ``holdfast deploy`` has
-    registered."""
+    """A move to another version of a pipeline.
+
+    A runner or ``holdfast deploy`` has registered that version.
+    """
 
     pipeline: str = Field(max_length=200)
     version: str = Field(max_length=200)
@@ -105,8 +108,10 @@ class Move(Items):
 
 
 class Letters(Body):
-    """Which dead letters: numbers, or conditions on their items; and of one letter, what its step
-    is given instead of its inputs."""
+    """Which dead letters: numbers, or conditions on their items.
+
+    Of one letter, also what its step is given instead of its inputs.
+    """
 
     dead_letters: list[
         Annotated[int, Field(ge=1, le=1 << 62)] | Annotated[str, Field(max_length=40)]
@@ -124,8 +129,8 @@ class Letters(Body):
         """
         if bool(self.dead_letters) == bool(self.find):
             raise InputError(
-                "name dead letters by number, or say which with conditions in 'find': one of "
-                "the two"
+                "name dead letters by number, or say which with conditions in 'find': "
+                "one of the two"
             )
         with here.reads() as reads:
             return (
@@ -198,9 +203,11 @@ def cancel(here: Here, person: Operator, body: Items, response: Response) -> Don
 
 @router.post("/items/restart", responses=GOES_ON)
 def restart(here: Here, person: Operator, body: Restart, response: Response) -> Moved | Done:
-    """These items begin their next generation, from the start (one item also with another payload)
-    or from a step. What cannot, since retention has cleared what the step needs, or since effects
-    would be repeated, is named in ``misfits``."""
+    """These items begin their next generation, from the start or from a step.
+
+    From the start, one item can have another payload. ``misfits`` names what cannot restart, since
+    retention has cleared what the step needs, or since effects would be repeated.
+    """
     target, payload, served = body.target(here), None, None
     if body.payload is not None:
         if not body.pipeline or len(body.items) != 1:
@@ -214,15 +221,14 @@ def restart(here: Here, person: Operator, body: Restart, response: Response) -> 
         here,
         response,
         lambda app: app.restart(
-            target,
-            body.step,
-            payload,
-            body.rate,
-            body.reason,
-            person.name,
-            None,
-            body.repeat_effects,
-            served,
+            items=target,
+            step=body.step,
+            payload=payload,
+            rate=body.rate,
+            reason=body.reason,
+            who=person.name,
+            repeat_effects=body.repeat_effects,
+            pipeline=served,
         ),
     )
 
@@ -230,8 +236,10 @@ def restart(here: Here, person: Operator, body: Restart, response: Response) -> 
 @router.post("/items/move", responses=GOES_ON)
 def move(here: Here, person: Operator, body: Move, response: Response) -> Moved | Done:
     """These items go on under another version; results of steps that are the same there are kept.
+
     Where this server has that version's code, an item whose stored values do not fit its types
-    stays where it is."""
+    stays where it is.
+    """
     target, served = body.target(here), here.pipelines.get(body.pipeline)
     served = served if served is not None and served.version == body.version else None
     bodies = served.bodies() if served is not None else None
@@ -239,15 +247,14 @@ def move(here: Here, person: Operator, body: Move, response: Response) -> Moved 
         here,
         response,
         lambda app: app.move(
-            target,
-            body.pipeline,
-            body.version,
-            bodies,
-            body.rate,
-            body.reason,
-            person.name,
-            None,
-            served,
+            items=target,
+            pipeline=body.pipeline,
+            label=body.version,
+            bodies=bodies,
+            rate=body.rate,
+            reason=body.reason,
+            who=person.name,
+            types=served,
         ),
     )
 
@@ -286,8 +293,10 @@ def close_dependency(
 def pause_pipeline(
     here: Here, person: Operator, name: Name, body: Hold, response: Response
 ) -> Done:
-    """Nothing of a pipeline, or of one step of it, starts until it is resumed; items are still
-    accepted."""
+    """Nothing of a pipeline, or of one step of it, starts until it is resumed.
+
+    Items are still accepted.
+    """
     return answered(
         here, response, lambda app: app.pause_pipeline(name, body.step, body.reason, person.name)
     )

@@ -113,8 +113,11 @@ def outputs(
     after: After = "",
     limit: Annotated[int, Query(ge=1, le=10_000_000, description="At most so many.")] = 10_000_000,
 ) -> StreamingResponse:
-    """What completed items gave, the newest first: a JSON object a line, with ``item``, ``key`` and
-    ``output``. Where it breaks off, go on with ``after``, the last item that came."""
+    """What completed items gave, the newest first: a JSON object a line.
+
+    Each has ``item``, ``key`` and ``output``. Where it breaks off, go on with ``after``, the last
+    item that came.
+    """
     with here.reads() as reads:
         name = known(reads, name)
         if after:
@@ -139,8 +142,9 @@ def outputs(
 
 @router.get("/items/{item:text}")
 def item(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
-    """One item: its timeline with every attempt, payload, output, dead letters, waits, children,
-    cost.
+    """One item: its timeline, payload, output, dead letters, waits, children and cost.
+
+    The timeline has every attempt.
 
     Where its key ends in ``/output`` or ``/lineage``, name it by its id.
     """

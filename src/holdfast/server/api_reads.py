@@ -46,8 +46,9 @@ WHOLE = 256 * 1024
 
 
 def listed(rows: list[Any], key: str = "") -> dict[str, Any]:
-    """A list as the API answers it: ``rows``, ``total`` (null: more than 10,000), ``more`` (there
-    are more than these).
+    """A list as the API answers it: ``rows``, ``total`` and ``more``.
+
+    ``total`` is null when there are more than 10,000. ``more``: there are more than these.
 
     Args:
         rows: what was found; while the reads are open.
@@ -70,8 +71,10 @@ def known(reads: LedgerReads, pipeline: str) -> str:
 
 @router.get("/overview")
 def overview(here: Here) -> dict[str, Any]:
-    """The state of everything, as of the last look (a second ago, or longer where the ledger is
-    large)."""
+    """The state of everything, as of the last look.
+
+    That was a second ago, or longer where the ledger is large.
+    """
     return dict(
         plain(
             {
@@ -158,8 +161,10 @@ def dead_letter(here: Here, dead_letter: Number) -> dict[str, Any]:
 
 @router.get("/dead-letters/{dead_letter}/inputs")
 def dead_letter_inputs(here: Here, dead_letter: Number) -> dict[str, Any]:
-    """What its step was given, a list with one value for each parameter: where this server has the
-    pipeline's code, in the item's version."""
+    """What its step was given, a list with one value for each parameter.
+
+    It is there where this server has the pipeline's code, in the item's version.
+    """
     with here.reads() as reads:
         found = reads.dead_letter(reads.naming.dead_letter(dead_letter))
     given = here.app.inputs(
@@ -215,8 +220,10 @@ def alert_deliveries(
 def stuck(
     here: Here, older: Annotated[str, Query(max_length=20)] = "1h", limit: Limit = 50
 ) -> dict[str, Any]:
-    """Everything that stands still: items past their bound, and what will never go on by itself:
-    why, and what would move it."""
+    """Everything that stands still: why, and what would move it.
+
+    That is: items past their bound, and what will never go on by itself.
+    """
     with here.auditing:
         return listed(here.app.stuck(round(seconds(older) * 1000), limit))
 
@@ -245,24 +252,29 @@ def operation_items(here: Here, operation: Number, limit: Limit = 100) -> dict[s
 
 @router.get("/audit-log")
 def audit_log(here: Here, limit: Limit = 100) -> dict[str, Any]:
-    """What people did, each entry with the hash that seals it and all before it, the newest
-    first."""
+    """What people did, the newest first; each entry has the hash that seals the audit log up to
+    it."""
     with here.reads() as reads:
         return listed(reads.audit_log(limit))
 
 
 @router.get("/audit")
 def audit(here: Here) -> dict[str, Any]:
-    """Prove that nothing is lost, that artifacts exist, runners know their items, measures are what
-    the rows say, and the audit log is whole. Reads the whole ledger."""
+    """Prove that nothing is lost. Reads the whole ledger.
+
+    It checks that artifacts exist, runners know their items, measures are what the rows say, and
+    the audit log is whole.
+    """
     with here.auditing:
         return here.app.audit()
 
 
 @router.get("/audit/head")
 def audit_head(here: Here) -> Response:
-    """The signed head of the audit log, after an audit: keep it, and compare later with
-    `holdfast audit --against FILE`."""
+    """The signed head of the audit log, after an audit.
+
+    Keep it, and compare later with `holdfast audit --against FILE`.
+    """
     with here.auditing:
         return Response(here.app.signed_head(here.app.audit()), media_type="application/json")
 
@@ -296,8 +308,10 @@ def event(
 
 @router.get("/events/outgoing")
 def outgoing(here: Here, parked: bool = False, limit: Limit = 50) -> dict[str, Any]:
-    """Events that the broker has not got, parked ones first, with how often it did not take them
-    and why."""
+    """Events that the broker has not got, parked ones first.
+
+    Each has how often the broker did not take it, and why.
+    """
     with here.reads() as reads:
         return listed(reads.outgoing(parked, limit))
 

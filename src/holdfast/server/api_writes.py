@@ -1,5 +1,7 @@
-"""``/api/v1``: handing in events, deciding reviews. Each may be sent again: what is known stays as
-it is, and the answer says so."""
+"""``/api/v1``: handing in events, deciding reviews.
+
+Each may be sent again: what is known stays as it is, and the answer says so.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,10 @@ class Deliveries(Body):
 
 
 class Resend(Body):
-    """An event that the broker did not take, by its id and (where several producers have used it)
-    its source."""
+    """An event that the broker did not take.
+
+    It is named by its id and (where several producers have used it) its source.
+    """
 
     id: str = Field(max_length=1_000)
     source: str = Field(default="", max_length=1_000)
@@ -52,8 +56,7 @@ class Unsubscribe(Body):
 
 
 class Decision(Body):
-    """A person's decision: the answer, and the digest of what was shown (eight characters or
-    more)."""
+    """A person's decision: the answer, and the digest of what was shown (8 characters or more)."""
 
     answer: Any
     digest: str = Field(min_length=8, max_length=64)
@@ -86,9 +89,11 @@ def publish(
     body: Publication,
     idempotency_key: Annotated[str, Header(max_length=200)] = "",
 ) -> dict[str, bool]:
-    """Publish an event, once for its ``id`` (or the header ``Idempotency-Key``) and you, its
-    producer; ``new`` is false when it was known. Under an id of yours that another event has,
-    nothing is kept."""
+    """Publish an event, once for its ``id`` and you, its producer.
+
+    The header ``Idempotency-Key`` can give the id, too. ``new`` is false when it was known. Under
+    an id of yours that another event has, nothing is kept.
+    """
     return {
         "new": here.app.publish(
             body.type, body.data, body.key, body.id or idempotency_key, f"api/{person.name}"
@@ -108,14 +113,18 @@ def redeliver(here: Here, person: Operator, body: Deliveries) -> dict[str, list[
 
 @router.post("/events/resend")
 def resend(here: Here, person: Operator, body: Resend) -> dict[str, bool]:
-    """Hand an event on to the broker again that it did not take; ``resent`` is false when it has
-    not failed."""
+    """Hand an event on again that the broker did not take.
+
+    ``resent`` is false when it has not failed.
+    """
     return {"resent": here.app.send_again(body.id, body.source, person.name)}
 
 
 @router.post("/events/unsubscribe")
 def unsubscribe(here: Here, person: Operator, body: Unsubscribe) -> dict[str, Any]:
-    """End what a version of a pipeline listens to, whose runners will not come back; events that
-    wait for it alone are closed."""
+    """End what a version of a pipeline listens to, whose runners will not come back.
+
+    Events that wait for it alone are closed.
+    """
     ended = here.app.unsubscribe(body.pipeline, body.version, body.event, body.reason, person.name)
     return {"ended": ended.types, "closed_deliveries": ended.deliveries}

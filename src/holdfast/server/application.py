@@ -65,13 +65,13 @@ def application(
         secure: browsers reach it by HTTPS, so cookies travel by that alone.
     """
     state = State(
-        app,
-        Tokens(app.settings.tokens_path),
-        Sessions(),
-        Watcher(app),
-        {one.name: one for one in pipelines},
-        secure,
-        Totals(),
+        app=app,
+        tokens=Tokens(app.settings.tokens_path),
+        sessions=Sessions(),
+        watcher=Watcher(app),
+        pipelines={one.name: one for one in pipelines},
+        secure=secure,
+        totals=Totals(),
         local=local,
     )
 
@@ -89,8 +89,10 @@ def application(
         redoc_url=None,
         openapi_url=None,
         telemetry={"auto_configure": False},
-        description="AI pipelines without ever losing an item. Errors are RFC 9457 problems "
-        "that say what to do.",
+        description=(
+            "AI pipelines without ever losing an item. "
+            "Errors are RFC 9457 problems that say what to do."
+        ),
     )
     server.state.holdfast = state
     for part in (

@@ -1,5 +1,4 @@
-"""The shapes of ASGI (https://asgi.readthedocs.io), for what stands in front of the web
-framework."""
+"""The shapes of ASGI (https://asgi.readthedocs.io), for what is in front of the web framework."""
 
 from __future__ import annotations
 

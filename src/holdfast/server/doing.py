@@ -16,8 +16,10 @@ from holdfast.server.state import State
 log = logging.getLogger("holdfast")
 
 PATIENCE_S = 3.0
-"""Seconds for which somebody waits for what was asked for; longer operations go on, and their rows
-say how far they are."""
+"""Seconds for which somebody waits for an operation.
+
+Longer ones go on, and their rows say how far they are.
+"""
 
 _background = ThreadPoolExecutor(16, "holdfast-operation")
 

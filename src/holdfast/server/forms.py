@@ -1,5 +1,4 @@
-"""What people do on the pages: forms, sent by POST, answered by the page that shows what has
-changed."""
+"""What people do on the pages: forms, sent by POST; a page that shows the change answers."""
 
 from __future__ import annotations
 
@@ -157,8 +156,11 @@ def do_review(here: Here, form: Form, person: Annotated[Person, needs("review")]
 
 
 def fields_of(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The fields of a form, for drawing it: ``name``, ``kind`` (``choice``, ``bool``, ``number``,
-    ``text`` or ``json``), ``choices``, ``default``, ``required``, ``description``."""
+    """The fields of a form, for drawing it.
+
+    Each has ``name``, ``kind`` (``choice``, ``bool``, ``number``, ``text`` or ``json``),
+    ``choices``, ``default``, ``required``, ``description``.
+    """
     root = schema["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     found = []
     for name, field in root.get("properties", {}).items():
@@ -187,8 +189,10 @@ def _same(given: str, arguments: list[Any]) -> bool:
 
 
 def _typed(form: dict[str, list[str]], field: dict[str, Any]) -> Any:
-    """What was typed into a field, as the form's schema has it; None when it was left empty and may
-    be."""
+    """What was typed into a field, as the form's schema has it.
+
+    None when it was left empty and may be.
+    """
     text = one(form, f"field-{field['name']}")
     if field["kind"] == "bool":
         return text == "true"

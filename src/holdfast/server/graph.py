@@ -86,8 +86,11 @@ def sources_of(shape: list[dict[str, Any]]) -> dict[str, list[str]]:
 def _sources(
     shape: list[dict[str, Any]], owners: dict[int, int], index: int, node: dict[str, Any]
 ) -> list[int]:
-    """Where a node's inputs come from, as one draws it: what follows a combinator comes from the
-    ends of its bodies, and what is first in a body from the combinator."""
+    """Where a node's inputs come from, as one draws it.
+
+    What follows a combinator comes from the ends of its bodies. What is first in a body comes from
+    the combinator.
+    """
     inputs = {ref[0] for ref in node["inputs"] if ref[0] >= INPUT}
     if node.get("regions"):  # what its bodies take from outside comes through it
         within = _within(shape, node)

@@ -36,8 +36,10 @@ GUESSES = 20
 
 COOKIE = "holdfast-session"
 OPEN = ("/sign-in", "/static/", "/healthz", "/webhooks/")
-"""What may be asked for by anybody: paths, and beginnings of paths that end in a slash. Everything
-else needs a person."""
+"""What anybody may ask for: paths, and prefixes of paths, which end in a slash.
+
+Everything else needs a person.
+"""
 
 _SAFE = ("GET", "HEAD")
 _CHANGES = ("POST",)
@@ -157,8 +159,8 @@ class Guard:
             raise Refused(
                 421,
                 "Another host",
-                f"this server is not {host!r}: name it with `holdfast serve --host-name`, if "
-                "it should be",
+                f"this server is not {host!r}: "
+                "name it with `holdfast serve --host-name`, if it should be",
             )
         if scope["method"] not in (*_SAFE, *_CHANGES):
             raise Refused(
@@ -226,8 +228,10 @@ class Guard:
             raise Refused(403, "From another site", "this request came from a page of another site")
 
     async def _meant(self, scope: Scope, body: _Body) -> None:
-        """A browser sends its cookies along with whatever page asks it to: what changes something
-        must come from a page of ours."""
+        """Whether a request that changes something comes from a page of ours.
+
+        A browser sends its cookies along with whatever page asks it to.
+        """
         person: Person | None = scope["holdfast.person"]
         headers = scope["holdfast.headers"]
         if person is None or not person.browser:
@@ -261,8 +265,10 @@ class _Body:
         return b"".join(one.get("body", b"") for one in messages)
 
     async def drain(self) -> None:
-        """Throw away what is still coming, up to a limit: a client that is cut off while it sends
-        never reads the answer."""
+        """Throw away what is still coming, up to a limit.
+
+        A client that is cut off while it sends never reads the answer.
+        """
         left = DRAINED
         while left > 0:
             message = await self._receive()

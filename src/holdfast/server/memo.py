@@ -1,5 +1,6 @@
-"""What was answered a moment ago is answered again: five browsers that follow one page cost what
-one costs.
+"""What was answered a moment ago is answered again.
+
+Five browsers that follow one page cost what one costs.
 
 Only refreshes are answered so (the page's script marks them), and only to who has the same role.
 What somebody does makes all of it old.
@@ -61,8 +62,10 @@ class Memo:
         self._known[key] = (time.monotonic() + max(FRESH_S, cost_s / SHARE), value)
 
     def make(self, key: Any, make: Callable[[], T]) -> T:
-        """What is known; once it is old, it is made anew behind the answer, by one thread however
-        many ask."""
+        """What is known; once it is old, one thread makes it anew behind the answer.
+
+        However many ask, there is one such thread.
+        """
         found = self._known.get(key)
         if found is None:
             with self._lock:

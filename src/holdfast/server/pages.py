@@ -242,8 +242,10 @@ def dead_letter(request: Request, here: Here, dead_letter: Number) -> Response:
 
 
 def _inputs(here: State, dead_letter: dict[str, Any]) -> str:
-    """What the step was given, to be edited, where this server has the code and it is not too long;
-    else empty."""
+    """What the step was given, to be edited; else empty.
+
+    It is empty where this server lacks the code, or it is too long.
+    """
     served = here.pipelines.get(dead_letter["pipeline"])
     if served is None or dead_letter["state"] != "open":
         return ""

@@ -1,5 +1,7 @@
-"""Rows of the ledger as JSON: values inline as they are, large ones by reference, text that is not
-ours marked by nothing: it is data."""
+"""Rows of the ledger as JSON: values inline as they are, large ones by reference.
+
+Text that is not ours is marked by nothing: it is data.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,10 @@ def plain(value: Any) -> Any:
 
 
 def whole(value: Any, store: Store, limit: int) -> tuple[Any, bool]:
-    """A value with what its reference refers to, if that has at most so many bytes; whether it is
-    whole."""
+    """A value with what its reference refers to, if small enough; and whether it is whole.
+
+    It is small enough if that has at most so many bytes.
+    """
     if value is None or isinstance(value, bytes):
         return plain(value), True
     if getattr(value, "size", limit + 1) > limit:

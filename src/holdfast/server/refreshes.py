@@ -19,8 +19,7 @@ class Refreshes:
         self._app, self._memo = app, memo
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what was answered a moment ago to somebody of the same role, or ask, and keep the
-        answer."""
+        """Answer what somebody of the same role got a moment ago, or ask, and keep the answer."""
         person: Person | None = scope["holdfast.person"]
         if person is None or not person.csrf:
             await self._app(scope, receive, send)
@@ -42,8 +41,10 @@ class Refreshes:
     async def _asked(
         self, scope: Scope, receive: Receive, send: Send, csrf: bytes
     ) -> Answer | None:
-        """Ask what is behind the door; anything but a plain answer goes out as it is, and is not
-        kept."""
+        """Ask what is behind the door.
+
+        Anything but a plain answer goes out as it is, and is not kept.
+        """
         kind, parts, plain = b"", list[bytes](), False
 
         async def collect(message: Message) -> None:

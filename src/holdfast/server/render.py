@@ -1,5 +1,7 @@
-"""Pages from templates. Text of items and models is only ever text: everything is escaped, and
-nothing of it becomes an address or markup."""
+"""Pages from templates. Text of items and models is only ever text.
+
+Everything is escaped, and nothing of it becomes an address or markup.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,11 @@ _REFRESHED = "x-refresh"
 
 
 def page(request: Request, template: str, status: int = 200, **given: Any) -> Response:
-    """Render a page; for a browser on this machine that has no session yet, begin one, so that its
-    forms can prove where they come from."""
+    """Render a page.
+
+    For a browser on this machine that has no session yet, begin one, so that its forms can prove
+    where they come from.
+    """
     state = state_of(request)
     person: Person | None = request.scope.get("holdfast.person")
     key = ""
@@ -153,8 +158,10 @@ def ticked(text: str) -> Markup:
 
 
 def items_at(field: str = "", value: str = "", **conditions: str) -> str:
-    """The address of the items that conditions find, whatever their values hold; of a searchable
-    field, those with a value."""
+    """The address of the items that conditions find, whatever their values hold.
+
+    Of a searchable field, those with a value.
+    """
     words = [exactly(name, wanted) for name, wanted in conditions.items()] + (
         [equal(field, value)] if field else []
     )
@@ -167,8 +174,10 @@ def unchanged(text: str) -> Markup:
 
 
 def _shown(value: Any) -> Any:
-    """What a page shows of an expression: text without characters that would change how the text
-    around it reads."""
+    """What a page shows of an expression.
+
+    It is text without characters that would change how the text around it reads.
+    """
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

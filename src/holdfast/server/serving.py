@@ -1,5 +1,4 @@
-"""The server beside a runner: in a thread of its own, with an event loop of its own, so that
-neither waits for the other."""
+"""The server beside a runner: a thread and an event loop of its own, so that neither waits."""
 
 from __future__ import annotations
 
@@ -35,8 +34,8 @@ def bound(address: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         raise InputError(
-            f"cannot listen on {address} port {port}: {error.strerror or error}; choose "
-            "another with --port"
+            f"cannot listen on {address} port {port}: {error.strerror or error}; "
+            "choose another with --port"
         ) from None
     return listener
 

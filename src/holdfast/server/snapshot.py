@@ -1,5 +1,6 @@
-"""What pages and streams share: the state of everything, looked at by one thread, however many look
-at the page.
+"""What pages and streams share: the state of everything.
+
+One thread looks at it, however many look at the page.
 
 Counting a large ledger takes time that a runner beside it needs: the longer a look takes, the rarer
 it is, and while nobody asks there is none.

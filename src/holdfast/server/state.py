@@ -51,8 +51,10 @@ class State:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def webhook_secrets(self) -> list[str]:
-        """The secrets by which webhooks are signed, read anew each time: they can be changed while
-        the server runs."""
+        """The secrets by which webhooks are signed.
+
+        They are read anew each time, so they can be changed while the server runs.
+        """
         path = self.app.settings.webhook_secrets
         return path.read_text("utf-8").split() if path is not None and path.is_file() else []
 

@@ -1,5 +1,7 @@
-"""Server-sent events: a browser, or a program, hears when something has changed, and asks for what
-it shows again."""
+"""Server-sent events: a browser, or a program, hears when something has changed.
+
+It then asks again for what it shows.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,10 @@ KEEP_ALIVE_S = 15.0
 async def stream(
     request: Request, here: Here, person: Annotated[Person, needs("view")]
 ) -> StreamingResponse:
-    """An event ``changed`` whenever anything has changed, at most twice a second; its data is the
-    number of the change."""
+    """An event ``changed`` whenever anything has changed, at most twice a second.
+
+    Its data is the number of the change.
+    """
 
     async def events() -> AsyncIterator[bytes]:
         seen, silent = -1, 0.0

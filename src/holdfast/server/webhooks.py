@@ -1,5 +1,7 @@
-"""Signed webhooks in, as Standard Webhooks has them (https://www.standardwebhooks.com): the answer
-comes after the commit."""
+"""Signed webhooks in, as Standard Webhooks has them (https://www.standardwebhooks.com).
+
+The answer comes after the commit.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,10 @@ async def receive(
     here: Here,
     event: Annotated[str, Path(max_length=200, description="The event's name.")],
 ) -> dict[str, bool]:
-    """Take a signed message as an event: pipelines that listen begin, tasks that wait go on. The
-    same message id twice is one event."""
+    """Take a signed message as an event: pipelines that listen begin, tasks that wait go on.
+
+    The same message id twice is one event.
+    """
     secrets = here.webhook_secrets()
     if not secrets:
         raise Refused(
@@ -70,8 +74,10 @@ async def receive(
 
 
 def signed(message: bytes, signatures: str, secrets: list[str]) -> bool:
-    """Whether one of the signatures (``v1,BASE64``, between blanks) is by one of the secrets
-    (``whsec_BASE64``)."""
+    """Whether one of the signatures is by one of the secrets.
+
+    Signatures are ``v1,BASE64``, between blanks. Secrets are ``whsec_BASE64``.
+    """
     good = False
     for secret in secrets:
         try:

@@ -1,2 +1,4 @@
-"""What happened, counted: metrics, queues, funnels, costs; read from the ledger, so that it
-survives restarts and adds up over runners."""
+"""What happened, counted: metrics, queues, funnels, costs.
+
+It is read from the ledger, so it survives restarts and adds up over runners.
+"""

@@ -1,5 +1,7 @@
-"""What it cost: compute by time, calls by what steps said, storage by size; per pipeline, step and
-day, and the price of refinement."""
+"""What it cost, per pipeline, step and day: compute, calls, storage, and refinement.
+
+Compute is charged by time, calls by what steps said, storage by size.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +58,9 @@ def cost_table(
 def costs_by_field(
     reads: LedgerReads, prices: Prices, pipeline: str, field: str, span: Span
 ) -> list[dict[str, Any]]:
-    """Costs of the items that were admitted in a span, by the values of a searchable field of their
-    payload, the dearest first.
+    """Costs of the items admitted in a span, by the values of a searchable field of their payload.
+
+    The dearest come first.
 
     Keys: ``value``, ``items``, ``compute_usd``, ``api_usd``, ``storage_usd``, ``total_usd``,
     ``usd_per_item``. An item with several values counts for each.
@@ -95,8 +98,7 @@ def priced(one: Measure, prices: Prices) -> dict[str, float]:
 
 
 def item_cost(item: dict[str, Any], prices: Prices) -> dict[str, float]:
-    """The cost of one item, from its timeline: every attempt that ended, and its outputs for a
-    month."""
+    """The cost of one item, from its timeline: every ended attempt, and its outputs for a month."""
     ended = [one for one in item["timeline"] if one["ended_at"] is not None]
     compute = prices.compute(
         sum(one["cpu_s"] or 0 for one in ended), sum(one["gpu_s"] for one in ended)
@@ -119,8 +121,10 @@ def item_cost(item: dict[str, Any], prices: Prices) -> dict[str, float]:
 
 
 def _in_refines(shape: list[dict[str, Any]]) -> set[str]:
-    """Names of the nodes inside a refine (of one that is in no each: there a first pass is not once
-    an item)."""
+    """Names of the nodes inside a refine that is in no each.
+
+    In an each, a first pass is not once an item.
+    """
     owners = {region: node for node in shape for region in node.get("regions", ())}
 
     def kinds(node: dict[str, Any]) -> list[str]:

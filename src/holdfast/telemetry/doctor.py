@@ -167,8 +167,10 @@ def _ledger(app: App) -> Iterator[Finding]:
 
 
 def _server(server: dict[str, Any] | None, now_ms: int) -> Iterator[Finding]:
-    """PostgreSQL, where the ledger is there. (A server whose fsync, full_page_writes or
-    synchronous_commit is off is refused at once.)"""
+    """PostgreSQL, where the ledger is there.
+
+    A server whose fsync, full_page_writes or synchronous_commit is off is refused at once.
+    """
     if server is None:
         return
     yield Finding("postgresql", "ok", f"{server['version']}, {server['standbys']} standbys")

@@ -1,11 +1,10 @@
-"""A Grafana dashboard and Prometheus alert rules for a pipeline, from its declaration: its steps,
-thresholds and deadline."""
+"""A Grafana dashboard and Prometheus alert rules for a pipeline, from its declaration."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.model.duration import seconds
 from holdfast.model.pipeline import Pipeline
@@ -13,84 +12,30 @@ from holdfast.model.pipeline import Pipeline
 WIDTH, HEIGHT = 12, 8
 
 
+class _Panel(NamedTuple):
+    """One graph.
+
+    Attributes:
+        title: its title.
+        unit: Grafana's name of the unit.
+        queries: expressions, each with its legend.
+    """
+
+    title: str
+    unit: str
+    queries: list[tuple[str, str]]
+
+
 def dashboard(pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
-    """The dashboard, importable as it is; its data source is a variable, its uid always the
-    same."""
+    """The dashboard, ready for import; its data source is a variable, its uid always the same."""
     of = f'pipeline="{pipeline.name}"'
-    panels = [
-        (
-            "Items a minute",
-            "short",
-            [
-                (
-                    f"sum by (state) (rate(holdfast_items_ended_total{{{of}}}[5m])) * 60",
-                    "{{state}}",
-                ),
-                (f"sum(rate(holdfast_items_admitted_total{{{of}}}[5m])) * 60", "admitted"),
-            ],
-        ),
-        ("Items in hand", "short", [(f"sum by (state) (holdfast_items{{{of}}})", "{{state}}")]),
-        (
-            "Oldest queued item",
-            "s",
-            [(f"max(holdfast_oldest_queued_item_age_seconds{{{of}}})", "age")],
-        ),
-        ("Open dead letters", "short", [(f"max(holdfast_dead_letters{{{of}}})", "open")]),
-        (
-            "From admission to completion",
-            "s",
-            [
-                (_quantile(q, "holdfast_item_duration_seconds", of, ""), f"p{round(q * 100)}")
-                for q in (0.5, 0.95, 0.99)
-            ],
-        ),
-        (
-            "Steps: 95th percentile",
-            "s",
-            [(_quantile(0.95, "holdfast_step_duration_seconds", of, "step, "), "{{step}}")],
-        ),
-        (
-            "Failed attempts a minute",
-            "short",
-            [
-                (
-                    (
-                        "sum by (step, error_class) "
-                        f"(rate(holdfast_attempts_failed_total{{{of}}}[5m])) * 60"
-                    ),
-                    "{{step}} {{error_class}}",
-                )
-            ],
-        ),
-        (
-            "Funnel: tasks that succeeded, last hour",
-            "short",
-            [
-                (
-                    (
-                        "sum by (step) "
-                        f'(increase(holdfast_tasks_ended_total{{{of},state="succeeded"}}[1h]))'
-                    ),
-                    "{{step}}",
-                )
-            ],
-        ),
-        (
-            "Tasks in hand",
-            "short",
-            [(f"sum by (step, state) (holdfast_tasks{{{of}}})", "{{step}} {{state}}")],
-        ),
-        (
-            "Cost an hour: calls",
-            "currencyUSD",
-            [
-                (
-                    f"sum by (step) (rate(holdfast_step_cost_dollars_total{{{of}}}[1h])) * 3600",
-                    "{{step}}",
-                )
-            ],
-        ),
-    ]
+    panels = [*_panels_of_items(of), *_panels_of_steps(of)]
+    source = {
+        "name": "source",
+        "type": "datasource",
+        "query": "prometheus",
+        "label": "Data source",
+    }
     return {
         "uid": "holdfast-" + hashlib.sha256(pipeline.name.encode()).hexdigest()[:12],
         "title": f"Holdfast: {pipeline.name}",
@@ -99,23 +44,60 @@ def dashboard(pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
         "timezone": "utc",
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
-        "templating": {
-            "list": [
-                {
-                    "name": "source",
-                    "type": "datasource",
-                    "query": "prometheus",
-                    "label": "Data source",
-                }
-            ]
-        },
-        "panels": [_panel(number, *panel) for number, panel in enumerate(panels)],
+        "templating": {"list": [source]},
+        "panels": [_drawn(number, panel) for number, panel in enumerate(panels)],
     }
 
 
+def _panels_of_items(of: str) -> list[_Panel]:
+    """Graphs of whole items; ``of`` selects the pipeline."""
+    ended = f"sum by (state) (rate(holdfast_items_ended_total{{{of}}}[5m])) * 60"
+    admitted = f"sum(rate(holdfast_items_admitted_total{{{of}}}[5m])) * 60"
+    oldest = f"max(holdfast_oldest_queued_item_age_seconds{{{of}}})"
+    durations = [
+        (_quantile(q, "holdfast_item_duration_seconds", of, ""), f"p{round(q * 100)}")
+        for q in (0.5, 0.95, 0.99)
+    ]
+    return [
+        _Panel("Items a minute", "short", [(ended, "{{state}}"), (admitted, "admitted")]),
+        _Panel(
+            "Items in hand", "short", [(f"sum by (state) (holdfast_items{{{of}}})", "{{state}}")]
+        ),
+        _Panel("Oldest queued item", "s", [(oldest, "age")]),
+        _Panel("Open dead letters", "short", [(f"max(holdfast_dead_letters{{{of}}})", "open")]),
+        _Panel("From admission to completion", "s", durations),
+    ]
+
+
+def _panels_of_steps(of: str) -> list[_Panel]:
+    """Graphs by step; ``of`` selects the pipeline."""
+    slow = _quantile(0.95, "holdfast_step_duration_seconds", of, "step, ")
+    failed = f"rate(holdfast_attempts_failed_total{{{of}}}[5m])"
+    succeeded = f'increase(holdfast_tasks_ended_total{{{of},state="succeeded"}}[1h])'
+    tasks = f"sum by (step, state) (holdfast_tasks{{{of}}})"
+    cost = f"sum by (step) (rate(holdfast_step_cost_dollars_total{{{of}}}[1h])) * 3600"
+    return [
+        _Panel("Steps: 95th percentile", "s", [(slow, "{{step}}")]),
+        _Panel(
+            "Failed attempts a minute",
+            "short",
+            [(f"sum by (step, error_class) ({failed}) * 60", "{{step}} {{error_class}}")],
+        ),
+        _Panel(
+            "Funnel: tasks that succeeded, last hour",
+            "short",
+            [(f"sum by (step) ({succeeded})", "{{step}}")],
+        ),
+        _Panel("Tasks in hand", "short", [(tasks, "{{step}} {{state}}")]),
+        _Panel("Cost an hour: calls", "currencyUSD", [(cost, "{{step}}")]),
+    ]
+
+
 def rules(pipeline: Pipeline[Any, Any]) -> str:
-    """Alert rules as a file for Prometheus (JSON, which is YAML); thresholds are those of the
-    pipeline's own alerts."""
+    """Alert rules as a file for Prometheus (JSON, which is YAML).
+
+    The thresholds are those of the pipeline's own alerts.
+    """
     of, alerts = f'pipeline="{pipeline.name}"', pipeline.alerts
     runbook = "holdfast runbook MODULE, or /runbooks on the page"
     found = [
@@ -187,15 +169,16 @@ def _rule(name: str, expression: str, lasting: str, summary: str, runbook: str) 
     }
 
 
-def _panel(number: int, title: str, unit: str, queries: list[tuple[str, str]]) -> dict[str, Any]:
+def _drawn(number: int, panel: _Panel) -> dict[str, Any]:
+    """A panel as Grafana's JSON, at its place in a grid of two columns."""
     source = {"type": "prometheus", "uid": "${source}"}
     return {
         "id": number + 1,
         "type": "timeseries",
-        "title": title,
+        "title": panel.title,
         "datasource": source,
         "gridPos": {"x": number % 2 * WIDTH, "y": number // 2 * HEIGHT, "w": WIDTH, "h": HEIGHT},
-        "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
         "targets": [
             {
                 "refId": chr(65 + index),
@@ -203,6 +186,6 @@ def _panel(number: int, title: str, unit: str, queries: list[tuple[str, str]]) -
                 "expr": expression,
                 "legendFormat": legend,
             }
-            for index, (expression, legend) in enumerate(queries)
+            for index, (expression, legend) in enumerate(panel.queries)
         ],
     }

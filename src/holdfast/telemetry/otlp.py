@@ -1,7 +1,7 @@
-"""Traces to any OpenTelemetry backend, by OTLP: one trace an item, below it a span a task, below
-that a span an attempt.
+"""Traces to any OpenTelemetry backend, by OTLP.
 
-They are made from the ledger when an item has ended, in a thread of their own: a backend that is
+An item is one trace. Below it is a span for each task, and below that one for each attempt.
+Spans are made from the ledger when an item has ended, in a thread of their own: a backend that is
 away, or slow, harms no item. What it has not taken is on the item's page all the same.
 """
 
@@ -39,100 +39,105 @@ TIMEOUT_S = 5
 
 
 def spans_of(item: dict[str, Any]) -> list[ReadableSpan]:
-    """The spans of an item, as :meth:`holdfast.ledgers.reads.LedgerReads.item` returns it: itself,
-    its tasks, their attempts."""
-    trace, ident = item["trace"], item["item"]
+    """The spans of an item: itself, its tasks, their attempts.
+
+    Args:
+        item: as :meth:`holdfast.ledgers.reads.LedgerReads.item` returns it.
+    """
+    trace = item["trace"]
     resource = Resource.create(
         {"service.name": item["pipeline"], "service.version": item["version"]}
     )
-    root = _context(trace, ident)
-    ends = [one["ended_at"] for one in item["timeline"] if one["ended_at"]] or [item["admitted_at"]]
-    about = {
-        "holdfast.item": ident,
-        "holdfast.key": item["key"],
-        "holdfast.state": item["state"],
-        "holdfast.generation": item["generation"],
-    }
-    other = item["parent"] or (item["correlation"] if item["correlation"] != ident else None)
-    links = (
-        [
-            Link(
-                _context(trace, other),
-                {"holdfast.link": "parent" if item["parent"] else "set off by"},
-            )
-        ]
-        if other
-        else []
-    )
-    made = [
-        _span(
-            item["pipeline"],
-            root,
-            None,
-            item["admitted_at"],
-            item["ended_at"] or max(ends),
-            resource,
-            about,
-            item["state"] in ("dead",),
-            links=links,
-        )
-    ]
+    root = _context(trace, item["item"])
+    made = [_span_of_item(item, root, resource)]
     for (step, element_path), attempts in _tasks(item["timeline"]).items():
         # what ctx.traceparent names
-        task = _context(
-            trace, "", idempotency_key(ident, step, element_path, item["revision"])[:16]
-        )
-        last = attempts[-1]
-        labels = {
+        key = idempotency_key(item["item"], step, element_path, item["revision"])
+        task = _context(trace, "", key[:16])
+        made.append(_span_of_task(step, element_path, attempts, task, root, resource))
+        for one in attempts:
+            if one["state"] in ("succeeded", "failed"):
+                number = f"{one['generation']}\0{one['attempt']}"
+                context = _context(trace, f"{item['item']}\0{step}\0{element_path}\0{number}")
+                made.append(_span_of_attempt(step, one, context, task, resource))
+    return made
+
+
+def _span_of_item(item: dict[str, Any], root: SpanContext, resource: Resource) -> ReadableSpan:
+    """The span of a whole item, linked to the item or event that set it off."""
+    ident, parent = item["item"], item["parent"]
+    ends = [one["ended_at"] for one in item["timeline"] if one["ended_at"]] or [item["admitted_at"]]
+    other = parent or (item["correlation"] if item["correlation"] != ident else None)
+    link = {"holdfast.link": "parent" if parent else "set off by"}
+    return _span(
+        name=item["pipeline"],
+        context=root,
+        parent=None,
+        began=item["admitted_at"],
+        ended=item["ended_at"] or max(ends),
+        resource=resource,
+        attributes={
+            "holdfast.item": ident,
+            "holdfast.key": item["key"],
+            "holdfast.state": item["state"],
+            "holdfast.generation": item["generation"],
+        },
+        failed=item["state"] == "dead",
+        links=[Link(_context(item["trace"], other), link)] if other else [],
+    )
+
+
+def _span_of_task(
+    step: str,
+    element_path: str,
+    attempts: list[dict[str, Any]],
+    task: SpanContext,
+    root: SpanContext,
+    resource: Resource,
+) -> ReadableSpan:
+    """The span of a task, from its first attempt to the end of its last one."""
+    state = attempts[-1]["state"]
+    return _span(
+        name=step,
+        context=task,
+        parent=root,
+        began=attempts[0]["started_at"],
+        ended=max(one["ended_at"] for one in attempts),
+        resource=resource,
+        attributes={
             "holdfast.step": step,
             "holdfast.element_path": element_path,
-            "holdfast.state": last["state"],
-        }
-        failed = last["state"] in ("failed", "dead")
-        made.append(
-            _span(
-                step,
-                task,
-                root,
-                attempts[0]["started_at"],
-                max(one["ended_at"] for one in attempts),
-                resource,
-                labels,
-                failed,
-            )
-        )
-        for one in attempts:
-            if one["state"] not in ("succeeded", "failed"):
-                continue
-            context = _context(
-                trace, f"{ident}\0{step}\0{element_path}\0{one['generation']}\0{one['attempt']}"
-            )
-            numbers = {
-                "holdfast.attempt": one["attempt"] or 0,
-                "holdfast.cpu_s": one["cpu_s"] or 0.0,
-                "holdfast.gpu_s": one["gpu_s"],
-            }
-            numbers["holdfast.cost_usd"] = one["cost_usd"]
-            error = (
-                {"error.type": one["error"], "holdfast.error_class": one["error_class"]}
-                if one["state"] == "failed"
-                else {}
-            )
-            name = f"{step} attempt {one['attempt']}"
-            made.append(
-                _span(
-                    name,
-                    context,
-                    task,
-                    one["started_at"],
-                    one["ended_at"],
-                    resource,
-                    {**numbers, **error},
-                    bool(error),
-                    one.get("message"),
-                )
-            )
-    return made
+            "holdfast.state": state,
+        },
+        failed=state in ("failed", "dead"),
+    )
+
+
+def _span_of_attempt(
+    step: str, one: dict[str, Any], context: SpanContext, task: SpanContext, resource: Resource
+) -> ReadableSpan:
+    """The span of an attempt that has ended."""
+    failed = one["state"] == "failed"
+    error = (
+        {"error.type": one["error"], "holdfast.error_class": one["error_class"]} if failed else {}
+    )
+    return _span(
+        name=f"{step} attempt {one['attempt']}",
+        context=context,
+        parent=task,
+        began=one["started_at"],
+        ended=one["ended_at"],
+        resource=resource,
+        attributes={
+            "holdfast.attempt": one["attempt"] or 0,
+            "holdfast.cpu_s": one["cpu_s"] or 0.0,
+            "holdfast.gpu_s": one["gpu_s"],
+            "holdfast.cost_usd": one["cost_usd"],
+            **error,
+        },
+        failed=failed,
+        message=one.get("message"),
+    )
 
 
 class Exporter:
@@ -188,8 +193,10 @@ class Exporter:
 
 @contextmanager
 def exporting(app: App) -> Iterator[Callable[[Session], None]]:
-    """Export traces while the block runs, if ``HOLDFAST_OTLP`` says where to; gives what each tick
-    of a run must call."""
+    """Export traces while the block runs, if ``HOLDFAST_OTLP`` says where to.
+
+    Yields what each tick of a run must call.
+    """
     if not app.settings.otlp:
         yield lambda session: None
         return
@@ -234,14 +241,14 @@ def _span(
     links: list[Link] | None = None,
 ) -> ReadableSpan:
     return ReadableSpan(
-        name,
-        context,
-        parent,
-        resource,
-        attributes,
-        (),
-        links or (),
-        SpanKind.INTERNAL,
+        name=name,
+        context=context,
+        parent=parent,
+        resource=resource,
+        attributes=attributes,
+        events=(),
+        links=links or (),
+        kind=SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR, (message or "")[:500]) if failed else Status(StatusCode.OK),
         start_time=began * 1_000_000,
         end_time=max(ended, began) * 1_000_000,

@@ -1,12 +1,13 @@
-"""Metrics in the format that Prometheus reads, from the ledger: they go on counting over restarts,
-and any process may be asked.
+"""Metrics in the format that Prometheus reads.
 
+They come from the ledger, so they go on counting over restarts, and any process can be asked.
 Names, units and suffixes follow Prometheus' conventions; no label holds an item's id or any other
 text of an item.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client.core import (
@@ -30,8 +31,7 @@ STRIDE = 12
 """Every so many buckets become one of Prometheus' (a factor of 3.1)."""
 
 LATE_MIN = 10
-"""Minutes after which a minute is taken as complete: a transition is dated by its event, and
-written up to so much later."""
+"""Minutes after which a minute is complete: a transition is written so much after its event."""
 
 _LE = [(f"{BOUNDS_MS[k] / 1000:.4g}", k) for k in range(0, 200, STRIDE)]
 
@@ -124,7 +124,17 @@ def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
 
 
 def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
-    build = InfoMetricFamily("holdfast_build", "This release.", {"version": VERSION})
+    """What is as it is now."""
+    return [
+        InfoMetricFamily("holdfast_build", "This release.", {"version": VERSION}),
+        *_gauges_of_items(reads, now_ms),
+        *_gauges_of_tasks(reads, now_ms),
+        *_gauges_of_the_whole(reads, now_ms),
+    ]
+
+
+def _gauges_of_items(reads: LedgerReads, now_ms: int) -> list[Metric]:
+    """By pipeline: items that have not ended, open dead letters, refused inputs."""
     items = GaugeMetricFamily(
         "holdfast_items", "Items that have not ended.", labels=["pipeline", "state"]
     )
@@ -156,6 +166,11 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         number, first, _ = known.get(row["pipeline"], (0, now_ms, 0))
         dead_letters.add_metric([row["pipeline"]], number)
         oldest_dead_letter.add_metric([row["pipeline"]], max(now_ms - first, 0) / 1000)
+    return [items, oldest, dead_letters, oldest_dead_letter, refused]
+
+
+def _gauges_of_tasks(reads: LedgerReads, now_ms: int) -> list[Metric]:
+    """Tasks that have not ended, by step and by pool."""
     tasks = GaugeMetricFamily(
         "holdfast_tasks",
         "Tasks in hand; ready: they wait for capacity.",
@@ -172,10 +187,13 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
     for row in pool_queues(reads, now_ms):
         for state in ("running", "ready"):
             pools.add_metric([row["pool"], state], row[state])
+    return [tasks, pools]
+
+
+def _gauges_of_the_whole(reads: LedgerReads, now_ms: int) -> list[Metric]:
+    """Of the whole installation: alerts, dependencies, runners, reviews."""
     alerts = GaugeMetricFamily("holdfast_alerts", "Open alerts.", labels=["kind"])
-    kinds: dict[str, int] = {}
-    for alert in reads.alerts(False, 10_000):
-        kinds[alert["kind"]] = kinds.get(alert["kind"], 0) + 1
+    kinds = Counter(alert["kind"] for alert in reads.alerts(False, 10_000))
     for kind, number in sorted(kinds.items()):
         alerts.add_metric([kind], number)
     away = GaugeMetricFamily(
@@ -193,20 +211,7 @@ def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
         "Open reviews, counted up to 10,000.",
         len(reads.reviews(None, "open", 10_000)),
     )
-    return [
-        build,
-        items,
-        oldest,
-        dead_letters,
-        oldest_dead_letter,
-        refused,
-        tasks,
-        pools,
-        alerts,
-        away,
-        runners,
-        reviews,
-    ]
+    return [alerts, away, runners, reviews]
 
 
 def _buckets(durations: Histogram) -> list[tuple[str, float]]:

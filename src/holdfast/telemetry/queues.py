@@ -1,5 +1,7 @@
-"""What waits and runs now: by pipeline, step and pool, with the age of the oldest and the time that
-the queue needs to drain."""
+"""What waits and runs now, by pipeline, step and pool.
+
+Each has the age of the oldest and the time that the queue needs to drain.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +53,12 @@ def queue_table(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
 
 
 def step_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
-    """One row per step that has something in hand: ``pipeline``, ``step``, ``running``,
-    ``retrying``, ``waiting`` (tasks), ``ready`` (what waits for capacity, as the runners last
-    said), ``oldest_s`` (since the oldest began), ``drain_s`` (what runs and is ready, at the rate
-    of ten minutes; None when nothing ends)."""
+    """One row per step that has something in hand.
+
+    Columns: ``pipeline``, ``step``, ``running``, ``retrying``, ``waiting`` (tasks), ``ready`` (what
+    waits for capacity, as the runners last said), ``oldest_s`` (since the oldest began),
+    ``drain_s`` (what runs and is ready, at the rate of ten minutes; None when nothing ends).
+    """
     found: dict[tuple[str, str], dict[str, Any]] = {}
 
     def row(pipeline: str, step: str) -> dict[str, Any]:
@@ -86,8 +90,10 @@ def step_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
 
 
 def pool_queues(reads: LedgerReads, now_ms: int) -> list[dict[str, Any]]:
-    """One row per pool that is in use, over all runners, as they last said: ``pool``, ``running``,
-    ``ready`` (tasks that wait for capacity)."""
+    """One row per pool that is in use, over all runners, as they last said.
+
+    Columns: ``pool``, ``running``, ``ready`` (tasks that wait for capacity).
+    """
     found: dict[str, dict[str, Any]] = {}
     for runner in reads.runners(now_ms):
         for pool, running, ready in runner["pools"]:

@@ -1,5 +1,7 @@
-"""Runbooks: what to do, for this very pipeline, in commands that can be pasted. Tests run every one
-of them."""
+"""Runbooks: what to do, for this very pipeline, in commands that can be pasted.
+
+Tests run every one of them.
+"""
 
 from __future__ import annotations
 
@@ -95,8 +97,7 @@ def runbooks(of: Subject) -> list[Runbook]:
 
 
 def runbook_of_alert(of: Subject, kind: str) -> Runbook:
-    """The runbook that an alert of a kind leads to; how to read an alert, when it is none of
-    them."""
+    """The runbook that an alert of a kind leads to; by default, how to read an alert."""
     return next((one for one in runbooks(of) if kind in one.alerts or kind == one.slug), _alert(of))
 
 
@@ -141,8 +142,8 @@ def _failed(of: Subject) -> Runbook:
                 f"/dead?pipeline={of.pipeline}",
             ),
             Step(
-                "Look at one whole story: each attempt, error, traceback. The steps are "
-                f"{', '.join(steps)}.",
+                "Look at one whole story: each attempt, error, traceback. "
+                f"The steps are {', '.join(steps)}.",
                 (f"holdfast dead --pipeline {name} --limit 5",),
             ),
             Step(
@@ -150,8 +151,8 @@ def _failed(of: Subject) -> Runbook:
                 "again: send all back. What was done is not done again.",
                 (
                     (
-                        f"holdfast dead redrive --all --pipeline {name} --rate 50 --reason 'cause "
-                        "mended'"
+                        f"holdfast dead redrive --all --pipeline {name} "
+                        "--rate 50 --reason 'cause mended'"
                     ),
                 ),
                 f"/dead?pipeline={of.pipeline}",
@@ -161,8 +162,8 @@ def _failed(of: Subject) -> Runbook:
                 (f"holdfast metrics {name} --since 15m", "holdfast audit"),
             ),
             Step(
-                "What passes by itself need not be asked for: `@pipeline(…, "
-                "redrive=[RedriveRule(error='timeout', after='1h', times=3)])`."
+                "What passes by itself need not be asked for: "
+                "`@pipeline(…, redrive=[RedriveRule(error='timeout', after='1h', times=3)])`."
             ),
             Step(
                 "Items that can never work are closed with a reason; nothing is deleted: "
@@ -194,8 +195,8 @@ def _stuck(of: Subject) -> Runbook:
             ),
             Step("Does somebody have to decide?", ("holdfast reviews",), "/reviews"),
             Step(
-                "Is a dependency away? Its probes go on by themselves; when it is back, so do "
-                "the items.",
+                "Is a dependency away? Its probes go on by themselves; "
+                "when it is back, so do the items.",
                 ("holdfast dependencies",),
             ),
         ),
@@ -239,9 +240,9 @@ def _capacity(of: Subject) -> Runbook:
                 "/",
             ),
             Step(
-                "More worker processes in a runner: start it with `HOLDFAST_WORKERS=8 "
-                f"holdfast runner {of.module}`; more items at a "
-                f"time: HOLDFAST_IN_FLIGHT."
+                "More worker processes in a runner: "
+                f"start it with `HOLDFAST_WORKERS=8 holdfast runner {of.module}`; "
+                "more items at a time: HOLDFAST_IN_FLIGHT."
             ),
             Step(
                 "More runners, on PostgreSQL alone: the same command on further machines, "
@@ -279,8 +280,8 @@ def _budget(of: Subject) -> Runbook:
     return Runbook(
         "budget-spent",
         "The budget is spent",
-        f"{of.pipeline} has cost its budget of the day and is paused, or items of it are dead "
-        "for theirs",
+        f"{of.pipeline} has cost its budget of the day and is paused, "
+        "or items of it are dead for theirs",
         ("budget",),
         (
             Step(
@@ -295,8 +296,8 @@ def _budget(of: Subject) -> Runbook:
                 f"/pipelines/{of.pipeline}",
             ),
             Step(
-                "Items that have cost too much: raise `@pipeline(…, "
-                "budget=Budget(item_usd=…))`, start the runners again, and send them back.",
+                "Items that have cost too much: raise `@pipeline(…, budget=Budget(item_usd=…))`, "
+                "start the runners again, and send them back.",
                 (
                     f"holdfast find pipeline:{name} error:budget",
                     f"holdfast dead redrive --all --pipeline {name} --reason 'budget raised'",
@@ -314,10 +315,8 @@ def _version(of: Subject) -> Runbook:
         ("unserved-version",),
         (
             Step(
-                "What a new label changes for the items in flight: `holdfast deploy "
-                f"{of.module}`; with `--move` they go on under it, "
-                f"keeping results of steps "
-                "that are the same."
+                f"What a new label changes for the items in flight: `holdfast deploy {of.module}`; "
+                "with `--move` they go on under it, keeping results of steps that are the same."
             ),
             Step(
                 "Which versions have items?",
@@ -325,8 +324,8 @@ def _version(of: Subject) -> Runbook:
                 f"/pipelines/{of.pipeline}",
             ),
             Step(
-                "Items of an old label finish on it while a runner serves it: `holdfast "
-                f"runner OLD_MODULE {of.module}`."
+                "Items of an old label finish on it while a runner serves it: "
+                f"`holdfast runner OLD_MODULE {of.module}`."
             ),
         ),
     )
@@ -347,14 +346,13 @@ def _step(of: Subject) -> Runbook:
                 f'label: `version="{of.version}-next"`.'
             ),
             Step(
-                "See the graph, before anything runs: `holdfast graph "
-                f"{of.module}:{of.pipeline}`. Types that do not fit are refused "
-                f"here, with both names."
+                f"See the graph, before anything runs: `holdfast graph {of.module}:{of.pipeline}`. "
+                "Types that do not fit are refused here, with both names."
             ),
             Step("Run it as plain Python in a test: the pipeline is a function."),
             Step(
-                "See what it changes for the items in flight, then deploy: `holdfast deploy "
-                f"{of.module}`."
+                "See what it changes for the items in flight, then deploy: "
+                f"`holdfast deploy {of.module}`."
             ),
             Step(
                 "Watch the new step.",
@@ -476,8 +474,8 @@ def _memory(of: Subject) -> Runbook:
             ),
             Step(
                 "Give a step that is greedy for some inputs a limit, so that it fails alone: "
-                "`@step(memory=...)`. Fewer workers at a time need less "
-                "together: `HOLDFAST_WORKERS`."
+                "`@step(memory=...)`. "
+                "Fewer workers at a time need less together: `HOLDFAST_WORKERS`."
             ),
             Step(
                 "If it is not the workers that hold the memory, end what does, or add memory. "
@@ -522,8 +520,8 @@ def _internal(of: Subject) -> Runbook:
     return Runbook(
         "a-fault-of-holdfast",
         "Items were buried by a fault of Holdfast's own",
-        "dead letters of class internal; after twenty alike in a minute the pipeline is "
-        "paused by `holdfast`",
+        "dead letters of class internal; "
+        "after twenty alike in a minute the pipeline is paused by `holdfast`",
         ("internal",),
         (
             Step(
@@ -537,9 +535,10 @@ def _internal(of: Subject) -> Runbook:
                 "and every other item goes on."
             ),
             Step(
-                "With a version that mends it: `holdfast resume --pipeline "
-                f"{shlex.quote(of.pipeline)}`, and send the dead letters back: "
-                "`holdfast dead redrive error:internal`. No step runs again that had succeeded."
+                "With a version that mends it: "
+                f"`holdfast resume --pipeline {shlex.quote(of.pipeline)}`, "
+                "and send the dead letters back: `holdfast dead redrive error:internal`. "
+                "No step runs again that had succeeded."
             ),
         ),
     )

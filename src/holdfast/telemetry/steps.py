@@ -21,8 +21,10 @@ def step_table(reads: LedgerReads, pipeline: str, span: Span) -> list[dict[str, 
 
 
 def pipeline_table(reads: LedgerReads, span: Span) -> list[dict[str, Any]]:
-    """One row per pipeline, of items from their admission to their end; failures, CPU and costs are
-    those of its steps."""
+    """One row per pipeline, of items from their admission to their end.
+
+    Failures, CPU and costs are those of its steps.
+    """
     measured = reads.measured(span.since_ms, span.until_ms)
     rows = []
     for name in dict.fromkeys(one["pipeline"] for one in reads.pipelines()):
