@@ -146,7 +146,7 @@ def item(here: Here, item: ItemName, pipeline: Of = "") -> dict[str, Any]:
 
     The timeline has every attempt.
 
-    Where its key ends in ``/output`` or ``/lineage``, name it by its id.
+    Where its key ends in ``/output``, ``/result`` or ``/lineage``, name it by its id.
     """
     with here.reads() as reads:
         found = reads.item(reads.naming.item(item, pipeline))
