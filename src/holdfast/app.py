@@ -135,11 +135,22 @@ class App(Operations):
         reason: str = "",
         who: str = "",
     ) -> Receipt[T]:
-        """Accept one payload durably; see :meth:`submit_many` for what the arguments mean.
+        """Accept one payload durably. :meth:`result` waits for what comes out.
+
+        Args:
+            pipeline: for which.
+            payload: of the pipeline's type.
+            manifest: your name for the list that it belongs to.
+            priority: items of a higher one are claimed first, from -1000 to 1000.
+            on_conflict: what becomes of an item whose key comes with other content: ``fail`` leaves
+                it as it is; ``revise`` begins it anew.
+            repeat_effects: revise also an item for whose old payload effects have happened.
+            reason: of a revision, why.
+            who: of a revision, who asks; by default the user who is logged in.
 
         Returns:
             Its receipt. With the status ``conflict``, the key was known with other content, and
-            nothing was accepted. :meth:`result` waits for the result.
+            nothing was accepted.
 
         Raises:
             InputError: the payload does not fit the pipeline's type.
@@ -203,7 +214,19 @@ class App(Operations):
     async def aresult(
         self, of: Receipt[T] | Pipeline[Any, T], *, key: str = "", timeout: Duration | None = None
     ) -> T:
-        """As :meth:`result`, for an event loop: it sleeps there, and looks in a thread."""
+        """Wait for a result in an event loop: it sleeps there, and looks in a thread.
+
+        Args:
+            of: the receipt that :meth:`submit` of this app returned; or the pipeline.
+            key: with a pipeline, the item's key or id.
+            timeout: most seconds to wait, or text such as ``"60s"``; None: as long as it takes.
+
+        Returns:
+            The result, of the pipeline's type.
+
+        Raises:
+            ItemDead, ItemEnded, ResultNotReady, NotFoundError, InputError: as for :meth:`result`.
+        """
         waiting = self._awaited(of, key, timeout)
         while (pause := await asyncio.to_thread(_step, waiting))[0] is not None:
             await asyncio.sleep(pause[0])
@@ -313,6 +336,9 @@ class App(Operations):
     @checked("App.register()")
     def register(self, pipelines: Annotated[Iterable[Pipeline[Any, Any]], PIPELINES]) -> None:
         """Make versions known to the ledger, with those of pipelines that they call as items.
+
+        Args:
+            pipelines: one, or several.
 
         Raises:
             InputError: a label is known with another shape.
@@ -450,6 +476,12 @@ class App(Operations):
     ) -> Iterator[Submission]:
         """Check, encode and (when large) store payloads, without accepting them.
 
+        Args:
+            pipeline: whose payloads they are.
+            payloads: read one by one.
+            manifest: your name for the list of them.
+            priority: items of a higher one are claimed first, from -1000 to 1000.
+
         Raises:
             InputError: a payload, or the priority, does not fit.
         """
@@ -460,7 +492,11 @@ class App(Operations):
         )
 
     def checked(self, pipeline: Pipeline[Any, Any], payload: Any) -> bytes:
-        """A payload as it would be stored, large or not.
+        """Return a payload as it would be stored, however large it is.
+
+        Args:
+            pipeline: whose payload it is.
+            payload: the value, or plain data that fit its type.
 
         Raises:
             InputError: it does not fit the pipeline's type.

@@ -178,12 +178,19 @@ class Auditing(Handling):
         )
 
     def audit_groups(self, by: str) -> list[dict[str, Any]]:
-        """The terms of conservation by ``manifest`` or ``hour``."""
+        """Return the terms of conservation by manifest or by hour.
+
+        Args:
+            by: ``manifest`` or ``hour``.
+        """
         with closing(self.reads()) as reads:
             return reads.grouped(by)
 
     def signed_head(self, answer: dict[str, Any]) -> bytes:
-        """The head of what an audit found, signed by ``HOLDFAST_SIGNING_KEY``.
+        """Sign the head of what an audit found, with ``HOLDFAST_SIGNING_KEY``.
+
+        Args:
+            answer: what :meth:`audit` returned.
 
         Raises:
             InputError: there is no key, it cannot be read, or its library is not installed.

@@ -81,8 +81,11 @@ class EventVerbs(Handling):
         return bool(status == "new")
 
     def redeliver(self, deliveries: list[int]) -> list[int]:
-        """Offer refused deliveries of events to their pipelines again, and failing ones at once;
-        returns those.
+        """Offer refused deliveries of events to their pipelines again, and failing ones at once.
+        Return those.
+
+        Args:
+            deliveries: their numbers.
 
         Raises:
             NotFoundError: one of them is not there; nothing is changed.
@@ -93,8 +96,13 @@ class EventVerbs(Handling):
         return self._once(lambda writer: writer.mail.redeliver(deliveries))
 
     def send_again(self, event: str, source: str = "", who: str = "") -> bool:
-        """Hand an event that the broker did not take on again; False when it is not parked, and has
-        not failed.
+        """Send an event to the broker again that the broker did not take. Return False if it is
+        neither parked nor failing.
+
+        Args:
+            event: its id.
+            source: its producer, where several have used the id.
+            who: who asks; by default the user who is logged in.
 
         Raises:
             NotFoundError: there is no such event.
@@ -121,8 +129,15 @@ class EventVerbs(Handling):
     def unsubscribe(
         self, pipeline: str, version: str, event: str = "", reason: str = "", who: str = ""
     ) -> Unsubscribed:
-        """End what a version of a pipeline listens to, one event or all: for a version whose
-        runners will not come back. Events that wait for it alone are closed as filtered.
+        """End the subscriptions of a version whose runners will not come back. Events that wait for
+        it alone are closed as filtered.
+
+        Args:
+            pipeline: the pipeline's name.
+            version: the version's label.
+            event: only this event; empty: all.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
 
         Raises:
             NotFoundError: there is no such pipeline or version.

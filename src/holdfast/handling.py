@@ -124,8 +124,12 @@ class Handling:
         self._begun: Begun = lambda operation: None
 
     def saying(self, begun: Begun) -> Self:
-        """A copy that says the number of each operation as soon as it is written down, before
-        anything is changed."""
+        """Return a copy that reports the number of each operation as soon as it is written down,
+        before anything is changed.
+
+        Args:
+            begun: called with that number.
+        """
         other = copy(self)
         other._begun = begun
         return other
@@ -133,20 +137,41 @@ class Handling:
     def pause(
         self, items: Target, reason: str = "", who: str = "", told: Told | None = None
     ) -> Changed:
-        """Nothing of these items starts until they are resumed; attempts that run may end."""
+        """Pause items: nothing of them starts until they are resumed. Attempts that run may end.
+
+        Args:
+            items: a :class:`holdfast.Filter`, or numbers from ``app.reads().naming``.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
+            told: called with how many are done and how many there are.
+        """
         return self._change("pause", items, Pause(), reason, who, told)
 
     def resume(
         self, items: Target, reason: str = "", who: str = "", told: Told | None = None
     ) -> Changed:
-        """Paused items go on."""
+        """Resume paused items.
+
+        Args:
+            items: a :class:`holdfast.Filter`, or numbers from ``app.reads().naming``.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
+            told: called with how many are done and how many there are.
+        """
         return self._change("resume", items, Resume(), reason, who, told)
 
     def cancel(
         self, items: Target, reason: str = "", who: str = "", told: Told | None = None
     ) -> Changed:
-        """These items end as cancelled, with their children; attempts that run are stopped within
-        seconds."""
+        """Cancel items: they end as cancelled, with their children. Attempts that run are stopped
+        within seconds.
+
+        Args:
+            items: a :class:`holdfast.Filter`, or numbers from ``app.reads().naming``.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
+            told: called with how many are done and how many there are.
+        """
         return self._change("cancel", items, Cancel(), reason, who, told)
 
     def restart(
@@ -161,14 +186,25 @@ class Handling:
         repeat_effects: bool = False,
         pipeline: Pipeline[Any, Any] | None = None,
     ) -> Changed:
-        """These items begin their next generation: from the start (with another payload, if one is
-        given), or from a step and all that depends on it. Their open dead letters are closed; what
-        archived items were is over, and what discarded ones were unless another payload is given.
-        ``repeat_effects``: take another payload though effects have happened for the old one.
-        ``pipeline``: whose payload it is; the item is found by its fields then.
+        """Restart items: their next generation begins, from the start or from a step and all that
+        depends on it.
 
-        What cannot be restarted so, since retention has cleared what the step needs, or since
-        effects would be repeated, is named in the answer.
+        Their open dead letters are closed. Archived items cannot be restarted; discarded ones only
+        with another payload. An item whose step needs values that retention has cleared, or whose
+        effects would be repeated, is not restarted and is named in the answer.
+
+        Args:
+            items: a :class:`holdfast.Filter`, or numbers from ``app.reads().naming``.
+            step: restart from this step; empty: from the start.
+            payload: another payload for the items, encoded as JSON.
+            rate: most of them a second.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
+            told: called with how many are done and how many there are.
+            repeat_effects: take the other payload even if effects have happened for the old
+                one.
+            pipeline: whose payload it is; the item is found by the fields of the new payload
+                from then on.
 
         Raises:
             InputError: a payload together with a step.
@@ -200,16 +236,17 @@ class Handling:
         who: str = "",
         told: Told | None = None,
     ) -> Changed:
-        """Send open dead letters back: those with these numbers, or those of the items that a
-        filter finds.
+        """Send open dead letters back: their items begin the next generation and reuse what is
+        settled.
 
         Args:
-            letters: which.
-            arguments: of one letter: what its step is given instead of its inputs, in order.
-            rate: most letters a second.
-            reason: why.
-            who: who asks.
-            told: progress.
+            dead_letters: numbers of dead letters, or a :class:`holdfast.Filter` that finds their
+                items.
+            arguments: for one letter: what its step is given instead of its inputs, in order.
+            rate: most of them a second.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
+            told: called with how many are done and how many there are.
         """
         try:
             change = Redrive(
@@ -222,11 +259,18 @@ class Handling:
     def discard(
         self, dead_letters: Target, reason: str, who: str = "", told: Told | None = None
     ) -> Changed:
-        """Close open dead letters with a reason; an item that has none left is discarded. Nothing
+        """Close open dead letters with a reason. An item that has none left is discarded; nothing
         is deleted.
 
+        Args:
+            dead_letters: numbers of dead letters, or a :class:`holdfast.Filter` that finds their
+                items.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
+            told: called with how many are done and how many there are.
+
         Raises:
-            InputError: no reason.
+            InputError: no reason was given.
         """
         if not reason.strip():
             raise InputError("a discard needs a reason: it is what the audit log will say")
@@ -237,8 +281,14 @@ class Handling:
     def pause_pipeline(
         self, pipeline: str, step: str = "", reason: str = "", who: str = ""
     ) -> Changed:
-        """Nothing of a pipeline (or of one step of it) starts until it is resumed; attempts that
-        run may end, items are still accepted.
+        """Pause a pipeline or one of its steps: nothing of it starts until it is resumed. Attempts
+        that run may end, and items are still accepted.
+
+        Args:
+            pipeline: the pipeline's name.
+            step: only this step of it; empty: all of it.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
 
         Raises:
             NotFoundError: no such pipeline, or no such step in it.
@@ -248,14 +298,24 @@ class Handling:
     def resume_pipeline(
         self, pipeline: str, step: str = "", reason: str = "", who: str = ""
     ) -> Changed:
-        """A paused pipeline or step goes on."""
+        """Resume a paused pipeline or step.
+
+        Args:
+            pipeline: the pipeline's name.
+            step: only this step of it; empty: all of it.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
+        """
         return self._hold(pipeline, step, False, reason, who)
 
     # -- the ledger and the store -----------------------------------------------------------------
 
     def open_ledger(self, starting: bool = False) -> Ledger:
-        """The ledger for writing; an SQLite file has one writer. ``starting``: a runner, which soon
-        listens."""
+        """Open the ledger for writing. An SQLite file has one writer.
+
+        Args:
+            starting: a runner opens it, and soon listens on its socket.
+        """
         refuse_while_importing(WRITES)
         ledger = open_ledger(self.settings, starting)
         try:

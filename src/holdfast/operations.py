@@ -54,8 +54,11 @@ class Operations(EventVerbs, Auditing):
     deciding, publishing, clearing."""
 
     def item(self, item: str) -> Shown:
-        """One item, by id or key, as :meth:`holdfast.ledgers.reads.LedgerReads.item` describes it;
-        a notebook draws it.
+        """Return one item, as :meth:`holdfast.ledgers.reads.LedgerReads.item` describes it. A
+        notebook draws it.
+
+        Args:
+            item: its id or key.
 
         Raises:
             NotFoundError: no such item.
@@ -67,8 +70,11 @@ class Operations(EventVerbs, Auditing):
             reads.close()
 
     def dead_letter(self, dead_letter: int) -> Shown:
-        """One dead letter with its attempts, as :meth:`holdfast.ledgers.reads.LedgerReads.letter`
-        describes it; a notebook draws it.
+        """Return one dead letter with its attempts, as
+        :meth:`holdfast.ledgers.reads.LedgerReads.letter` describes it. A notebook draws it.
+
+        Args:
+            dead_letter: its number.
 
         Raises:
             NotFoundError: no such dead letter.
@@ -89,7 +95,7 @@ class Operations(EventVerbs, Auditing):
             pipeline: the item's, in the version under which the item goes.
             item: its id or key.
             step: the step's name in the graph.
-            place: the element or pass, for a step inside an each or a refine.
+            element_path: the element or pass, for a step inside an each or a refine.
 
         Raises:
             NotFoundError: no such item or step.
@@ -114,8 +120,14 @@ class Operations(EventVerbs, Auditing):
     def reviews(
         self, pipeline: str | None = None, state: str = "open", limit: int = 20
     ) -> list[dict[str, Any]]:
-        """Reviews, the oldest first: rows as
-        :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes them."""
+        """Return reviews, the oldest first, as rows that
+        :meth:`holdfast.ledgers.pattern_reads.PatternReads.reviews` describes.
+
+        Args:
+            pipeline: only those of this pipeline.
+            state: only those in this state, such as ``open``.
+            limit: at most so many.
+        """
         return self.reads().reviews(pipeline, state, limit)
 
     def decide(
@@ -150,12 +162,15 @@ class Operations(EventVerbs, Auditing):
         return state
 
     def differences(self, pipeline: Pipeline[Any, Any]) -> dict[str, Any]:
-        """What a pipeline's version changes for the items of its other versions.
+        """Compare the version of a pipeline with the other versions whose items are in flight.
 
         Keys: ``pipeline``, ``version``, ``known`` (it is registered), and ``others``: for each
         other version ``version``, how many items are ``queued``, ``running``, ``waiting``,
         ``paused`` and ``dead``, and the steps that are ``added``, ``removed``, ``changed``, and
         those whose results are ``kept``.
+
+        Args:
+            pipeline: the new version.
         """
         reads = self.reads()
         try:
@@ -285,9 +300,16 @@ class Operations(EventVerbs, Auditing):
         who: str = "",
         told: Told | None = None,
     ) -> Changed:
-        """The items in flight under other versions (with ``dead``, dead ones too) go on under this
-        one, which is registered; see :meth:`move`. Those whose stored values do not fit its types
-        stay where they are, and are named in the answer."""
+        """Move the items in flight under other versions to this one, which is registered; see
+        :meth:`move`. Items whose stored values do not fit its types stay where they are, and are
+        named in the answer.
+
+        Args:
+            pipeline: the new version.
+            dead: dead items, too.
+            who: who asks; by default the user who is logged in.
+            told: called with how many are done and how many there are.
+        """
         wanted = Filter(
             pipeline=pipeline.name, states=(*LIVE_ITEM_STATES, *(("dead",) if dead else ()))
         )
@@ -305,9 +327,13 @@ class Operations(EventVerbs, Auditing):
         )
 
     def fitting(self, pipeline: Pipeline[Any, Any], limit: int = SAMPLE) -> Fitting:
-        """Whether the stored values of the items in flight under other versions fit the types of
-        this one: of the ``limit`` oldest. Nothing is changed, and the version need not be
-        registered."""
+        """Check whether stored values of items in flight under other versions fit the types of this
+        one. Nothing is changed, and the version need not be registered.
+
+        Args:
+            pipeline: the new version.
+            limit: how many of the oldest items are checked.
+        """
         change = self._moving(
             pipeline.name, pipeline.version, pipeline.bodies(), pipeline.graph.shape()
         )
@@ -331,11 +357,17 @@ class Operations(EventVerbs, Auditing):
             reads.close()
 
     def close_dependency(self, name: str, reason: str = "", who: str = "") -> Changed:
-        """Close the breaker of a dependency by hand: its next attempts start at once. Idempotent.
+        """Close the breaker of a dependency by hand: its next attempts start at once. The operation
+        is idempotent.
+
+        Args:
+            name: the dependency's name.
+            reason: why; it is kept in the audit log.
+            who: who asks; by default the user who is logged in.
 
         Raises:
-            NotFoundError: no breaker of this name has been open here; the message names those that
-                have.
+            NotFoundError: no breaker of this name has been open here; the message names those
+                that have.
         """
         reads = self.reads()
         try:
@@ -364,14 +396,17 @@ class Operations(EventVerbs, Auditing):
     def reconcile(
         self, pipeline: str, keys: Iterable[str], manifest: str | None = None
     ) -> dict[str, Any]:
-        """Compare the keys that a client says it sent with those that were received (under a
-        manifest's name, if one is given).
+        """Compare the keys that a client says it sent with those that were received.
+
+        Args:
+            pipeline: the pipeline's name.
+            keys: what the client sent.
+            manifest: only items that were received under this name.
 
         Returns:
             ``sent``: how many keys; ``refused``: for each that names an input that was not
-                accepted, its ``key`` and ``reason``;
-            ``missing``: those that were neither received nor refused; ``unexpected``: those
-                received that are not among them.
+            accepted, its ``key`` and ``reason``; ``missing``: those that were neither received
+            nor refused; ``unexpected``: those received that are not among them.
         """
         reads = self.reads()
         try:
@@ -399,8 +434,12 @@ class Operations(EventVerbs, Auditing):
         }
 
     def purge(self, pipelines: Iterable[Pipeline[Any, Any]]) -> int:
-        """Clear values of items that ended longer ago than their pipeline's ``keep`` says; returns
-        how many items that concerned."""
+        """Clear values of items that ended longer ago than ``keep`` of their pipeline allows, and
+        return how many items that concerned.
+
+        Args:
+            pipelines: which.
+        """
         number = 0
         for one in pipelines:
             while cleared := self._once(partial(_purge, one=one, now_ms=self.clock.now_ms())):

@@ -38,7 +38,8 @@ with warnings.catch_warnings():
     class _Apart(BaseSettings):
         schema: str = Field(  # type: ignore[assignment]
             default="holdfast",
-            description="The schema of a PostgreSQL ledger's tables. Ledgers in two schemas "
+            description="The schema of a PostgreSQL ledger's tables; the first process makes "
+            "it. Ledgers in two schemas "
             "of one database have nothing to do with each other.",
         )
 
@@ -51,113 +52,145 @@ class Settings(_Apart):
     home: Path = Field(
         default=Path(".holdfast"),
         validate_default=True,
-        description="Directory of the default ledger and of artifacts.",
+        description="Directory of the default ledger, of artifacts, of tokens, and of what "
+        "this host remembers of ledgers.",
     )
     ledger: str = Field(
         default="",
-        description="The ledger: sqlite:///PATH or postgresql://…; by default a file below "
-        "HOLDFAST_HOME.",
+        description="The ledger: `sqlite:///PATH`, with lock and socket beside the file, or "
+        "`postgresql://USER@HOST/DATABASE`. Empty: `ledger.db` below `HOLDFAST_HOME`.",
     )
     project: str = Field(
         default="default",
-        description="Whose items these are. A ledger is of the project that made it, and "
-        "refuses every other: on one server, HOLDFAST_SCHEMA keeps "
-        "projects apart.",
+        description="Whose items these are. A ledger belongs to the project that made it and "
+        "refuses every other. On one PostgreSQL server, `HOLDFAST_SCHEMA` keeps projects apart.",
     )
     artifacts: str = Field(
         default="",
-        description="Where large values lie: a directory, or s3://BUCKET/PREFIX (also gs://, "
-        "az://), which runners on several hosts need; "
-        "by default beside an SQLite file, and HOLDFAST_HOME/artifacts with PostgreSQL.",
+        description="Where values above 64 KiB lie: a directory, or `s3://BUCKET/PREFIX`, "
+        "`gs://…`, `az://…` (extra `objects`), which runners on several hosts need. Empty: "
+        "beside an SQLite file; with PostgreSQL, `artifacts` below `HOLDFAST_HOME`.",
     )
     bus: str = Field(
         default="",
-        description="A broker that events are handed on to and received from: "
-        "nats://HOST:PORT; by default events stay in the ledger.",
+        description="A broker to which events are sent and from which they are received: "
+        "`nats://HOST:PORT` (extra `nats`). Empty: events stay in the ledger.",
     )
     workers: int = Field(
-        default=0, ge=0, le=1024, description="Worker processes; 0 means one per core."
+        json_schema_extra={"unit": "processes"},
+        default=0,
+        ge=0,
+        le=1024,
+        description="Worker processes. 0: one per core.",
     )
     worker_calls: int = Field(
+        json_schema_extra={"unit": "calls"},
         default=0,
         ge=0,
-        description="Calls after which a worker process is replaced; 0: any number.",
+        description="Calls after which a worker process is replaced. 0: never.",
     )
     worker_memory: str = Field(
+        json_schema_extra={"unit": "bytes, or a size such as 4GB"},
         default="",
-        description="Resident memory that a worker process and its children may hold, such as "
-        "4GB. An attempt above it fails with class memory; a "
-        "worker that holds 90 % of it between two calls is replaced. Empty: no limit.",
+        description="Resident memory that a worker process and its children may hold. An "
+        "attempt above it fails with class `memory`. A worker that holds 90 % of it between "
+        "two calls is replaced. Empty: no limit.",
     )
     memory_reserve: str = Field(
+        json_schema_extra={"unit": "bytes, or a size such as 1GB"},
         default="",
-        description="Free memory, such as 1GB, below which the largest worker is killed. "
-        "Empty: 5 % of the machine or container, between 256 MB "
-        "(a tenth of a small one) and 2 GB. 0: no worker is killed.",
+        description="Free memory below which the largest worker is killed. "
+        "Empty: 5 % of the machine or container, at least 256 MB "
+        "(a tenth of a small machine) and at most 2 GB. 0: no worker is killed.",
     )
     backlog: int = Field(
+        json_schema_extra={"unit": "items"},
         default=0,
         ge=0,
-        description="Most items that may wait to be claimed; further ones are refused. 0: any "
-        "number.",
+        description="Most items that may wait to be claimed. Further ones are refused with "
+        "`BacklogFullError`; `holdfast run` waits. 0: any number.",
     )
     input_mb: int = Field(
-        default=1_024, ge=1, description="Most megabytes of one input: a file, a line of a file."
+        json_schema_extra={"unit": "MB"},
+        default=1_024,
+        ge=1,
+        description="Largest input: a file, or a line of a file.",
     )
-    in_flight: int = Field(default=1_000, ge=1, le=100_000, description="Most items in flight.")
-    in_flight_mb: int = Field(default=256, ge=1, description="Most megabytes of values in flight.")
-    concurrency: int = Field(default=1_000, ge=1, description="Most async attempts at a time.")
+    in_flight: int = Field(
+        json_schema_extra={"unit": "items"},
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Most items that a runner holds at once.",
+    )
+    in_flight_mb: int = Field(
+        json_schema_extra={"unit": "MB"},
+        default=256,
+        ge=1,
+        description="Most values that a runner holds in memory at once.",
+    )
+    concurrency: int = Field(
+        json_schema_extra={"unit": "attempts"},
+        default=1_000,
+        ge=1,
+        description="Most `async def` attempts that run at once.",
+    )
 
     webhook_secrets: Path | None = Field(
         default=None,
-        description="File with the secrets (whsec_…, one a line) by which webhooks to "
-        "`holdfast serve` are signed; without it there are none.",
+        description="File with the secrets (`whsec_…`, one a line) with which webhooks to "
+        "`holdfast serve` are signed. Empty: webhooks are refused.",
     )
     signing_key: str = Field(
         default="",
         description="The private key (Ed25519, PEM) that signs heads of the audit log: a "
-        "file, or env:NAME (extra: signing); without it the end of "
+        "file, or `env:NAME` (extra `signing`). Empty: the end of "
         "the audit log is not anchored.",
     )
     notify: Path | None = Field(
         default=None,
         description="File with Apprise addresses, one a line, to which alerts are delivered "
-        "(extra: alerts); without it nobody is told.",
+        "(extra `alerts`). Empty: alerts are only shown.",
     )
     page_url: str = Field(
         default="http://127.0.0.1:8460",
-        description="Where people reach the page: alerts link to it.",
+        description="Where people reach the dashboard. Alerts link to it.",
     )
     otlp: str = Field(
         default="",
-        description="Where traces are exported to by OTLP, http://HOST:4318/v1/traces (extra: "
-        "otel); empty: nowhere.",
+        description="Where traces are sent by OTLP: `http://HOST:4318/v1/traces` (extra "
+        "`otel`). Empty: nowhere.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="warning", description="What is logged to stderr at least."
+        default="warning",
+        description="The lowest level that is logged to stderr; also `--log-level` before the "
+        "command.",
     )
     log: str = Field(
         default="",
-        description="json: logs are JSON, one object a line, with item, step, attempt and "
-        "trace; else text.",
+        description="`json`: logs are JSON, one object a line, with item, step, attempt and "
+        "trace. Empty: text.",
     )
     price_cpu_hour: float = Field(
+        json_schema_extra={"unit": "US dollars"},
         default=0.04,
         ge=0,
         allow_inf_nan=False,
-        description="US dollars that an hour of one CPU costs.",
+        description="Price of one CPU for an hour.",
     )
     price_gpu_hour: float = Field(
+        json_schema_extra={"unit": "US dollars"},
         default=1.0,
         ge=0,
         allow_inf_nan=False,
-        description="US dollars that an hour of one GPU costs.",
+        description="Price of one GPU for an hour.",
     )
     price_gb_month: float = Field(
+        json_schema_extra={"unit": "US dollars"},
         default=0.02,
         ge=0,
         allow_inf_nan=False,
-        description="US dollars that a gigabyte of outputs costs for a month.",
+        description="Price of storing a gigabyte of outputs for a month.",
     )
 
     @field_validator("home", "webhook_secrets", "notify")

@@ -15,9 +15,10 @@ from holdfast.model.search import parse_filter
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 PAGES = ("errors.md", "inputs.md", "operations.md", "serving.md")
+CODE = (*PAGES, "declaring.md")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", CODE)
 def test_its_code_runs(page: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert blocks

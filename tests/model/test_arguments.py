@@ -785,7 +785,7 @@ class One(typing.NamedTuple):
     [
         (
             lambda app, flow: app.submit_many(flow, "invoice.pdf"),
-            r"submit\(\).*payloads='invoice.pdf' is not allowed: .* one alone is \[payload\]",
+            r"submit_many\(\).*payloads='invoice.pdf' is not allowed: .* one alone is \[payload\]",
         ),
         (lambda app, flow: app.submit_many(flow, {"id": "a"}), "one alone is"),
         (lambda app, flow: app.submit_many(flow, One("a")), "one alone is"),

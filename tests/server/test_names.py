@@ -135,7 +135,7 @@ def test_numbers_are_taken_as_they_are_printed(client: httpx.Client) -> None:
     (dead_letter,) = client.get("/api/v1/dead-letters").json()["rows"]
     for named in (
         dead_letter["dead_letter"],
-        f"letter:{dead_letter['dead_letter']}",
+        f"dead-letter:{dead_letter['dead_letter']}",
         f"%23{dead_letter['dead_letter']}",
     ):
         assert (

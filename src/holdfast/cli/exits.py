@@ -35,7 +35,31 @@ DONE, FAILED, REFUSED, LEDGER, NOT_ACCEPTED, WORKERS, BUG, INTERRUPTED, TERMINAT
     130,
     143,
 )
-"""Exit codes: see ``docs/reference.md``."""
+"""The exit codes; :data:`EXIT_CODES` says what each means."""
+
+EXIT_CODES = {
+    DONE: "Done.",
+    FAILED: "A check failed. `audit`, `demo`: not balanced. `verify`: not signed by a given "
+    "key, or "
+    "changed. `replay`: the step failed again. `stuck`: something stands still. `doctor`: "
+    "something "
+    "is bad. `deploy`: stored values do not fit the new version.",
+    REFUSED: "Refused: a wrong module, type, path, key, condition or option, or the answer "
+    "cannot be "
+    "written. One line says what to do.",
+    LEDGER: "The ledger cannot serve: locked by another runner, unsafe, of a newer schema, not a "
+    "ledger, not writable, disk or backlog full, or the server is away.",
+    NOT_ACCEPTED: "Something that was handed in was not accepted: a conflict, unreadable, a wrong "
+    "type. All of it is named; everything else is safe.",
+    WORKERS: "Worker processes cannot start, or cannot import a pipeline. Nothing was "
+    "accepted. The "
+    "line names the error and a command that shows it.",
+    BUG: "A bug in Holdfast. The line says where the traceback is.",
+    INTERRUPTED: "Stopped by Ctrl-C. Nothing is lost: the same command goes on.",
+    TERMINATED: "Stopped by SIGTERM before everything had ended. `runner` and `serve` that drained "
+    "cleanly end with 0.",
+}
+"""What each exit code means; ``docs/reference.md`` shows this table."""
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -16,7 +16,13 @@ Threshold = Annotated[int | None, whole(1, 1_000_000_000)]
 
 
 class StepAlerts(Declared, frozen=True):
-    """Thresholds of one step, of which it has none without them: as those of :class:`Alerts`."""
+    """Thresholds of one step, in :class:`Alerts`. Without them a step has none of its own.
+
+    Args:
+        dead: open dead letters of the step.
+        dead_per_hour: dead letters of the step that were opened within the last hour.
+        dead_age: a duration: how long its oldest open dead letter may wait for somebody.
+    """
 
     dead: Threshold = None
     dead_per_hour: Threshold = None

@@ -120,10 +120,14 @@ class Context(msgspec.Struct, frozen=True):
         }
 
     def cost(self, usd: float) -> None:
-        """Say what a call of this attempt cost, in US dollars; several add up. It is kept with the
-        attempt, whatever becomes of it (but for one whose process dies), and counted per item,
-        step, pipeline and day. For a call priced by tokens, multiply:
+        """Report what a call of this attempt cost; several reports add up.
+
+        The cost is kept with the attempt, however the attempt ends (unless its process dies), and
+        counted per item, step, pipeline and day. For a call priced by tokens, multiply:
         ``ctx.cost(used.input * 0.15e-6 + used.output * 0.6e-6)``.
+
+        Args:
+            usd: US dollars, 0 or more.
 
         Raises:
             ValueError: a negative or endless amount.

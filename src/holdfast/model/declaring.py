@@ -229,11 +229,14 @@ class _StepFactory:
     def transactional(  # pyright: ignore[reportInconsistentOverload]
         self, fn: Any = None, /, **options: Unpack[StepOptions]
     ) -> Any:
-        """A plain ``def`` whose first parameter is a :class:`Transaction` in the ledger's own
-        PostgreSQL: what it writes there to your tables commits together with the step's settlement,
-        so exactly once. One at a time per runner, on a connection of its own.
+        """Declare a plain ``def`` whose first parameter is a :class:`Transaction` in the ledger's
+        own PostgreSQL. What it writes to your tables commits together with the step's settlement,
+        so exactly once. One runs at a time per runner, on a connection of its own.
 
         Keywords as for ``@step``, but ``runs``. Refused with any other ledger.
+
+        Args:
+            fn: the function, of ``@step.transactional`` without parentheses.
 
         Raises:
             DefinitionError: as for ``@step``; or the first parameter is no transaction.
@@ -258,12 +261,15 @@ class _StepFactory:
     def of(
         self, model: Callable[[], Callable[P, T]], /, **options: Unpack[StepOptions]
     ) -> Callable[P, T]:
-        """A step from a class whose instance is called: it is built once per worker, so it may load
-        a model. Keywords as for ``@step``.
+        """Declare a step from a class whose instances are called. It is built once per worker, so
+        it may load a model. Keywords as for ``@step``.
+
+        Args:
+            model: the class; it is built without arguments.
 
         Raises:
-            DefinitionError: as for ``@step``; or it is no class that can be built without arguments
-                and called.
+            DefinitionError: as for ``@step``; or it is no class that can be built without
+                arguments and called.
         """
         policy = _policy(partial(_subject, (self, model), options), options)
         made: Callable[P, T] = _make(
@@ -280,11 +286,13 @@ class _StepFactory:
         batch: Annotated[Batch | int, BATCH] = Batch(),
         **options: Unpack[StepOptions],
     ) -> Callable[[A], B]:
-        """A step ``A -> B`` from a class that takes ``list[A]`` and returns one verdict per
-        element, gathered across items.
+        """Declare a step ``A -> B`` from a class that takes ``list[A]`` and returns one verdict per
+        element. Elements are gathered across items. Keywords as for ``@step``, and ``batch``.
 
-        Keywords as for ``@step``, and ``batch``: how many elements a call takes and how long it
-        waits for them. ``8`` means ``Batch(8)``.
+        Args:
+            model: the class; it is built without arguments, once per worker.
+            batch: how many elements a call takes and how long it waits for them. ``8`` means
+                ``Batch(8)``.
 
         Raises:
             DefinitionError: as for :meth:`of`.

@@ -56,39 +56,56 @@ class Totals:
 def exposition(reads: LedgerReads, totals: Totals, clock: Clock) -> bytes:
     """All metrics as text."""
     now = clock.now_ms()
-    families = [*_counters(totals.at(reads, now)), *_gauges(reads, now)]
+    found = families(reads, totals.at(reads, now), now)
 
     class Collector:
         def collect(self) -> Iterator[Metric]:
-            yield from families
+            yield from found
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector())
     return bytes(generate_latest(registry))
 
 
+def families(reads: LedgerReads, sums: dict[tuple[str, str], Measure], now_ms: int) -> list[Metric]:
+    """Return every metric, with its name, type, labels, help and values.
+
+    Args:
+        reads: of the ledger, for what is so now.
+        sums: what was ever measured, by pipeline and step, as :meth:`Totals.at` returns it.
+        now_ms: Unix milliseconds.
+    """
+    return [*_counters(sums), *_gauges(reads, now_ms)]
+
+
 def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
     admitted = CounterMetricFamily(
-        "holdfast_items_admitted", "Items accepted.", labels=["pipeline"]
+        "holdfast_items_admitted", "Items that were accepted.", labels=["pipeline"]
     )
     ended = CounterMetricFamily(
         "holdfast_items_ended",
-        "Items that runners brought to their end.",
+        "Items that completed or died.",
         labels=["pipeline", "state"],
     )
     took = HistogramMetricFamily(
-        "holdfast_item_duration_seconds", "From admission to completion.", labels=["pipeline"]
+        "holdfast_item_duration_seconds",
+        "Time from an item's admission to its completion.",
+        labels=["pipeline"],
     )
     tasks = CounterMetricFamily(
-        "holdfast_tasks_ended", "Tasks that ended.", labels=["pipeline", "step", "state"]
+        "holdfast_tasks_ended",
+        "Tasks that ended, by the state in which they ended.",
+        labels=["pipeline", "step", "state"],
     )
     failed = CounterMetricFamily(
         "holdfast_attempts_failed",
-        "Attempts that failed and were charged.",
+        "Attempts that failed and were counted.",
         labels=["pipeline", "step", "error_class"],
     )
     ran = HistogramMetricFamily(
-        "holdfast_step_duration_seconds", "Of attempts that succeeded.", labels=["pipeline", "step"]
+        "holdfast_step_duration_seconds",
+        "How long successful attempts ran.",
+        labels=["pipeline", "step"],
     )
     cpu = CounterMetricFamily(
         "holdfast_step_cpu_seconds",
@@ -102,7 +119,7 @@ def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
     )
     cost = CounterMetricFamily(
         "holdfast_step_cost_dollars",
-        "What steps said that their calls cost.",
+        "US dollars that steps reported with ctx.cost().",
         labels=["pipeline", "step"],
     )
     for (pipeline, step), one in sorted(sums.items()):
@@ -126,7 +143,11 @@ def _counters(sums: dict[tuple[str, str], Measure]) -> list[Metric]:
 def _gauges(reads: LedgerReads, now_ms: int) -> list[Metric]:
     """What is as it is now."""
     return [
-        InfoMetricFamily("holdfast_build", "This release.", {"version": VERSION}),
+        InfoMetricFamily(
+            "holdfast_build",
+            "The release of Holdfast, as the label version.",
+            {"version": VERSION},
+        ),
         *_gauges_of_items(reads, now_ms),
         *_gauges_of_tasks(reads, now_ms),
         *_gauges_of_the_whole(reads, now_ms),
@@ -140,7 +161,7 @@ def _gauges_of_items(reads: LedgerReads, now_ms: int) -> list[Metric]:
     )
     oldest = GaugeMetricFamily(
         "holdfast_oldest_queued_item_age_seconds",
-        "Since the oldest queued item was accepted.",
+        "Seconds since the oldest queued item was accepted.",
         labels=["pipeline"],
     )
     dead_letters = GaugeMetricFamily(
@@ -148,12 +169,12 @@ def _gauges_of_items(reads: LedgerReads, now_ms: int) -> list[Metric]:
     )
     oldest_dead_letter = GaugeMetricFamily(
         "holdfast_oldest_dead_letter_age_seconds",
-        "Since the oldest open one was written.",
+        "Seconds since the oldest open dead letter was written.",
         labels=["pipeline"],
     )
     refused = GaugeMetricFamily(
         "holdfast_refused_inputs",
-        "Inputs that were not accepted, and not since.",
+        "Inputs that were refused and have not been accepted since.",
         labels=["pipeline"],
     )
     for name, counts in reads.refused_counts().items():
@@ -173,7 +194,7 @@ def _gauges_of_tasks(reads: LedgerReads, now_ms: int) -> list[Metric]:
     """Tasks that have not ended, by step and by pool."""
     tasks = GaugeMetricFamily(
         "holdfast_tasks",
-        "Tasks in hand; ready: they wait for capacity.",
+        "Tasks of running items; ready tasks wait for capacity.",
         labels=["pipeline", "step", "state"],
     )
     for row in step_queues(reads, now_ms):
@@ -181,7 +202,7 @@ def _gauges_of_tasks(reads: LedgerReads, now_ms: int) -> list[Metric]:
             tasks.add_metric([row["pipeline"], row["step"], state], row[state])
     pools = GaugeMetricFamily(
         "holdfast_pool_tasks",
-        "Tasks by pool; ready: they wait for capacity.",
+        "Tasks by pool; ready tasks wait for capacity.",
         labels=["pool", "state"],
     )
     for row in pool_queues(reads, now_ms):

@@ -20,13 +20,17 @@ def child(pipeline: Pipeline[A, T]) -> Callable[[A], T]:
     """Call a pipeline as an item of its own, linked to this one: ``child(invoices)(document)``.
 
     The child is admitted in the transaction that starts it, under a key made of this item's, and
-    may be driven by any runner that serves its pipeline: ``each(child(invoices))(documents)``
-    spreads the elements over runners. Deadline, correlation and trace go along; when this item no
-    longer needs it, it is cancelled. (Called directly, ``invoices(document)``, its steps run within
-    this item.)
+    any runner that serves its pipeline may drive it: ``each(child(invoices))(documents)`` spreads
+    the elements over runners. Deadline, correlation and trace go along. When this item no longer
+    needs the child, the child is cancelled. (Called directly, ``invoices(document)``, its steps run
+    within this item.)
+
+    Args:
+        pipeline: what to call.
 
     Raises:
-        DefinitionError: what is given is no pipeline, or its payload would be read as another type.
+        DefinitionError: what is given is no pipeline, or its payload would be read as another
+            type.
     """
     if not isinstance(pipeline, Pipeline):
         refuse(

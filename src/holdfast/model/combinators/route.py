@@ -54,8 +54,12 @@ CASE_KEY = Kind("text, a number, True, False, None, or an enum member", _case_ke
 def case(
     key: Annotated[K, CASE_KEY], fn: Annotated[Callable[[Unpack[Ts]], T], BRANCH]
 ) -> Case[K, Unpack[Ts], T]:
-    """Pair a key (text, number, bool, None or an enum member) with a callable; see
-    :func:`route`."""
+    """Pair a key with a callable, for :func:`route`.
+
+    Args:
+        key: text, a number, a bool, None or an enum member.
+        fn: a step, a pipeline, a combinator or a plain function of them.
+    """
     return Case(key, fn)
 
 
@@ -89,12 +93,15 @@ def route(
 ) -> Callable[[K, Unpack[Ts]], T | U | V | W | X | Y]: ...
 @checked("route()")
 def route(*cases: Any) -> Any:
-    """Choose one way by a key:
-    ``route(case("digital", embedded), case("scanned", scanned))(document.kind, document)``.
+    """Choose one way by a key: ``route(case("digital", embedded), case("scanned",
+    scanned))(document.kind, document)``.
 
     Only the chosen way runs. A key that no case names is bad input: the item is a dead letter that
     says so. Where the key's type is a ``Literal``, an enum or ``bool``, every one of its values
     must have a case. How many items took which way is kept per minute: ``holdfast steps show``.
+
+    Args:
+        cases: one or more ``case(key, fn)``.
 
     Raises:
         DefinitionError: no cases, equal keys, or a value of the key's type without a case.
