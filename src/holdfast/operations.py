@@ -442,7 +442,9 @@ class Operations(EventVerbs, Auditing):
         """
         number = 0
         for one in pipelines:
-            while cleared := self._once(partial(_purge, one=one, now_ms=self.clock.now_ms())):
+            cleared = PURGE
+            while cleared >= PURGE:  # fewer: there are no others
+                cleared = self._once(partial(_purge, one=one, now_ms=self.clock.now_ms()))
                 number += cleared
         return number
 
