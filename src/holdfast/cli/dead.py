@@ -206,9 +206,9 @@ def _about(found: dict[str, Any]) -> list[str]:
 
 def _print_attempts(tries: list[dict[str, Any]]) -> None:
     """Print the attempts that failed as a table."""
-    heads = "attempt at seconds cpu_s class charged host worker body message"
+    heads: str = "attempt at seconds cpu_s class charged host worker body message"
     print_table(
-        heads.split(),
+        list[str](heads.split()),
         [
             [
                 one["attempt"],

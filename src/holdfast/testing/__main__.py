@@ -28,7 +28,7 @@ def main() -> int:
         else [arguments.seed] * 2
     )
     counted = ("seeds", "events", "kills", "faults", "completed", "dead", "cancelled")
-    totals = dict.fromkeys(counted, 0)
+    totals: dict[str, int] = dict.fromkeys(counted, 0)
     traces = set()
     broken = 0
     for seed in seeds:
