@@ -30,6 +30,7 @@ from holdfast.model.arguments import checked
 from holdfast.model.codec import decode
 from holdfast.model.display import table
 from holdfast.model.duration import Duration, seconds
+from holdfast.model.ids import show
 from holdfast.model.item import OnConflict, Receipt, Submission
 from holdfast.model.kinds import whole
 from holdfast.model.marks import Mark
@@ -120,7 +121,7 @@ class App(Operations):
 
     def __init__(self, settings: Settings | None = None, **given: object) -> None:
         super().__init__(settings, **given)
-        self._pipelines: dict[str, Pipeline[Any, Any]] = {}
+        self._pipelines: dict[tuple[str, str], Pipeline[Any, Any]] = {}
 
     @checked("App.submit()")
     def submit(
@@ -245,8 +246,14 @@ class App(Operations):
             else:
                 if not of.accepted:
                     raise InputError(f"nothing was accepted for key {of.key!r}: {of.status}")
-                item, pipeline = of.item, self._submitted(reads.ending(of.item).pipeline)
+                item, pipeline = of.item, None
             ending = yield from waited(reads, item, limit, self.clock.monotonic)
+        pipeline = pipeline or self._submitted(ending.pipeline, ending.version)
+        if pipeline.version != ending.version:
+            raise InputError(
+                f"item {show(item)} went under version {ending.version} of {pipeline.name!r}, and "
+                f"this is version {pipeline.version}: ask with that version's pipeline"
+            )
         store = self.stored()
         output = ending.output
         data = output if isinstance(output, bytes) else store.fetch(cast("Reference", output))
@@ -254,18 +261,18 @@ class App(Operations):
             found: T = decode(data, pipeline.graph.output_type)
         return found
 
-    def _submitted(self, name: str) -> Pipeline[Any, Any]:
+    def _submitted(self, name: str, version: str) -> Pipeline[Any, Any]:
         """A pipeline that this app has submitted to.
 
         Raises:
             InputError: it has not.
         """
-        if name not in self._pipelines:
+        if (name, version) not in self._pipelines:
             raise InputError(
-                f"this app has submitted nothing to pipeline {name!r}: write "
+                f"this app has submitted nothing to version {version} of pipeline {name!r}: write "
                 "app.result(pipeline, key=…)"
             )
-        return self._pipelines[name]
+        return self._pipelines[name, version]
 
     @checked("App.submit_many()")
     def submit_many(
@@ -311,7 +318,7 @@ class App(Operations):
                 before it stay accepted.
         """
         self._check_transactional(pipeline)
-        self._pipelines[pipeline.name] = pipeline
+        self._pipelines[pipeline.name, pipeline.version] = pipeline
         writer, wish = self.writer(), _revising(on_conflict, repeat_effects, reason, who)
         try:
             door = self.door()

@@ -125,7 +125,7 @@ def test_every_rule_is_broken_by_a_test() -> None:
     asked = {
         name.removeprefix("audit_").replace("_", "-")
         for name in queries("sqlite")
-        if name.startswith("audit_")
+        if name.startswith("audit_") and not name.startswith("audit_log")
     }
     assert {rule.name for rule in (*ROW_RULES, TASK_AHEAD)} == asked
     named = {rule for _, rule in BREAKS} | {REQUIRED_TASK.name}

@@ -44,6 +44,12 @@ async def read(name: str) -> Record:
     return Record(name, [len(name)] * (40_000 if name == "large" else 2))
 
 
+@step()
+async def counted(name: str) -> int:
+    """What the newer version gives."""
+    return len(name)
+
+
 @pipeline(version="1", key=str)
 def reading(name: str) -> Record:
     """One step."""
@@ -54,6 +60,12 @@ def reading(name: str) -> Record:
 def briefly(name: str) -> Record:
     """Its results are cleared after a second."""
     return read(name)
+
+
+@pipeline(version="2", key=str, name="reading")
+def newer(name: str) -> int:
+    """Another version, with another result."""
+    return counted(name)
 
 
 @contextmanager
@@ -140,9 +152,16 @@ def test_a_result_that_retention_has_cleared_is_never_null(app: App) -> None:
 
 def test_what_cannot_be_asked_for(app: App) -> None:
     receipt = app.submit(reading, "mine")
+    app.submit(newer, "theirs")
+    app.run([reading, newer])
+    assert app.result(receipt, timeout=1) == Record("mine", [4, 4]), "by its own version's type"
+    with pytest.raises(InputError, match="went under version 1 of 'reading'"):
+        app.result(newer, key="mine", timeout=1)
     with pytest.raises(NotFoundError, match="'never'"):
         app.result(reading, key="never", timeout=1)
     with pytest.raises(InputError, match="Give key="):
         app.result(reading, key="", timeout=1)
-    with pytest.raises(InputError, match="has submitted nothing to pipeline 'reading'"):
+    with pytest.raises(
+        InputError, match="has submitted nothing to version 1 of pipeline 'reading'"
+    ):
         App(app.settings).result(receipt, timeout=1)

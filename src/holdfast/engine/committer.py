@@ -394,7 +394,9 @@ class Committer:
             if self._stopping:
                 # not acknowledged: the next incarnation does it again
                 return ["stale"] * len(group)
-            self._wake.wait(RETRY_S)
+            self._wake.clear()  # what has come meanwhile is no reason to try at once
+            if not self._stopping:
+                self._wake.wait(RETRY_S)
 
     def _settle(self, transaction: OpenTransaction, entry: Entry) -> Answer:
         try:

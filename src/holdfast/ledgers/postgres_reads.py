@@ -47,7 +47,8 @@ def postgres_reads(url: str, schema: str = SCHEMA, project: str = DEFAULT) -> Le
                 raise LedgerRefusedError(
                     f"{hidden(url)} has schema {version} of an older release, and this "
                     f"Holdfast reads {newest}: `holdfast runner`, `run` or "
-                    f"`submit` brings it up to date, and older runners may go on meanwhile"
+                    "`submit` brings it up to date (where that is refused, stop older "
+                    "runners first)"
                 )
             if oldest > newest:
                 raise LedgerRefusedError(

@@ -77,6 +77,8 @@ def _apply_missing(connection: Connection, url: str) -> None:
             "must not use, and this Holdfast knows up to "
             f"{known[-1][0]}: install the newer release that wrote it"
         )
+    if version and any(number > version and _contract(text) for number, text in known):
+        _refuse_beside_older(connection, url)
     for number, text in known:
         if number > version:
             connection.execute("set local statement_timeout = 0")
@@ -87,8 +89,27 @@ def _apply_missing(connection: Connection, url: str) -> None:
                     connection.execute(
                         "insert into item_transitions values ($1, $2)", (before, after)
                     )
-            oldest = number if text.startswith("-- contract") else oldest
+            oldest = number if _contract(text) else oldest
             connection.execute("insert into schema_version values ($1, $2)", (number, oldest))
+
+
+def _contract(text: str) -> bool:
+    """Whether older runners cannot work with the schema after this migration."""
+    return text.startswith("-- contract")
+
+
+def _refuse_beside_older(connection: Connection, url: str) -> None:
+    """A migration that older runners cannot work with waits until none is alive."""
+    alive = connection.execute(
+        "select host, pid from incarnations where ended_at is null and expires_at > now_ms() "
+        "order by id limit 1"
+    ).fetchone()
+    if alive is not None:
+        raise LedgerRefusedError(
+            f"the schema of {hidden(url)} cannot be brought up to date while runners of an older "
+            f"release work: stop them first (one is process {alive[1]} on {alive[0]}; a lease of "
+            "one that has died ends within a minute)"
+        )
 
 
 def _refuse_others(connection: Connection, url: str, schema: str) -> None:

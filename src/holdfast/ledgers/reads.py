@@ -220,13 +220,13 @@ class LedgerReads(PatternReads, SearchReads, MeasureReads, RefusedReads, Artifac
         row = next(iter(self._rows("item_ending", item)), None)
         if row is None:
             raise NotFoundError(f"there is no item {show(item)} in {self.where}")
-        pipeline, key, state, node, element_path, inline, artifact = row
+        pipeline, version, key, state, node, element_path, inline, artifact = row
         if state != "completed":
-            return Ending(item, key, pipeline, state)
+            return Ending(item, key, pipeline, version, state)
         if node is not None:
             found = self._rows("task_output", item, node, element_path)
             inline, artifact = next(iter(found), (None, None))
-        return Ending(item, key, pipeline, state, value_of(inline, artifact))
+        return Ending(item, key, pipeline, version, state, value_of(inline, artifact))
 
     def failing(self, item: int) -> Failing | None:
         """The newest open dead letter of an item, or None."""

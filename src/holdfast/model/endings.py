@@ -15,6 +15,7 @@ class Ending(msgspec.Struct, frozen=True):
         item: its id.
         key: its key.
         pipeline: the pipeline's name.
+        version: the label of the version that it goes under.
         state: its state now: see :data:`holdfast.model.states.ITEM_STATES`.
         output: its result, once it is completed; None otherwise, and where retention has cleared
             it.
@@ -23,6 +24,7 @@ class Ending(msgspec.Struct, frozen=True):
     item: int
     key: str
     pipeline: str
+    version: str
     state: str
     output: Value | None = None
 

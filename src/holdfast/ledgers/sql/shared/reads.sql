@@ -24,8 +24,8 @@ select i.id, p.name, v.label, i.key, i.state, i.generation, i.admitted_at, i.end
 from items i join pipelines p on p.id = i.pipeline join versions v on v.id = i.version where i.id = $1;
 
 -- name: item_ending
-select p.name, i.key, i.state, i.output_node, i.output_element_path, i.output, i.output_artifact
-from items i join pipelines p on p.id = i.pipeline where i.id = $1;
+select p.name, v.label, i.key, i.state, i.output_node, i.output_element_path, i.output, i.output_artifact
+from items i join pipelines p on p.id = i.pipeline join versions v on v.id = i.version where i.id = $1;
 
 -- name: item_by_key
 select id from items where key = $1 order by id desc limit 1;
