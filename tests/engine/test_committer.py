@@ -140,6 +140,27 @@ def test_until_it_is_buried() -> None:
     assert ledger.written == [5, 6], "this ledger takes nothing of item 13, not even its end"
 
 
+def test_a_group_that_is_being_halved_hears_that_the_committer_stops() -> None:
+    ledger, answered = Scripted("poison", "full", "full", "full", "full", "full"), threading.Event()
+    committer = Committer(ledger, 1, answered.set)  # type: ignore[arg-type]
+    committer.hand_over([entry(1), entry(2)])
+    while committer.trouble is None:
+        assert committer.broken is None
+    committer.stop()
+    assert [answer for _, answer in of_each(committer)] == ["stale", "stale"]
+
+
+def test_what_was_written_of_a_group_before_an_error_is_not_written_again() -> None:
+    ledger = Scripted("poison", "ok", "full", "lost")
+    writer, same = GroupWriter(ledger, 1), group(1, 2, 3, 4)  # type: ignore[arg-type]
+    with pytest.raises(LedgerUnavailableError):
+        writer.write(same)
+    with pytest.raises(CommitUnknownError):
+        writer.write(same)
+    assert writer.write(list(same)) == ["held"] * 4
+    assert ledger.written == [1, 2, 3, 4]
+
+
 def test_and_nothing_of_a_later_claim() -> None:
     ledger, answered = Scripted("poison"), threading.Event()
     committer = Committer(ledger, 1, answered.set)  # type: ignore[arg-type]

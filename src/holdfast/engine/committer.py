@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -81,6 +81,8 @@ class GroupWriter:
     """Writes one group at a time, surely: what was asked for is either written once or known not to
     be.
 
+    It never waits. After an error it knows how far it came: call :meth:`write` again.
+
     Args:
         ledger: the ledger.
         incarnation: under which transitions are written.
@@ -93,6 +95,10 @@ class GroupWriter:
         self._unknown = 0
         self._sent: list[Transition] = []
         self._held_back: frozenset[int] = frozenset()
+        self._group: list[Transition] = []
+        self._parts: list[range] = []
+        self._known: list[Answer] = []
+        self._stopped: dict[int, Answer] = {}
         self.lost = False
         """Whether the ledger said that this incarnation is over."""
 
@@ -100,44 +106,85 @@ class GroupWriter:
         """Write a group, or find out that it was written. After an error, call it again with the
         same group.
 
+        A group that is refused as a whole is halved until the culprit stands alone. What follows
+        on the culprit's item builds on what was refused, and is held back.
+
         Raises:
-            LedgerError: nothing is known yet.
+            LedgerError: nothing is known yet of what has no answer.
         """
+        if not _same(group, self._group):
+            self._group, self._parts = list(group), [range(len(group))]
+            self._known, self._stopped = [], {}
+        while self._parts:
+            part = self._parts[0]
+            wanted = [one for one in self._of(part) if one.item not in self._stopped]
+            written = self._write_part(wanted)
+            if written is None:
+                middle = part.start + len(part) // 2
+                self._parts[:1] = [range(part.start, middle), range(middle, part.stop)]
+                continue
+            if len(written) != len(wanted):
+                raise ValueError(f"{len(wanted)} transitions have {len(written)} answers")
+            self._take(part, iter(written))
+            del self._parts[0]
+        known, self._group = self._known, []
+        return known
+
+    def _of(self, part: range) -> list[Transition]:
+        return self._group[part.start : part.stop]
+
+    def _take(self, part: range, written: Iterator[Answer]) -> None:
+        """Keep the answers of a part of the group, in its order."""
+        before = dict(self._stopped)
+        for one in self._of(part):
+            answer = before[one.item] if one.item in before else next(written)
+            if isinstance(answer, Refused):
+                self._stopped[one.item] = Refused("rows before these were refused", behind=True)
+            elif answer == "busy":
+                self._stopped[one.item] = answer
+            self._known.append(answer)
+
+    def _write_part(self, part: list[Transition]) -> list[Answer] | None:
+        """Write a part of the group; None: it was refused as a whole."""
+        if not part:
+            return []
         if self._unknown:
-            try:
-                held = self._ledger.confirm(self._incarnation, self._unknown, self._sent)
-            except LeaseLostError:
-                self.lost = True
-                return ["stale"] * len(group)
-            except LedgerError:
-                raise
-            except Exception as error:
-                raise LedgerError(
-                    f"the last group could not be re-read: {type(error).__name__}: {error}"
-                ) from error
-            self._unknown = 0
-            unheld = self._unheld(group)
-            same = len(unheld) == len(self._sent) and all(
-                one is sent for one, sent in zip(unheld, self._sent, strict=True)
-            )
-            if held is not None and same:
-                return self._answers(group, held)
+            confirmed = self._confirm(part)
+            if confirmed is not None:
+                return confirmed
         self._held_back = frozenset()
         while True:
             try:
-                return self._write(group)
+                return self._write(part)
             except RowsHeldError as error:
                 self._held_back |= error.items
 
-    def _write(self, group: Sequence[Transition]) -> list[Answer]:
-        """Write what is not held back of a group, as one command."""
-        unheld = self._unheld(group)
+    def _confirm(self, part: list[Transition]) -> list[Answer] | None:
+        """What became of the command whose answer was lost; None: it must be written again."""
+        try:
+            held = self._ledger.confirm(self._incarnation, self._unknown, self._sent)
+        except LeaseLostError:
+            self.lost = True
+            return ["stale"] * len(part)
+        except LedgerError:
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise LedgerError(f"the last group could not be re-read: {what}") from error
+        self._unknown = 0
+        known = held is not None and _same(self._unheld(part), self._sent)
+        return self._answers(part, held) if held is not None and known else None
+
+    def _write(self, part: list[Transition]) -> list[Answer] | None:
+        """Write what is not held back of a part, as one command; None: it was refused as a
+        whole."""
+        unheld = self._unheld(part)
         if not unheld:
-            return ["busy"] * len(group)
+            return ["busy"] * len(part)
         self._command += 1
         try:
             return self._answers(
-                group, self._ledger.commit(self._incarnation, self._command, unheld)
+                part, self._ledger.commit(self._incarnation, self._command, unheld)
             )
         except RowsHeldError:
             raise
@@ -146,59 +193,35 @@ class GroupWriter:
             raise
         except LeaseLostError:
             self.lost = True
-            return ["stale"] * len(group)
+            return ["stale"] * len(part)
         except Exception as error:
-            if len(group) == 1:
-                why = f"{type(error).__name__}: {error}"
-                log.error("the ledger refused rows of item %s: %s", show(group[0].item), why)
-                return [Refused(why)]
-        return self._halves(group)
+            if len(part) > 1:
+                return None
+            why = f"{type(error).__name__}: {error}"
+            log.error("the ledger refused rows of item %s: %s", show(part[0].item), why)
+            return [Refused(why)]
 
-    def _unheld(self, group: Sequence[Transition]) -> list[Transition]:
-        """What is written of a group while somebody else holds rows of some items."""
-        return (
-            [one for one in group if one.item not in self._held_back]
-            if self._held_back
-            else list(group)
-        )
+    def _unheld(self, part: list[Transition]) -> list[Transition]:
+        """What is written of a part while somebody else holds rows of some items."""
+        held_back = self._held_back
+        return [one for one in part if one.item not in held_back] if held_back else part
 
-    def _answers(self, group: Sequence[Transition], held: list[bool]) -> list[Answer]:
-        """What became of each of a group, of which the part that is not held back was written."""
+    def _answers(self, part: list[Transition], held: list[bool]) -> list[Answer]:
+        """What became of each of a part, of which what is not held back was written."""
         if not self._held_back:
             return ["held" if one else "stale" for one in held]
         written = iter(held)
         return [
             "busy" if one.item in self._held_back else "held" if next(written) else "stale"
-            for one in group
+            for one in part
         ]
 
-    def _halves(self, group: Sequence[Transition]) -> list[Answer]:
-        """The group was refused as a whole: halve it until the culprit stands alone. What follows
-        on the culprit's item builds on what was refused, and is held back."""
-        answers: list[Answer] = []
-        stopped: dict[int, Answer] = {}
-        for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            before = dict(stopped)
-            written = iter(self._patiently([one for one in half if one.item not in before]))
-            for one in half:
-                answer = before[one.item] if one.item in before else next(written)
-                if isinstance(answer, Refused):
-                    stopped[one.item] = Refused("rows before these were refused", behind=True)
-                elif answer == "busy":
-                    stopped[one.item] = answer
-                answers.append(answer)
-        return answers
 
-    def _patiently(self, group: list[Transition]) -> list[Answer]:
-        while group:
-            try:
-                return self.write(group)
-            except (
-                LedgerError
-            ) as error:  # of any kind: a re-read may fail otherwise than the write did
-                log.warning("%s", error)
-                threading.Event().wait(RETRY_S)
-        return []
+def _same(some: Sequence[Transition], others: Sequence[Transition]) -> bool:
+    """Whether these are the very same transitions."""
+    if len(some) != len(others):
+        return False
+    return all(one is other for one, other in zip(some, others, strict=True))
 
 
 _ANSWERS: dict[bool | None, Answer] = {True: "held", False: "stale", None: "busy"}
