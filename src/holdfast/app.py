@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,8 @@ from holdfast.model import media
 from holdfast.model.arguments import checked
 from holdfast.model.codec import decode
 from holdfast.model.display import table
-from holdfast.model.duration import Duration, seconds
+from holdfast.model.duration import Duration
+from holdfast.model.endings import Ending, ResultNotReady
 from holdfast.model.ids import show
 from holdfast.model.item import OnConflict, Receipt, Submission
 from holdfast.model.kinds import whole
@@ -40,7 +41,7 @@ from holdfast.modules.guard import refuse_in_worker, refuse_while_importing
 from holdfast.modules.pipelines import Source, sources_of
 from holdfast.notices import Notices
 from holdfast.operations import Operations
-from holdfast.results import waited
+from holdfast.results import ended_well, pauses
 from holdfast.revising import Revising, revised
 from holdfast.session import Session
 from holdfast.settings import Settings, current_user
@@ -196,13 +197,13 @@ class App(Operations):
             NotFoundError: no such item.
             InputError: nothing was accepted for this receipt, or its pipeline is not known here.
         """
-        waiting = self._awaited(of, key, timeout)
-        try:
-            while True:
-                time.sleep(next(waiting))
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+        found = self._look(of, key)
+        for pause in pauses(timeout, self.clock.monotonic):
+            if found.state == "completed":
+                break
+            time.sleep(pause)
+            found = self._look(of, key)
+        return self._read_result(of, found)
 
     @overload
     async def aresult(self, of: Receipt[T], *, timeout: Duration | None = None) -> T: ...
@@ -228,38 +229,45 @@ class App(Operations):
         Raises:
             ItemDead, ItemEnded, ResultNotReady, NotFoundError, InputError: as for :meth:`result`.
         """
-        waiting = self._awaited(of, key, timeout)
-        while (pause := await asyncio.to_thread(_step, waiting))[0] is not None:
-            await asyncio.sleep(pause[0])
-        found: T = pause[1]
-        return found
+        found = await asyncio.to_thread(self._look, of, key)
+        for pause in pauses(timeout, self.clock.monotonic):
+            if found.state == "completed":
+                break
+            await asyncio.sleep(pause)
+            found = await asyncio.to_thread(self._look, of, key)
+        return await asyncio.to_thread(self._read_result, of, found)
 
-    def _awaited(
-        self, of: Receipt[T] | Pipeline[Any, T], key: str, timeout: Duration | None
-    ) -> Generator[float, None, T]:
-        limit = None if timeout is None else seconds(timeout)
+    def _look(self, of: Receipt[T] | Pipeline[Any, T], key: str) -> Ending:
+        """How far an item is; it has not ended without a result."""
+        if isinstance(of, Receipt) and not of.accepted:
+            raise InputError(f"nothing was accepted for key {of.key!r}: {of.status}")
+        if isinstance(of, Pipeline) and not key:
+            raise InputError("which item's result? Give key=, or the receipt")
+        if not isinstance(of, Receipt | Pipeline):
+            raise InputError(f"{of!r:.80} has no result: give a receipt, or a pipeline and key=")
         with closing(self.reads()) as reads:
-            if isinstance(of, Pipeline):
-                if not key:
-                    raise InputError("which item's result? Give key=, or the receipt")
-                item, pipeline = reads.naming.item(key, of.name), of
-            else:
-                if not of.accepted:
-                    raise InputError(f"nothing was accepted for key {of.key!r}: {of.status}")
-                item, pipeline = of.item, None
-            ending = yield from waited(reads, item, limit, self.clock.monotonic)
-        pipeline = pipeline or self._submitted(ending.pipeline, ending.version)
-        if pipeline.version != ending.version:
+            item = of.item if isinstance(of, Receipt) else reads.naming.item(key, of.name)
+            found = reads.ending(item)
+            ended_well(reads, found)
+            return found
+
+    def _read_result(self, of: Receipt[T] | Pipeline[Any, T], found: Ending) -> T:
+        """The result of a completed item, by the type of the version that it went under."""
+        name = show(found.item)
+        if found.state != "completed":
+            message = f"item {name} is {found.state}, and the time is up: ask again"
+            raise ResultNotReady(message, name, found.key, found.state)
+        known = self._submitted(found.pipeline, found.version) if isinstance(of, Receipt) else of
+        if known.version != found.version:
             raise InputError(
-                f"item {show(item)} went under version {ending.version} of {pipeline.name!r}, and "
-                f"this is version {pipeline.version}: ask with that version's pipeline"
+                f"item {name} went under version {found.version} of {known.name!r}, and this is "
+                f"version {known.version}: ask with that version's pipeline"
             )
-        store = self.stored()
-        output = ending.output
+        store, output = self.stored(), found.output
         data = output if isinstance(output, bytes) else store.fetch(cast("Reference", output))
         with media.using(store):
-            found: T = decode(data, pipeline.graph.output_type)
-        return found
+            result: T = decode(data, known.graph.output_type)
+        return result
 
     def _submitted(self, name: str, version: str) -> Pipeline[Any, Any]:
         """A pipeline that this app has submitted to.
@@ -666,11 +674,3 @@ async def _drive(
     finally:
         over.set()
         intake.stop()
-
-
-def _step(waiting: Generator[float, None, T]) -> tuple[float | None, Any]:
-    """One look: the seconds to sleep before the next, or None and what it gave."""
-    try:
-        return next(waiting), None
-    except StopIteration as ended:
-        return None, ended.value

@@ -1,15 +1,15 @@
 """Waiting for the result of an item, from any process that can read its ledger.
 
-The wait itself is one generator: it looks, and yields for how long to sleep before it looks again.
-``App.result`` sleeps in its thread, ``App.aresult`` in the event loop.
+Whoever waits looks again and again, and holds nothing between two looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 
 from holdfast.ledgers.reads import LedgerReads
-from holdfast.model.endings import Ending, ItemDead, ItemEnded, ResultNotReady
+from holdfast.model.duration import Duration, seconds
+from holdfast.model.endings import Ending, ItemDead, ItemEnded
 from holdfast.model.ids import show
 
 FIRST_S = 0.01
@@ -24,35 +24,16 @@ GROWS = 1.5
 ENDED = ("completed", "dead", "cancelled", "discarded", "archived")
 
 
-def waited(
-    reads: LedgerReads, item: int, timeout_s: float | None, now: Callable[[], float]
-) -> Generator[float, None, Ending]:
-    """Wait until an item has ended well.
+def pauses(timeout: Duration | None, now: Callable[[], float]) -> Iterator[float]:
+    """Seconds to sleep between two looks at an item, until the time is up.
 
     Args:
-        reads: the reading side of its ledger.
-        item: its id.
-        timeout_s: most seconds; None: as long as it takes.
+        timeout: most seconds, or text such as ``"60s"``; 0: one look; None: as long as it takes.
         now: monotonic seconds.
-
-    Yields:
-        Seconds to sleep.
-
-    Raises:
-        NotFoundError: no such item.
-        ItemDead: it is dead.
-        ItemEnded: it has ended without a result.
-        ResultNotReady: it has not ended in time.
     """
-    until, pause = None if timeout_s is None else now() + timeout_s, FIRST_S
-    while True:
-        found = reads.ending(item)
-        if ended_well(reads, found):
-            return found
-        left = LONGEST_S if until is None else until - now()
-        if left <= 0:
-            message = f"item {show(item)} is {found.state} after {timeout_s:g} s: ask again"
-            raise ResultNotReady(message, show(item), found.key, found.state)
+    until = None if timeout is None else now() + (seconds(timeout) if timeout else 0.0)
+    pause = FIRST_S
+    while (left := LONGEST_S if until is None else until - now()) > 0:
         yield min(pause, left)
         pause = min(pause * GROWS, LONGEST_S)
 

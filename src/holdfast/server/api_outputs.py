@@ -19,7 +19,7 @@ from holdfast.model.endings import ItemDead, ItemEnded
 from holdfast.model.ids import show
 from holdfast.model.search import Filter
 from holdfast.model.values import Value
-from holdfast.results import FIRST_S, GROWS, LONGEST_S, ended_well
+from holdfast.results import ended_well, pauses
 from holdfast.server.api_reads import WHOLE, After, Here, ItemName, Name, Of, known
 from holdfast.server.plain import plain, whole
 from holdfast.server.problems import problem
@@ -75,16 +75,14 @@ async def item_result(
     limit = seconds(wait) if wait else 0.0
     if limit > WAIT_S:
         raise InputError(f"wait={wait} is too long: give at most {WAIT_S:g}s, then ask again")
-    until = here.app.clock.monotonic() + limit
-    pause = FIRST_S
-    while True:
-        found = await run_in_threadpool(_look, here, item, pipeline)
-        left = until - here.app.clock.monotonic()
+    found = await run_in_threadpool(_look, here, item, pipeline)
+    for pause in pauses(limit, here.app.clock.monotonic):
         gone = here.closing.is_set() or await request.is_disconnected()
-        if found.status_code != 202 or left <= 0 or gone:
-            return found
-        await asyncio.sleep(min(pause, left))
-        pause = min(pause * GROWS, LONGEST_S)
+        if found.status_code != 202 or gone:
+            break
+        await asyncio.sleep(pause)
+        found = await run_in_threadpool(_look, here, item, pipeline)
+    return found
 
 
 def _look(here: State, item: str, pipeline: str) -> Response:
