@@ -79,7 +79,7 @@ class Health(Protocol):
         ...
 
     def report(self, incarnation: int, load: Load) -> None:
-        """Say what an incarnation has in hand."""
+        """Keep the load of an incarnation."""
         ...
 
     def hold(self, incarnation: int, held: bytes | None) -> None:

@@ -323,3 +323,14 @@ def test_a_server_that_stops_is_waited_for(tmp_path: Path) -> None:
     finally:
         ledger.close()
         server.stop("immediate")
+
+
+def test_a_contract_migration_is_refused_beside_a_living_older_runner(postgres: str) -> None:
+    ledger = PostgresLedger(postgres)
+    incarnation = ledger.begin("elsewhere", 4711, 0, 60_000)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("delete from holdfast.schema_version where version >= 12")
+        with pytest.raises(LedgerRefusedError, match="process 4711 on elsewhere"):
+            PostgresLedger(postgres)
+    ledger.end(incarnation, 0)
+    ledger.close()

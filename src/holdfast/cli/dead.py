@@ -322,7 +322,7 @@ def redrive(
 ) -> None:
     """Send dead letters back: their items begin the next generation and reuse what is settled.
 
-    A mended step body applies.
+    The step runs with its current code.
     """
     app = App()
     chosen = _chosen(app, words, all, pipeline)

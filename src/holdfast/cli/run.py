@@ -124,7 +124,7 @@ def run(
 ) -> None:
     """Accept the inputs, drive them to the end, and say what became of them.
 
-    Whatever else of this pipeline is under way is driven, too.
+    Other items of this pipeline that have not ended are processed, too.
     """
     log_as_set()
     tune_garbage_collector()

@@ -62,7 +62,7 @@ class Timekeeping:
         return off if abs(off) > JUMP_MS else 0
 
     def on(self, load: Load) -> Load:
-        """What a runner has in hand, with what is to be said of its clock."""
+        """The load of a runner, with how far its clock is off."""
         return replace(load, clock_ahead_s=round(self.skew_ms() / 1000))
 
     def alerts(self) -> list[Alert]:

@@ -117,7 +117,7 @@ class LedgerHealth:
         return self._transact(lambda run: compact(run, now_ms // 60_000 - MINUTELY))
 
     def report(self, incarnation: int, load: Load) -> None:
-        """Say what an incarnation has in hand."""
+        """Keep the load of an incarnation."""
         self._transact(
             lambda run: run("report_load", msgspec.json.encode(load).decode(), incarnation)
         )

@@ -99,7 +99,9 @@ def _contract(text: str) -> bool:
 
 
 def _refuse_beside_older(connection: Connection, url: str) -> None:
-    """A migration that older runners cannot work with waits until none is alive."""
+    """A migration that older runners cannot work with waits until none is alive. None begins
+    meanwhile: the table is locked until the migration is committed."""
+    connection.execute("lock table incarnations in share row exclusive mode")
     alive = connection.execute(
         "select host, pid from incarnations where ended_at is null and expires_at > now_ms() "
         "order by id limit 1"

@@ -82,7 +82,7 @@ class Context(msgspec.Struct, frozen=True):
         key: the key under which the client handed the item in.
         step: the node's name in the pipeline.
         attempt: number of this attempt of the task, from 1.
-        generation: the item's passage, from 1; a redrive begins the next.
+        generation: which run of the item this is, from 1; a redrive begins the next.
         idempotency_key: equal for all attempts of this task and for no other task: hand it to
             services that deduplicate. It is the SHA-256 of item, node and element path, in
             hexadecimal;

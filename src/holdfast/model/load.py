@@ -1,4 +1,4 @@
-"""What a runner has in hand, as it tells the ledger now and then."""
+"""The load of a runner: items, bytes and tasks, as it reports them now and then."""
 
 from __future__ import annotations
 

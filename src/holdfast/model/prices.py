@@ -54,7 +54,7 @@ class Budget(Declared, frozen=True):
         day_usd: when the pipeline has spent so much since midnight UTC, an alert says so and the
             pipeline is paused, until the next day or until somebody resumes it.
 
-    What is under way when a day's budget is passed is not stopped, so a little more may be spent.
+    Attempts that run when a day's budget is exceeded are not stopped: a little more may be spent.
     Children have the budget of their own pipeline. In a pipeline, ``budget=5`` means ``Budget(5)``:
     five dollars an item.
     """

@@ -55,7 +55,7 @@ def pipeline(here: Here, name: Name, since: Since = "1h") -> dict[str, Any]:
 
 @router.get("/pipelines/{name}/graph")
 def graph(here: Here, name: Name) -> dict[str, Any]:
-    """Its newest version's graph with what each step has in hand and has done in the last hour."""
+    """Its newest version's graph, with the tasks of each step now and in the last hour."""
     with here.reads() as reads:
         name = known(reads, name)
         return graph_of(reads, name, here.app.clock.now_ms())

@@ -374,7 +374,7 @@ def topology(here: Here) -> dict[str, Any]:
 
 @router.get("/runners")
 def runners(here: Here) -> dict[str, Any]:
-    """Runners whose lease holds, and what they have in hand."""
+    """Runners with a valid lease, with their items and tasks."""
     with here.reads() as reads:
         return listed(reads.runners(here.app.clock.now_ms()))
 

@@ -1,4 +1,4 @@
-"""A pipeline's graph as nodes and edges for drawing, with what each step has in hand."""
+"""A pipeline's graph as nodes and edges for drawing, with the tasks of each step."""
 
 from __future__ import annotations
 

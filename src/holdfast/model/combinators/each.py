@@ -43,7 +43,7 @@ def each(
 
     Args:
         fn: a step, combinator, or plain function of them.
-        tolerate: failures that are borne: a share of the elements below 1 (``0.05``), or a count
+        tolerate: how many may fail: a share of the elements below 1 (``0.05``), or a count
             from 1. A failed element is left out of the result and leaves a dead letter of its own
             and the flag ``elements-missing``.
 
