@@ -251,14 +251,16 @@ class LoopExecutor(Places):
         """One attempt of an async step, to exactly one outcome. It raises nothing, not even when
         the task is cancelled: whether that was meant for the attempt, ``attempt.why`` says."""
         invocation, step = attempt.invocation, attempt.step
-        graph = self._graphs[invocation.pipeline, invocation.version]
-        node = graph.nodes[invocation.node]
-        if step.wants_context:
-            attempt.recorder = RunnerRecorder(invocation, self._note, asyncio.get_running_loop())
         output: Value | None = None
         why: Failure | None = None
-        reading = True
+        reading = False
         try:
+            graph = self._graphs[invocation.pipeline, invocation.version]
+            node = graph.nodes[invocation.node]
+            if step.wants_context:
+                loop = asyncio.get_running_loop()
+                attempt.recorder = RunnerRecorder(invocation, self._note, loop)
+            reading = True
             if in_the_store(invocation):
                 values, keywords = await self._aside(
                     read_arguments, graph, node, invocation, self._store
