@@ -77,6 +77,10 @@ class CommitQueue(Protocol):
         ...
 
 
+_STALE: Answer = "stale"
+_BUSY: Answer = "busy"
+
+
 class GroupWriter:
     """Writes one group at a time, surely: what was asked for is either written once or known not to
     be.
@@ -165,7 +169,7 @@ class GroupWriter:
             held = self._ledger.confirm(self._incarnation, self._unknown, self._sent)
         except LeaseLostError:
             self.lost = True
-            return ["stale"] * len(part)
+            return [_STALE] * len(part)
         except LedgerError:
             raise
         except Exception as error:
@@ -180,7 +184,7 @@ class GroupWriter:
         whole."""
         unheld = self._unheld(part)
         if not unheld:
-            return ["busy"] * len(part)
+            return [_BUSY] * len(part)
         self._command += 1
         try:
             return self._answers(
@@ -193,7 +197,7 @@ class GroupWriter:
             raise
         except LeaseLostError:
             self.lost = True
-            return ["stale"] * len(part)
+            return [_STALE] * len(part)
         except Exception as error:
             if len(part) > 1:
                 return None

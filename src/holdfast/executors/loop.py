@@ -34,7 +34,7 @@ from holdfast.executors.pool import DaemonPool
 from holdfast.executors.recorders import RunnerRecorder
 from holdfast.model import media
 from holdfast.model.failure import Failure, failure_of
-from holdfast.model.graph import Graph
+from holdfast.model.graph import Graph, Node
 from holdfast.model.ids import show
 from holdfast.model.outcome import Invocation, Outcome
 from holdfast.model.step import Step
@@ -253,28 +253,30 @@ class LoopExecutor(Places):
         invocation, step = attempt.invocation, attempt.step
         output: Value | None = None
         why: Failure | None = None
-        reading = False
+        reading: Node | None = None  # whose input is being read: what is raised then is its fault
         try:
             graph = self._graphs[invocation.pipeline, invocation.version]
             node = graph.nodes[invocation.node]
             if step.wants_context:
                 loop = asyncio.get_running_loop()
                 attempt.recorder = RunnerRecorder(invocation, self._note, loop)
-            reading = True
+            reading = node
             if in_the_store(invocation):
                 values, keywords = await self._aside(
                     read_arguments, graph, node, invocation, self._store
                 )
             else:
                 values, keywords = read_arguments(graph, node, invocation, self._store)
-            reading = False
+            reading = None
             if step.wants_context:
                 values.insert(0, context_of(node, invocation, attempt.recorder))
             output = checked_output(node, await step.instance()(*values, **keywords))
             if not inline(output):
                 output = await self._aside(stored, output, node, self._store)
         except BaseException as error:
-            why = failure_of(unfit(node, error) if reading else error, step.policy.retry.never)
+            why = failure_of(
+                error if reading is None else unfit(reading, error), step.policy.retry.never
+            )
         # it is set where the task is made
         del self._attempts[attempt.running]  # type: ignore[arg-type]
         if attempt.over:
