@@ -148,7 +148,7 @@ class GroupWriter:
                 self._stopped[one.item] = answer
             self._known.append(answer)
 
-    def _write_part(self, part: list[Transition]) -> list[Answer] | None:
+    def _write_part(self, part: list[Transition]) -> Sequence[Answer] | None:
         """Write a part of the group; None: it was refused as a whole."""
         if not part:
             return []
@@ -163,7 +163,7 @@ class GroupWriter:
             except RowsHeldError as error:
                 self._held_back |= error.items
 
-    def _confirm(self, part: list[Transition]) -> list[Answer] | None:
+    def _confirm(self, part: list[Transition]) -> Sequence[Answer] | None:
         """What became of the command whose answer was lost; None: it must be written again."""
         try:
             held = self._ledger.confirm(self._incarnation, self._unknown, self._sent)
@@ -179,7 +179,7 @@ class GroupWriter:
         known = held is not None and _same(self._unheld(part), self._sent)
         return self._answers(part, held) if held is not None and known else None
 
-    def _write(self, part: list[Transition]) -> list[Answer] | None:
+    def _write(self, part: list[Transition]) -> Sequence[Answer] | None:
         """Write what is not held back of a part, as one command; None: it was refused as a
         whole."""
         unheld = self._unheld(part)
