@@ -77,10 +77,6 @@ class CommitQueue(Protocol):
         ...
 
 
-_STALE: Answer = "stale"
-_BUSY: Answer = "busy"
-
-
 class GroupWriter:
     """Writes one group at a time, surely: what was asked for is either written once or known not to
     be.
@@ -148,7 +144,7 @@ class GroupWriter:
                 self._stopped[one.item] = answer
             self._known.append(answer)
 
-    def _write_part(self, part: list[Transition]) -> Sequence[Answer] | None:
+    def _write_part(self, part: list[Transition]) -> list[Answer] | None:
         """Write a part of the group; None: it was refused as a whole."""
         if not part:
             return []
@@ -163,13 +159,13 @@ class GroupWriter:
             except RowsHeldError as error:
                 self._held_back |= error.items
 
-    def _confirm(self, part: list[Transition]) -> Sequence[Answer] | None:
+    def _confirm(self, part: list[Transition]) -> list[Answer] | None:
         """What became of the command whose answer was lost; None: it must be written again."""
         try:
             held = self._ledger.confirm(self._incarnation, self._unknown, self._sent)
         except LeaseLostError:
             self.lost = True
-            return [_STALE] * len(part)
+            return _each(part, "stale")
         except LedgerError:
             raise
         except Exception as error:
@@ -179,12 +175,12 @@ class GroupWriter:
         known = held is not None and _same(self._unheld(part), self._sent)
         return self._answers(part, held) if held is not None and known else None
 
-    def _write(self, part: list[Transition]) -> Sequence[Answer] | None:
+    def _write(self, part: list[Transition]) -> list[Answer] | None:
         """Write what is not held back of a part, as one command; None: it was refused as a
         whole."""
         unheld = self._unheld(part)
         if not unheld:
-            return [_BUSY] * len(part)
+            return _each(part, "busy")
         self._command += 1
         try:
             return self._answers(
@@ -197,7 +193,7 @@ class GroupWriter:
             raise
         except LeaseLostError:
             self.lost = True
-            return [_STALE] * len(part)
+            return _each(part, "stale")
         except Exception as error:
             if len(part) > 1:
                 return None
@@ -219,6 +215,11 @@ class GroupWriter:
             "busy" if one.item in self._held_back else "held" if next(written) else "stale"
             for one in part
         ]
+
+
+def _each(part: Sequence[Transition], answer: Answer) -> list[Answer]:
+    """The same answer for each."""
+    return [answer for _ in part]
 
 
 def _same(some: Sequence[Transition], others: Sequence[Transition]) -> bool:
