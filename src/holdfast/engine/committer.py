@@ -117,7 +117,9 @@ class GroupWriter:
             self._known, self._stopped = [], {}
         while self._parts:
             part = self._parts[0]
-            wanted = [one for one in self._of(part) if one.item not in self._stopped]
+            wanted = self._of(part)
+            if self._stopped:
+                wanted = [one for one in wanted if one.item not in self._stopped]
             written = self._write_part(wanted)
             if written is None:
                 middle = part.start + len(part) // 2
@@ -125,7 +127,10 @@ class GroupWriter:
                 continue
             if len(written) != len(wanted):
                 raise ValueError(f"{len(wanted)} transitions have {len(written)} answers")
-            self._take(part, iter(written))
+            if not self._stopped and written.count("held") == len(written):  # as a rule
+                self._known += written
+            else:
+                self._take(part, iter(written))
             del self._parts[0]
         known, self._group = self._known, []
         return known

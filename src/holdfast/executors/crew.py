@@ -238,8 +238,8 @@ class Crew:
                 slot.pid,
             )
             slot.channel.close()
-        if self._sweeps:
-            await asyncio.wait([asyncio.wrap_future(one) for one in self._sweeps], timeout=2.0)
+        if sweeps := list(self._sweeps):  # a copy: the threads that sweep take theirs out
+            await asyncio.wait([asyncio.wrap_future(one) for one in sweeps], timeout=2.0)
         if self._sweeper is not None:
             self._sweeper.shutdown(wait=False)
 

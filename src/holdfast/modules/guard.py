@@ -7,7 +7,7 @@ import ast
 import sys
 import tokenize
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
+from types import FrameType
 from typing import TypeVar
 
 from holdfast.errors import ModuleError
@@ -19,16 +19,31 @@ T = TypeVar("T")
 REMEDY = 'put what the program does below `if __name__ == "__main__":`'
 
 
+_importing: list[str] = []
+"""What this process imports now, in whatever thread. (The stacks of other threads do not say so:
+they change while they are walked, and a walk was seen that did not end.)"""
+
+_working: list[str] = []
+"""Not empty in a worker process."""
+
+
 def importing(what: str, work: Callable[[], T]) -> T:
-    """Run ``work``, which imports ``what``. Its frame on the stack says so to
-    :func:`refuse_while_importing`, also to threads that the module starts meanwhile."""
-    return work()
+    """Run ``work``, which imports ``what``. :func:`refuse_while_importing` knows it meanwhile, also
+    in threads that the module starts."""
+    _importing.append(what)
+    try:
+        return work()
+    finally:
+        _importing.remove(what)
 
 
 def as_worker(work: Callable[[], T]) -> T:
-    """Run ``work``, which is all that a worker process does. Its frame on the stack says so to
-    :func:`refuse_in_worker`."""
-    return work()
+    """Run ``work``, which is all that a worker process does; :func:`refuse_in_worker` knows it."""
+    _working.append("worker")
+    try:
+        return work()
+    finally:
+        _working.pop()
 
 
 def refuse_while_importing(what: str) -> None:
@@ -40,13 +55,11 @@ def refuse_while_importing(what: str) -> None:
     Raises:
         ModuleError: a module is being imported, by the command line or by a worker.
     """
-    for frame in _frames():
-        if frame.f_code is importing.__code__:
-            where = frame.f_locals.get("what", "a module")
-            who = "a worker imports" if _is_worker() else "Holdfast imports"
-            raise ModuleError(
-                f"{where} calls {what} while {who} it, which would run it once more: {REMEDY}"
-            )
+    for where in _importing[:1]:
+        who = "a worker imports" if _working else "Holdfast imports"
+        raise ModuleError(
+            f"{where} calls {what} while {who} it, which would run it once more: {REMEDY}"
+        )
 
 
 def refuse_in_worker(what: str) -> None:
@@ -55,7 +68,7 @@ def refuse_in_worker(what: str) -> None:
     Raises:
         ModuleError: this is a worker process.
     """
-    if _is_worker():
+    if _working:
         raise ModuleError(
             f"{what} was called inside a worker process, which cannot be a runner: {REMEDY}"
         )
@@ -127,19 +140,3 @@ def _bindings(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 def _asks_for_name(test: ast.expr) -> bool:
     return any(isinstance(one, ast.Name) and one.id == "__name__" for one in ast.walk(test))
-
-
-def _is_worker() -> bool:
-    return any(frame.f_code is _WORKER for frame in _frames())
-
-
-_WORKER: CodeType = as_worker.__code__
-
-
-def _frames() -> Iterator[FrameType]:
-    """The frames of all threads."""
-    for top in sys._current_frames().values():
-        frame: FrameType | None = top
-        while frame is not None:
-            yield frame
-            frame = frame.f_back
