@@ -107,4 +107,4 @@ class Watchdog:
 
     def _stack(self) -> str:
         frame = sys._current_frames().get(self._loop_thread)
-        return "".join(traceback.format_stack(frame)[-6:]) if frame else ""
+        return "".join(traceback.format_stack(frame, 6)) if frame else ""
