@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast import App, DefinitionError
+from holdfast import App, DefinitionError, InputError
 from holdfast.cli.export import output_of
 from holdfast.model.codec import check_payload, decode, encode, join, keep, project, split
 from holdfast.model.differences import difference
@@ -160,6 +160,14 @@ def test_what_has_no_type_survives_or_is_refused(value: Any) -> None:
         assert check_payload(value, Any) == encode(value)
 
 
+def _fits(value: Any) -> bool:
+    """Whether every integer in a plain value has 64 bits."""
+    if type(value) is int:
+        return -(1 << 63) <= value < 1 << 64
+    inside = value.values() if type(value) is dict else value if type(value) is list else ()
+    return all(map(_fits, inside))
+
+
 def _is_plain(value: Any) -> bool:
     if type(value) is dict:
         return all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
@@ -272,11 +280,14 @@ def test_generated_values_through_workers_and_both_ledgers(
     empty: Callable[[], App], values: list[Any]
 ) -> None:
     app = empty()
+    plain = [value for value in values if _is_plain(value)]
     sent = [
-        {"key": str(element_path), "value": value}
-        for element_path, value in enumerate(values)
-        if _is_plain(value)
+        {"key": str(number), "value": value} for number, value in enumerate(plain) if _fits(value)
     ]
+    for value in plain:
+        if not _fits(value):
+            with pytest.raises(InputError, match="64 bits are kept"):
+                app.submit(passed_on, {"key": "wide", "value": value})
     app.run([passed_on], [(passed_on, one) for one in sent])
     reads = app.reads()
     for one in sent:
